@@ -1,0 +1,1 @@
+"""mlTrainer: a learning recommendation engine for US-equity momentum. It never places an order."""

@@ -1,0 +1,209 @@
+"""Every environment variable of mlTrainer, typed, with its default, read once; and the one clock.
+
+Only the edges import this module (`defs/`, `cli.py`, `exchange/`, the supervisor). Domain code is
+handed the values it needs, so that it runs the same in a notebook, a test and a Dagster run.
+"""
+
+import hashlib
+from datetime import date, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+NEW_YORK = ZoneInfo("America/New_York")
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+POLYGON_URL = "https://api.polygon.io"
+FRED_URL = "https://api.stlouisfed.org/fred"
+LOCAL_EXCHANGE_KEY = "local-exchange"
+"""The key of the local exchange: it guards nothing, it keeps the wire format whole."""
+
+
+class SettingsError(ValueError):
+    """An environment variable that cannot be used: names it, its value and the remedy."""
+
+
+def _default_history_start() -> date:
+    return date(datetime.now(NEW_YORK).year - 5, 1, 1)
+
+
+class Settings(BaseSettings):
+    """What the environment says. Fields are named as their variables, in lower case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    # where things are kept
+    mltrainer_home: Path = PROJECT_ROOT / ".mltrainer"
+    mltrainer_database_url: SecretStr | None = None
+    mltrainer_lake_url: str | None = None
+
+    # which market, over which time
+    mltrainer_exchange: str = "simulated"
+    mltrainer_history_start: date = Field(default_factory=_default_history_start)
+    mltrainer_as_of: datetime | None = None
+    mltrainer_universe_size: int = Field(default=200, ge=5, le=5000)
+    mltrainer_simulated_seed: int = Field(default=7, ge=0)
+    mltrainer_simulated_symbols: int = Field(default=120, ge=5, le=20_000)
+    mltrainer_simulated_premium: float = Field(default=1.0, ge=0.0, le=5.0)
+
+    # outside services
+    polygon_api_key: SecretStr | None = None
+    polygon_base_url: str | None = None
+    fred_api_key: SecretStr | None = None
+    fred_base_url: str | None = None
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
+    mltrainer_agent_model: str = "claude-sonnet-4-5"
+    mlflow_tracking_uri: str | None = None
+
+    # costs a side, in basis points of the traded value
+    fee_bps: float = Field(default=5.0, ge=0, validation_alias=AliasChoices("MLTRAINER_FEE_BPS", "fee_bps"))
+    slippage_bps: float = Field(default=5.0, ge=0, validation_alias=AliasChoices("MLTRAINER_SLIPPAGE_BPS", "slippage_bps"))
+
+    # thresholds of a strong buy
+    min_profit_probability: float = Field(
+        default=0.60, ge=0, le=1, validation_alias=AliasChoices("MLTRAINER_MIN_PROFIT_PROBABILITY", "min_profit_probability")
+    )
+    min_confidence: float = Field(
+        default=0.70, ge=0, le=1, validation_alias=AliasChoices("MLTRAINER_MIN_CONFIDENCE", "min_confidence")
+    )
+    min_regime_score: float = Field(
+        default=25.0, ge=0, le=100, validation_alias=AliasChoices("MLTRAINER_MIN_REGIME_SCORE", "min_regime_score")
+    )
+
+    # ports of `mltrainer up`, all on 127.0.0.1
+    dagster_port: int = Field(default=3000, validation_alias=AliasChoices("MLTRAINER_DAGSTER_PORT", "dagster_port"))
+    mlflow_port: int = Field(default=5000, validation_alias=AliasChoices("MLTRAINER_MLFLOW_PORT", "mlflow_port"))
+    exchange_port: int = Field(default=8900, validation_alias=AliasChoices("MLTRAINER_EXCHANGE_PORT", "exchange_port"))
+
+    @field_validator("mltrainer_as_of", mode="before")
+    @classmethod
+    def _as_of_has_an_offset(cls, value: Any) -> Any:
+        if value in (None, ""):
+            return None
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError as error:
+            raise ValueError(f"not a date and time with a UTC offset ({error}); write 2015-10-30T18:00:00-04:00") from error
+        if moment.tzinfo is None:
+            raise ValueError("has no UTC offset, so its instant is unknown; write 2015-10-30T18:00:00-04:00 (New York)")
+        return moment.astimezone(NEW_YORK)
+
+    @field_validator("mltrainer_exchange")
+    @classmethod
+    def _exchange_is_known(cls, value: str) -> str:
+        if value != "simulated" and not value.startswith("replay:"):
+            raise ValueError("neither 'simulated' nor 'replay:FILE.parquet' (or .csv)")
+        if value.startswith("replay:"):
+            path = Path(value.removeprefix("replay:")).expanduser()
+            if not path.is_file():
+                raise ValueError(f"the recording {path} does not exist; give the path of a Parquet or CSV file of daily bars")
+            return f"replay:{path.resolve()}"
+        return value
+
+    @field_validator("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _history_precedes_now(self) -> "Settings":
+        if self.mltrainer_as_of and self.mltrainer_history_start >= self.mltrainer_as_of.date():
+            raise ValueError(
+                f"MLTRAINER_HISTORY_START={self.mltrainer_history_start} is not before "
+                f"MLTRAINER_AS_OF={self.mltrainer_as_of.isoformat()}; start the history years earlier"
+            )
+        return self
+
+    @cached_property
+    def world(self) -> str:
+        """Name of the market these settings look at: what belongs to two worlds is never mixed."""
+        if self.polygon_api_key:
+            return "polygon"
+        if self.mltrainer_exchange == "simulated":
+            recipe = (self.mltrainer_simulated_symbols, self.mltrainer_simulated_premium, str(self.mltrainer_history_start))
+            return f"simulated-{self.mltrainer_simulated_seed}-{_digest(repr(recipe))}"
+        path = self.mltrainer_exchange.removeprefix("replay:")
+        return f"replay-{Path(path).stem.lower()[:24]}-{_digest(path)}"
+
+    @property
+    def market_kind(self) -> str:
+        """`real`, `simulated` or `replay`: the label that every page, table and MLflow run carries."""
+        return "real" if self.polygon_api_key else self.mltrainer_exchange.split(":")[0]
+
+    @property
+    def state(self) -> Path:
+        """Folder of everything kept for this world: PostgreSQL, lake, Dagster home, artifacts, logs."""
+        return self.mltrainer_home.expanduser().resolve() / self.world
+
+    @property
+    def lake_url(self) -> str:
+        return self.mltrainer_lake_url or str(self.state / "lake")
+
+    @property
+    def uses_local_exchange(self) -> bool:
+        return self.polygon_api_key is None and self.polygon_base_url is None
+
+    @property
+    def exchange_url(self) -> str:
+        return f"http://127.0.0.1:{self.exchange_port}"
+
+    @property
+    def polygon_url(self) -> str:
+        return self.polygon_base_url or (POLYGON_URL if self.polygon_api_key else self.exchange_url)
+
+    @property
+    def polygon_key(self) -> SecretStr:
+        return self.polygon_api_key or SecretStr(LOCAL_EXCHANGE_KEY)
+
+    @property
+    def fred_url(self) -> str:
+        return self.fred_base_url or (FRED_URL if self.polygon_api_key else f"{self.exchange_url}/fred")
+
+    @property
+    def fred_key(self) -> SecretStr | None:
+        """The key for FRED; None where bars are real and no FRED key is given: macro is then missing."""
+        return self.fred_api_key or (None if self.polygon_api_key else SecretStr(LOCAL_EXCHANGE_KEY))
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.mlflow_tracking_uri or f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def cost_bps(self) -> float:
+        """Cost of one side of a trade: fee and slippage, basis points of its value."""
+        return self.fee_bps + self.slippage_bps
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Read the environment once per process.
+
+    Raises
+    ------
+    SettingsError
+        Names every variable that cannot be used, its value and what to write instead.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            reason = problem["msg"].removeprefix("Value error, ")
+            secret = "KEY" in name or "DATABASE_URL" in name
+            given = "" if secret or not name else f"={problem['input']}"
+            lines.append(f"{name}{given}: {reason}" if name else reason)
+        raise SettingsError("; ".join(lines)) from None
+
+
+def now() -> datetime:
+    """The current time in New York: the wall clock, or the moment `MLTRAINER_AS_OF` pins."""
+    return get_settings().mltrainer_as_of or datetime.now(NEW_YORK)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,153 @@
+"""The lake: one Parquet file per asset and partition, in a folder or on an object store.
+
+A partition is written whole and atomically, so a partition that exists is complete: a reader or a
+resumed run needs no other sign. The same frame gives the same bytes.
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import polars as pl
+from pyarrow import fs
+
+_SAFE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=-]*(/[A-Za-z0-9][A-Za-z0-9_.=-]*)*$")
+WHOLE = "all"
+"""Partition name of an asset that has no partitions."""
+
+
+class MissingPartitionError(LookupError):
+    """A partition was read that nobody wrote: names the asset, the partition and the remedy."""
+
+    def __init__(self, asset: str, partitions: Iterable[str], lake_url: str):
+        names = list(partitions)
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        super().__init__(f"the lake at {lake_url} has no {asset} for {shown}; materialize {asset} for it first")
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Parquet under a folder or an `s3://` URL, as `<asset>/<partition>.parquet`.
+
+    Parameters
+    ----------
+    url : str
+        An absolute folder, or `s3://bucket/prefix` (credentials, region and `AWS_ENDPOINT_URL` from
+        the environment, as every AWS tool reads them).
+    """
+
+    url: str
+
+    @cached_property
+    def _files(self) -> tuple[fs.FileSystem, str]:
+        if self.url.startswith("s3://"):
+            parts = urlsplit(self.url)
+            endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+            store = fs.S3FileSystem(endpoint_override=endpoint) if endpoint else fs.S3FileSystem()
+            return store, f"{parts.netloc}{parts.path}".rstrip("/")
+        if "://" in self.url:
+            raise ValueError(f"MLTRAINER_LAKE_URL={self.url}: give a folder or an s3:// URL")
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.url))
+
+    def path(self, asset: str, partition: str = WHOLE) -> str:
+        """Where a partition is or would be, as a path or an `s3://` URL."""
+        scheme = "s3://" if self.url.startswith("s3://") else ""
+        return scheme + self._key(asset, partition)
+
+    def _key(self, asset: str, partition: str) -> str:
+        for name in (asset, partition):
+            if not _SAFE.match(name):
+                raise ValueError(f"{name!r} cannot name a file of the lake: letters, digits and ._=- only")
+        return str(PurePosixPath(self._files[1]) / asset / f"{partition}.parquet")
+
+    def exists(self, asset: str, partition: str = WHOLE) -> bool:
+        files, _ = self._files
+        return files.get_file_info(self._key(asset, partition)).type == fs.FileType.File
+
+    def partitions(self, asset: str) -> list[str]:
+        """Names of the partitions that exist, sorted."""
+        files, root = self._files
+        base = str(PurePosixPath(root) / asset)
+        found = files.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+        names = (info.path for info in found if info.type == fs.FileType.File and info.path.endswith(".parquet"))
+        return sorted(os.path.relpath(name, base).removesuffix(".parquet") for name in names)
+
+    def write(self, asset: str, frame: pl.DataFrame, partition: str = WHOLE) -> str:
+        """Write a partition whole: a reader sees the old file or the new one, never a part.
+
+        Returns
+        -------
+        str
+            Where it was written.
+        """
+        files, _ = self._files
+        key = self._key(asset, partition)
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="zstd", statistics=True)
+        if isinstance(files, fs.LocalFileSystem):
+            os.makedirs(os.path.dirname(key), exist_ok=True)
+            # The name starts with a dot and does not end in .parquet: a listing never takes it for a partition.
+            draft = os.path.join(os.path.dirname(key), f".{uuid4().hex}.part")
+            try:
+                with open(draft, "wb") as out:
+                    out.write(buffer.getbuffer())
+                    out.flush()
+                    os.fsync(out.fileno())
+                os.replace(draft, key)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft)
+        else:
+            with files.open_output_stream(key) as out:  # an object store publishes an object when its upload ends
+                out.write(buffer.getbuffer())
+        return self.path(asset, partition)
+
+    def read(self, asset: str, partition: str = WHOLE) -> pl.DataFrame:
+        """Read one partition.
+
+        Raises
+        ------
+        MissingPartitionError
+            If it does not exist.
+        """
+        files, _ = self._files
+        try:
+            with files.open_input_file(self._key(asset, partition)) as source:
+                return pl.read_parquet(source.read())
+        except FileNotFoundError:
+            raise MissingPartitionError(asset, [partition], self.url) from None
+
+    def scan(self, asset: str, partitions: Iterable[str] | None = None) -> pl.LazyFrame:
+        """Lazy rows of several partitions, in the order given; of all that exist by default.
+
+        Raises
+        ------
+        MissingPartitionError
+            If one of the named partitions does not exist, or none exists at all.
+        """
+        present = self.partitions(asset)
+        names = present if partitions is None else list(partitions)
+        missing = sorted(set(names) - set(present)) or ([] if names else ["any partition"])
+        if missing:
+            raise MissingPartitionError(asset, missing, self.url)
+        paths = [self.path(asset, name) for name in names]
+        if not self.url.startswith("s3://"):
+            return pl.scan_parquet(paths, glob=False)
+        return pl.scan_parquet(paths, glob=False, storage_options=dict(_s3_options()))
+
+    def delete(self, asset: str, partition: str = WHOLE) -> None:
+        """Remove a partition; nothing happens where there is none."""
+        with suppress(FileNotFoundError):
+            self._files[0].delete_file(self._key(asset, partition))
+
+
+def _s3_options() -> Mapping[str, str]:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return {"aws_endpoint_url": endpoint, "aws_allow_http": "true"} if endpoint else {}
