@@ -104,7 +104,9 @@ class Settings(BaseSettings):
             return f"replay:{path.resolve()}"
         return value
 
-    @field_validator("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url", mode="before")
+    @field_validator(
+        "polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value

@@ -1,0 +1,1 @@
+"""Every Dagster object, one file a stage: read, call the domain, write, report."""

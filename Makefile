@@ -1,0 +1,46 @@
+# make install | demo | test | up | bench; each installs what it needs first.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test up bench lock clean
+
+install: $(STAMP)
+
+# The lock pins every version; the project itself is installed in place, without asking for anything else.
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: $(PYTHON) is not on the PATH (set PYTHON=… )" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the packages of requirements.lock into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: install
+	@$(BIN)/mltrainer demo
+
+up: install
+	@$(BIN)/mltrainer up
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dagster definitions validate --log-level warning
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+bench: install
+	@$(BIN)/mltrainer bench
+
+# Write the lock anew from pyproject.toml. torch is pinned there to the build that needs no CUDA packages.
+lock: pyproject.toml
+	$(BIN)/python -m piptools compile --quiet --extra dev --strip-extras --allow-unsafe \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --no-header \
+		--output-file requirements.lock pyproject.toml
+	sed -i 's/^\(torch==[^+]*\)+.*/\1/' requirements.lock
+
+clean:
+	rm -rf $(VENV) .mltrainer

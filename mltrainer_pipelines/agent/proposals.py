@@ -1,0 +1,161 @@
+"""Proposals: trials somebody wants run, from the idea to its result.
+
+A proposal is `proposed`, then `approved` or `rejected` by somebody, `launched` with the id of its run, and `done` or
+`failed`. Each step is allowed from the step before it only, so that two approvers or two launchers cannot both win.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.store.tables import Trial, TrialProposal
+from mltrainer_pipelines.trials.config import TrialConfig
+
+
+class ProposalStateError(ValueError):
+    """A step that a proposal cannot take from where it stands: names both, and what is possible."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run, and what is expected of it.
+
+    Parameters
+    ----------
+    config : TrialConfig
+    proposer : str
+        `random`, `tpe`, `claude`, `user`, ….
+    hypothesis : str
+        Why it should do better than what was tried.
+    refuted_if : str
+        The result that would show the hypothesis to be wrong.
+    expected_gain : float or None
+        Expected gain in the proposer's objective over the best trial so far; None where it cannot be said.
+    """
+
+    config: TrialConfig
+    proposer: str
+    hypothesis: str
+    refuted_if: str
+    expected_gain: float | None = None
+
+
+@dataclass(frozen=True)
+class StoredProposal:
+    """A proposal as it is kept, with its `id` and `status`."""
+
+    id: int
+    status: str
+    proposal: Proposal
+    decided_by: str | None
+    run_id: str | None
+    result: dict[str, Any] | None
+
+
+def store_proposals(engine: Engine, proposals: Sequence[Proposal]) -> list[int]:
+    """Keep proposals, `proposed`. One whose trial was proposed or submitted before is left out.
+
+    Returns
+    -------
+    list of int
+        Ids of those kept.
+    """
+    if not proposals:
+        return []
+    with engine.begin() as connection:
+        wanted = [proposal.config.trial_id for proposal in proposals]
+        submitted = set(connection.scalars(sa.select(Trial.trial_id).where(Trial.trial_id.in_(wanted))))
+        rows = [
+            {
+                "proposer": proposal.proposer,
+                "trial_id": proposal.config.trial_id,
+                "config": proposal.config.model_dump(mode="json"),
+                "hypothesis": proposal.hypothesis,
+                "refuted_if": proposal.refuted_if,
+                "expected_gain": proposal.expected_gain,
+            }
+            for proposal in proposals
+            if proposal.config.trial_id not in submitted
+        ]
+        if not rows:
+            return []
+        statement = insert(TrialProposal).on_conflict_do_nothing(index_elements=["trial_id"]).returning(TrialProposal.id)
+        return sorted(connection.scalars(statement, rows))
+
+
+def proposals(engine: Engine, status: str | None = None) -> list[StoredProposal]:
+    """Proposals in the order they were made; those of one `status` where it is given."""
+    statement = sa.select(TrialProposal.__table__).order_by(TrialProposal.id)
+    if status is not None:
+        statement = statement.where(TrialProposal.status == status)
+    with engine.connect() as connection:
+        return [_stored(row) for row in connection.execute(statement)]
+
+
+def approve(engine: Engine, proposal_id: int, by: str) -> None:
+    """Let a proposal be run.
+
+    Raises
+    ------
+    ProposalStateError
+        If there is none of that id, or it is decided already.
+    """
+    _step(engine, proposal_id, "proposed", status="approved", decided_by=by, decided_at=sa.func.now())
+
+
+def reject(engine: Engine, proposal_id: int, by: str) -> None:
+    """Decide that a proposal is not run; raises as `approve` does."""
+    _step(engine, proposal_id, "proposed", status="rejected", decided_by=by, decided_at=sa.func.now())
+
+
+def approved_unlaunched(engine: Engine) -> list[StoredProposal]:
+    """Proposals that are approved and whose run was not started, oldest first."""
+    return proposals(engine, "approved")
+
+
+def mark_launched(engine: Engine, proposal_id: int, run_id: str) -> None:
+    """Note the run of an approved proposal; raises `ProposalStateError` where another launcher was first."""
+    _step(engine, proposal_id, "approved", status="launched", run_id=run_id)
+
+
+def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeeded: bool = True) -> bool:
+    """Note what came of a launched proposal, found by its trial.
+
+    Returns
+    -------
+    bool
+        False where no launched proposal asked for that trial (a user submitted it): nothing is changed.
+    """
+    statement = (
+        sa.update(TrialProposal)
+        .where(TrialProposal.trial_id == trial_id, TrialProposal.status.in_(("launched", "failed")))
+        .values(status="done" if succeeded else "failed", result=result)
+    )
+    with engine.begin() as connection:
+        return connection.execute(statement.returning(TrialProposal.id)).first() is not None
+
+
+def _step(engine: Engine, proposal_id: int, before: str, **values: Any) -> None:
+    with engine.begin() as connection:
+        moved = connection.execute(
+            sa.update(TrialProposal)
+            .where(TrialProposal.id == proposal_id, TrialProposal.status == before)
+            .values(**values)
+            .returning(TrialProposal.id)
+        ).first()
+        if moved is None:
+            found = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
+            if found is None:
+                raise ProposalStateError(f"there is no proposal {proposal_id}; `proposals` lists those there are")
+            raise ProposalStateError(
+                f"proposal {proposal_id} is {found}, so it cannot become {values['status']}; that takes one that is {before}"
+            )
+
+
+def _stored(row: Any) -> StoredProposal:
+    proposal = Proposal(TrialConfig.parse(row.config), row.proposer, row.hypothesis, row.refuted_if, row.expected_gain)
+    return StoredProposal(row.id, row.status, proposal, row.decided_by, row.run_id, row.result)

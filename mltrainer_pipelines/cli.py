@@ -1,0 +1,109 @@
+"""The `mltrainer` command. Each subcommand imports what it needs when it runs, so that `--help` is quick."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="mltrainer",
+    help="A learning recommendation engine for US-equity momentum, built on Dagster. It never places an order.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+trial_app = typer.Typer(help="Submit and look at walk-forward trials.", no_args_is_help=True)
+app.add_typer(trial_app, name="trial")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output and nothing else.")]
+
+
+@app.command(epilog="Example: mltrainer demo · mltrainer demo --json | jq .seconds")
+def demo(as_json: AsJson = False) -> None:
+    """Run the whole loop once through Dagster, from bars to paper trades, and show the recommendations."""
+    from mltrainer_pipelines.services.demo import run_demo
+
+    with _readable_errors():
+        result = run_demo(_settings(), quiet=as_json)
+    if as_json:
+        _print_json(result.as_dict())
+
+
+@app.command(epilog="Example: MLTRAINER_DAGSTER_PORT=3100 mltrainer up")
+def up() -> None:
+    """Serve Dagster, MLflow and, without keys, the local exchange on 127.0.0.1 until Ctrl-C; stops them together."""
+    from mltrainer_pipelines.services import home
+    from mltrainer_pipelines.services.supervisor import run_up
+
+    settings = _settings()
+
+    def ready(addresses: dict[str, str]) -> None:
+        width = max(map(len, addresses))
+        print("\nmlTrainer is up" + (" on a simulated market" if settings.market_kind == "simulated" else ""), flush=True)  # noqa: T201
+        for name, address in addresses.items():
+            print(f"  {name:<{width}}  {address}", flush=True)  # noqa: T201
+        print(f"  logs: {home.logs(settings) / 'up.log'}\nCtrl-C stops everything.", flush=True)  # noqa: T201
+
+    with _readable_errors():
+        typer.echo(f"Starting mlTrainer in {settings.state} …", err=True)
+        log = home.log_file(settings)
+        with open(log, "a", buffering=1) as output:
+            code = run_up(settings, output, ready)
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: mltrainer exchange --port 8900 --calls-per-minute 5")
+def exchange(
+    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1.")] = None,
+    calls_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Answer 429 beyond this many calls a minute, as Polygon's plans do.")
+    ] = None,
+) -> None:
+    """Serve the local exchange: Polygon's and FRED's wire formats over a simulated or a recorded market."""
+    from mltrainer_pipelines.exchange.server import serve
+
+    settings = _settings()
+    with _readable_errors():
+        serve(settings, port=settings.exchange_port if port is None else port, calls_per_minute=calls_per_minute)
+
+
+def main() -> None:
+    """Entry point of the `mltrainer` command."""
+    app()
+
+
+def _settings() -> Any:
+    from mltrainer_pipelines.settings import get_settings
+
+    with _readable_errors():
+        return get_settings()
+
+
+@contextmanager
+def _readable_errors() -> Iterator[None]:
+    """Turn an error that its author wrote for the user into one line and exit code 1; others keep their trace."""
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, OSError) as error:
+        if not type(error).__module__.startswith("mltrainer_pipelines"):
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise typer.BadParameter(f"{path} does not exist")
+    return path.read_text()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Features, labels and the regime, month by month."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+import polars as pl
+
+from mltrainer_pipelines.defs.market import corporate_actions, daily_bars, macro_series, universe
+from mltrainer_pipelines.defs.partitions import months
+from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
+from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
+from mltrainer_pipelines.settings import get_settings
+from mltrainer_pipelines.store.lake import Lake
+
+
+def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
+    return dg.TimeWindowPartitionMapping(start_offset, end_offset, allow_nonexistent_upstream_partitions=True)
+
+
+@dg.asset(
+    partitions_def=months,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[
+        dg.AssetDep(daily_bars, partition_mapping=_span(-13, 0)),
+        dg.AssetDep(universe, partition_mapping=_span(0, 0)),
+        corporate_actions,
+        macro_series,
+    ],
+    group_name="features",
+    kinds={"numba", "parquet"},
+    owners=OWNERS,
+)
+def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+    """Momentum features of the universe's members, known at the close of each session."""
+    from mltrainer_pipelines.features.engine import compute_features, look_back
+    from mltrainer_pipelines.market.macro import known_macro
+
+    keys = context.partition_keys
+    first, last = _first_and_last_day(keys)
+    members = lake.scan("universe", keys).collect()
+    bars = adjusted_history(lake, first, last, look_back=look_back())
+    macro = known_macro(lake.read("macro_series"), sessions_in_lake(lake, date.min, last))
+    computed = compute_features(bars, members, macro, first, last)
+    return _written(context, lake, "features", computed, keys, features=len(computed.columns) - 2)
+
+
+@dg.asset(
+    partitions_def=months,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[
+        # A label is known when its position has ended: up to 70 sessions, four months, later.
+        dg.AssetDep(daily_bars, partition_mapping=_span(-4, 4)),
+        dg.AssetDep(universe, partition_mapping=_span(0, 0)),
+        dg.AssetDep(features, partition_mapping=_span(0, 0)),
+        corporate_actions,
+    ],
+    group_name="features",
+    kinds={"numba", "parquet"},
+    owners=OWNERS,
+)
+def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+    """What each decision earned at the first barrier its position met, for both timeframes; null while unknown."""
+    from mltrainer_pipelines.features.barriers import Barriers
+    from mltrainer_pipelines.features.labels import compute_labels, look_ahead, look_back
+    from mltrainer_pipelines.features.timeframes import LONG, TIMEFRAMES
+
+    keys = context.partition_keys
+    first, last = _first_and_last_day(keys)
+    members = lake.scan("universe", keys).collect()
+    bars = adjusted_history(lake, first, last, look_back=look_back(), look_ahead=look_ahead(LONG))
+    cost_bps = get_settings().cost_bps
+    computed = pl.concat(
+        [compute_labels(bars, members, timeframe, Barriers(), cost_bps, first, last) for timeframe in TIMEFRAMES.values()]
+    ).sort("date", "symbol", "timeframe")
+    return _written(context, lake, "labels", computed, keys, known=computed["label"].is_not_null().sum())
+
+
+@dg.asset(
+    deps=[daily_bars, corporate_actions, macro_series, universe],
+    group_name="features",
+    kinds={"polars", "parquet"},
+    owners=OWNERS,
+)
+def regime(lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+    """The market's regime at each close, 0 (crash) to 100 (strong bull), and the parts it is made of."""
+    from mltrainer_pipelines.features.regime import regime_scores
+    from mltrainer_pipelines.market.macro import known_macro
+
+    sessions = sessions_in_lake(lake, date.min, date.max)
+    members = lake.scan("universe").select("month", "symbol").collect()
+    bars = adjusted_history(lake, sessions[0], sessions[-1], symbols=members["symbol"].unique())
+    scores = regime_scores(bars, known_macro(lake.read("macro_series"), sessions), members)
+    lake.write("regime", scores)
+    newest = scores.tail(1).to_dicts()[0]
+    return dg.MaterializeResult(metadata=frame_metadata(scores, newest_score=newest["score"], plot=_regime_plot(scores)))
+
+
+def _first_and_last_day(keys: Sequence[str]) -> tuple[date, date]:
+    """First day of the first month and last day of the last one."""
+    first, last = date.fromisoformat(keys[0]), date.fromisoformat(keys[-1])
+    return first, (last + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+
+
+def _written(
+    context: dg.AssetExecutionContext, lake: Lake, asset: str, frame: pl.DataFrame, keys: Sequence[str], **metadata: object
+) -> dg.MaterializeResult:
+    """Write a frame month by month and report on it."""
+    months_of = frame.with_columns(_month=pl.col("date").dt.truncate("1mo")).partition_by(
+        "_month", as_dict=True, include_key=False
+    )
+    for key in keys:
+        part = months_of.get((date.fromisoformat(key),), frame.clear())
+        lake.write(asset, part, key)
+        context.add_asset_metadata({"dagster/row_count": part.height}, partition_key=key)
+    shown = {name: value for name, value in frame_metadata(frame, **metadata).items() if name != "dagster/row_count"}
+    return dg.MaterializeResult(metadata=shown)
+
+
+def _regime_plot(scores: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    """The score over the last two years as a line of blocks, one a month: a picture that every UI shows."""
+    monthly = scores.drop_nulls("score").group_by_dynamic("date", every="1mo").agg(pl.col("score").mean()).tail(24)
+    blocks = "▁▂▃▄▅▆▇█"
+    line = "".join(" " if score is None else blocks[min(7, int(score / 12.5))] for score in monthly["score"])
+    return dg.MetadataValue.md(f"`{line}`\n\nmonthly means from {monthly['date'].min()} to {monthly['date'].max()}")
+
+
+build_features = dg.define_asset_job(
+    "build_features",
+    selection=dg.AssetSelection.assets("universe", "features", "labels", "regime"),
+    description="Universe, features and labels of the months asked for, and the regime.",
+)
+
+
+@dg.asset_check(asset=labels)
+def no_label_from_the_future(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Every exit lies after its decision and not after the newest bar."""
+    newest = lake.partitions("daily_bars")[-1]
+    rows = lake.scan("labels").filter(pl.col("exit_date").is_not_null())
+    wrong = rows.filter((pl.col("exit_date") <= pl.col("date")) | (pl.col("exit_date") > pl.lit(newest).str.to_date()))
+    count = wrong.select(pl.len()).collect().item()
+    return dg.AssetCheckResult(passed=count == 0, metadata={"rows_from_the_future": count})
+
+
+DEFS = dg.Definitions(assets=[features, labels, regime], asset_checks=[no_label_from_the_future], jobs=[build_features])

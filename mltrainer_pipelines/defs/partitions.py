@@ -1,0 +1,76 @@
+"""The partitions of mlTrainer: sessions, months, quarters, trials, timeframes.
+
+All time partitions of the market are New York's. They start with `MLTRAINER_HISTORY_START`; months
+start when there is history to choose a universe from, quarters when there is history to train on.
+"""
+
+from datetime import date, datetime, time, timedelta
+
+import dagster as dg
+
+from mltrainer_pipelines.market.sessions import NEW_YORK, holidays_between
+from mltrainer_pipelines.settings import get_settings, now
+
+UNIVERSE_WARM_UP = timedelta(days=45)
+"""About 30 sessions, half of the 60 over which a symbol's dollar volume is its rank."""
+TRAINING_WARM_UP = timedelta(days=548)
+"""Eighteen months: a first window has a year of matured rows even where a position lasts 70 sessions."""
+
+_WEEKENDS = ["0 0 * * 6", "0 0 * * 0"]
+
+
+def _first_month_from(day: date, step_months: int) -> date:
+    """First day at or after `day` that starts a month (step 1) or a quarter (step 3)."""
+    months = day.year * 12 + day.month - 1 + (day.day > 1)
+    months += -months % step_months
+    return date(months // 12, months % 12 + 1, 1)
+
+
+def _end(of: str) -> str | None:
+    """Where the partitions end if the clock is pinned: with the day or month that holds it, before its quarter.
+
+    None where the wall clock goes on.
+    """
+    pinned = get_settings().mltrainer_as_of
+    if pinned is None:
+        return None
+    tomorrow = pinned.date() + timedelta(days=1)
+    quarter = date(tomorrow.year, 3 * ((tomorrow.month - 1) // 3) + 1, 1)
+    return str({"session": tomorrow, "month": _first_month_from(tomorrow, 1), "quarter": quarter}[of])
+
+
+_start = get_settings().mltrainer_history_start
+_horizon = now().date() + timedelta(days=300)
+
+sessions = dg.DailyPartitionsDefinition(
+    start_date=str(_start),
+    end_date=_end("session"),
+    # Today is a partition from midnight on; its asset refuses to be written before the close.
+    end_offset=0 if _end("session") else 1,
+    exclusions=[*_WEEKENDS, *(datetime.combine(day, time(), NEW_YORK) for day in holidays_between(_start, _horizon))],
+    timezone=NEW_YORK.key,
+)
+"""One partition a trading session of XNYS, weekends and holidays left out."""
+
+months = dg.TimeWindowPartitionsDefinition(
+    start=str(_first_month_from(_start + UNIVERSE_WARM_UP, 1)),
+    end=_end("month"),
+    fmt="%Y-%m-%d",
+    cron_schedule="0 0 1 * *",
+    end_offset=1,
+    timezone=NEW_YORK.key,
+)
+"""Calendar months, named by their first day; the running month is one of them."""
+
+quarters = dg.TimeWindowPartitionsDefinition(
+    start=str(_first_month_from(_start + TRAINING_WARM_UP, 3)),
+    end=_end("quarter"),
+    fmt="%Y-%m-%d",
+    cron_schedule="0 0 1 1,4,7,10 *",
+    timezone=NEW_YORK.key,
+)
+"""Calendar quarters that have ended, named by their first day: each is predicted out of sample, whole and once."""
+
+trials = dg.DynamicPartitionsDefinition(name="trials")
+trial_quarters = dg.MultiPartitionsDefinition({"quarter": quarters, "trial": trials})
+timeframes = dg.StaticPartitionsDefinition(["short", "long"])

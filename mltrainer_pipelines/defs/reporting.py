@@ -1,0 +1,67 @@
+"""What a materialization says of itself: rows, columns, the sessions it spans, the market it is of."""
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from mltrainer_pipelines.settings import PROJECT_ROOT, get_settings
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.trials.tracking import Provenance
+
+OWNERS = ["team:mltrainer"]
+OVERWRITE = "Compute partitions again that are there already. Without it a run writes what is missing, and so resumes."
+
+
+def frame_metadata(frame: pl.DataFrame, **more: Any) -> dict[str, Any]:
+    """Row count, column schema, symbols and first and last session of a frame, and what the caller adds."""
+    found: dict[str, Any] = {
+        "dagster/row_count": frame.height,
+        "dagster/column_schema": column_schema(frame.schema),
+        "market": get_settings().market_kind,
+    }
+    if "date" in frame.columns and frame.height:
+        found |= {"first_session": str(frame["date"].min()), "last_session": str(frame["date"].max())}
+    if "symbol" in frame.columns:
+        found["symbols"] = frame["symbol"].n_unique()
+    return found | more
+
+
+def column_schema(schema: pl.Schema) -> dg.TableSchema:
+    return dg.TableSchema(columns=[dg.TableColumn(name, str(kind)) for name, kind in schema.items()])
+
+
+def table(frame: pl.DataFrame, rows: int = 50) -> dg.MarkdownMetadataValue:
+    """The first rows of a frame as a Markdown table, numbers rounded for reading."""
+    shown = frame.head(rows).with_columns(pl.selectors.float().round(4))
+    lines = [" | ".join(shown.columns), " | ".join("---" for _ in shown.columns)]
+    lines += [" | ".join("" if value is None else str(value) for value in row) for row in shown.iter_rows()]
+    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+
+
+def record_written(context: dg.AssetExecutionContext, asset: str, partitions: Iterable[str]) -> None:
+    """Tell Dagster of partitions that a run wrote before it has to fail on another one."""
+    for partition in partitions:
+        context.log_event(dg.AssetMaterialization(asset_key=asset, partition=partition))
+
+
+def provenance(run_id: str, fingerprint: str) -> "Provenance":
+    """Where a result logged to MLflow comes from: the market, this Dagster run, the code, the data."""
+    from mltrainer_pipelines.trials.tracking import Provenance
+
+    settings = get_settings()
+    url = f"http://127.0.0.1:{settings.dagster_port}/runs/{run_id}"
+    return Provenance(settings.market_kind, run_id, url, _commit(), fingerprint)
+
+
+def _commit() -> str:
+    """Commit of the code that runs; empty where it is not a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    done = subprocess.run([git, "rev-parse", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip()

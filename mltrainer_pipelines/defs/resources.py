@@ -1,0 +1,51 @@
+"""What assets are handed: the lake, the database, the clients of Polygon and FRED, MLflow's registry.
+
+Each is made when a run needs it, from the settings of that process. None of them is configured in
+Dagster, so that no key or password can show in its UI.
+"""
+
+import dagster as dg
+
+from mltrainer_pipelines.settings import get_settings
+
+
+def _lake(_context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.store.lake import Lake
+
+    return Lake(get_settings().lake_url)
+
+
+def _database(_context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.services.databases import database_url
+    from mltrainer_pipelines.store.database import Database
+
+    return Database(database_url(get_settings(), "mltrainer"))
+
+
+def _polygon(_context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.market.polygon import PolygonMarket
+
+    settings = get_settings()
+    return PolygonMarket(settings.polygon_url, settings.polygon_key)
+
+
+def _fred(_context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.market.fred import FredSeries
+
+    settings = get_settings()
+    return FredSeries(settings.fred_url, settings.fred_key) if settings.fred_key else None
+
+
+def _tracking(_context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.trials.tracking import Tracking
+
+    return Tracking(get_settings().tracking_uri)
+
+
+RESOURCES = {
+    "lake": dg.ResourceDefinition(_lake, description="The Parquet lake under MLTRAINER_LAKE_URL"),
+    "database": dg.ResourceDefinition(_database, description="mlTrainer's tables in PostgreSQL"),
+    "polygon": dg.ResourceDefinition(_polygon, description="The Polygon client: Polygon with a key, the local exchange without"),
+    "tracking": dg.ResourceDefinition(_tracking, description="MLflow's tracking server and model registry"),
+    "fred": dg.ResourceDefinition(_fred, description="The FRED client; nothing where bars are real and FRED_API_KEY is not set"),
+}

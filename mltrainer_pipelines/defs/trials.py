@@ -1,0 +1,311 @@
+"""Trials: out-of-sample predictions quarter by quarter, scorecards, the leaderboard and the champions."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from mltrainer_pipelines.defs.features import features, labels
+from mltrainer_pipelines.defs.market import PartitionsConfig
+from mltrainer_pipelines.defs.partitions import quarters, timeframes, trial_quarters, trials
+from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, provenance, table
+from mltrainer_pipelines.market.history import adjusted_history
+from mltrainer_pipelines.market.sessions import last_closed_session
+from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.tracking import Tracking
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.trials.config import TrialConfig
+    from mltrainer_pipelines.trials.scorecard import Scorecard
+
+HEAVY = {"mltrainer/heavy": "trial"}
+"""Tag of runs that take a whole core for long; the instance runs two of them at a time."""
+_EVERYTHING = dg.AllPartitionMapping()
+
+
+@dg.asset(
+    partitions_def=trial_quarters,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[dg.AssetDep(features, partition_mapping=_EVERYTHING), dg.AssetDep(labels, partition_mapping=_EVERYTHING)],
+    group_name="trials",
+    kinds={"scikitlearn", "parquet"},
+    owners=OWNERS,
+)
+def trial_predictions(
+    context: dg.AssetExecutionContext,
+    config: PartitionsConfig,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+) -> dg.MaterializeResult:
+    """A trial's predictions of one quarter, from a model that knew only what had ended before the quarter.
+
+    Each quarter is written as it ends; one that exists is not computed again, so that a killed run resumes
+    where it stopped.
+    """
+    from mltrainer_pipelines.trials import records
+    from mltrainer_pipelines.trials.walk_forward import WalkForward
+
+    rows = predicted = 0
+    by_trial: dict[str, list[str]] = {}
+    for key in context.partition_keys:
+        parts = _dimensions(key)
+        by_trial.setdefault(parts["trial"], []).append(parts["quarter"])
+    for trial_id, wanted in by_trial.items():
+        trial = records.config_of(database.engine, trial_id)
+        missing = [key for key in wanted if config.overwrite or not lake.exists("trial_predictions", f"{trial_id}/{key}")]
+        context.log.info(f"{trial_id}: {len(missing)} quarters to predict, {len(wanted) - len(missing)} are there already")
+        if not missing:
+            continue
+        records.set_status(database.engine, trial_id, "running")
+        window = quarters.time_window_for_partition_key(missing[-1])
+        walk = WalkForward(trial, *_training_tables(lake, trial, window.end.date()), universe=_universe(lake))
+        for key in missing:
+            window = quarters.time_window_for_partition_key(key)
+            result = walk.predict_quarter(window.start.date(), window.end.date())
+            lake.write("trial_predictions", result.predictions, f"{trial_id}/{key}")
+            context.add_asset_metadata(
+                {
+                    "dagster/row_count": result.predictions.height,
+                    "trained_rows": result.trained_rows,
+                    "trained_from": str(result.trained_from),
+                    "trained_until": str(result.trained_until),
+                    "seconds": result.seconds,
+                },
+                partition_key=_multi_key(trial_id, key),
+            )
+            context.log.info(
+                f"{trial_id} {key}: {result.predictions.height} predictions in {result.seconds:.1f} s, trained on "
+                f"{result.trained_rows} rows decided from {result.trained_from} to {result.trained_until}"
+            )
+            rows, predicted = rows + result.predictions.height, predicted + 1
+        records.set_status(database.engine, trial_id, "predicted")
+    return dg.MaterializeResult(
+        metadata={"predicted_quarters": predicted, "predicted_rows": rows, "market": get_settings().market_kind}
+    )
+
+
+@dg.asset(
+    partitions_def=trials,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[
+        dg.AssetDep(trial_predictions, partition_mapping=dg.MultiToSingleDimensionPartitionMapping("trial")),
+        dg.AssetDep(labels, partition_mapping=_EVERYTHING),
+    ],
+    group_name="trials",
+    kinds={"postgres", "mlflow"},
+    owners=OWNERS,
+)
+def trial_scorecard(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+    tracking: dg.ResourceParam[Tracking],
+) -> dg.MaterializeResult:
+    """How good a trial was out of sample, beside both baselines, with every trial ever run counted against it."""
+    from mltrainer_pipelines.trials import records
+    from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+    from mltrainer_pipelines.trials.figures import figures
+    from mltrainer_pipelines.trials.fingerprint import data_fingerprint
+    from mltrainer_pipelines.trials.promotion import grade
+    from mltrainer_pipelines.trials.scorecard import score
+
+    settings, grades = get_settings(), {}
+    for trial_id in context.partition_keys:
+        trial = records.config_of(database.engine, trial_id)
+        predictions, outcomes = _predictions(lake, trial_id), _labels(lake, trial)
+        bars = adjusted_history(
+            lake, predictions["date"].min(), last_closed_session(now()), look_back=260, symbols=predictions["symbol"].unique()
+        )
+        result = score(
+            trial,
+            calibrate_walk_forward(predictions, outcomes),
+            outcomes,
+            bars,
+            records.other_sharpes(database.engine, trial_id),
+            records.trials_run(database.engine),
+            settings.cost_bps,
+        )
+        card = result.scorecard
+        mlflow_run = tracking.log_trial(
+            trial,
+            card.model_dump(exclude={"per_quarter"}),
+            {quarter.quarter: quarter.model_dump(exclude={"quarter"}) for quarter in card.per_quarter},
+            provenance(context.run_id, data_fingerprint(predictions, outcomes)),
+            figures(result, settings.market_kind),
+            {"grade": grade(card)},
+        )
+        records.save_scorecard(database.engine, card, mlflow_run, context.run_id)
+        grades[trial_id] = grade(card)
+        shown = {name: value for name, value in card.model_dump().items() if isinstance(value, float | int)}
+        links = {"mlflow_run": dg.MetadataValue.url(f"{settings.tracking_uri}/#/runs/{mlflow_run}"), "grade": grade(card)}
+        context.add_asset_metadata({**shown, **links, "per_quarter": table(result.per_quarter)}, partition_key=trial_id)
+    return dg.MaterializeResult(metadata={"grades": grades, "market": settings.market_kind})
+
+
+@dg.asset(
+    deps=[dg.AssetDep(trial_scorecard, partition_mapping=_EVERYTHING)], group_name="trials", kinds={"postgres"}, owners=OWNERS
+)
+def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+    """All trials in order, by what is left of their Sharpe ratio once every trial ever run is counted."""
+    from mltrainer_pipelines.trials import records
+    from mltrainer_pipelines.trials.leaderboard import rank
+
+    ranking = rank(records.scorecards(database.engine), now(), records.trials_run(database.engine))
+    records.save_leaderboard(database.engine, ranking)
+    return dg.MaterializeResult(metadata=frame_metadata(ranking, leaderboard=table(ranking)))
+
+
+@dg.asset(
+    partitions_def=timeframes,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[leaderboard, dg.AssetDep(features, partition_mapping=_EVERYTHING), dg.AssetDep(labels, partition_mapping=_EVERYTHING)],
+    group_name="trials",
+    kinds={"mlflow"},
+    owners=OWNERS,
+)
+def champion_model(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+    tracking: dg.ResourceParam[Tracking],
+) -> dg.MaterializeResult:
+    """The model that recommends: the best trial refit on all that is known, and the next best voting beside it."""
+    from mltrainer_pipelines.trials import records
+    from mltrainer_pipelines.trials.ensemble import fit_ensemble
+    from mltrainer_pipelines.trials.fingerprint import data_fingerprint
+    from mltrainer_pipelines.trials.leaderboard import deflated
+    from mltrainer_pipelines.trials.promotion import choose_champion, grade
+
+    cards = deflated(records.scorecards(database.engine), records.trials_run(database.engine))
+    as_of = last_closed_session(now())
+    decisions = {}
+    for timeframe in context.partition_keys:
+        rivals = {card.trial_id: card for card in cards if card.timeframe == timeframe}
+        incumbent = records.champion_of(database.engine, timeframe)
+        decision = choose_champion(list(rivals.values()), incumbent)
+        chosen = incumbent if incumbent and decision.decision == "refused" else decision.trial_id
+        voters = _voters(list(rivals.values()), chosen)
+        configs = [(records.config_of(database.engine, trial_id), weight) for trial_id, weight in voters.items()]
+        rows, outcomes = _training_tables(lake, configs[0][0], as_of + timedelta(days=1))
+        predictions = {trial_id: _predictions(lake, trial_id) for trial_id in voters}
+        ensemble = fit_ensemble(configs, rows, outcomes, predictions, as_of, universe=_universe(lake))
+        source = provenance(context.run_id, data_fingerprint(rows, outcomes))
+        version = tracking.register_champion(ensemble, rows.tail(5), source, grade(rivals[chosen]))
+        records.record_decision(database.engine, timeframe, decision, version.version, now())
+        decisions[timeframe] = f"{decision.decision}: {decision.trial_id} ({decision.grade})"
+        context.add_asset_metadata(
+            {
+                "champion": chosen,
+                "grade": version.grade,
+                "model_version": version.version,
+                "decision": decisions[timeframe],
+                "reasons": list(decision.reasons),
+                "weights": ensemble.weights,
+            },
+            partition_key=timeframe,
+        )
+        context.log.info(f"{timeframe}: {decisions[timeframe]}; {'; '.join(decision.reasons)}")
+    return dg.MaterializeResult(metadata={"decisions": decisions, "market": get_settings().market_kind})
+
+
+def _dimensions(key: str) -> dict[str, str]:
+    """Quarter and trial of a key such as `2024-01-01|lightgbm-short-3f9a1c2b`."""
+    return dict(trial_quarters.get_partition_key_from_str(key).keys_by_dimension)
+
+
+def _multi_key(trial_id: str, quarter: str) -> str:
+    return str(dg.MultiPartitionKey({"quarter": quarter, "trial": trial_id}))
+
+
+def _training_tables(lake: Lake, trial: "TrialConfig", end: date) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Features and labels decided before `end`, of the trial's timeframe."""
+    return lake.scan("features").filter(pl.col("date") < end).collect(), _labels(lake, trial)
+
+
+def _labels(lake: Lake, trial: "TrialConfig") -> pl.DataFrame:
+    """Labels of a trial's timeframe and barriers: those of the lake, or computed where the trial has its own barriers."""
+    from mltrainer_pipelines.features.barriers import Barriers
+    from mltrainer_pipelines.features.labels import compute_labels, look_ahead, look_back
+
+    if trial.label == Barriers():
+        return lake.scan("labels").filter(pl.col("timeframe") == trial.timeframe).collect()
+    members = _universe(lake)
+    first, last = members["month"].min(), last_closed_session(now())
+    bars = adjusted_history(lake, first, last, look_back(), look_ahead(trial.horizon))
+    return compute_labels(bars, members, trial.horizon, trial.label, get_settings().cost_bps, first, last)
+
+
+def _universe(lake: Lake) -> pl.DataFrame:
+    return lake.scan("universe").collect()
+
+
+def _predictions(lake: Lake, trial_id: str) -> pl.DataFrame:
+    """Every quarter of a trial that was predicted."""
+    keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
+    return lake.scan("trial_predictions", keys or [f"{trial_id}/any"]).collect()
+
+
+def _voters(rivals: Sequence["Scorecard"], chosen: str, most: int = 4) -> dict[str, float]:
+    """The champion and the next best trials of its feature set, each with a weight; the champion's is half of all."""
+    feature_set = next(card.feature_set for card in rivals if card.trial_id == chosen)
+    others = sorted(
+        (card.deflated_sharpe_z, card.trial_id)
+        for card in rivals
+        if card.trial_id != chosen and card.feature_set == feature_set and card.deflated_sharpe_z is not None
+    )[::-1][: most - 1]
+    return {chosen: 1.0, **{trial_id: 1.0 / len(others) for _, trial_id in others}}
+
+
+walk_forward = dg.define_asset_job(
+    "walk_forward",
+    selection=dg.AssetSelection.assets("trial_predictions"),
+    tags=HEAVY,
+    description="A trial over its quarters: one run a trial, one partition a quarter.",
+)
+score_trials = dg.define_asset_job(
+    "score_trials",
+    selection=dg.AssetSelection.assets("trial_scorecard", "leaderboard"),
+    description="Scorecards of trials whose quarters are there, and the leaderboard.",
+)
+promote_champion = dg.define_asset_job(
+    "promote_champion",
+    selection=dg.AssetSelection.assets("champion_model"),
+    tags=HEAVY,
+    description="Refit the best trials on all that is known; the best becomes champion if it beats the present one.",
+)
+
+
+@dg.schedule(job=promote_champion, cron_schedule="0 9 * * 6", execution_timezone="America/New_York")
+def promote_champion_schedule() -> list[dg.RunRequest]:
+    """Every Saturday, for both timeframes."""
+    return [dg.RunRequest(partition_key=timeframe) for timeframe in timeframes.get_partition_keys()]
+
+
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[walk_forward], request_job=score_trials)
+def score_after_walk_forward(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+    """A trial that has run is scored."""
+    key = context.dagster_run.tags.get("dagster/asset_partition_range_start") or context.dagster_run.tags.get("dagster/partition")
+    if not key or "|" not in key:
+        return dg.SkipReason(f"the run {context.dagster_run.run_id} names no trial")
+    return dg.RunRequest(run_key=context.dagster_run.run_id, partition_key=_dimensions(key)["trial"])
+
+
+@dg.asset_check(asset=trial_predictions)
+def predictions_are_probabilities(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Every score of every trial lies between 0 and 1, once for each date and symbol."""
+    scores = lake.scan("trial_predictions")
+    wrong = scores.filter(~pl.col("score").is_between(0, 1)).select(pl.len()).collect().item()
+    return dg.AssetCheckResult(passed=wrong == 0, metadata={"scores_outside": wrong})
+
+
+DEFS = dg.Definitions(
+    assets=[trial_predictions, trial_scorecard, leaderboard, champion_model],
+    asset_checks=[predictions_are_probabilities],
+    jobs=[walk_forward, score_trials, promote_champion],
+    schedules=[promote_champion_schedule],
+    sensors=[score_after_walk_forward],
+)

@@ -1,0 +1,188 @@
+"""Splits, dividends, tickers and opening hours as Polygon words them, as known at a moment."""
+
+import hashlib
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from mltrainer_pipelines.exchange.market import NEW_YORK, Market, Ticker
+from mltrainer_pipelines.exchange.polygon_wire import Parameters, WireError, calendar_day, flag, in_ranges, one_of
+from mltrainer_pipelines.market.sessions import early_closes_between, holidays_between, open_session, session_hours
+
+_UTC = ZoneInfo("UTC")
+_EXTENDED_HOURS = (time(4), time(20))
+
+
+def splits(market: Market, asked: Parameters, today: date) -> list[dict[str, Any]]:
+    """Splits declared by today that satisfy the filters, in the order asked for."""
+    rows = [
+        {
+            "id": _identifier("split", split.symbol, split.ex_date),
+            "execution_date": str(split.ex_date),
+            "split_from": _plain(split.old_shares),
+            "split_to": _plain(split.new_shares),
+            "ticker": split.symbol,
+        }
+        for split in market.splits()
+        if split.public_from <= today
+    ]
+    rows = [row for row in rows if in_ranges(asked, ("ticker", "execution_date"), row)]
+    return _ordered(rows, asked, "execution_date", ("execution_date", "ticker"))
+
+
+def dividends(market: Market, asked: Parameters, today: date) -> list[dict[str, Any]]:
+    """Cash dividends declared by today that satisfy the filters, in the order asked for."""
+    rows = []
+    for dividend in market.dividends():
+        if dividend.public_from > today:
+            continue
+        row = {
+            "id": _identifier("dividend", dividend.symbol, dividend.ex_date),
+            "cash_amount": dividend.cash,
+            "currency": "USD",
+            "declaration_date": dividend.declared,
+            "dividend_type": "CD",
+            "ex_dividend_date": dividend.ex_date,
+            "frequency": dividend.frequency,
+            "pay_date": dividend.pay_date,
+            "record_date": dividend.record_date,
+            "ticker": dividend.symbol,
+        }
+        rows.append({name: str(value) if isinstance(value, date) else value for name, value in row.items() if value is not None})
+    filters = ("ticker", "ex_dividend_date", "record_date", "declaration_date", "pay_date", "frequency", "dividend_type")
+    rows = [row for row in rows if in_ranges(asked, filters, row)]
+    return _ordered(rows, asked, "ex_dividend_date", ("ex_dividend_date", "pay_date", "declaration_date", "record_date", "ticker"))
+
+
+def tickers(market: Market, asked: Parameters, today: date) -> list[dict[str, Any]]:
+    """Tickers that were active (or, with `active=false`, delisted) on `date`, today if none is given."""
+    day = min(calendar_day(asked["date"], "date"), today) if asked.get("date") else today
+    active = flag(asked, "active", True)
+    asked_for = asked.get("search", "").lower()
+    rows = [
+        _ticker(ticker, day)
+        for ticker in market.tickers()
+        if ticker.list_date <= day and ticker.active_on(day) == active and asked_for in f"{ticker.symbol} {ticker.name or ''}".lower()
+    ]
+    rows = [row for row in rows if in_ranges(asked, ("ticker", "type", "primary_exchange", "cik"), row)]
+    if asked.get("market", "stocks") not in ("", "stocks"):
+        return []
+    return _ordered(rows, asked, "ticker", ("ticker", "name", "type", "primary_exchange", "delisted_utc"), default_order="asc")
+
+
+def ticker_details(market: Market, symbol: str, asked: Parameters, today: date) -> dict[str, Any]:
+    """One company with its industry, as of `date`.
+
+    Raises
+    ------
+    WireError
+        404 where no such symbol was listed by then.
+    """
+    day = min(calendar_day(asked["date"], "date"), today) if asked.get("date") else today
+    found = next((ticker for ticker in market.tickers() if ticker.symbol == symbol and ticker.list_date <= day), None)
+    if found is None:
+        raise WireError(404, status="NOT_FOUND", message="Ticker not found.")
+    details = _ticker(found, day) | {
+        "list_date": str(found.list_date),
+        "sic_code": found.sic_code,
+        "sic_description": found.sic_description,
+        "share_class_shares_outstanding": found.shares_outstanding,
+        "weighted_shares_outstanding": found.shares_outstanding,
+        "ticker_root": found.symbol,
+    }
+    return {name: value for name, value in details.items() if value is not None}
+
+
+def market_status(moment: datetime) -> dict[str, Any]:
+    """Whether New York trades at the moment: open, extended-hours or closed."""
+    local = moment.astimezone(NEW_YORK)
+    trades = open_session(moment) is not None
+    early = late = False
+    if not trades and not holidays_between(local.date(), local.date()) and local.weekday() < 5:
+        opens, closes = session_hours(local.date())
+        early = _EXTENDED_HOURS[0] <= local.time() and local < opens
+        late = local >= closes and local.time() < _EXTENDED_HOURS[1]
+    state = "open" if trades else "extended-hours" if early or late else "closed"
+    return {
+        "afterHours": late,
+        "currencies": {"crypto": "open", "fx": "closed" if local.weekday() > 4 else "open"},
+        "earlyHours": early,
+        "exchanges": {"nasdaq": state, "nyse": state, "otc": "closed" if state == "closed" else "open"},
+        "market": state,
+        "serverTime": local.isoformat(timespec="seconds"),
+    }
+
+
+def upcoming_holidays(moment: datetime) -> list[dict[str, Any]]:
+    """Holidays and early closes of the coming year, a row each for NASDAQ and NYSE."""
+    first = moment.astimezone(NEW_YORK).date()
+    last = first + timedelta(days=364)
+    rows = [(day, {"status": "closed"}) for day in holidays_between(first, last)]
+    for day in early_closes_between(first, last):
+        opens, closes = (hour.astimezone(_UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z") for hour in session_hours(day))
+        rows.append((day, {"status": "early-close", "open": opens, "close": closes}))
+    return [
+        {"date": str(day), "exchange": exchange, "name": holiday_name(day), **status}
+        for day, status in sorted(rows, key=lambda row: row[0])
+        for exchange in ("NASDAQ", "NYSE")
+    ]
+
+
+def holiday_name(day: date) -> str:
+    """The holiday on or beside which the exchange rests on that day."""
+    if day.month == 1 and day.day >= 15 and day.weekday() == 0:
+        return "Martin Luther King, Jr. Day"
+    if day.month == 2:
+        return "Washington's Birthday"
+    if day.month in (3, 4):
+        return "Good Friday"
+    if day.month == 5:
+        return "Memorial Day"
+    if day.month == 6:
+        return "Juneteenth"
+    if day.month == 7:
+        return "Independence Day"
+    if day.month == 9:
+        return "Labor Day"
+    if day.month == 11:
+        return "Thanksgiving"
+    if day.month == 12 and day.day < 30:
+        return "Christmas"
+    return "New Years Day" if day.month in (12, 1) else "Market holiday"
+
+
+def _ticker(ticker: Ticker, day: date) -> dict[str, Any]:
+    active = ticker.active_on(day)
+    delisted = None if active or ticker.delisted is None else f"{ticker.delisted}T05:00:00Z"
+    row = {
+        "ticker": ticker.symbol,
+        "name": ticker.name,
+        "market": "stocks",
+        "locale": "us",
+        "primary_exchange": ticker.primary_exchange,
+        "type": ticker.type,
+        "active": active,
+        "currency_name": "usd",
+        "delisted_utc": delisted,
+        "last_updated_utc": f"{day}T00:00:00Z",
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _ordered(
+    rows: list[dict[str, Any]], asked: Parameters, default_sort: str, sorts: tuple[str, ...], default_order: str = "desc"
+) -> list[dict[str, Any]]:
+    """By `sort` and `order`, ties by ticker; a row without the field comes last."""
+    field = one_of(asked, "sort", default_sort, sorts)
+    order = one_of(asked, "order", default_order, ("asc", "desc"))
+    rows.sort(key=lambda row: row["ticker"])
+    with_field = sorted((row for row in rows if field in row), key=lambda row: row[field], reverse=order == "desc")
+    return with_field + [row for row in rows if field not in row]
+
+
+def _identifier(kind: str, symbol: str, day: date) -> str:
+    return "E" + hashlib.sha256(f"{kind} {symbol} {day}".encode()).hexdigest()[:40]
+
+
+def _plain(number: float) -> float | int:
+    return int(number) if number == int(number) else number

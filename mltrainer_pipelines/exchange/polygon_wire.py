@@ -1,0 +1,132 @@
+"""What Polygon's routes share: parameters, errors as the service words them, request ids and pages."""
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Request, Response
+
+Parameters = Mapping[str, str]
+
+
+class WireError(Exception):
+    """An answer other than 200: its status code and the fields of its body."""
+
+    def __init__(self, status_code: int, **body: str):
+        super().__init__(str(body))
+        self.status_code, self.body = status_code, body
+
+    def response(self) -> Response:
+        document = {"status": self.body.get("status", "ERROR"), "request_id": request_id(), **self.body}
+        return json_response(document, self.status_code)
+
+
+def bad_parameter(message: str) -> WireError:
+    return WireError(400, error=message)
+
+
+def request_id() -> str:
+    return secrets.token_hex(16)
+
+
+def json_response(document: Any, status_code: int = 200) -> Response:
+    return Response(json.dumps(document, separators=(",", ":")), status_code, media_type="application/json")
+
+
+def flag(asked: Parameters, name: str, default: bool) -> bool:
+    text = asked.get(name, "").lower()
+    if text not in ("", "true", "false"):
+        raise bad_parameter(f"Could not parse the parameter '{name}': {text!r} is neither true nor false")
+    return default if text == "" else text == "true"
+
+
+def whole_number(asked: Parameters, name: str, default: int, most: int) -> int:
+    """A limit: at least 1, and cut to `most`, as the service does."""
+    text = asked.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or int(text) < 1:
+        raise bad_parameter(f"Could not parse the parameter '{name}': {text!r} is not a positive whole number")
+    return min(int(text), most)
+
+
+def one_of(asked: Parameters, name: str, default: str, allowed: Sequence[str]) -> str:
+    text = asked.get(name, default)
+    if text not in allowed:
+        raise bad_parameter(f"The parameter '{name}' must be one of {', '.join(allowed)}, not {text!r}")
+    return text
+
+
+def calendar_day(text: str, name: str) -> date:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
+    except ValueError:
+        raise bad_parameter(f"Could not parse the time parameter: '{name}'. Use YYYY-MM-DD") from None
+
+
+def in_ranges(asked: Parameters, names: Sequence[str], row: Mapping[str, Any]) -> bool:
+    """Whether a row's fields satisfy the filters `name`, `name.gte`, `.gt`, `.lte`, `.lt` that were asked for.
+
+    A field that the row does not have satisfies none.
+    """
+    for name in names:
+        value = row.get(name)
+        for suffix, holds in _COMPARISONS.items():
+            bound = asked.get(name + suffix)
+            if bound is not None and (value is None or not holds(str(value), bound)):
+                return False
+        any_of = asked.get(f"{name}.any_of")
+        if any_of is not None and str(value) not in any_of.split(","):
+            return False
+    return True
+
+
+_COMPARISONS = {
+    "": lambda value, bound: value == bound,
+    ".gte": lambda value, bound: value >= bound,
+    ".gt": lambda value, bound: value > bound,
+    ".lte": lambda value, bound: value <= bound,
+    ".lt": lambda value, bound: value < bound,
+}
+
+
+@dataclass(frozen=True)
+class Query:
+    """The parameters of a request, those its cursor carries included, and how many rows earlier pages gave."""
+
+    asked: dict[str, str]
+    offset: int
+
+    @classmethod
+    def of(cls, request: Request) -> "Query":
+        """A `cursor` brings back the query it was made for; parameters beside it, other than the key, are ignored."""
+        asked = {name: value for name, value in request.query_params.items() if name != "apiKey"}
+        cursor = asked.pop("cursor", None)
+        if cursor is None:
+            return cls(asked, 0)
+        try:
+            carried = dict(parse_qsl(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode(), strict_parsing=True))
+            return cls(carried, int(carried.pop("ap")))
+        except (ValueError, KeyError, binascii.Error, UnicodeDecodeError):
+            raise bad_parameter("Could not parse the parameter 'cursor'; follow next_url as it was given") from None
+
+    def next_cursor(self, shown: int) -> str:
+        text = urlencode({**self.asked, "ap": self.offset + shown})
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def page(request: Request, query: Query, rows: Sequence[Mapping[str, Any]], limit: int, count: bool = False) -> Response:
+    """One page of `rows` as the v3 routes give it, with `next_url` on the host that was called where more follow."""
+    shown = rows[query.offset : query.offset + limit]
+    document: dict[str, Any] = {"results": shown, "status": "OK", "request_id": request_id()}
+    if count:
+        document["count"] = len(shown)
+    if query.offset + limit < len(rows):
+        document["next_url"] = f"{request.base_url}{request.url.path.lstrip('/')}?cursor={query.next_cursor(len(shown))}"
+    return json_response(document)

@@ -1,0 +1,359 @@
+"""A recorded market: daily bars from any Parquet or CSV file, lived through again by the clock.
+
+**The file** (`.parquet` or `.csv`): one row per session and symbol, in any order.
+
+| column | |
+|---|---|
+| `date`, `symbol`, `open`, `high`, `low`, `close`, `volume` | required; prices in dollars as they traded, volume in shares |
+| `vwap`, `trades` | optional; null where unknown |
+| `split_ratio` | optional; new shares per old where the row's date is a split's ex-date, else null (or 1) |
+| `dividend` | optional; cash per share where the row's date is an ex-dividend date, else null (or 0) |
+
+Other columns (`adj_close`, …) are ignored. A date is a Date, a Datetime, or text as YYYY-MM-DD.
+
+**Beside it**, optional, with the same ending: `<stem>.minutes`, `<stem>.splits`, `<stem>.dividends`, `<stem>.macro`.
+
+| file | columns |
+|---|---|
+| `minutes` | `start` (aware, or New York time: when a 15-minute bar opens), `symbol`, `open`, `high`, `low`, `close`, `volume`; optional `vwap`, `trades` |
+| `splits` | `symbol`, `ex_date`, `ratio`; optional `declared` |
+| `dividends` | `symbol`, `ex_date`, `cash`; optional `declared`, `record_date`, `pay_date`, `frequency` |
+| `macro` | `series_id` (as at FRED), `date`, `value`, `published`; a later `published` for the same date revises it |
+
+What is missing is missing: without 15-minute bars the exchange knows, during a session, the previous close
+only; a company's name, type and industry are not known; a symbol that has no bar in the last five sessions of
+the recording counts as delisted on the session after its last bar.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mltrainer_pipelines.exchange.market import Bars, Dividend, MacroSeries, MacroValue, Split, Ticker, midnight
+from mltrainer_pipelines.market.sessions import next_session, sessions_between
+
+REQUIRED = ("date", "symbol", "open", "high", "low", "close", "volume")
+_PRICES = ("open", "high", "low", "close")
+_OPTIONAL = ("vwap", "trades", "split_ratio", "dividend")
+_GONE_AFTER_SESSIONS = 5
+_MINUTES_REQUIRED = ("start", "symbol", "open", "high", "low", "close", "volume")
+
+
+class RecordingError(ValueError):
+    """A recording that cannot be used: names the file, what is wrong and what to do."""
+
+    def __init__(self, path: Path, problem: str):
+        super().__init__(f"the recording {path}: {problem}")
+
+
+class RecordedMarket:
+    """The market in a recording; the module's docstring says what the file holds.
+
+    Parameters
+    ----------
+    path : Path
+        A `.parquet` or `.csv` file of daily bars.
+
+    Raises
+    ------
+    RecordingError
+        For a file that cannot be read or is empty, a missing column, a date that is no date or no session, two rows
+        for one symbol and date, a price that is not above zero, a high below the low, a negative volume.
+    """
+
+    name = "replay"
+
+    def __init__(self, path: Path):
+        self._path = Path(path)
+        frame = _read(self._path)
+        _need(self._path, frame, REQUIRED)
+        frame = frame.select(*REQUIRED, *(name for name in _OPTIONAL if name in frame.columns))
+        if frame.is_empty():
+            raise RecordingError(self._path, "has no rows; record at least one session of daily bars")
+        frame = _typed(self._path, frame, {"date": pl.Date()})
+        frame = _checked(self._path, frame, ("date", "symbol")).sort("date", "symbol")
+        self._bars = frame
+        self._by_symbol = frame.sort("symbol", "date")
+        self._sessions: list[date] = frame["date"].unique(maintain_order=True).to_list()
+        _check_sessions(self._path, self._sessions)
+        self._rows_of_day = _slices(frame["date"])
+        self._rows_of_symbol = _slices(self._by_symbol["symbol"])
+        self._splits = self._read_splits()
+        self._dividends = self._read_dividends()
+        self._macro = self._read_macro()
+        self._minutes = self._read_minutes()
+
+    def sessions(self) -> list[date]:
+        return self._sessions
+
+    def day(self, session: date) -> Bars:
+        start, length = self._rows_of_day.get(session, (0, 0))
+        return _bars(self._bars.slice(start, length))
+
+    def history(self, symbol: str, first: date, last: date) -> Bars:
+        start, length = self._rows_of_symbol.get(symbol, (0, 0))
+        return _bars(self._by_symbol.slice(start, length).filter(pl.col("date").is_between(first, last)))
+
+    def minutes(self, session: date, symbol: str | None = None) -> Bars | None:
+        start, length = self._minutes_of_day.get(session, (0, 0))
+        if self._minutes is None or not length:
+            return None
+        chosen = self._minutes.slice(start, length)
+        if symbol is not None:
+            chosen = chosen.filter(pl.col("symbol") == symbol)
+        return _columns(chosen, chosen["start"].to_numpy())
+
+    def splits(self) -> list[Split]:
+        return self._splits
+
+    def dividends(self) -> list[Dividend]:
+        return self._dividends
+
+    def tickers(self) -> list[Ticker]:
+        return self._tickers
+
+    def macro(self) -> Mapping[str, MacroSeries]:
+        return self._macro
+
+    @cached_property
+    def _tickers(self) -> list[Ticker]:
+        lives = self._by_symbol.group_by("symbol", maintain_order=True).agg(
+            first=pl.col("date").first(), last=pl.col("date").last()
+        )
+        gone_before = self._sessions[-_GONE_AFTER_SESSIONS] if len(self._sessions) >= _GONE_AFTER_SESSIONS else self._sessions[0]
+        return [
+            Ticker(symbol, list_date=first, delisted=next_session(last) if last < gone_before else None)
+            for symbol, first, last in lives.iter_rows()
+        ]
+
+    def _read_splits(self) -> list[Split]:
+        ratios = _marked(self._bars, "split_ratio", 1.0, "ratio")
+        frame = self._beside("splits", ("symbol", "ex_date", "ratio"), {"ex_date": pl.Date(), "declared": pl.Date()})
+        rows = [*ratios.iter_rows(named=True), *(frame.iter_rows(named=True) if frame is not None else ())]
+        found = {}
+        for row in rows:
+            if not (row["ratio"] and row["ratio"] > 0):
+                raise RecordingError(
+                    self._path, f"a split of {row['symbol']} on {row['ex_date']} has the ratio {row['ratio']}; give new shares per old"
+                )
+            old, new = (1.0, row["ratio"]) if row["ratio"] >= 1 else (round(1 / row["ratio"], 9), 1.0)
+            found[row["symbol"], row["ex_date"]] = Split(row["symbol"], row["ex_date"], old, new, row.get("declared"))
+        return sorted(found.values(), key=lambda split: (split.ex_date, split.symbol))
+
+    def _read_dividends(self) -> list[Dividend]:
+        cash = _marked(self._bars, "dividend", 0.0, "cash")
+        dates = {"ex_date": pl.Date(), "declared": pl.Date(), "record_date": pl.Date(), "pay_date": pl.Date()}
+        frame = self._beside("dividends", ("symbol", "ex_date", "cash"), dates)
+        rows = [*cash.iter_rows(named=True), *(frame.iter_rows(named=True) if frame is not None else ())]
+        found = {}
+        for row in rows:
+            if not (row["cash"] and row["cash"] > 0):
+                raise RecordingError(
+                    self._path, f"a dividend of {row['symbol']} on {row['ex_date']} is {row['cash']}; give dollars per share above 0"
+                )
+            found[row["symbol"], row["ex_date"]] = Dividend(
+                row["symbol"],
+                row["ex_date"],
+                row["cash"],
+                row.get("declared"),
+                row.get("record_date"),
+                row.get("pay_date"),
+                row.get("frequency"),
+            )
+        return sorted(found.values(), key=lambda dividend: (dividend.ex_date, dividend.symbol))
+
+    def _read_macro(self) -> dict[str, MacroSeries]:
+        dates = {"date": pl.Date(), "published": pl.Date()}
+        frame = self._beside("macro", ("series_id", "date", "value", "published"), dates)
+        if frame is None:
+            return {}
+        early = frame.filter(pl.col("published") < pl.col("date"))
+        if not early.is_empty():
+            row = early.row(0, named=True)
+            raise RecordingError(
+                self._path, f"its macro file has {row['series_id']} of {row['date']} published before that, on {row['published']}"
+            )
+        frame = frame.sort("series_id", "date", "published")
+        return {
+            str(name): MacroSeries(
+                str(name),
+                title=str(name),
+                units="",
+                frequency="",
+                seasonal_adjustment="",
+                values=[
+                    MacroValue(observed, value, published)
+                    for observed, value, published in rows.select("date", "value", "published").iter_rows()
+                ],
+            )
+            for (name,), rows in frame.group_by(["series_id"], maintain_order=True)
+        }
+
+    def _read_minutes(self) -> pl.DataFrame | None:
+        self._minutes_of_day: dict[date, tuple[int, int]] = {}
+        path = self._sibling("minutes")
+        if not path.exists():
+            return None
+        frame = _read(path)
+        _need(path, frame, _MINUTES_REQUIRED)
+        frame = frame.select(*_MINUTES_REQUIRED, *(name for name in ("vwap", "trades") if name in frame.columns))
+        frame = _checked(path, _in_new_york(path, frame), ("start", "symbol"))
+        frame = frame.with_columns(date=pl.col("start").dt.date()).sort("date", "symbol", "start")
+        self._minutes_of_day = _slices(frame["date"])
+        return frame.with_columns(start=pl.col("start").dt.epoch("ms"))
+
+    def _beside(self, what: str, required: tuple[str, ...], dates: Mapping[str, pl.Date]) -> pl.DataFrame | None:
+        path = self._sibling(what)
+        if not path.exists():
+            return None
+        frame = _read(path)
+        _need(path, frame, required)
+        return _typed(path, frame, {name: kind for name, kind in dates.items() if name in frame.columns})
+
+    def _sibling(self, what: str) -> Path:
+        return self._path.with_name(f"{self._path.stem}.{what}{self._path.suffix}")
+
+
+def _read(path: Path) -> pl.DataFrame:
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pl.read_parquet(path)
+        if path.suffix.lower() == ".csv":
+            return pl.read_csv(path, try_parse_dates=True, infer_schema_length=10_000)
+    except FileNotFoundError:
+        raise RecordingError(path, "does not exist; give the path of a Parquet or CSV file of daily bars") from None
+    except pl.exceptions.NoDataError:
+        raise RecordingError(path, f"is empty; it needs the columns {', '.join(REQUIRED)} and a row per session and symbol") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RecordingError(path, f"cannot be read ({error}); write it again as Parquet or CSV") from error
+    raise RecordingError(path, "is neither .parquet nor .csv; convert it to one of them")
+
+
+def _need(path: Path, frame: pl.DataFrame, required: Iterable[str]) -> None:
+    missing = [name for name in required if name not in frame.columns]
+    if missing:
+        raise RecordingError(
+            path,
+            f"has no column {', '.join(missing)}; it needs {', '.join(required)} and has {', '.join(frame.columns) or 'none'}",
+        )
+
+
+def _typed(path: Path, frame: pl.DataFrame, dates: Mapping[str, pl.Date]) -> pl.DataFrame:
+    """Date columns as dates; the first value that is no date is named."""
+    for name in dates:
+        column = frame[name]
+        if column.dtype == pl.String:
+            parsed = column.str.strptime(pl.Date, "%Y-%m-%d", strict=False)
+        elif column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime):
+            parsed = column.cast(pl.Date)
+        elif column.null_count() == len(column):
+            parsed = column.cast(pl.Date)
+        else:
+            raise RecordingError(path, f"its column {name} holds {column.dtype}, not dates; write them as YYYY-MM-DD")
+        bad = column.filter(parsed.is_null() & column.is_not_null())
+        if len(bad):
+            raise RecordingError(path, f"{bad[0]!r} in its column {name} is not a date; write it as YYYY-MM-DD")
+        if name in ("date", "ex_date", "published") and parsed.null_count():
+            raise RecordingError(path, f"its column {name} has {parsed.null_count()} rows without a date; fill or drop them")
+        frame = frame.with_columns(parsed.alias(name))
+    return frame
+
+
+def _in_new_york(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
+    column = frame["start"]
+    if column.dtype == pl.String:
+        column = column.str.to_datetime(strict=False, time_zone="America/New_York")
+    if not isinstance(column.dtype, pl.Datetime) or column.null_count():
+        raise RecordingError(path, "its column start is not a date and time everywhere; write 2015-10-30T09:30:00-04:00")
+    if column.dtype.time_zone is None:
+        return frame.with_columns(column.dt.replace_time_zone("America/New_York"))
+    return frame.with_columns(column.dt.convert_time_zone("America/New_York"))
+
+
+def _checked(path: Path, frame: pl.DataFrame, key: tuple[str, str]) -> pl.DataFrame:
+    """Numbers as floats, one row a key, prices above zero and in order, volumes not negative."""
+    frame = frame.with_columns(pl.col("symbol").cast(pl.String))
+    for name in (*_PRICES, "volume", *(name for name in _OPTIONAL if name in frame.columns)):
+        column = frame[name]
+        if not column.dtype.is_numeric() and column.null_count() < len(column):
+            raise RecordingError(path, f"its column {name} holds {column.dtype}, not numbers (the first is {column[0]!r})")
+    frame = frame.with_columns(pl.col(*_PRICES, "volume").cast(pl.Float64))
+    _refuse(path, frame, key, pl.col("symbol").is_null() | (pl.col("symbol") == ""), "has no symbol; fill it or drop the row")
+    for name in _PRICES:
+        bad = pl.col(name).is_null() | ~pl.col(name).is_finite() | (pl.col(name) <= 0)
+        _refuse(path, frame, key, bad, f"has a price that is not a number above zero in {name}; correct it or drop the row", name)
+    _refuse(path, frame, key, pl.col("high") < pl.col("low"), "has its high below its low; correct it or drop the row", "high", "low")
+    beyond = (pl.max_horizontal("open", "close") > pl.col("high") * _SLACK) | (
+        pl.min_horizontal("open", "close") < pl.col("low") / _SLACK
+    )
+    _refuse(path, frame, key, beyond, "opens or closes outside of its high and low; correct it or drop the row", *_PRICES)
+    frame = frame.with_columns(
+        high=pl.max_horizontal("high", "open", "close"),
+        low=pl.min_horizontal("low", "open", "close"),
+    )
+    bad_volume = pl.col("volume").is_null() | ~pl.col("volume").is_finite() | (pl.col("volume") < 0)
+    _refuse(path, frame, key, bad_volume, "has a volume that is not a number of shares; write 0 where nothing traded", "volume")
+    doubled = frame.select(pl.struct(key).is_duplicated()).to_series()
+    _refuse(path, frame, key, doubled, "is there more than once; keep one row per symbol and time")
+    return frame
+
+
+_SLACK = 1 + 1e-6
+"""Prices that were adjusted for splits by others no longer agree in their last digits; more than that is an error."""
+
+
+def _refuse(path: Path, frame: pl.DataFrame, key: tuple[str, str], bad: pl.Expr | pl.Series, problem: str, *shown: str) -> None:
+    rows = frame.filter(bad)
+    if rows.is_empty():
+        return
+    row = rows.row(0, named=True)
+    values = ", ".join(f"{name}={row[name]}" for name in shown)
+    more = f"; {len(rows) - 1} more rows like it" if len(rows) > 1 else ""
+    where = f"{row['symbol']} on {row[key[0]]}"
+    raise RecordingError(path, f"{where} {problem}{f' ({values})' if values else ''}{more}")
+
+
+def _check_sessions(path: Path, days: list[date]) -> None:
+    calendar = set(sessions_between(days[0], days[-1]))
+    strangers = [day for day in days if day not in calendar]
+    if strangers:
+        raise RecordingError(
+            path,
+            f"has bars on {strangers[0]:%Y-%m-%d} ({strangers[0]:%A}), which is not a trading session of XNYS"
+            f"{f', and on {len(strangers) - 1} more such days' if len(strangers) > 1 else ''}; drop those rows",
+        )
+
+
+def _marked(bars: pl.DataFrame, column: str, nothing: float, name: str) -> pl.DataFrame:
+    """Symbol, ex-date and value of the bars that carry a corporate action in `column`."""
+    if column not in bars.columns:
+        return pl.DataFrame(schema={"symbol": pl.String, "ex_date": pl.Date, name: pl.Float64})
+    return bars.filter(pl.col(column).is_not_null() & (pl.col(column) != nothing)).select(
+        "symbol", pl.col("date").alias("ex_date"), pl.col(column).cast(pl.Float64).alias(name)
+    )
+
+
+def _slices(column: pl.Series) -> dict:
+    """First row and number of rows of each value of a sorted column."""
+    runs = column.rle().struct.unnest()
+    starts = (runs["len"].cum_sum() - runs["len"]).to_list()
+    return dict(zip(runs["value"].to_list(), zip(starts, runs["len"].to_list(), strict=True), strict=True))
+
+
+def _bars(frame: pl.DataFrame) -> Bars:
+    days = frame["date"].to_list()
+    known = {day: midnight(day) for day in dict.fromkeys(days)}
+    return _columns(frame, np.array([known[day] for day in days], dtype=np.int64))
+
+
+def _columns(frame: pl.DataFrame, start: NDArray[np.int64]) -> Bars:
+    open_, high, low, close, volume = (frame[name].to_numpy() for name in (*_PRICES, "volume"))
+    vwap, trades = (
+        frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() if name in frame.columns else None for name in ("vwap", "trades")
+    )
+    return Bars(frame["symbol"].to_list(), start, open_, high, low, close, volume, vwap, trades)

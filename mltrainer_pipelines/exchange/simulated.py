@@ -1,0 +1,198 @@
+"""A simulated market: reproducible from a seed, made in seconds, with as much to predict as one asks for.
+
+Nothing in it is meant to resemble a real company, and no result on it says anything about real ones.
+"""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mltrainer_pipelines.exchange.companies import INDUSTRIES, companies
+from mltrainer_pipelines.exchange.economy import simulated_economy
+from mltrainer_pipelines.exchange.intraday import Paths, intraday_paths
+from mltrainer_pipelines.exchange.market import BAR_MINUTES, Bars, Dividend, MacroSeries, Split, Ticker, midnight, milliseconds
+from mltrainer_pipelines.exchange.prices import simulated_prices
+from mltrainer_pipelines.exchange.randomness import cell_keys
+from mltrainer_pipelines.exchange.regimes import Regime, simulated_regimes
+from mltrainer_pipelines.market.sessions import FIRST_SUPPORTED, early_closes_between, previous_session, session_hours, sessions_between
+
+WARM_UP_SESSIONS = 252
+"""Sessions that the market has before the first one asked for, so that features and macro series have a past."""
+FULL_SESSION_BARS, EARLY_CLOSE_BARS = 26, 14
+
+
+class SimulatedMarket:
+    """A market of invented companies over the sessions of New York.
+
+    Parameters
+    ----------
+    seed : int
+        Equal seeds (and symbols, premium, first) give equal markets.
+    symbols : int
+        Companies that are ever listed; some list late, some fail.
+    premium : float
+        Strength of what can be predicted. 0: total returns are a martingale difference, nothing can. 1: companies
+        keep a slowly changing drift that shows in their trailing returns, and regimes differ in their mean.
+    first : date
+        First day of interest; the market begins 252 sessions before it.
+    last : date
+        Last day. A later one gives the same market, continued.
+    """
+
+    name = "simulated"
+
+    def __init__(self, seed: int, symbols: int, premium: float, first: date, last: date):
+        if symbols < 1:
+            raise ValueError(f"symbols={symbols}: a simulated market has at least 1 company")
+        if premium < 0:
+            raise ValueError(f"premium={premium}: the strength of the momentum premium is 0 (nothing predictable) or more")
+        if not sessions_between(first, last):
+            raise ValueError(f"no session between {first} and {last}: give a last day after the first one")
+        start = max(previous_session(first, WARM_UP_SESSIONS), FIRST_SUPPORTED)
+        self.seed, self.premium = seed, premium
+        self._sessions = sessions_between(start, last)
+        self._position = {session: position for position, session in enumerate(self._sessions)}
+        self._ordinals = np.array([session.toordinal() for session in self._sessions])
+        self._midnights = np.array([midnight(session) for session in self._sessions], dtype=np.int64)
+        self._early = set(early_closes_between(start, last))
+        self._members = companies(seed, symbols)
+        self._number = {member.symbol: member.number for member in self._members}
+        self._regimes = simulated_regimes(seed, len(self._sessions))
+        self._prices = simulated_prices(seed, self._members, self._regimes, premium)
+        self._macro = simulated_economy(seed, self._sessions, self._regimes, self._prices.market_volatility)
+        self._session_paths = lru_cache(maxsize=4)(self._paths_of_session)
+
+    def sessions(self) -> list[date]:
+        return self._sessions
+
+    def true_regime(self) -> dict[date, Regime]:
+        """The regime that each session was drawn in: hidden from every client, there for tests."""
+        return {session: Regime(int(state)) for session, state in zip(self._sessions, self._regimes.state, strict=True)}
+
+    def day(self, session: date) -> Bars:
+        row = self._position.get(session)
+        if row is None:
+            return self._bars(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+        traded, paths = self._session_paths(session)
+        return self._bars(np.full(len(traded), row), traded, paths.day_vwap())
+
+    def history(self, symbol: str, first: date, last: date) -> Bars:
+        number = self._number.get(symbol)
+        rows = np.flatnonzero((self._ordinals >= first.toordinal()) & (self._ordinals <= last.toordinal()))
+        if number is None:
+            rows = rows[:0]
+        columns = np.full(len(rows), number or 0)
+        rows = rows[np.isfinite(self._prices.close[rows, columns])]
+        columns = columns[: len(rows)]
+        vwap = np.empty(len(rows))
+        early = np.array([self._sessions[row] in self._early for row in rows.tolist()], dtype=bool)
+        for short, count in ((False, FULL_SESSION_BARS), (True, EARLY_CLOSE_BARS)):
+            of_kind = early == short
+            vwap[of_kind] = self._paths(rows[of_kind], columns[of_kind], count).day_vwap()
+        return self._bars(rows, columns, vwap)
+
+    def minutes(self, session: date, symbol: str | None = None) -> Bars:
+        if session not in self._position:
+            return self._bars(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+        traded, paths = self._session_paths(session)
+        chosen = np.arange(len(traded)) if symbol is None else np.flatnonzero(traded == self._number.get(symbol, -1))
+        count = paths.open.shape[1]
+        opens = milliseconds(session_hours(session)[0])
+        starts = opens + BAR_MINUTES * 60_000 * np.arange(count, dtype=np.int64)
+        names = [self._members[number].symbol for number in traded[chosen].tolist()]
+        columns = (paths.open, paths.high, paths.low, paths.close, paths.volume)
+        open_, high, low, close, volume = (column[chosen].ravel() for column in columns)
+        return Bars(
+            symbol=[name for name in names for _ in range(count)],
+            start=np.tile(starts, len(chosen)),
+            open=open_,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+            vwap=paths.vwap[chosen].ravel(),
+            trades=paths.trades[chosen].ravel(),
+        )
+
+    def splits(self) -> list[Split]:
+        return [
+            Split(
+                self._members[number].symbol,
+                self._sessions[row],
+                old_shares=1.0 if ratio >= 1 else round(1 / ratio),
+                new_shares=ratio if ratio >= 1 else 1.0,
+                declared=self._sessions[declared],
+            )
+            for row, number, ratio, declared in self._prices.splits
+        ]
+
+    def dividends(self) -> list[Dividend]:
+        return [
+            Dividend(
+                self._members[number].symbol,
+                self._sessions[row],
+                cash,
+                declared=self._sessions[declared],
+                record_date=self._sessions[row],
+                pay_date=self._sessions[row] + timedelta(days=21),
+                frequency=4,
+            )
+            for row, number, cash, declared in self._prices.dividends
+        ]
+
+    def tickers(self) -> list[Ticker]:
+        listed, delisted = self._prices.listed.tolist(), self._prices.delisted.tolist()
+        rows = []
+        for member in self._members:
+            start, end = listed[member.number], delisted[member.number]
+            if start >= len(self._sessions) or end >= len(self._sessions):
+                end = -1
+            if start < len(self._sessions):
+                industry = INDUSTRIES[member.sector]
+                rows.append(
+                    Ticker(
+                        member.symbol,
+                        list_date=self._sessions[start],
+                        delisted=self._sessions[end] if end >= 0 else None,
+                        name=member.name,
+                        type=member.type,
+                        primary_exchange=member.primary_exchange,
+                        sic_code=industry.sic_code,
+                        sic_description=industry.sic_description,
+                        shares_outstanding=int(self._prices.volume[start, member.number]) * 40,
+                    )
+                )
+        return rows
+
+    def macro(self) -> Mapping[str, MacroSeries]:
+        return self._macro
+
+    def _paths_of_session(self, session: date) -> tuple[NDArray[np.int64], Paths]:
+        """Companies that trade in the session, and their paths."""
+        row = self._position[session]
+        traded = np.flatnonzero(np.isfinite(self._prices.close[row]))
+        count = EARLY_CLOSE_BARS if session in self._early else FULL_SESSION_BARS
+        return traded, self._paths(np.full(len(traded), row), traded, count)
+
+    def _paths(self, rows: NDArray[np.int64], columns: NDArray[np.int64], count: int) -> Paths:
+        prices = self._prices
+        day = (prices.open[rows, columns], prices.high[rows, columns], prices.low[rows, columns], prices.close[rows, columns])
+        key = cell_keys(self.seed, columns, self._ordinals[rows])
+        return intraday_paths(key, day, prices.volume[rows, columns], prices.trades[rows, columns], count)
+
+    def _bars(self, rows: NDArray[np.int64], columns: NDArray[np.int64], vwap: NDArray[np.float64]) -> Bars:
+        prices = self._prices
+        return Bars(
+            symbol=[self._members[number].symbol for number in columns.tolist()],
+            start=self._midnights[rows],
+            open=prices.open[rows, columns],
+            high=prices.high[rows, columns],
+            low=prices.low[rows, columns],
+            close=prices.close[rows, columns],
+            volume=prices.volume[rows, columns],
+            vwap=vwap,
+            trades=prices.trades[rows, columns],
+        )

@@ -1,0 +1,61 @@
+"""Compiled search for the first barrier; numba is imported with this module, so import it late."""
+
+import numpy as np
+from numba import njit
+
+_compiled = njit(cache=True, nogil=True, error_model="numpy")
+
+
+@_compiled
+def first_exit(opens, highs, lows, closes, entry, target, stop, max_sessions, delisted_after):
+    """Exit of a position entered at row `entry`: (row, barrier number, price); row -1 while it is open.
+
+    The barriers are numbered target 0, stop 1, time 2, delisted 3. Comparisons with NaN (unknown) are false.
+    """
+    last_close = opens[entry]
+    missing = 0
+    for row in range(entry, len(closes)):
+        if closes[row] != closes[row]:
+            missing += 1
+            if missing == delisted_after:
+                return row, 3, last_close
+            continue
+        missing = 0
+        last_close = closes[row]
+        if row > entry:
+            if opens[row] <= stop:
+                return row, 1, opens[row]
+            if opens[row] >= target:
+                return row, 0, opens[row]
+        sessions = row - entry + 1
+        if sessions > max_sessions:
+            return row, 2, opens[row] if opens[row] == opens[row] else closes[row]
+        if lows[row] <= stop:
+            return row, 1, stop
+        if highs[row] >= target:
+            return row, 0, target
+        if closes[row] <= stop:
+            return row, 1, stop
+        if closes[row] >= target:
+            return row, 0, target
+        if sessions == max_sessions:
+            return row, 2, closes[row]
+    return -1, -1, np.nan
+
+
+@_compiled
+def first_exits(opens, highs, lows, closes, symbols, entries, targets, stops, max_sessions, delisted_after):
+    """`first_exit` for many positions: column `symbols[i]` of (symbols × sessions) matrices, entered at row `entries[i]`.
+
+    An entry below 0, or a level that is NaN, is no position.
+    """
+    count = len(entries)
+    rows, codes, prices = np.full(count, -1, np.int64), np.full(count, -1, np.int8), np.full(count, np.nan)
+    for i in range(count):
+        if entries[i] >= 0 and targets[i] == targets[i] and stops[i] == stops[i]:
+            s = symbols[i]
+            row, code, price = first_exit(
+                opens[s], highs[s], lows[s], closes[s], entries[i], targets[i], stops[i], max_sessions, delisted_after
+            )
+            rows[i], codes[i], prices[i] = row, code, price
+    return rows, codes, prices

@@ -1,0 +1,185 @@
+"""Adjusted bars as dense matrices, one row a session and one column a symbol."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+KEYS = ("date", "symbol")
+PRICES = ("adj_open", "adj_high", "adj_low", "adj_close")
+
+
+class BadPanelError(ValueError):
+    """Bars, or a universe, from which nothing can be computed: names what is wrong, where, and the remedy."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Fields of bars, aligned on sessions and symbols.
+
+    A session is a date on which at least one symbol of the frame has a bar. A bar that is missing, and a value that
+    is null or NaN, is NaN here.
+
+    Parameters
+    ----------
+    sessions : ndarray of datetime64[D], shape (n_sessions,)
+        Ascending.
+    symbols : list of str
+        Ascending.
+    fields : dict of str to ndarray of float64, shape (n_sessions, n_symbols)
+    """
+
+    sessions: np.ndarray
+    symbols: list[str]
+    fields: dict[str, np.ndarray]
+
+    def rows_between(self, first: date, last: date) -> tuple[int, int]:
+        """Rows ``[start, stop)`` of the sessions from `first` to `last`, both included."""
+        return (
+            int(np.searchsorted(self.sessions, np.datetime64(first, "D"))),
+            int(np.searchsorted(self.sessions, np.datetime64(last, "D"), side="right")),
+        )
+
+
+def sessions_of(bars: pl.DataFrame) -> np.ndarray:
+    """The sessions of a frame of bars, ascending: datetime64[D], shape (n_sessions,)."""
+    return bars["date"].unique().sort().to_numpy().astype("datetime64[D]")
+
+
+def check_columns(frame: pl.DataFrame, columns: Iterable[str], what: str) -> None:
+    """Raise unless `frame` has `columns`, and its `date` column, if named, holds days.
+
+    Raises
+    ------
+    BadPanelError
+        Naming `what` was given and the columns it lacks.
+    """
+    wanted = list(columns)
+    missing = [name for name in wanted if name not in frame.columns]
+    if missing:
+        raise BadPanelError(f"{what} lack the column(s) {', '.join(missing)}; they have {', '.join(frame.columns)}")
+    for name in ("date", "month"):
+        if name in wanted and frame.schema[name] != pl.Date:
+            raise BadPanelError(f"{what}: the column {name} is {frame.schema[name]}; cast it to a date (pl.Date) first")
+    for name in wanted:
+        if name in (*KEYS, "month") and frame[name].null_count():
+            raise BadPanelError(f"{what}: {frame[name].null_count()} rows have no {name}; drop or repair them first")
+
+
+def dense(bars: pl.DataFrame, fields: Sequence[str], symbols: Iterable[str] | None = None, what: str = "adjusted bars") -> Panel:
+    """Scatter bars into matrices. The order of the rows does not matter.
+
+    Parameters
+    ----------
+    bars : DataFrame
+        Columns date, symbol and `fields`; (date, symbol) unique.
+    fields : sequence of str
+        Numeric columns to align.
+    symbols : iterable of str, optional
+        Keep these alone (those the frame has); the sessions stay those of the whole frame.
+    what : str
+        What the frame is called in errors.
+
+    Raises
+    ------
+    BadPanelError
+        If the frame is empty, lacks a column, repeats a (date, symbol), or holds an infinite value or a price that is
+        not above 0.
+    """
+    check_columns(bars, [*KEYS, *fields], what)
+    if bars.is_empty():
+        raise BadPanelError(f"{what}: the frame has no rows; ingest daily_bars for the sessions needed first")
+    sessions = sessions_of(bars)
+    names = bars["symbol"].unique().sort()
+    if symbols is not None:
+        names = names.filter(names.is_in(pl.Series(sorted(set(symbols)), dtype=pl.String).implode()))
+        bars = bars.filter(pl.col("symbol").is_in(names.implode()))
+    columns = bars["symbol"].cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
+    rows = np.searchsorted(sessions, bars["date"].to_numpy().astype("datetime64[D]"))
+    shape = (len(sessions), len(names))
+    places = rows * shape[1] + columns
+    taken = np.zeros(shape[0] * shape[1], dtype=bool)
+    taken[places] = True
+    if np.count_nonzero(taken) != len(places):
+        twice = bars.filter(pl.struct(*KEYS).is_duplicated()).row(0, named=True)
+        raise BadPanelError(
+            f"{what}: more than one row for {twice['symbol']} on {twice['date']}; "
+            "(date, symbol) must be unique, drop the duplicates"
+        )
+    matrices = {}
+    for name in fields:
+        values = bars[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        wrong = np.isinf(values) | (values <= 0.0) if name in PRICES else np.isinf(values) | (values < 0.0)
+        if wrong.any():
+            where = bars[int(np.argmax(wrong))].row(0, named=True)
+            rule = "above 0" if name in PRICES else "0 or more"
+            raise BadPanelError(
+                f"{what}: {name} of {where['symbol']} on {where['date']} is {where[name]}; it must be finite and {rule}"
+            )
+        matrix = np.full(shape[0] * shape[1], np.nan)
+        matrix[places] = values
+        matrices[name] = matrix.reshape(shape)
+    return Panel(sessions, names.to_list(), matrices)
+
+
+def check_known_macro(macro: pl.DataFrame) -> None:
+    """Raise BadPanelError unless `macro` has one row a session and a column a series."""
+    if "series_id" in macro.columns:
+        raise BadPanelError("macro: these are observations (series_id, published); give known_macro(observations, sessions)")
+    check_columns(macro, ["date"], "macro")
+    if macro["date"].is_duplicated().any():
+        raise BadPanelError("macro: a date is there twice; give one row a session")
+
+
+@dataclass(frozen=True)
+class Members:
+    """The members of one month's universe: columns of a panel, ascending, and their sectors as small numbers (-1 unknown)."""
+
+    month: date
+    columns: np.ndarray
+    sectors: np.ndarray
+
+
+def members_by_month(universe: pl.DataFrame, panel_symbols: Sequence[str], months: Sequence[date]) -> list[Members]:
+    """Members of each month that the panel knows.
+
+    Raises
+    ------
+    BadPanelError
+        If the universe lacks one of the months, or repeats a (month, symbol).
+    """
+    position = {symbol: column for column, symbol in enumerate(panel_symbols)}
+    found = []
+    for month, rows in _months_of(universe, months):
+        if rows["symbol"].n_unique() != rows.height:
+            twice = rows.filter(pl.col("symbol").is_duplicated())["symbol"][0]
+            raise BadPanelError(f"universe: {twice} is twice in the month {month}; (month, symbol) must be unique")
+        sectors = rows["sector"].to_list() if "sector" in rows.columns else [None] * rows.height
+        numbers = {name: number for number, name in enumerate(sorted({s for s in sectors if s is not None}))}
+        known = sorted((position[s], numbers.get(g, -1)) for s, g in zip(rows["symbol"], sectors, strict=True) if s in position)
+        columns, groups = (np.array([pair[i] for pair in known], dtype=np.int64) for i in (0, 1))
+        found.append(Members(month, columns, groups))
+    return found
+
+
+def symbols_of(universe: pl.DataFrame, months: Sequence[date]) -> list[str]:
+    """Symbols that are in the universe of any of the months, sorted; raises as `members_by_month` does."""
+    return sorted({symbol for _, rows in _months_of(universe, months) for symbol in rows["symbol"]})
+
+
+def _months_of(universe: pl.DataFrame, months: Sequence[date]) -> list[tuple[date, pl.DataFrame]]:
+    check_columns(universe, ["month", "symbol"], "universe")
+    wanted = universe.filter(pl.col("month").is_in(list(months)))
+    parts = {key[0]: rows for key, rows in wanted.partition_by("month", as_dict=True).items()}
+    absent = [month for month in months if month not in parts]
+    if absent:
+        shown = ", ".join(str(month) for month in absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        raise BadPanelError(f"universe: no members for the month(s) {shown}; materialize universe for them first")
+    return [(month, parts[month]) for month in months]
+
+
+def months_between(sessions: np.ndarray) -> list[date]:
+    """First days of the months that the sessions fall in, ascending."""
+    return np.unique(sessions.astype("datetime64[M]")).astype("datetime64[D]").tolist()

@@ -1,0 +1,150 @@
+"""The learning report: what the closed positions teach, for people as Markdown and for programs as JSON."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.store.tables import LearningReport, ModelWeight, Outcome, VirtualPosition
+
+_REGIMES = ((0, 25, "regime 0-25"), (25, 50, "regime 25-50"), (50, 75, "regime 50-75"), (75, 101, "regime 75-100"))
+_FEW = 30
+"""Below this many closed positions a group's numbers say little; the report says so."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A learning report as of the close of a session; `json` holds the numbers that `markdown` shows."""
+
+    as_of: date
+    markdown: str
+    json: dict[str, Any]
+
+
+def learning_report(engine: Engine, as_of: date) -> Report:
+    """What the positions closed up to `as_of` say about the models that recommended them.
+
+    For everything, and by timeframe, model, regime and exit: how many, the hit rate, the mean net return, the mean
+    predicted probability, the Brier score beside that of always predicting the group's own hit rate, and the
+    over-confidence (mean prediction less hit rate: above 0, the model promised too much). Where nothing is closed
+    yet, the report says so and holds no number.
+    """
+    with engine.connect() as connection:
+        outcomes = connection.execute(
+            sa.select(Outcome.__table__).where(Outcome.closed_session <= as_of).order_by(Outcome.position_id)
+        ).all()
+        positions = dict(
+            connection.execute(sa.select(VirtualPosition.status, sa.func.count()).group_by(VirtualPosition.status)).tuples().all()
+        )
+        weights = connection.execute(
+            sa.select(ModelWeight.__table__).order_by(ModelWeight.timeframe, ModelWeight.weight.desc(), ModelWeight.trial_id)
+        ).all()
+    groups: dict[str, Callable[[Any], str]] = {
+        "timeframe": lambda row: row.timeframe,
+        "model": lambda row: row.model_used,
+        "regime": _regime,
+        "exit": lambda row: row.exit_reason,
+    }
+    content: dict[str, Any] = {
+        "as_of": as_of.isoformat(),
+        "closed_positions": len(outcomes),
+        "open_positions": positions.get("open", 0),
+        "pending_positions": positions.get("pending", 0),
+        "overall": _summary(outcomes) if outcomes else None,
+        "groups": {name: _grouped(outcomes, key) for name, key in groups.items()},
+        "weights": [
+            {
+                "timeframe": row.timeframe,
+                "trial_id": row.trial_id,
+                "weight": row.weight,
+                "observations": row.observations,
+                "brier": row.brier,
+            }
+            for row in weights
+        ],
+    }
+    return Report(as_of, _markdown(content), content)
+
+
+def store_report(engine: Engine, report: Report) -> int:
+    """Keep a report. Returns its id; where the newest one of that session says the same, that one's."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("LOCK TABLE learning_reports IN SHARE ROW EXCLUSIVE MODE"))
+        newest = connection.execute(
+            sa.select(LearningReport.id, LearningReport.markdown)
+            .where(LearningReport.as_of == report.as_of)
+            .order_by(LearningReport.id.desc())
+            .limit(1)
+        ).first()
+        if newest is not None and newest.markdown == report.markdown:
+            return newest.id
+        values = {"as_of": report.as_of, "report": report.json, "markdown": report.markdown}
+        return connection.execute(sa.insert(LearningReport).values(values).returning(LearningReport.id)).scalar_one()
+
+
+def _regime(row: Any) -> str:
+    if row.regime_score is None:
+        return "regime unknown"
+    return next(name for low, high, name in _REGIMES if low <= row.regime_score < high)
+
+
+def _grouped(outcomes: Sequence[Any], key: Callable[[Any], str]) -> dict[str, dict[str, float | int]]:
+    return {name: _summary([row for row in outcomes if key(row) == name]) for name in sorted({key(row) for row in outcomes})}
+
+
+def _summary(outcomes: Sequence[Any]) -> dict[str, float | int]:
+    count = len(outcomes)
+    hit_rate = sum(row.profitable for row in outcomes) / count
+    predicted = sum(row.predicted_probability for row in outcomes) / count
+    return {
+        "closed": count,
+        "hit_rate": hit_rate,
+        "mean_net_return": sum(row.net_return for row in outcomes) / count,
+        "mean_predicted_probability": predicted,
+        "over_confidence": predicted - hit_rate,
+        "brier": sum((row.predicted_probability - row.profitable) ** 2 for row in outcomes) / count,
+        "base_rate_brier": hit_rate * (1 - hit_rate),
+    }
+
+
+def _markdown(content: dict[str, Any]) -> str:
+    lines = [f"# Learning report, {content['as_of']}", ""]
+    waiting = f"{content['open_positions']} open, {content['pending_positions']} waiting for their entry"
+    if content["overall"] is None:
+        lines += [f"No closed positions yet ({waiting}): there is nothing to learn from.", ""]
+    else:
+        lines += [f"{content['closed_positions']} closed positions; {waiting}.", ""]
+        if content["closed_positions"] < _FEW:
+            lines += [f"Fewer than {_FEW} closed positions: these numbers may well be chance.", ""]
+        lines += _table({"all": content["overall"]}, "")
+        for name, groups in content["groups"].items():
+            lines += [f"## By {name}", "", *_table(groups, name)]
+    lines += ["## Model weights", ""]
+    if not content["weights"]:
+        lines += ["No models are weighted yet.", ""]
+    else:
+        lines += ["| timeframe | trial | weight | forecasts | Brier |", "|---|---|---:|---:|---:|"]
+        for row in content["weights"]:
+            brier = "none yet" if row["brier"] is None else f"{row['brier']:.4f}"
+            lines.append(f"| {row['timeframe']} | {row['trial_id']} | {row['weight']:.3f} | {row['observations']} | {brier} |")
+        lines.append("")
+        if any(row["observations"] == 0 for row in content["weights"]):
+            lines += ["Weights that rest on 0 forecasts are equal because nothing has been observed.", ""]
+    return "\n".join(lines)
+
+
+def _table(groups: dict[str, dict[str, float | int]], title: str) -> list[str]:
+    lines = [
+        f"| {title} | closed | hit rate | mean net return | mean prediction | over-confidence | Brier | base rate's Brier |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {row['closed']} | {row['hit_rate']:.1%} | {row['mean_net_return']:+.2%} "
+        f"| {row['mean_predicted_probability']:.1%} | {row['over_confidence']:+.1%} "
+        f"| {row['brier']:.4f} | {row['base_rate_brier']:.4f} |"
+        for name, row in groups.items()
+    ]
+    return [*lines, ""]

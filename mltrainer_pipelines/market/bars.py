@@ -1,0 +1,94 @@
+"""Daily bars: their columns, and the rules every bar has to obey before it is stored."""
+
+from datetime import date
+
+import polars as pl
+
+from mltrainer_pipelines.market.errors import BadBarsError
+
+PRICES = ("open", "high", "low", "close")
+BAR_SCHEMA = pl.Schema(
+    {
+        "date": pl.Date,
+        "symbol": pl.String,
+        **dict.fromkeys(PRICES, pl.Float64),
+        "volume": pl.Float64,
+        "vwap": pl.Float64,
+        "trades": pl.Int64,
+    }
+)
+"""Unadjusted bars as they traded: dollars a share, shares; `vwap` and `trades` are null where unknown."""
+
+_SHOWN = 5
+_ROUNDING = 1e-9
+"""Relative slack of low ≤ open, close ≤ high: what arithmetic on floats loses, far below a hundredth of a cent."""
+
+
+def _positive(name: str) -> pl.Expr:
+    return (pl.col(name).is_finite() & (pl.col(name) > 0)).fill_null(value=False)
+
+
+def _rules(session: date | None) -> dict[str, pl.Expr]:
+    """What is wrong with a row, as an expression that is true where it is wrong. The first that applies is reported."""
+    prices = [pl.col(name) for name in PRICES]
+    slack = _ROUNDING * pl.col("high")
+    return {
+        "no symbol": pl.col("symbol").is_null() | (pl.col("symbol").str.len_chars() == 0),
+        "no date": pl.col("date").is_null(),
+        **({} if session is None else {f"not a bar of {session}": (pl.col("date") != session).fill_null(value=True)}),
+        "duplicate of another bar of that symbol and date": pl.struct("symbol", "date").is_duplicated(),
+        **{f"{name} is not a positive number": ~_positive(name) for name in PRICES},
+        "high is below low": pl.col("high") < pl.col("low"),
+        "low is above open or close": pl.col("low") - slack > pl.min_horizontal(prices),
+        "high is below open or close": pl.col("high") + slack < pl.max_horizontal(prices),
+        "volume is negative or not a number": ~(pl.col("volume").is_finite() & (pl.col("volume") >= 0)).fill_null(value=False),
+        "vwap is not a positive number": pl.col("vwap").is_not_null() & ~_positive("vwap"),
+        "trades is negative": (pl.col("trades") < 0).fill_null(value=False),
+    }
+
+
+def validated_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataFrame:
+    """Bars in the contract's columns, sorted by symbol (and date), or an error; nothing is repaired or dropped.
+
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        One row per symbol and session. `vwap` and `trades` may be absent: then they are null.
+    session : date, optional
+        The session all rows have to be of. Without it, rows of many sessions may come together.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of `BAR_SCHEMA`.
+
+    Raises
+    ------
+    BadBarsError
+        If a column is missing or of a wrong type, or a row breaks a rule: a duplicate (date, symbol), a date other
+        than `session`, a price that is null, NaN, zero or negative, high below low, low above or high below open or
+        close, a negative volume. Names symbol, date and rule of the first rows.
+    """
+    what = f"daily bars of {session}" if session else "daily bars"
+    optional = [name for name in ("vwap", "trades") if name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None).alias(name) for name in optional)
+    missing = [name for name in BAR_SCHEMA if name not in frame.columns]
+    if missing:
+        raise BadBarsError(what, [f"the column {name} is missing" for name in missing], max(len(frame), 1))
+    try:
+        frame = frame.select(pl.col(name).cast(kind) for name, kind in BAR_SCHEMA.items()).sort("symbol", "date")
+    except pl.exceptions.PolarsError as error:
+        raise BadBarsError(what, [f"a column has a wrong type: {error}"], max(len(frame), 1)) from None
+
+    rules = _rules(session)
+    broken = pl.any_horizontal(rules.values())
+    if not frame.select(broken.any()).item():
+        return frame
+    reason = pl.coalesce(pl.when(wrong).then(pl.lit(rule)) for rule, wrong in rules.items())
+    bad = frame.with_columns(reason=reason).filter(pl.col("reason").is_not_null())
+    problems = [
+        f"{row['symbol']} on {row['date']}: {row['reason']} "
+        f"(open {row['open']}, high {row['high']}, low {row['low']}, close {row['close']}, volume {row['volume']})"
+        for row in bad.head(_SHOWN).iter_rows(named=True)
+    ]
+    raise BadBarsError(what, problems, len(bad))

@@ -1,0 +1,167 @@
+"""Delayed quotes: the whole market as of 15 minutes ago, and the provisional bars they make."""
+
+import time
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import polars as pl
+
+from mltrainer_pipelines.market.bars import BAR_SCHEMA, validated_bars
+from mltrainer_pipelines.market.errors import MarketDataError
+from mltrainer_pipelines.market.sessions import NEW_YORK, last_closed_session, open_session, session_hours
+
+DELAY = timedelta(minutes=15)
+"""Age below which a price is not used."""
+STALE_AFTER = timedelta(minutes=30)
+"""A price is stale when the symbol has not traded for so long."""
+_CLOCK_SKEW = timedelta(seconds=2)
+"""How far the exchange's clock may be ahead of ours."""
+
+_MOMENT: Any = pl.Datetime("us", "America/New_York")
+QUOTE_SCHEMA = pl.Schema(
+    {
+        "as_of": _MOMENT,
+        "date": pl.Date,
+        "symbol": pl.String,
+        "open": pl.Float64,
+        "high": pl.Float64,
+        "low": pl.Float64,
+        "close": pl.Float64,
+        "volume": pl.Float64,
+        "vwap": pl.Float64,
+        "previous_close": pl.Float64,
+        "updated_at": _MOMENT,
+        "stale": pl.Boolean,
+    }
+)
+
+
+class SnapshotClient(Protocol):
+    """What `PolygonMarket` does: the snapshot of all tickers, columns of `SNAPSHOT_SCHEMA`."""
+
+    def snapshot(self) -> pl.DataFrame: ...
+
+
+def delayed_quotes(client: SnapshotClient, moment: datetime) -> pl.DataFrame:
+    """What is known of every symbol's newest session at `moment`, from prices at least 15 minutes old; one call.
+
+    The session is the one that was trading at `moment` − 15 minutes, and the last finished one where none was: after
+    the close, at night and on weekends that is the finished day; before the open, the session before.
+
+    A symbol that has not traded in a session under way keeps its last close, from the session before, as `close`:
+    its open, high, low, volume and vwap are null, and it is stale. Rows whose price is younger than 15 minutes, and
+    symbols without any price, are left out.
+
+    Parameters
+    ----------
+    moment : datetime
+        Aware: now, or the pinned moment.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of `QUOTE_SCHEMA`, sorted by symbol. `close` is the last delayed price; `previous_close` that of the
+        session before `date`, null where the snapshot does not hold it (before the open); `updated_at` is when the
+        price was made; `stale` is true where that is more than 30 minutes before `moment` − 15 minutes or the close,
+        whichever comes first.
+
+    Raises
+    ------
+    MarketDataError
+        From the client; also where every price is too young or from a later session than `moment`'s, which means that
+        the exchange's clock is not ours.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"moment {moment.isoformat()} has no UTC offset")
+    moment = moment.astimezone(NEW_YORK)
+    asked = time.monotonic()
+    snapshot = client.snapshot()
+    took = timedelta(seconds=time.monotonic() - asked)  # prices may have aged into the snapshot while it was on its way
+    delayed = moment - DELAY
+    under_way = open_session(delayed)
+    session = under_way or last_closed_session(delayed)
+    opens, closes = session_hours(session)
+    seen_until = min(delayed, closes)
+
+    price_time = pl.coalesce("traded_at", "updated_at")
+    priced_on = price_time.dt.date()
+    is_today = (priced_on == session).fill_null(value=False) & pl.col("day_close").is_not_null()
+    # Before the open the vendor may already show the new day; the session asked for is then its previous one.
+    is_previous = (
+        ~is_today
+        & pl.lit(under_way is None)
+        & (priced_on > session).fill_null(value=True)
+        & pl.col("previous_close").is_not_null()
+    )
+    untraded = ~is_today & ~is_previous
+    is_older = (priced_on < session).fill_null(value=False)
+    last_known = pl.coalesce(pl.when(is_older).then(pl.col("day_close")), "previous_close")
+    close_before = session_hours(last_closed_session(opens))[1]
+
+    def of(name: str) -> pl.Expr:
+        return pl.when(is_today).then(pl.col(f"day_{name}")).when(is_previous).then(pl.col(f"previous_{name}"))
+
+    quotes = (
+        snapshot.lazy()
+        .with_columns(
+            age_ok=untraded | is_previous | (price_time <= delayed + took + _CLOCK_SKEW),
+            quoted_at=pl.when(is_today)
+            .then(price_time)
+            .when(is_previous)
+            .then(pl.lit(closes))
+            .when(is_older)
+            .then(price_time)
+            .otherwise(pl.lit(close_before))
+            .dt.cast_time_unit("us"),
+        )
+        .select(
+            as_of=pl.lit(moment),
+            date=pl.lit(session),
+            symbol="symbol",
+            **{name: of(name) for name in ("open", "high", "low")},
+            close=pl.when(untraded).then(last_known).otherwise(of("close")),
+            volume=of("volume"),
+            vwap=of("vwap"),
+            previous_close=pl.when(is_today).then(pl.col("previous_close")).when(untraded).then(last_known),
+            updated_at="quoted_at",
+            stale=pl.col("quoted_at") < pl.lit(seen_until - STALE_AFTER),
+            age_ok="age_ok",
+        )
+        .filter(pl.col("close").is_not_null())
+        .collect()
+    )
+    usable = quotes.filter("age_ok")
+    if usable.is_empty() and not quotes.is_empty():
+        raise MarketDataError(
+            f"all {len(quotes)} prices of the snapshot are younger than 15 minutes as of {moment.isoformat()}: the exchange's "
+            "clock is ahead of it; check this machine's clock, MLTRAINER_AS_OF, and that POLYGON_BASE_URL is the exchange meant"
+        )
+    return usable.select(pl.col(name).cast(kind) for name, kind in QUOTE_SCHEMA.items()).sort("symbol")
+
+
+def provisional_bars(quotes: pl.DataFrame) -> pl.DataFrame:
+    """The newest session's bars as far as they are known: one for each symbol that has traded in it.
+
+    Parameters
+    ----------
+    quotes : pl.DataFrame
+        Columns of `QUOTE_SCHEMA`, of one session.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of `BAR_SCHEMA`; `trades` is null. Open is final, high, low, close and volume are as of `as_of` − 15 minutes.
+        Empty where nothing has traded yet.
+
+    Raises
+    ------
+    BadBarsError
+        If a quote breaks a rule of bars.
+    """
+    traded = quotes.filter(pl.col("open").is_not_null())
+    if traded.is_empty():
+        return pl.DataFrame(schema=BAR_SCHEMA)
+    sessions = traded.get_column("date").unique().to_list()
+    if len(sessions) != 1:
+        raise ValueError(f"quotes of {len(sessions)} sessions were given; give those of one")
+    return validated_bars(traded.select("date", "symbol", "open", "high", "low", "close", "volume", "vwap"), sessions[0])

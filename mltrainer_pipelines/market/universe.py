@@ -1,0 +1,155 @@
+"""The symbols worth trading in a month, chosen from what was known when the month began."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+import polars as pl
+
+from mltrainer_pipelines.market.errors import NoHistoryError
+from mltrainer_pipelines.market.sessions import previous_session, sessions_between
+
+WINDOW_SESSIONS = 60
+"""Sessions before the month over which the dollar volume is taken; fewer where the history is shorter."""
+MIN_SESSIONS = 15
+"""Sessions of history without which no universe is chosen: less than any whole month has."""
+MIN_TRADED = 0.9
+"""Share of the window's sessions in which a symbol has to have traded."""
+COMMON_STOCK_TYPES = ("CS", "ADRC")
+"""Polygon's ticker types of common stocks and depositary receipts of common stocks."""
+
+UNIVERSE_SCHEMA = pl.Schema(
+    {
+        "month": pl.Date,
+        "symbol": pl.String,
+        "rank": pl.Int32,
+        "median_dollar_volume": pl.Float64,
+        "close": pl.Float64,
+        "name": pl.String,
+        "sector": pl.String,
+    }
+)
+
+
+def universe_of(
+    month: date, bars: pl.DataFrame | pl.LazyFrame, reference: pl.DataFrame | None, size: int, minimum_price: float = 5.0
+) -> pl.DataFrame:
+    """The `size` most liquid common stocks and ADRs as known at a month's start.
+
+    Looks only at sessions before the first day of `month`. Counts a symbol that closed above `minimum_price` in the
+    last of them, traded in at least 90 % of the last 60 (of all there are, where the history is shorter), and ranks by
+    the median of close × volume. Symbols that were delisted later are in it while they trade.
+
+    Parameters
+    ----------
+    month : date
+        Any day of the month.
+    bars : pl.DataFrame or pl.LazyFrame
+        Unadjusted bars (`date`, `symbol`, `close`, `volume`) of all symbols that traded; those from the month on are ignored.
+    reference : pl.DataFrame or None
+        `symbol`, `name`, `type`, `sector` of listed and delisted tickers. Where it is None, empty, or knows no type
+        at all (a recording), every symbol counts; otherwise those of type CS and ADRC.
+    size : int
+        Number of symbols; fewer come back where fewer qualify.
+    minimum_price : float
+        Dollars, unadjusted.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of `UNIVERSE_SCHEMA`, by rank; 1 is the most liquid.
+
+    Raises
+    ------
+    NoHistoryError
+        If fewer than 15 sessions of bars lie before the month.
+    """
+    month = month.replace(day=1)
+    in_window = (pl.col("date") >= _window_start(month)) & (pl.col("date") < month)
+    window = bars.lazy().filter(in_window).select("date", "symbol", "close", "volume").collect()
+    return _choose(month, window, _eligible(reference), size, minimum_price)
+
+
+def universes_of(
+    months: Iterable[date],
+    bars: pl.DataFrame | pl.LazyFrame,
+    reference: pl.DataFrame | None,
+    size: int,
+    minimum_price: float = 5.0,
+) -> pl.DataFrame:
+    """`universe_of` for many months, reading the bars once; the same rows, months stacked in the order given.
+
+    Raises
+    ------
+    NoHistoryError
+        Names the first month that has too little history.
+    """
+    starts = [month.replace(day=1) for month in months]
+    if not starts:
+        return pl.DataFrame(schema=UNIVERSE_SCHEMA)
+    eligible = _eligible(reference)
+    rows = bars.lazy().filter(pl.col("date") < max(starts)).select("date", "symbol", "close", "volume").collect().sort("date")
+    dates = rows.get_column("date")
+    chosen = []
+    for month in starts:
+        low, high = dates.search_sorted(_window_start(month), side="left"), dates.search_sorted(month, side="left")
+        chosen.append(_choose(month, rows.slice(low, high - low), eligible, size, minimum_price))
+    return pl.concat(chosen)
+
+
+def first_universe_month(first_session: date) -> date:
+    """The first month that has enough history, where bars begin at `first_session`; as its first day."""
+    month = first_session.replace(day=1)
+    while True:
+        month = (month + timedelta(days=32)).replace(day=1)
+        if len(sessions_between(first_session, month - timedelta(days=1))) >= MIN_SESSIONS:
+            return month
+
+
+def _window_start(month: date) -> date:
+    """The session 60 before the month: the calendar bounds what is read, so of a lazy lake only the window is loaded."""
+    return previous_session(month, WINDOW_SESSIONS)
+
+
+def _eligible(reference: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Name and sector of the symbols that may be chosen; None where nothing is known about any."""
+    if reference is None or reference.is_empty() or reference.get_column("type").is_null().all():
+        return None
+    return (
+        reference.filter(pl.col("type").is_in(COMMON_STOCK_TYPES))
+        # A ticker that was used twice: the company that has it now describes it.
+        .sort("symbol", "active", descending=[False, True])
+        .unique("symbol", keep="first", maintain_order=True)
+        .select("symbol", pl.col("name").cast(pl.String), pl.col("sector").cast(pl.String))
+    )
+
+
+def _choose(month: date, window: pl.DataFrame, eligible: pl.DataFrame | None, size: int, minimum_price: float) -> pl.DataFrame:
+    sessions = window.get_column("date").unique().sort()
+    if len(sessions) < MIN_SESSIONS:
+        raise NoHistoryError(month, len(sessions), MIN_SESSIONS)
+    candidates = window if eligible is None else window.join(eligible.select("symbol"), on="symbol", how="semi")
+    ranked = (
+        candidates.lazy()
+        .group_by("symbol")
+        .agg(
+            median_dollar_volume=(pl.col("close") * pl.col("volume")).median(),
+            traded=pl.len(),
+            last=pl.col("date").max(),
+            close=pl.col("close").sort_by("date").last(),
+        )
+        .filter(
+            pl.col("last") == sessions[-1],
+            pl.col("traded") >= MIN_TRADED * len(sessions),
+            pl.col("close") > minimum_price,
+            pl.col("median_dollar_volume") > 0,
+        )
+        .sort("median_dollar_volume", "symbol", descending=[True, False])
+        .head(size)
+        .with_columns(month=pl.lit(month, pl.Date), rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32))
+        .collect()
+    )
+    if eligible is None:
+        described = ranked.with_columns(name=pl.lit(None, pl.String), sector=pl.lit(None, pl.String))
+    else:
+        described = ranked.join(eligible, on="symbol", how="left", maintain_order="left")
+    return described.select(pl.col(name).cast(kind) for name, kind in UNIVERSE_SCHEMA.items())

@@ -1,0 +1,110 @@
+"""The base of our estimators: scikit-learn's contract without importing scikit-learn before it is needed."""
+
+import inspect
+from typing import Any, Self
+
+import numpy as np
+
+
+class UntrainableError(ValueError):
+    """A training table from which no classifier can be fitted: says what is wrong with it."""
+
+
+class ProbabilityClassifier:
+    """A binary classifier whose constructor's arguments are its parameters, as scikit-learn asks.
+
+    A subclass stores each argument of `__init__` under its own name and implements `_fit(X, y, groups)`
+    and `_positive(X)`, the probability of class 1. `clone`, `get_params`, `set_params` and pickling work
+    as with any scikit-learn estimator.
+    """
+
+    _estimator_type = "classifier"
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
+        raise NotImplementedError
+
+    def _positive(self, X: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Self:
+        """Fit on rows in order of time.
+
+        Parameters
+        ----------
+        X : (rows, features) array of float32 or float64
+            NaN where unknown.
+        y : (rows,) array of 0 and 1
+        groups : (rows,) array of int, optional
+            Equal for rows decided at the same session.
+
+        Raises
+        ------
+        UntrainableError
+            If there is no row, only one class, or the shapes do not fit together.
+        """
+        X, y = np.asarray(X), np.asarray(y)
+        if X.ndim != 2 or len(X) != len(y) or len(X) == 0:
+            raise UntrainableError(f"X of shape {X.shape} and y of shape {y.shape}: give as many labels as rows, at least two")
+        classes = np.unique(y)
+        if not np.isin(classes, (0, 1)).all():
+            raise UntrainableError(f"labels are {classes[:5].tolist()}: give 0 and 1")
+        if len(classes) < 2:
+            raise UntrainableError(f"all {len(y)} labels are {int(classes[0])}: a classifier needs both classes")
+        self.classes_ = np.array([0, 1])
+        self.n_features_in_ = X.shape[1]
+        self._fit(X, y, groups)
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes 0 and 1, (rows, 2) float64."""
+        if not hasattr(self, "classes_"):
+            from sklearn.exceptions import NotFittedError
+
+            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit first")
+        X = np.asarray(X)
+        if X.ndim != 2 or X.shape[1] != self.n_features_in_:
+            raise ValueError(f"X has the shape {X.shape}; fitted on {self.n_features_in_} features")
+        positive = self._positive(X)
+        return np.column_stack([1.0 - positive, positive])
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """The likelier class of each row, (rows,) int."""
+        return (self.predict_proba(X)[:, 1] >= 0.5).astype(np.int8)
+
+    def score(self, X: np.ndarray, y: np.ndarray) -> float:
+        """Accuracy, as scikit-learn's classifiers give it."""
+        return float((self.predict(X) == np.asarray(y)).mean())
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments; takes effect at the next `fit`."""
+        unknown = sorted(set(params) - set(self._parameter_names()))
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no parameter {', '.join(unknown)}; it has {self._parameter_names()}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"{type(self).__name__}({shown})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "classes_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(multi_class=False),
+            input_tags=InputTags(allow_nan=True),
+        )

@@ -1,0 +1,161 @@
+"""What a model of the catalogue declares: where it comes from, what may be tuned, what it costs, how it is built."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+ParamValue = float | int | str | bool
+Cost = Literal["fast", "medium", "slow"]
+
+
+class InvalidParamsError(ValueError):
+    """Parameters that a model does not have or that lie outside of its search space: says what would be valid."""
+
+
+class ProbabilityEstimator(Protocol):
+    """scikit-learn's contract, as every estimator of the catalogue keeps it.
+
+    `X` is (rows, features) float32, NaN where unknown, rows in order of time; `y` is (rows,) of 0 and 1;
+    `groups` is (rows,) of integers, equal for rows decided at the same session.
+    """
+
+    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "ProbabilityEstimator": ...
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray: ...
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; proposers draw on a log scale where `log` says so."""
+
+    low: float
+    high: float
+    default: float
+    log: bool = False
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.default <= self.high or (self.log and self.low <= 0):
+            raise ValueError(f"not a range: {self}")
+
+    def checked(self, value: Any) -> ParamValue | None:
+        """`value` in the range's own type, or None where it lies outside."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        if not self.low <= value <= self.high or (self.integer and value != int(value)):
+            return None
+        return int(value) if self.integer else float(value)
+
+    def describe(self) -> str:
+        kind = "an integer" if self.integer else "a number"
+        return f"{kind} from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of a few values; the first is the default."""
+
+    values: tuple[ParamValue, ...]
+
+    @property
+    def default(self) -> ParamValue:
+        return self.values[0]
+
+    def checked(self, value: Any) -> ParamValue | None:
+        """The value as declared, or None where it is not one of them."""
+        return next((known for known in self.values if known == value and type(known) is type(value)), None)
+
+    def describe(self) -> str:
+        return "one of " + ", ".join(map(repr, self.values))
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model of the catalogue.
+
+    Parameters
+    ----------
+    id : str
+        Lower case with underscores; the `model` of a trial.
+    family : str
+        Name of the file that declares it.
+    core : bool
+        One of the core models.
+    source : str
+        Paper or library page of the method.
+    summary : str
+        One line: what it is good at.
+    cost : {'fast', 'medium', 'slow'}
+        Measured on 90,000 × 30 rows with one thread: up to 2 s, up to 20 s, more.
+    gpu : bool
+        Runs on a GPU where there is one.
+    handles_missing : bool
+        Reads NaN itself; otherwise its estimator imputes.
+    search_space : Mapping[str, Range or Choices]
+        Every parameter that a trial may set, with its default.
+    builder : callable
+        `(params, seed, threads) -> ProbabilityEstimator`; imports its library when fitted, not before.
+    """
+
+    id: str
+    family: str
+    core: bool
+    source: str
+    summary: str
+    cost: Cost
+    gpu: bool
+    handles_missing: bool
+    search_space: Mapping[str, Range | Choices]
+    builder: Callable[[Mapping[str, ParamValue], int, int], ProbabilityEstimator]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "search_space", MappingProxyType(dict(self.search_space)))
+
+    def resolved(self, params: Mapping[str, Any]) -> dict[str, ParamValue]:
+        """All parameters, in order of their names: those given, and the defaults of the rest.
+
+        Raises
+        ------
+        InvalidParamsError
+            For a name or a value outside of the search space; names all of them.
+        """
+        problems = []
+        values: dict[str, ParamValue] = {name: space.default for name, space in self.search_space.items()}
+        for name, given in params.items():
+            space = self.search_space.get(name)
+            if space is None:
+                problems.append(f"{self.id} has no parameter {name!r}; it has {', '.join(sorted(self.search_space))}")
+                continue
+            value = space.checked(given)
+            if value is None:
+                problems.append(f"{name}={given!r} is outside of the space of {self.id}: give {space.describe()}")
+            else:
+                values[name] = value
+        if problems:
+            raise InvalidParamsError("; ".join(problems))
+        return {name: values[name] for name in sorted(values)}
+
+    def build(self, params: Mapping[str, Any] | None = None, seed: int = 0, threads: int = 1) -> ProbabilityEstimator:
+        """An unfitted estimator.
+
+        Parameters
+        ----------
+        params : mapping, optional
+            Values inside the search space; what is left out takes its default.
+        seed : int
+            Same seed, same rows: same predictions.
+        threads : int
+            Most threads that fitting and predicting may use.
+
+        Raises
+        ------
+        InvalidParamsError
+            For a parameter outside of the search space.
+        """
+        return self.builder(self.resolved(params or {}), seed, threads)

@@ -1,0 +1,302 @@
+"""Virtual positions: every recommendation is bought on paper, and settled by the rules its label was made with.
+
+Opening, marking and settling are each one transaction, and each gives the same result however often it runs: a
+position is recomputed from its fill, never from its last state.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Connection, Engine
+
+from mltrainer_pipelines.features.panel import PRICES, dense
+from mltrainer_pipelines.features.timeframes import TIMEFRAMES
+from mltrainer_pipelines.market.adjustment import adjusted
+from mltrainer_pipelines.market.sessions import NEW_YORK, is_session, next_session, session_hours, sessions_between
+from mltrainer_pipelines.portfolio.account import PaperAccount
+from mltrainer_pipelines.portfolio.valuation import NOT_TRADED, SHARE_STEP, at_price, filled_at, walked
+from mltrainer_pipelines.store.tables import Recommendation, VirtualPosition
+
+
+class MissingBarsError(LookupError):
+    """Positions cannot be settled without the bars of every session they were held over: names the sessions."""
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What a settling changed: positions entered, closed (by exit reason) and re-marked."""
+
+    entered: int
+    closed: Mapping[str, int]
+    marked: int
+    still_pending: int
+    still_open: int
+
+
+def entry_session_of(session: date, timestamp: datetime) -> tuple[date, bool]:
+    """When a recommendation is bought.
+
+    Parameters
+    ----------
+    session : date
+        The session whose bar it was decided on.
+    timestamp : datetime
+        When it was decided, aware.
+
+    Returns
+    -------
+    (session, bool)
+        Decided while `session` trades: that session, at once (True). Otherwise the first session that opens after
+        `timestamp` (False).
+    """
+    today = timestamp.astimezone(NEW_YORK).date()
+    if is_session(today):
+        opens, closes = session_hours(today)
+        if today == session and opens <= timestamp < closes:
+            return session, True
+        if timestamp < opens and today > session:
+            return today, False
+    return next_session(max(today, session)), False
+
+
+def open_positions(engine: Engine, cost_bps: float, account: PaperAccount | None = None) -> list[int]:
+    """Give every recommendation that has none its virtual position.
+
+    Decided within its session, it is bought at once at the recommended entry price (the last delayed price), status
+    `open`; decided after the close, it is `pending` until `settle` fills it at the next session's open. The barriers
+    keep the distances, in units of volatility × √max_sessions, that the recommendation was made with.
+
+    Parameters
+    ----------
+    engine : Engine
+    cost_bps : float
+        Fee and slippage a side, basis points; recorded with the position for both its sides.
+    account : PaperAccount, optional
+
+    Returns
+    -------
+    list of int
+        Ids of the positions made, in order of their recommendations. A second call returns an empty list.
+
+    Raises
+    ------
+    ValueError
+        If `cost_bps` is negative or not below 10,000, or a recommendation has levels that are not
+        ``stop_loss < entry_price < target_price``, no positive volatility, or an unknown timeframe.
+    """
+    if not 0.0 <= cost_bps < 10_000.0:
+        raise ValueError(f"cost_bps={cost_bps}: give the cost a side in basis points, from 0 to below 10000")
+    account = account or PaperAccount()
+    missing = (
+        sa.select(Recommendation.__table__)
+        .where(~sa.exists().where(VirtualPosition.recommendation_id == Recommendation.id))
+        .order_by(Recommendation.id)
+    )
+    with engine.begin() as connection:
+        rows = [_opened(dict(row), cost_bps, account) for row in connection.execute(missing).mappings()]
+        if not rows:
+            return []
+        statement = insert(VirtualPosition).on_conflict_do_nothing(index_elements=["recommendation_id"])
+        made = connection.execute(statement.returning(VirtualPosition.id), rows)
+        return sorted(made.scalars())
+
+
+def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settlement:
+    """Bring all positions to the close of a session: fill, mark, restate for splits and dividends, close.
+
+    Pending positions whose entry session has come are filled at its open, with target and stop set from that price.
+    Exits follow `features.barriers` on adjusted prices, as the labels do: the same bars give the same exit session,
+    price and net return. A symbol without a bar for five sessions is closed at its last close. All in one
+    transaction; rows are locked, so that two settlings at once do the work once.
+
+    Parameters
+    ----------
+    engine : Engine
+    adjusted_bars : DataFrame
+        date, symbol, adj_open, adj_high, adj_low, adj_close, factor (`market.adjustment.adjusted`) of closed
+        sessions: from `bars_needed_from` to `as_of` at least. Later rows are not looked at.
+    as_of : date
+        A closed session.
+
+    Raises
+    ------
+    MissingBarsError
+        If a session is missing in the bars; nothing is changed.
+    features.panel.BadPanelError
+        If the bars cannot be used; see `panel.dense`.
+    """
+    with engine.begin() as connection:
+        positions = _locked(connection)
+        live = [p for p in positions if (p["marked_session"] or p["entry_session"]) <= as_of]
+        waiting = [p for p in positions if (p["marked_session"] or p["entry_session"]) > as_of]
+        outcome = []
+        if live:
+            first = min(p["entry_session"] for p in live)
+            bars = adjusted_bars.filter(pl.col("date").is_between(first, as_of))
+            _refuse_missing(bars, first, as_of)
+            outcome = walked(live, dense(bars, [*PRICES, "factor"], {p["symbol"] for p in live}))
+            _store(connection, outcome)
+    closed = [row["exit_reason"] for row in outcome if row["status"] == "closed"]
+    return Settlement(
+        entered=sum(p["status"] == "pending" for p in live) - closed.count(NOT_TRADED),
+        closed={reason: closed.count(reason) for reason in sorted(set(closed))},
+        marked=len(outcome),
+        still_pending=sum(p["status"] == "pending" for p in waiting),
+        still_open=sum(p["status"] == "open" for p in waiting) + len(outcome) - len(closed),
+    )
+
+
+def bars_needed_from(engine: Engine) -> date | None:
+    """The first session whose bars `settle` needs: the earliest entry among positions not closed; None without any."""
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.min(VirtualPosition.entry_session)).where(VirtualPosition.status != "closed"))
+
+
+def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = None) -> int:
+    """Mark open positions at delayed quotes, during a session. Nothing is closed: `settle` does that, on final bars.
+
+    Parameters
+    ----------
+    engine : Engine
+    quotes : DataFrame
+        date, symbol, close (the last delayed price, dollars), previous_close, stale; stale ones are not used.
+    actions : DataFrame, optional
+        symbol, ex_date, kind, ratio, cash: splits and dividends since the last settling restate what is shown.
+
+    Returns
+    -------
+    int
+        Positions marked.
+    """
+    fresh = quotes.filter(~pl.col("stale") & (pl.col("close") > 0))
+    prices = {symbol: (day, close) for symbol, day, close in fresh.select("symbol", "date", "close").iter_rows()}
+    with engine.begin() as connection:
+        known_at = {}
+        for position in _locked(connection):
+            since = position["marked_session"] or position["entry_session"]
+            if position["status"] == "open" and position["symbol"] in prices and prices[position["symbol"]][0] >= since:
+                known_at[position["id"]] = (position, since)
+        steps = _steps_since(fresh, actions, known_at.values())
+        rows = []
+        for position, since in known_at.values():
+            day, price = prices[position["symbol"]]
+            step = steps.get((position["symbol"], since), 1.0) if day > since else 1.0
+            rows.append(position | at_price(position, position["factor"] * step, price))
+        _store(connection, rows)
+    return len(rows)
+
+
+def _opened(recommendation: Mapping[str, Any], cost_bps: float, account: PaperAccount) -> dict[str, Any]:
+    r = recommendation
+    name = f"recommendation {r['id']} ({r['symbol']}, {r['timeframe']}, {r['session']})"
+    if r["timeframe"] not in TIMEFRAMES:
+        raise ValueError(f"{name}: no such timeframe; there are {', '.join(TIMEFRAMES)}")
+    if not 0 < r["stop_loss"] < r["entry_price"] < r["target_price"]:
+        raise ValueError(
+            f"{name}: stop {r['stop_loss']}, entry {r['entry_price']} and target {r['target_price']} must ascend, all above 0"
+        )
+    if not r["volatility"] > 0 or not math.isfinite(r["volatility"]):
+        raise ValueError(f"{name}: its volatility is {r['volatility']}; it must be a positive number (a session)")
+    timeframe = TIMEFRAMES[r["timeframe"]]
+    width = r["volatility"] * math.sqrt(timeframe.max_sessions)
+    entry_session, at_once = entry_session_of(r["session"], r["timestamp"])
+    notional = account.notional(r["entry_price"], r["stop_loss"])
+    position: dict[str, Any] = {
+        "recommendation_id": r["id"],
+        "symbol": r["symbol"],
+        "timeframe": r["timeframe"],
+        "status": "open" if at_once else "pending",
+        "decided_session": r["session"],
+        "entry_session": entry_session,
+        "entry_time": r["timestamp"] if at_once else None,
+        "entry_price": None,
+        "shares": (notional / r["entry_price"]).quantize(SHARE_STEP, ROUND_DOWN),
+        "current_price": r["entry_price"],
+        "profit_loss": Decimal(0),
+        "fees": Decimal(0),
+        "target_price": r["target_price"],
+        "stop_loss": r["stop_loss"],
+        "max_sessions": timeframe.max_sessions,
+        "volatility": r["volatility"],
+        # The table keeps prices to 0.000001: four decimals give back the multiples they were made with.
+        "target_multiple": round(math.log(r["target_price"] / r["entry_price"]) / width, 4),
+        "stop_multiple": round(math.log(r["entry_price"] / r["stop_loss"]) / width, 4),
+        "cost_bps": cost_bps,
+        "notional": notional,
+        "intraday": at_once,
+        "fill_price": None,
+        "fill_shares": None,
+        "factor": 1.0,
+    }
+    if at_once:
+        position |= filled_at(position, r["entry_price"])
+        position |= at_price(position, 1.0, float(r["entry_price"]))
+    return position
+
+
+def _locked(connection: Connection) -> list[dict[str, Any]]:
+    """Positions that are not closed; another settling waits for this transaction, then sees what it did."""
+    statement = sa.select(_TABLE).where(_TABLE.c.status != "closed").order_by(_TABLE.c.id).with_for_update()
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def _refuse_missing(bars: pl.DataFrame, first: date, as_of: date) -> None:
+    session_hours(as_of)  # raises where it is no session
+    present = set(bars.get_column("date").unique())
+    missing = [session for session in sessions_between(first, as_of) if session not in present]
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise MissingBarsError(f"positions entered since {first} need the bars of {shown}; materialize daily_bars for them first")
+
+
+def _steps_since(
+    quotes: pl.DataFrame, actions: pl.DataFrame | None, positions: Iterable[tuple[Mapping[str, Any], date]]
+) -> dict[tuple[str, date], float]:
+    """What the actions between a session and the quotes' date multiply a share of (symbol, session) into."""
+    if actions is None or actions.is_empty():
+        return {}
+    marks = pl.DataFrame(
+        {(p["symbol"], since) for p, since in positions}, schema={"symbol": pl.String, "since": pl.Date}, orient="row"
+    )
+    pairs = marks.join(quotes, on="symbol").filter(pl.col("date") > pl.col("since"))
+    steps: dict[tuple[str, date], float] = {}
+    # Two bars a symbol, the settled close and the quote: the adjustment between them is the one settling will apply.
+    for (since,), group in pairs.partition_by("since", as_dict=True).items():
+        before = group.select("symbol", date="since", close=pl.col("previous_close"))
+        two = pl.concat([before, group.select("symbol", "date", "close")]).with_columns(
+            *(pl.col("close").alias(name) for name in ("open", "high", "low")), volume=pl.lit(0.0)
+        )
+        last = adjusted(two, actions.filter(pl.col("symbol").is_in(group["symbol"].implode()))).group_by("symbol").last()
+        steps |= {(symbol, since): factor for symbol, factor in last.select("symbol", "factor").iter_rows()}
+    return steps
+
+
+_TABLE: sa.Table = VirtualPosition.__table__  # type: ignore[assignment]
+_SETTLED = (
+    *("status", "entry_time", "entry_price", "shares", "current_price", "marked_session", "exit_session", "exit_time"),
+    *("exit_price", "exit_reason", "profit_loss", "net_return", "fees", "target_price", "stop_loss"),
+    *("notional", "fill_price", "fill_shares", "factor"),
+)
+
+
+def _store(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what changed, in one statement; a row that stays as it is keeps its `updated_at`."""
+    if not rows:
+        return
+    types = ", ".join(f"{name} {_TABLE.c[name].type.compile(dialect=connection.dialect)}" for name in ("id", *_SETTLED))
+    old, new = (", ".join(f"{table}.{name}" for name in _SETTLED) for table in ("p", "v"))
+    statement = f"""
+        UPDATE virtual_positions AS p SET {", ".join(f"{name} = v.{name}" for name in _SETTLED)}, updated_at = now()
+        FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v({types})
+        WHERE p.id = v.id AND ({old}) IS DISTINCT FROM ({new})
+    """  # noqa: S608 - names of our own columns
+    values = [{name: row[name] for name in ("id", *_SETTLED)} for row in rows]
+    connection.execute(sa.text(statement), {"rows": json.dumps(values, default=str)})

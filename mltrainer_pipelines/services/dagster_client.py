@@ -1,0 +1,249 @@
+"""A client of the Dagster webserver's GraphQL API: what a user does in the UI, for a program."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+LOCATION = "mltrainer"
+REPOSITORY = "__repository__"
+FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+_REPOSITORY_SELECTOR = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
+
+
+class DagsterError(RuntimeError):
+    """Dagster refused a request, or a run did not succeed: says which, why, and where to look."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a job.
+
+    Parameters
+    ----------
+    run_id, job, status : str
+        As Dagster's UI shows them.
+    tags : dict
+        Its tags, the partitions among them.
+    """
+
+    run_id: str
+    job: str
+    status: str
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class DagsterClient:
+    """Talks to the webserver at `url`, for example `http://127.0.0.1:3000`."""
+
+    url: str
+    timeout_s: float = 60.0
+
+    def query(self, text: str, **variables: Any) -> dict[str, Any]:
+        """Answer of one GraphQL request.
+
+        Raises
+        ------
+        DagsterError
+            If the webserver does not answer or refuses the request.
+        """
+        body = json.dumps({"query": text, "variables": variables}).encode()
+        request = Request(f"{self.url}/graphql", data=body, headers={"Content-Type": "application/json"})  # noqa: S310
+        try:
+            with urlopen(request, timeout=self.timeout_s) as response:  # noqa: S310
+                answer = json.load(response)
+        except HTTPError as error:
+            raise DagsterError(f"Dagster at {self.url} refused a request: {error.code} {error.read()[:300]!r}") from None
+        except (URLError, OSError) as error:
+            raise DagsterError(f"Dagster at {self.url} does not answer ({error}); start it with `mltrainer up`") from None
+        if answer.get("errors"):
+            raise DagsterError(f"Dagster at {self.url}: {answer['errors'][0]['message'][:500]}")
+        return answer["data"]
+
+    def require_loaded(self) -> None:
+        """Raise with the import error if the code location did not load."""
+        found = self.query(
+            "query { workspaceOrError { __typename ... on Workspace { locationEntries { name loadStatus "
+            "locationOrLoadError { __typename ... on PythonError { message } } } } ... on PythonError { message } } }"
+        )["workspaceOrError"]
+        if found["__typename"] != "Workspace":
+            raise DagsterError(f"Dagster's workspace does not load: {found['message'][:1000]}")
+        for entry in found["locationEntries"]:
+            result = entry["locationOrLoadError"]
+            if result and result["__typename"] == "PythonError":
+                raise DagsterError(f"the code location {entry['name']} does not load: {result['message'][:1000]}")
+
+    def launch(self, job: str, tags: dict[str, str] | None = None, config: dict[str, Any] | None = None) -> str:
+        """Launch a job; returns the run's id."""
+        answer = self.query(
+            """mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
+                 ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+                 ... on RunConfigValidationInvalid { errors { message } } ... on Error { message } } }""",
+            params={
+                "selector": {**_REPOSITORY_SELECTOR, "jobName": job},
+                "runConfigData": config or {},
+                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
+            },
+        )["launchRun"]
+        if answer["__typename"] != "LaunchRunSuccess":
+            reason = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", []))
+            raise DagsterError(f"{job} was not launched: {reason[:500]}")
+        return answer["run"]["runId"]
+
+    def launch_range(self, job: str, first: str, last: str, tags: dict[str, str] | None = None) -> str:
+        """Launch one run of a job over the partitions from `first` to `last`, both included."""
+        partitions = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        return self.launch(job, {**partitions, **(tags or {})})
+
+    def backfill(self, asset: str, partitions: Sequence[str], title: str) -> str:
+        """Submit a backfill of an asset; the daemon launches its runs. Returns the backfill's id."""
+        answer = self.query(
+            """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+                 __typename ... on LaunchBackfillSuccess { backfillId } ... on Error { message } } }""",
+            params={"assetSelection": [{"path": [asset]}], "partitionNames": list(partitions), "title": title},
+        )["launchPartitionBackfill"]
+        if answer["__typename"] != "LaunchBackfillSuccess":
+            raise DagsterError(f"the backfill of {asset} was refused: {answer.get('message', answer['__typename'])[:500]}")
+        return answer["backfillId"]
+
+    def add_partitions(self, definition: str, keys: Iterable[str]) -> None:
+        """Add keys to a dynamic partition set; those it has already stay."""
+        for key in keys:
+            answer = self.query(
+                """mutation Add($repository: RepositorySelector!, $name: String!, $key: String!) {
+                     addDynamicPartition(repositorySelector: $repository, partitionsDefName: $name, partitionKey: $key) {
+                       __typename ... on PythonError { message } ... on UnauthorizedError { message } } }""",
+                repository=_REPOSITORY_SELECTOR,
+                name=definition,
+                key=key,
+            )["addDynamicPartition"]
+            if answer["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
+                raise DagsterError(f"{key} was not added to {definition}: {answer.get('message', answer['__typename'])}")
+
+    def runs(self, tags: dict[str, str] | None = None, ids: Sequence[str] | None = None, limit: int = 100) -> list[Run]:
+        """Runs with all these tags, or with these ids, newest first."""
+        chosen: dict[str, Any] = {}
+        if tags:
+            chosen["tags"] = [{"key": key, "value": value} for key, value in tags.items()]
+        if ids is not None:
+            chosen["runIds"] = list(ids)
+        answer = self.query(
+            """query Runs($filter: RunsFilter, $limit: Int) { runsOrError(filter: $filter, limit: $limit) { __typename
+                 ... on Runs { results { runId jobName status tags { key value } } } ... on Error { message } } }""",
+            filter=chosen,
+            limit=limit,
+        )["runsOrError"]
+        if answer["__typename"] != "Runs":
+            raise DagsterError(f"Dagster did not list its runs: {answer.get('message')}")
+        return [
+            Run(run["runId"], run["jobName"], run["status"], {tag["key"]: tag["value"] for tag in run["tags"]})
+            for run in answer["results"]
+        ]
+
+    def run_count(self) -> int:
+        """How many runs the instance holds."""
+        return self.query("query { runsOrError { ... on Runs { count } } }")["runsOrError"]["count"]
+
+    def failure(self, run_id: str) -> str:
+        """Why a run failed: the innermost error of its first failed step."""
+        events = self.query(
+            """query Logs($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events { __typename
+                 ... on MessageEvent { message }
+                 ... on ExecutionStepFailureEvent { error { message className cause { message className } causes { message } } }
+                 } } } }""",
+            id=run_id,
+        )["logsForRun"]["events"]
+        reasons = [
+            ([cause["message"] for cause in event["error"]["causes"]] or [event["error"]["message"]])[-1]
+            for event in events
+            if event["__typename"] == "ExecutionStepFailureEvent" and event.get("error")
+        ] or [event["message"] for event in events if event["__typename"] == "RunFailureEvent"]
+        return reasons[0].strip() if reasons else "no reason recorded; see its log in the UI"
+
+    def wait(
+        self, run_ids: Sequence[str], on_poll: Callable[[list[Run]], None] = lambda _: None, poll_s: float = 0.5
+    ) -> list[Run]:
+        """Wait until all runs are finished.
+
+        Raises
+        ------
+        DagsterError
+            If one did not succeed: names it, its reason and where its log is.
+        """
+        while True:
+            runs = self.runs(ids=run_ids, limit=len(run_ids))
+            on_poll(runs)
+            if all(run.status in FINISHED for run in runs) and len(runs) == len(run_ids):
+                break
+            time.sleep(poll_s)
+        for run in runs:
+            if run.status != "SUCCESS":
+                raise DagsterError(
+                    f"the run of {run.job} ended as {run.status}: {self.failure(run.run_id)} (log: {self.url}/runs/{run.run_id})"
+                )
+        return runs
+
+    def wait_for_backfill(
+        self, backfill_id: str, on_poll: Callable[[list[Run]], None] = lambda _: None, poll_s: float = 0.5
+    ) -> None:
+        """Wait until the runs of a backfill have started and are finished.
+
+        Raises
+        ------
+        DagsterError
+            If the backfill fails, or one of its runs does.
+        """
+        while not (runs := self.runs(tags={"dagster/backfill": backfill_id})):
+            found = self.query(
+                """query Backfill($id: String!) { partitionBackfillOrError(backfillId: $id) {
+                     ... on PartitionBackfill { status error { message } } } }""",
+                id=backfill_id,
+            )["partitionBackfillOrError"]
+            if found["status"] in {"FAILED", "COMPLETED_FAILED", "CANCELED"}:
+                raise DagsterError(
+                    f"the backfill {backfill_id} ended as {found['status']}: {(found['error'] or {}).get('message')}"
+                )
+            on_poll([])
+            time.sleep(poll_s)
+        self.wait([run.run_id for run in runs], on_poll, poll_s)
+
+    def finished_steps(self, run_id: str) -> tuple[list[str], str | None]:
+        """Steps of a run that have succeeded, and the one that runs now (None between steps)."""
+        found = self.query(
+            "query Steps($id: ID!) { runOrError(runId: $id) { ... on Run { stepStats { stepKey status } } } }", id=run_id
+        )["runOrError"]["stepStats"]
+        running = [step["stepKey"] for step in found if step["status"] == "IN_PROGRESS"]
+        return [step["stepKey"] for step in found if step["status"] == "SUCCESS"], running[-1] if running else None
+
+    def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]:
+        """Which of these partitions of an asset are materialized. Multi-partition keys are `quarter|trial`."""
+        found = self.query(
+            """query Status($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename ... on AssetNode {
+                 assetPartitionStatuses { __typename
+                   ... on TimePartitionStatuses { ranges { status startKey endKey } }
+                   ... on DefaultPartitionStatuses { materializedPartitions }
+                   ... on MultiPartitionStatuses { primaryDimensionName ranges { primaryDimStartKey primaryDimEndKey
+                     secondaryDim { ... on DefaultPartitionStatuses { materializedPartitions }
+                                    ... on TimePartitionStatuses { ranges { status startKey endKey } } } } } } } } }""",
+            key={"path": [asset]},
+        )["assetNodeOrError"]
+        if found["__typename"] != "AssetNode":
+            raise DagsterError(f"Dagster knows no asset {asset}")
+        return {key for key in keys if _is_materialized(found["assetPartitionStatuses"], key)}
+
+
+def _is_materialized(statuses: dict[str, Any], key: str) -> bool:
+    if "materializedPartitions" in statuses:
+        return key in statuses["materializedPartitions"]
+    if statuses["__typename"] == "TimePartitionStatuses":
+        return any(part["status"] == "MATERIALIZED" and part["startKey"] <= key <= part["endKey"] for part in statuses["ranges"])
+    quarter, trial = key.split("|", 1)
+    primary, secondary = (quarter, trial) if statuses["primaryDimensionName"] == "quarter" else (trial, quarter)
+    return any(
+        part["primaryDimStartKey"] <= primary <= part["primaryDimEndKey"] and _is_materialized(part["secondaryDim"], secondary)
+        for part in statuses["ranges"]
+    )

