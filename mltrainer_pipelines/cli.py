@@ -25,12 +25,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on st
 @app.command(epilog="Example: mltrainer demo · mltrainer demo --json | jq .seconds")
 def demo(as_json: AsJson = False) -> None:
     """Run the whole loop once through Dagster, from bars to paper trades, and show the recommendations."""
-    from mltrainer_pipelines.services.demo import run_demo
+    from rich.console import Console
 
+    from mltrainer_pipelines.services.demo import run_demo
+    from mltrainer_pipelines.services.summary import show
+
+    settings, console = _settings(), Console(stderr=as_json)
     with _readable_errors():
-        result = run_demo(_settings(), quiet=as_json)
+        console.print(_which_market(settings))
+        result = run_demo(settings, console)
     if as_json:
         _print_json(result.as_dict())
+    else:
+        show(console, settings, result)
 
 
 @app.command(epilog="Example: MLTRAINER_DAGSTER_PORT=3100 mltrainer up")
@@ -71,6 +78,26 @@ def exchange(
         serve(settings, port=settings.exchange_port if port is None else port, calls_per_minute=calls_per_minute)
 
 
+@trial_app.command("submit", epilog='Example: echo \'{"model": "lightgbm", "timeframe": "short"}\' > t.json; mltrainer trial submit t.json')
+def trial_submit(
+    file: Annotated[Path, typer.Argument(help="JSON file with a trial's configuration.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the trial is scored.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a trial over all its quarters and score it; a configuration that ran before returns its trial."""
+    from rich.console import Console
+
+    from mltrainer_pipelines.services.submission import submit_trial
+
+    console = Console(stderr=True)
+    with _readable_errors():
+        submitted = submit_trial(_settings(), _read(file), console, wait=wait)
+    if as_json:
+        _print_json(submitted)
+    else:
+        print(f"{submitted['trial_id']}: {submitted['status']}")  # noqa: T201
+
+
 def main() -> None:
     """Entry point of the `mltrainer` command."""
     app()
@@ -93,6 +120,14 @@ def _readable_errors() -> Iterator[None]:
             raise
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _which_market(settings: Any) -> str:
+    if settings.market_kind == "simulated":
+        return "mlTrainer demo on a [bold]simulated[/] market: none of its prices or results are real."
+    if settings.market_kind == "replay":
+        return f"mlTrainer demo on the recording {settings.mltrainer_exchange.removeprefix('replay:')}"
+    return "mlTrainer demo on Polygon's data"
 
 
 def _print_json(value: Any) -> None:

@@ -6,6 +6,7 @@ size is the premium: at 0 the total return of every session has mean zero given 
 Everything is drawn session by session, so a longer market begins with the shorter one.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,21 +18,23 @@ from mltrainer_pipelines.exchange.regimes import Regimes
 
 Array = NDArray[np.float64]
 
-MARKET_DRIFT = np.array([0.0010, -0.0009, -0.0060])
+MARKET_DRIFT = np.array([0.0010, -0.0005, -0.0060])
 """Mean daily return of the market in a bull, a bear and a crash, at a premium of 1 or more."""
-MARKET_VOLATILITY = np.array([0.0065, 0.0120, 0.0260])
+MARKET_VOLATILITY = np.array([0.0050, 0.0090, 0.0210])
 """Daily volatility of the market in a bull, a bear and a crash."""
-MOMENTUM_DRIFT = 0.055
+MOMENTUM_DRIFT = 0.075
 """Standard deviation of a company's daily drift in units of its own volatility, at a premium of 1."""
-MOMENTUM_MEMORY = 0.5 ** (1 / 110)
-"""Share of a company's drift that is left a session later: half of it in 110 sessions."""
-SECTOR_SHARE = 0.3
+MOMENTUM_MEMORY = 0.5 ** (1 / 150)
+"""Share of a company's drift that is left a session later: half of it in 150 sessions."""
+MOMENTUM_TAILS = 1.4
+"""Exponent that spreads the drift: above 1 most companies have little of it and a few have much."""
+SECTOR_SHARE = 0.2
 """Share of the drift's variance that a sector's companies have in common."""
 OVERNIGHT_SHARE = 0.25
 """Share of a session's variance that falls between the close and the next open."""
-COMPANY_VOLATILITY = 0.017
+COMPANY_VOLATILITY = 0.018
 """Median of the companies' own daily volatility; they spread around it by a third."""
-SECTOR_VOLATILITY = 0.0045
+SECTOR_VOLATILITY = 0.0040
 """Daily volatility that the companies of a sector share."""
 _GARCH_SHOCK, _GARCH_MEMORY = 0.07, 0.90
 _TAILS = 5.0
@@ -112,7 +115,9 @@ def _returns(seed: int, members: list[Company], regimes: Regimes, premium: float
     market_drift = min(premium, 1.0) * MARKET_DRIFT[regimes.state][:, None] * beta
     momentum = np.sqrt(SECTOR_SHARE) * _slow(seed, "sector momentum", sessions, len(INDUSTRIES))[:, sector]
     momentum += np.sqrt(1 - SECTOR_SHARE) * _slow(seed, "company momentum", sessions, count)
-    drift = market_drift + premium * MOMENTUM_DRIFT * own_volatility * momentum
+    momentum = np.sign(momentum) * np.abs(momentum) ** MOMENTUM_TAILS / _root_mean_square(MOMENTUM_TAILS)
+    momentum -= momentum.mean(axis=1, keepdims=True)
+    drift = market_drift + premium * MOMENTUM_DRIFT * own_volatility * np.clip(momentum, -5, 5)
 
     night = OVERNIGHT_SHARE * drift + beta * market_night + sector_night[:, sector] + gap * own_night
     day = (1 - OVERNIGHT_SHARE) * drift + beta * market_day + sector_day[:, sector] + own_day
@@ -153,6 +158,11 @@ def _slow(seed: int, name: str, sessions: int, count: int) -> Array:
     for session in range(1, sessions):
         fresh[session] += MOMENTUM_MEMORY * fresh[session - 1]
     return fresh
+
+
+def _root_mean_square(exponent: float) -> float:
+    """Of |z| ** exponent for a standard normal z: the square root of its moment of order 2 · exponent."""
+    return math.sqrt(2**exponent * math.gamma(exponent + 0.5) / math.sqrt(math.pi))
 
 
 def _listing_sessions(seed: int, count: int) -> NDArray[np.int64]:

@@ -50,13 +50,13 @@ def simulated_regimes(seed: int, count: int) -> Regimes:
 
 def _next_state(state: Regime, tightness: float, draw: float) -> Regime:
     """State of the next session: the daily chances of leaving a state, by the conditions."""
-    pressure = float(np.exp(np.clip(tightness, -3, 3)))
+    pressure = float(np.exp(np.clip(0.8 * tightness, -2.5, 2.5)))
     if state is Regime.BULL:
-        to_crash, to_other, other = 0.0007 * pressure, 0.0028 * pressure, Regime.BEAR
+        to_crash, to_other, other = 0.0008 * pressure, 0.0038 * pressure, Regime.BEAR
     elif state is Regime.BEAR:
-        to_crash, to_other, other = 0.003 * pressure, 0.012 / np.sqrt(pressure), Regime.BULL
+        to_crash, to_other, other = 0.004 * pressure, 0.017 / pressure**0.5, Regime.BULL
     else:
-        to_crash, to_other, other = 0.0, 0.07, Regime.BEAR
+        to_crash, to_other, other = 0.0, 0.08, Regime.BEAR
         if draw > 1 - 0.03:
             return Regime.BULL
     if draw < to_crash:

@@ -202,13 +202,14 @@ def compute_features(
         traded_rows, traded_members = np.nonzero(task.traded)
         rows.append(task.first + traded_rows)
         columns.append(task.members.columns[traded_members])
-    return pl.DataFrame(
+    table = pl.DataFrame(
         {
             "date": pl.Series(panel.sessions[np.concatenate(rows)], dtype=pl.Date),
             "symbol": pl.Series(panel.symbols, dtype=pl.String).gather(np.concatenate(columns)),
-            **{name: pl.Series(values[i], dtype=pl.Float32).fill_nan(None) for i, name in enumerate(chosen.names)},
+            **{name: pl.Series(values[i], dtype=pl.Float32) for i, name in enumerate(chosen.names)},
         }
     )
+    return table.with_columns(pl.col(pl.Float32).fill_nan(None))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Daily bars: their columns, and the rules every bar has to obey before it is stored."""
 
 from datetime import date
+from functools import lru_cache
 
 import polars as pl
 
@@ -47,6 +48,30 @@ def _rules(session: date | None) -> dict[str, pl.Expr]:
     }
 
 
+@lru_cache(maxsize=2)
+def _plainly_good(single_session: bool) -> pl.Expr:
+    """Whether no row can break a rule, at a third of the cost of finding out which: the everyday case of a backfill.
+
+    NaN is above every number in Polars, so a finite high that is at least open and close, and these at least a positive
+    low, leave no price that is not a positive number.
+    """
+    low, high = pl.col("low"), pl.col("high")
+    rows = [
+        low > 0,
+        *(pl.col(name) >= low for name in ("open", "close")),
+        *(pl.col(name) <= high for name in ("open", "close")),
+        high.is_finite(),
+        pl.col("volume") >= 0,
+        pl.col("volume").is_finite(),
+        pl.col("vwap").is_null() | ((pl.col("vwap") > 0) & pl.col("vwap").is_finite()),
+        pl.col("trades").is_null() | (pl.col("trades") >= 0),
+        pl.col("symbol").str.len_bytes() > 0,
+    ]
+    unique = pl.col("symbol").n_unique() == pl.len() if single_session else ~pl.struct("symbol", "date").is_duplicated().any()
+    dates = pl.col("date").n_unique() == 1 if single_session else pl.col("date").null_count() == 0
+    return pl.all_horizontal(rows).fill_null(value=False).all() & unique & dates
+
+
 def validated_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataFrame:
     """Bars in the contract's columns, sorted by symbol (and date), or an error; nothing is repaired or dropped.
 
@@ -80,12 +105,14 @@ def validated_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataF
     except pl.exceptions.PolarsError as error:
         raise BadBarsError(what, [f"a column has a wrong type: {error}"], max(len(frame), 1)) from None
 
-    rules = _rules(session)
-    broken = pl.any_horizontal(rules.values())
-    if not frame.select(broken.any()).item():
+    plainly_good = frame.select(_plainly_good(single_session=session is not None)).item()
+    if plainly_good and (session is None or frame["date"][0] == session):
         return frame
+    rules = _rules(session)
     reason = pl.coalesce(pl.when(wrong).then(pl.lit(rule)) for rule, wrong in rules.items())
     bad = frame.with_columns(reason=reason).filter(pl.col("reason").is_not_null())
+    if bad.is_empty():
+        return frame
     problems = [
         f"{row['symbol']} on {row['date']}: {row['reason']} "
         f"(open {row['open']}, high {row['high']}, low {row['low']}, close {row['close']}, volume {row['volume']})"

@@ -55,6 +55,10 @@ class BrokenAnswerError(MarketDataError):
     """An answer came that cannot be believed: the message says what came (status, content type, first characters)."""
 
 
+class NotFoundError(BrokenAnswerError):
+    """The vendor answered 404: it has nothing under that name."""
+
+
 class EmptySessionError(MarketDataError):
     """The vendor has no bar at all for a trading session."""
 

@@ -103,11 +103,9 @@ class FredSeries:
             fred = _CarefulFred(self, series_id, first, last)
             try:
                 found = fred.get_series_all_releases(quote(series_id, safe=""), start.isoformat(), end.isoformat())
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 reason = " ".join(masked(str(error), self._key).split())[:120]
-                raise BrokenAnswerError(
-                    f"{SERVICE}'s observations of {series_id} cannot be used: {reason}; {fred.came}"
-                ) from None
+                raise fred.broken(reason) from None
             rows += found.to_dict("records")
         kinds = pl.Schema({"date": pl.Date, "realtime_start": pl.Date, "value": pl.Float64})
         return (
@@ -234,6 +232,6 @@ def _shape_problem(root: ElementTree.Element) -> str | None:
     if count is not None and count != str(len(root)):
         return f"{count[:12]} observations were announced, {len(root)} came"
     for row in root:
-        if row.tag != "observation" or not {"date", "value", "realtime_start"} <= row.keys():
+        if row.tag != "observation" or not {"date", "value", "realtime_start"} <= row.attrib.keys():
             return "an observation lacks date, value or realtime_start"
     return None

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from mltrainer_pipelines.market.bars import BAR_SCHEMA, validated_bars
 from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA
-from mltrainer_pipelines.market.errors import BadActionsError, EmptySessionError, UnknownSymbolError
+from mltrainer_pipelines.market.errors import BadActionsError, EmptySessionError, NotFoundError, UnknownSymbolError
 from mltrainer_pipelines.market.polygon_answers import KEY_VARIABLE, SERVICE, CarefulPool, PolygonAnswers
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, is_session
 from mltrainer_pipelines.market.transport import Backoff, usable_key
@@ -33,6 +33,10 @@ _WIRE_BAR: Mapping[str, Any] = {
     "n": pl.Int64,
 }
 _MOMENT: Any = pl.Datetime("us", "America/New_York")
+_WIRE_TICKER: Mapping[str, Any] = {
+    **dict.fromkeys(("ticker", "name", "type", "primary_exchange", "sic_description", "delisted_utc"), pl.String),
+    "active": pl.Boolean,
+}
 _WIRE_SHARES: Mapping[str, Any] = {"split_from": pl.Float64, "split_to": pl.Float64}
 _DAY_NAMES = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw"}
 _WIRE_DAY = pl.Struct(dict.fromkeys(_DAY_NAMES.values(), pl.Float64))
@@ -292,18 +296,27 @@ class PolygonMarket:
             limit=_PAGE_ROWS,
             raw=True,
         )
-        text = ("ticker", "name", "type", "primary_exchange", "sic_description", "delisted_utc")
-        frame = self._answers.all(answer, {**dict.fromkeys(text, pl.String), "active": pl.Boolean}, what)
-        columns = {
-            "symbol": pl.col("ticker"),
-            "name": pl.col("name"),
-            "type": pl.col("type"),
-            "active": pl.col("active").fill_null(active),
-            "primary_exchange": pl.col("primary_exchange"),
-            "sector": pl.col("sic_description"),
-            "delisted": pl.col("delisted_utc").str.head(10).str.to_date("%Y-%m-%d"),
-        }
-        return self._answers.typed(frame, columns, REFERENCE_SCHEMA, what).sort("symbol")
+        frame = self._answers.all(answer, _WIRE_TICKER, what)
+        return self._answers.typed(frame, _reference_columns(active), REFERENCE_SCHEMA, what).sort("symbol")
+
+    def ticker_details(self, symbol: str, as_of: date | None = None) -> pl.DataFrame:
+        """One ticker with its sector (Polygon's SIC description), which lists do not hold: one row of `REFERENCE_SCHEMA`.
+
+        Raises
+        ------
+        UnknownSymbolError
+            If there is no such ticker on `as_of` (today without it).
+        """
+        if not _SYMBOL.match(symbol):
+            raise UnknownSymbolError(symbol)
+        what = f"details of {symbol}"
+        try:
+            answer = self._rest.get_ticker_details(symbol, date=as_of.isoformat() if as_of else None, raw=True)
+        except NotFoundError:
+            raise UnknownSymbolError(symbol) from None
+        row = answer.payload.get("results") if isinstance(answer.payload, dict) else None
+        frame = self._answers.frame([row], _WIRE_TICKER, answer, what)
+        return self._answers.typed(frame, _reference_columns(active=True), REFERENCE_SCHEMA, what)
 
     def snapshot(self) -> pl.DataFrame:
         """All tickers as of now, in one call: columns of `SNAPSHOT_SCHEMA`, sorted by symbol. See `quotes.delayed_quotes`."""
@@ -362,6 +375,18 @@ class PolygonMarket:
         answer = self._rest.list_tickers(ticker=symbol, market="stocks", active=active, raw=True)
         rows = self._answers.rows(answer, f"ticker {symbol}", count="count")
         return any(isinstance(row, dict) and row.get("ticker") == symbol for row in rows)
+
+
+def _reference_columns(active: bool) -> dict[str, pl.Expr]:
+    return {
+        "symbol": pl.col("ticker"),
+        "name": pl.col("name"),
+        "type": pl.col("type"),
+        "active": pl.col("active").fill_null(active),
+        "primary_exchange": pl.col("primary_exchange"),
+        "sector": pl.col("sic_description"),
+        "delisted": pl.col("delisted_utc").str.head(10).str.to_date("%Y-%m-%d"),
+    }
 
 
 def _bars(frame: pl.DataFrame) -> pl.DataFrame:

@@ -86,13 +86,9 @@ def delayed_quotes(client: SnapshotClient, moment: datetime) -> pl.DataFrame:
     price_time = pl.coalesce("traded_at", "updated_at")
     priced_on = price_time.dt.date()
     is_today = (priced_on == session).fill_null(value=False) & pl.col("day_close").is_not_null()
-    # Before the open the vendor may already show the new day; the session asked for is then its previous one.
-    is_previous = (
-        ~is_today
-        & pl.lit(under_way is None)
-        & (priced_on > session).fill_null(value=True)
-        & pl.col("previous_close").is_not_null()
-    )
+    # Before the open and on weekends the vendor has cleared the day: the session asked for is then the previous one.
+    shows_session = under_way is not None or snapshot.select(is_today.any()).item()
+    is_previous = ~is_today & pl.lit(not shows_session) & pl.col("previous_close").is_not_null()
     untraded = ~is_today & ~is_previous
     is_older = (priced_on < session).fill_null(value=False)
     last_known = pl.coalesce(pl.when(is_older).then(pl.col("day_close")), "previous_close")

@@ -19,6 +19,7 @@ from mltrainer_pipelines.market.errors import (
     BrokenAnswerError,
     KeyRefusedError,
     MarketDataError,
+    NotFoundError,
     RateLimitedError,
     UnreachableError,
 )
@@ -145,6 +146,8 @@ def check_status(status: int, after: str | None, came: str, reason: str, *, serv
         For 401 and 403.
     TransientFault
         For 429, and for what a server or a proxy says when it is overloaded.
+    NotFoundError
+        For 404.
     BrokenAnswerError
         For every other status, redirects included: following one could carry a key to another host.
     """
@@ -156,4 +159,4 @@ def check_status(status: int, after: str | None, came: str, reason: str, *, serv
         raise TransientFault(came, answered=True, rate_limited=True, retry_after_s=retry_after_s(after))
     if status in _TRANSIENT:
         raise TransientFault(came, answered=True, retry_after_s=retry_after_s(after))
-    raise BrokenAnswerError(f"{service} answered with {came}")
+    raise (NotFoundError if status == 404 else BrokenAnswerError)(f"{service} answered with {came}")

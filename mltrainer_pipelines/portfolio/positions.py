@@ -160,6 +160,13 @@ def bars_needed_from(engine: Engine) -> date | None:
         return connection.scalar(sa.select(sa.func.min(VirtualPosition.entry_session)).where(VirtualPosition.status != "closed"))
 
 
+def positions_of(engine: Engine, recommendation_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The virtual positions of these recommendations, as mappings of the table's columns."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.recommendation_id.in_(recommendation_ids)).order_by(_TABLE.c.id)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(wanted).mappings()]
+
+
 def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = None) -> int:
     """Mark open positions at delayed quotes, during a session. Nothing is closed: `settle` does that, on final bars.
 
@@ -264,7 +271,7 @@ def _steps_since(
     if actions is None or actions.is_empty():
         return {}
     marks = pl.DataFrame(
-        {(p["symbol"], since) for p, since in positions}, schema={"symbol": pl.String, "since": pl.Date}, orient="row"
+        sorted({(p["symbol"], since) for p, since in positions}), schema={"symbol": pl.String, "since": pl.Date}, orient="row"
     )
     pairs = marks.join(quotes, on="symbol").filter(pl.col("date") > pl.col("since"))
     steps: dict[tuple[str, date], float] = {}

@@ -95,9 +95,9 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
     """
     begin = time.monotonic()
     demo = _Demo(settings, console)
-    with services_up(settings, console) as (addresses, seconds):
-        demo.result.seconds |= seconds
-        demo.run(DagsterClient(addresses["dagster"]))
+    with services_up(settings, console) as services:
+        demo.result.seconds["start"] = services.start_seconds
+        demo.run(DagsterClient(services.addresses["dagster"]))
         stopping = time.monotonic()
     demo.result.seconds["stop"] = round(time.monotonic() - stopping, 1)
     demo.result.seconds["total"] = round(time.monotonic() - begin, 1)
@@ -230,7 +230,7 @@ class _Demo:
         self.result.champions = {name: records.standing(database.engine, name) for name in names}
 
     def _signals(self, dagster: DagsterClient, database: Database, newest: date) -> None:
-        from mltrainer_pipelines.portfolio.positions import position_count
+        from mltrainer_pipelines.portfolio.positions import positions_of
         from mltrainer_pipelines.signals.recommendations import recommendations_frame
 
         with self._stage("signals, recommendations, virtual positions"):
@@ -242,7 +242,7 @@ class _Demo:
         self.result.signals = latest.height
         made = recommendations_frame(database.engine, date.fromisoformat(session))
         self.result.recommendations = made.to_dicts()
-        self.result.virtual_positions = position_count(database.engine, made["id"].to_list())
+        self.result.virtual_positions = len(positions_of(database.engine, made["id"].to_list()))
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -19,9 +20,28 @@ from mltrainer_pipelines.settings import Settings
 _PR_SET_PDEATHSIG = 1
 
 
+@dataclass(frozen=True)
+class Services:
+    """Services that answer.
+
+    Parameters
+    ----------
+    addresses : dict
+        By name: `dagster`, `mlflow`, `exchange`.
+    owned : bool
+        Started for this command, and stopped with it.
+    start_seconds : float
+        What starting them took.
+    """
+
+    addresses: dict[str, str]
+    owned: bool
+    start_seconds: float
+
+
 @contextmanager
-def services_up(settings: Settings, console: Console) -> Iterator[tuple[dict[str, str], dict[str, float]]]:
-    """Addresses of the services by name, and the seconds that starting them took.
+def services_up(settings: Settings, console: Console) -> Iterator[Services]:
+    """The services of this home for the length of a command.
 
     Uses the services of a running `mltrainer up` on the same home and leaves them running. Otherwise starts
     `mltrainer up` on free ports and stops it at the end, also when this process is killed.
@@ -35,7 +55,7 @@ def services_up(settings: Settings, console: Console) -> Iterator[tuple[dict[str
     held = home.holder(settings)
     if held and held.get("addresses"):
         console.print(f"Using the services that run already: {held['addresses']['dagster']}")
-        yield held["addresses"], {"start": 0.0}
+        yield Services(held["addresses"], owned=False, start_seconds=0.0)
         return
     home.require_unheld(settings)
     errors = home.log_file(settings).with_name("up.err")
@@ -51,7 +71,7 @@ def services_up(settings: Settings, console: Console) -> Iterator[tuple[dict[str
         try:
             with console.status("Starting PostgreSQL, the exchange, MLflow and Dagster …"):
                 addresses = _ready(settings, process, errors)
-            yield addresses, {"start": round(time.monotonic() - begin, 1)}
+            yield Services(addresses, owned=True, start_seconds=round(time.monotonic() - begin, 1))
         finally:
             with console.status("Stopping the services …"):
                 process.send_signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import Recommendation
 
-MarketKind = Literal["real", "simulated", "replay"]
+MARKETS = ("real", "simulated", "replay")
 
 _COPIED = (
     "timestamp",
@@ -61,7 +61,7 @@ class PublishResult:
         return len(self.new_ids)
 
 
-def publish(database: Database | sa.Engine, signals: pl.DataFrame, thresholds: Thresholds, market: MarketKind) -> PublishResult:
+def publish(database: Database | sa.Engine, signals: pl.DataFrame, thresholds: Thresholds, market: str) -> PublishResult:
     """Recommend every strong buy that was not recommended yet, in one transaction.
 
     Parameters
@@ -74,7 +74,14 @@ def publish(database: Database | sa.Engine, signals: pl.DataFrame, thresholds: T
         Those the signals were decided with; kept with each recommendation.
     market : {'real', 'simulated', 'replay'}
         Which market it is: shown wherever the recommendation is.
+
+    Raises
+    ------
+    ValueError
+        If the market is none of those.
     """
+    if market not in MARKETS:
+        raise ValueError(f"there is no market {market!r}; recommendations are made on one of {', '.join(MARKETS)}")
     rows = [_row(signal, thresholds, market) for signal in signals.filter(pl.col("strong_buy")).iter_rows(named=True)]
     if not rows:
         return PublishResult((), 0)

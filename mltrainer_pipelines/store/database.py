@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6D6C_7472  # "mltr": whoever holds it migrates
-_CONNECT_SECONDS = 4
+_CONNECT_SECONDS = 3
 
 
 class DatabaseUnavailableError(ConnectionError):

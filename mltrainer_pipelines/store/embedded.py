@@ -222,21 +222,26 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         if os.geteuid() == 0:
             self._hand_over(self.data)
-        # PostgreSQL refuses to start where the pid in a stale file now belongs to something else.
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
-        options = _SERVER_OPTIONS | {"unix_socket_directories": str(self._socket_folder()), "port": str(PORT)}
+        sockets = self._socket_folder()
+        # No server runs on these data, and we hold the lock: what a killed one left is stale. PostgreSQL would refuse to
+        # start where the pid in it belongs to something else by now, be it a zombie.
+        for leftover in (self.data / "postmaster.pid", sockets / f".s.PGSQL.{PORT}.lock", sockets / f".s.PGSQL.{PORT}"):
+            leftover.unlink(missing_ok=True)
+        options = _SERVER_OPTIONS | {"unix_socket_directories": str(sockets), "port": str(PORT)}
         words = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-        # A killed server's last backends may need a moment to notice.
-        for pause in (0.5, 2.0, None):
+        deadline = time.monotonic() + 10
+        while True:
+            begun = self.log.stat().st_size if self.log.exists() else 0
             done = self._pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-l", str(self.log), "-o", words)
             if done.returncode == 0:
                 return
-            if pause is not None:
-                time.sleep(pause)
-        said = self.log.read_text(errors="replace") if self.log.exists() else done.stdout
-        raise EmbeddedPostgresError(
-            f"PostgreSQL did not start in {self.folder}: {_last_lines(said)}; free what it names, {_REMEDY}"
-        )
+            said = self.log.read_bytes()[begun:].decode(errors="replace") if self.log.exists() else done.stdout
+            # A killed server's last backends may need a moment to notice.
+            if "still in use" not in said or time.monotonic() > deadline:
+                raise EmbeddedPostgresError(
+                    f"PostgreSQL did not start in {self.folder}: {_last_lines(said)}; mend what it names, {_REMEDY}"
+                )
+            time.sleep(0.2)
 
     def _socket_folder(self) -> Path:
         """The data folder; where its path is too long for a socket, or odd in a URL, a short one of the same owner."""

@@ -63,7 +63,7 @@ class Lake:
 
     def _key(self, asset: str, partition: str) -> str:
         for name in (asset, partition):
-            if not _SAFE.match(name):
+            if not _SAFE.fullmatch(name):
                 raise ValueError(f"{name!r} cannot name a file of the lake: letters, digits and ._=- only")
         return str(PurePosixPath(self._files[1]) / asset / f"{partition}.parquet")
 

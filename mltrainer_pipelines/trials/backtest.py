@@ -230,7 +230,7 @@ def _holdings(picks: pl.DataFrame, prices: PriceGrid, decided: Ints, slots: int,
         row = picks.row(int(np.flatnonzero(wrong)[0]), named=True)
         raise LabelsAndPricesDisagreeError(
             f"{row['symbol']}, decided {row['date']}: entered {row['entry_date']}, left {row['exit_date']}; it needs an open on "
-            f"the entry session, after the decision, and an exit at most {latest} sessions after it (labels of another timeframe?)"
+            f"the entry session, after the decision, and an exit at most {latest} sessions after (labels of another timeframe?)"
         )
     # An exit later than the time barrier is that of a symbol that stopped trading; its slot does not wait for it.
     exit_offset = np.minimum(exit_offset, slots)

@@ -1,16 +1,20 @@
 """Calibration: from a model's score to the probability of a profit, how well that is known, and the return to expect.
 
-Everything is learnt from earlier out-of-sample predictions whose outcome was already known. Two facts about
-these rows shape the method. Labels of neighbouring sessions overlap, so that n rows carry the information of
-about n / holding sessions; and a rise of the curve over a few rows is one event seen many times, so that scores
-are put into bins of hundreds of rows before a curve is fitted.
+Everything is learnt from earlier out-of-sample predictions whose outcome was already known. Three facts about
+these rows shape the method. A rise of the curve over a few rows is one event seen many times, so scores are put into
+bins of hundreds of rows before a curve is fitted. Outcomes of one holding period hang together, across sessions by
+their overlap and across symbols by the market, so that a hundred thousand rows may be worth a hundred: the
+Venn–Abers interval is as wide as those few make it. And a curve that one year shows is often gone in the next: it is
+shrunk towards the base rate by what held in time it was not fitted on.
 
 References
 ----------
 Vovk, Petej, Fedorova (2015), Large-scale probabilistic predictors with and without guarantees of validity, NIPS:
     inductive Venn–Abers predictors, and p1 / (1 − p0 + p1) as the log-loss minimax merge of an interval.
 Oron, Flournoy (2017), Centered isotonic regression, Statistics in Biopharmaceutical Research 9(3).
-López de Prado (2018), Advances in Financial Machine Learning, ch. 4: average uniqueness of overlapping labels.
+Copas (1983), Regression, prediction and shrinkage, JRSS B 45(3); van Houwelingen, le Cessie (1990), Predictive value
+    of statistical models, Statistics in Medicine 9(11): shrinkage by the slope on held-out data.
+Kish (1965), Survey Sampling: the design effect of clustered observations.
 """
 
 from collections.abc import Sequence
@@ -28,6 +32,9 @@ LOOKBACK_SESSIONS = 504
 """Two years of decisions: older scores came from models that learnt from another market."""
 ROWS_PER_BIN = 200
 MAX_BINS = 40
+MIN_BLOCKS = 5
+"""Holding periods below which nobody can tell whether a curve holds: every score then means the base rate."""
+FOLDS = 8
 
 
 class TooFewCalibrationRowsError(ValueError):
@@ -69,9 +76,12 @@ class Calibrator:
     rows : int
         Outcomes learnt from.
     effective_rows : float
-        Outcomes that do not overlap: `rows` times the average uniqueness.
+        How many independent outcomes they are worth.
     base_rate : float
         Share of profitable rows.
+    slope, return_slope : float
+        Share of the fitted curve's rise that held in time it was not fitted on, from 0 (every score means the base
+        rate) to 1 (kept as it is).
     """
 
     scores: np.ndarray
@@ -82,6 +92,8 @@ class Calibrator:
     rows: int
     effective_rows: float
     base_rate: float
+    slope: float
+    return_slope: float
 
     def apply(self, scores: np.ndarray) -> CalibratedScores:
         """What each score means; NaN in, NaN out."""
@@ -95,7 +107,9 @@ class Calibrator:
         )
 
 
-def fit_calibrator(scores: np.ndarray, labels: np.ndarray, net_returns: np.ndarray, uniqueness: float = 1.0) -> Calibrator:
+def fit_calibrator(
+    scores: np.ndarray, labels: np.ndarray, net_returns: np.ndarray, blocks: np.ndarray | None = None
+) -> Calibrator:
     """Fit on out-of-sample scores whose outcome is known.
 
     Parameters
@@ -106,17 +120,15 @@ def fit_calibrator(scores: np.ndarray, labels: np.ndarray, net_returns: np.ndarr
         Whether the net return at exit was above zero.
     net_returns : (rows,) array
         Net return at exit, as a fraction.
-    uniqueness : float
-        Average share of a row's holding period that no other row of its symbol covers, in (0, 1]: how much of
-        an observation a row is. Narrow intervals need many rows that do not overlap.
+    blocks : (rows,) array of int, optional
+        Numbers of the spans of time, in order, whose outcomes hang together (a holding period each). Without them
+        rows count as independent, and nothing is shrunk.
 
     Raises
     ------
     TooFewCalibrationRowsError
         Below `MIN_CALIBRATION_ROWS` rows.
     """
-    from scipy.optimize import isotonic_regression
-
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     net_returns = np.asarray(net_returns, dtype=np.float64)
     rows = len(scores)
@@ -126,33 +138,32 @@ def fit_calibrator(scores: np.ndarray, labels: np.ndarray, net_returns: np.ndarr
         raise TooFewCalibrationRowsError(
             f"{rows} known outcomes; a calibrator takes {MIN_CALIBRATION_ROWS}: run earlier quarters first"
         )
-    if not 0.0 < uniqueness <= 1.0:
-        raise ValueError(f"uniqueness is {uniqueness}; give a share in (0, 1]")
     if not (np.isfinite(scores).all() and np.isfinite(labels).all() and np.isfinite(net_returns).all()):
         raise ValueError("scores, labels and net returns must be finite; leave rows without an outcome out")
 
-    centres, count, hits, gains = _binned(scores, labels, net_returns)
-    weight = count * uniqueness
-    low, high = np.empty(len(centres)), np.empty(len(centres))
-    for bin_, rate in enumerate(hits):
-        for label, curve in ((0.0, low), (1.0, high)):
-            rates, weights = hits.copy(), weight.copy()
-            weights[bin_] += 1.0
-            rates[bin_] = (rate * weight[bin_] + label) / weights[bin_]
-            curve[bin_] = isotonic_regression(rates, weights=weights).x[bin_]
+    base_rate, mean_return = float(labels.mean()), float(net_returns.mean())
+    effective, slope, return_slope = float(rows), 1.0, 1.0
+    if blocks is not None:
+        blocks = np.asarray(blocks)
+        effective = _effective_rows(labels - base_rate, blocks)
+        slope = _held_out_slope(scores, labels, blocks)
+        return_slope = _held_out_slope(scores, net_returns, blocks)
 
-    isotonic = isotonic_regression(gains, weights=count)
-    starts = isotonic.blocks[:-1]
-    block_rows = np.add.reduceat(count, starts)
+    centres, count, hits = _binned(scores, labels)
+    low, high = _venn_abers(hits, count * (effective / rows))
+    pooled = base_rate * effective / (effective + 1.0)
+    return_scores, returns = _centred_isotonic(*_binned(scores, net_returns))
     return Calibrator(
         scores=centres,
-        low=np.maximum.accumulate(low),
-        high=np.maximum.accumulate(high),
-        return_scores=np.add.reduceat(centres * count, starts) / block_rows,
-        returns=np.add.reduceat(gains * count, starts) / block_rows,
+        low=pooled + slope * (low - pooled),
+        high=pooled + 1.0 / (effective + 1.0) + slope * (high - pooled - 1.0 / (effective + 1.0)),
+        return_scores=return_scores,
+        returns=mean_return + return_slope * (returns - mean_return),
         rows=rows,
-        effective_rows=rows * uniqueness,
-        base_rate=float(labels.mean()),
+        effective_rows=effective,
+        base_rate=base_rate,
+        slope=slope,
+        return_slope=return_slope,
     )
 
 
@@ -178,11 +189,11 @@ def fit_calibrator_for(rows: pl.DataFrame, window: Window) -> Calibrator:
             f"a calibrator takes {MIN_CALIBRATION_ROWS}: run earlier quarters of the trial first"
         )
     scores, hits, returns = (known[name].to_numpy() for name in ("score", "label", "net_return"))
-    return fit_calibrator(scores, hits, returns, average_uniqueness(known))
+    return fit_calibrator(scores, hits, returns, holding_blocks(known))
 
 
-def average_uniqueness(labels: pl.DataFrame) -> float:
-    """Average share of a holding period that is a row's own, where a symbol is decided on at every session.
+def holding_blocks(labels: pl.DataFrame) -> np.ndarray:
+    """Number of the span of time that each row was decided in; a span is as long as the longest usual holding period.
 
     Parameters
     ----------
@@ -190,7 +201,8 @@ def average_uniqueness(labels: pl.DataFrame) -> float:
         date and exit_date, no null.
     """
     holding = np.busday_count(labels["date"].to_numpy(), labels["exit_date"].to_numpy())
-    return float((1.0 / np.maximum(holding, 1)).mean())
+    length = max(1, int(np.quantile(holding, 0.9)))
+    return (labels["date"].rank("dense").to_numpy().astype(np.int64) - 1) // length
 
 
 def calibrate_walk_forward(
@@ -277,10 +289,62 @@ def _columns(calibrated: CalibratedScores | None, rows: int) -> list[pl.Series]:
     ]
 
 
-def _binned(
-    scores: np.ndarray, labels: np.ndarray, net_returns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Bins of about equally many rows in order of the score: mean score, rows, hit rate and mean net return of each.
+def _effective_rows(residuals: np.ndarray, blocks: np.ndarray) -> float:
+    """How many independent outcomes the rows are worth: rows over the design effect of outcomes that share a block."""
+    sums = np.bincount(blocks, weights=residuals)
+    variance = float((residuals**2).sum())
+    spans = len(np.unique(blocks))
+    if variance == 0.0:
+        return float(spans)
+    return float(np.clip(len(residuals) * variance / max(float((sums**2).sum()), 1e-12), spans, len(residuals)))
+
+
+def _held_out_slope(scores: np.ndarray, outcomes: np.ndarray, blocks: np.ndarray) -> float:
+    """How much of the curve holds in time that it was not fitted on, in [0, 1]; 0 where there is too little time to tell.
+
+    Least-squares slope of held-out outcomes on the curve, both as differences from the mean of the rows fitted on.
+    """
+    numbers = np.unique(blocks)
+    if len(numbers) < MIN_BLOCKS:
+        return 0.0
+    explained = total = 0.0
+    for part in np.array_split(numbers, min(FOLDS, len(numbers) // 2)):
+        held_out = (blocks >= part[0]) & (blocks <= part[-1])
+        fitted = (blocks < part[0] - 1) | (blocks > part[-1] + 1)  # a neighbouring block shares outcomes with this one
+        curve = _centred_isotonic(*_binned(scores[fitted], outcomes[fitted]))
+        mean = outcomes[fitted].mean()
+        forecast = np.interp(scores[held_out], *curve) - mean
+        explained += float(forecast @ (outcomes[held_out] - mean))
+        total += float(forecast @ forecast)
+    return float(np.clip(explained / total, 0.0, 1.0)) if total > 0.0 else 0.0
+
+
+def _venn_abers(rates: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Isotonic value of each bin once with one more loss in it, and once with one more gain."""
+    from scipy.optimize import isotonic_regression
+
+    curves = np.empty((2, len(rates)))
+    for bin_, rate in enumerate(rates):
+        for label in (0, 1):
+            changed, heavier = rates.copy(), weights.copy()
+            heavier[bin_] += 1.0
+            changed[bin_] = (rate * weights[bin_] + label) / heavier[bin_]
+            curves[label, bin_] = isotonic_regression(changed, weights=heavier).x[bin_]
+    low, high = np.maximum.accumulate(curves, axis=1)  # increasing but for rounding
+    return low, high
+
+
+def _centred_isotonic(centres: np.ndarray, count: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Knots of the isotonic curve: each block of equal values at its mean score."""
+    from scipy.optimize import isotonic_regression
+
+    starts = isotonic_regression(values, weights=count).blocks[:-1]
+    rows = np.add.reduceat(count, starts)
+    return np.add.reduceat(centres * count, starts) / rows, np.add.reduceat(values * count, starts) / rows
+
+
+def _binned(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bins of about equally many rows in order of the score: mean score, rows and mean outcome of each.
 
     Equal scores share a bin, so that centres increase strictly and rows of one score mean the same.
     """
@@ -291,5 +355,4 @@ def _binned(
     edges = np.searchsorted(ordered, ordered[edges], side="left")  # move to where the score changes
     starts = np.unique(np.concatenate([[0], edges]))
     count = np.diff(np.append(starts, len(scores))).astype(np.float64)
-    centres, hits, gains = (np.add.reduceat(values, starts) / count for values in (ordered, labels[order], net_returns[order]))
-    return centres, count, hits, gains
+    return np.add.reduceat(ordered, starts) / count, count, np.add.reduceat(outcomes[order], starts) / count

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +10,7 @@ import polars as pl
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.calibration import LOOKBACK_SESSIONS, Calibrator, fit_calibrator_for, with_outcomes
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.walk_forward import BadPredictionsError, WalkForward, feature_matrix
+from mltrainer_pipelines.trials.walk_forward import BadPredictionsError, FittedModel, WalkForward, feature_matrix
 from mltrainer_pipelines.trials.windows import as_of_window, quarter_of
 
 CHAMPION_REFITS = 3
@@ -183,7 +182,8 @@ def fit_ensemble(
     configs : sequence of (TrialConfig, weight)
         The winner first; all of one timeframe and feature set. Weights are relative; a trial of weight 0 is left out.
     features, labels : DataFrame
-        As for `WalkForward`. Outcomes that were not known at the close of `as_of` are not used.
+        As for `WalkForward`. The labels are those of the winner's barriers: every member is fitted and calibrated on what a
+        position of the winner earns. Outcomes that were not known at the close of `as_of` are not used.
     predictions : Mapping of trial_id to DataFrame
         date, symbol, score: each trial's out-of-sample predictions, from which its calibrator is learnt.
     as_of : date
@@ -247,7 +247,7 @@ def fit_ensemble(
     return ChampionEnsemble(timeframe=champion.timeframe, as_of=as_of, champion=champion, members=_scaled(members))
 
 
-def _earlier_fits(table: WalkForward, as_of: date, count: int) -> list[Any]:
+def _earlier_fits(table: WalkForward, as_of: date, count: int) -> list[FittedModel]:
     """Fits as of the starts of the last quarters that the history suffices for, the newest first."""
     usable = [quarter for quarter in table.quarters() if quarter[0] <= quarter_of(as_of)[0]]
     return [table.fit(table.window(*quarter)) for quarter in reversed(usable[-count:] if count > 0 else [])]

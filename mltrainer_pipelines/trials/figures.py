@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.trials import statistics
 from mltrainer_pipelines.trials.scorecard import Scorecard, ScoreResult
 
 if TYPE_CHECKING:
@@ -51,9 +52,8 @@ def drawdown_figure(result: ScoreResult, market: str) -> "Figure":
     """Loss from the running peak, of the book and of the equal-weight universe."""
     figure, axes = _figure(result.scorecard, market, "drawdown")
     days = result.equity["date"].to_numpy()
-    for column, name, colour, width in _BOOKS[:2]:
-        wealth = result.equity[column].to_numpy()
-        losses = wealth / np.maximum(np.maximum.accumulate(wealth), 1.0) - 1.0
+    for column, name, colour, width in reversed(_BOOKS[:2]):
+        losses = statistics.drawdowns(result.equity[column.replace("equity", "net_return")].to_numpy())
         axes.plot(days, losses, label=name, color=colour, linewidth=width)
         if column == "equity":
             axes.fill_between(days, losses, 0.0, color=colour, alpha=0.15, linewidth=0)
@@ -64,7 +64,10 @@ def drawdown_figure(result: ScoreResult, market: str) -> "Figure":
 
 
 def calibration_figure(result: ScoreResult, market: str) -> "Figure":
-    """What came against what was forecast, a dot a bin of equal mass, with two standard errors; the diagonal is perfect."""
+    """What came against what was forecast, a dot a bin of equal mass; the diagonal is perfect.
+
+    The bars are two standard errors as if rows were independent. Labels overlap, so the truth is wider.
+    """
     figure, axes = _figure(result.scorecard, market, "calibration, out of sample")
     curve: pl.DataFrame = result.calibration
     if curve.is_empty():
@@ -76,7 +79,14 @@ def calibration_figure(result: ScoreResult, market: str) -> "Figure":
     axes.plot([low, high], [low, high], color="#8a8a8a", linewidth=1, linestyle="--", label="perfect")
     axes.axhline(result.scorecard.base_rate, color="#c7822b", linewidth=1, linestyle=":", label="base rate")
     axes.errorbar(
-        forecast, observed, yerr=error, fmt="o", color="#1f5fa8", markersize=4, linewidth=1, label="± 2 standard errors"
+        forecast,
+        observed,
+        yerr=error,
+        fmt="o",
+        color="#1f5fa8",
+        markersize=4,
+        linewidth=1,
+        label="± 2 errors, rows independent",
     )
     axes.set_xlabel("forecast probability of a net profit")
     axes.set_ylabel("share that came true")
@@ -103,5 +113,5 @@ def _plain_ticks(axes: "Axes") -> None:
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.2f}"))
     low, high = axes.get_ylim()
     # within one power of ten the minor ticks carry the labels
-    axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:.2f}") if high / low < 10 else NullFormatter())
+    axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:.2f}") if high / low < 30 else NullFormatter())
     axes.tick_params(which="minor", labelsize=8)

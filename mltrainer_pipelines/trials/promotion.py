@@ -157,9 +157,10 @@ def _above(value: float | None, bar: float) -> bool:
 
 
 def _described(card: Scorecard) -> str:
+    z = card.deflated_sharpe_z or 0.0
     return (
-        f"Sharpe ratio {_shown(card.sharpe)} over {card.sessions} sessions, {_shown(card.deflated_sharpe_z)} standard errors "
-        f"above the best to expect from {card.trials_counted} worthless trials"
+        f"Sharpe ratio {_shown(card.sharpe)} over {card.sessions} sessions, {abs(z):.2f} standard errors "
+        f"{'below' if z < 0 else 'above'} the best to expect from {card.trials_counted} worthless trials"
     )
 
 

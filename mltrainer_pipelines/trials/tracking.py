@@ -118,18 +118,20 @@ class Tracking:
     ----------
     uri : str
         Its address, `http://…`. Credentials are read from MLflow's own variables.
+    patience : float
+        Seconds to wait for its first sign of life at each use.
 
     Notes
     -----
     Sets MLflow's timeout, retries and silence in this process's environment, where they are not set already.
     """
 
-    def __init__(self, uri: str):
+    def __init__(self, uri: str, patience: float = 5.0):
         if not uri.startswith(("http://", "https://")):
             raise ValueError(
                 f"MLFLOW_TRACKING_URI={uri}: give the http:// address of an MLflow server (`mltrainer up` starts one)"
             )
-        self.uri = uri.rstrip("/")
+        self.uri, self.patience = uri.rstrip("/"), patience
 
     def check(self) -> None:
         """Ask the server whether it is up.
@@ -137,10 +139,10 @@ class Tracking:
         Raises
         ------
         TrackingUnavailableError
-            If it does not answer within 5 seconds.
+            If it does not answer within `patience` seconds.
         """
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as answer:  # noqa: S310 - http(s) only, see __init__
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=self.patience) as answer:  # noqa: S310 - http(s) only, see __init__
                 if answer.status == 200:
                     return
                 said = f"answers {answer.status}"
@@ -281,7 +283,6 @@ class Tracking:
                 signature=infer_signature(rows, served.predict(rows)),
                 input_example=rows,
                 pip_requirements=_pinned(),
-                validate_serving_input=False,  # served.predict has just been run on it
             )
             registered = mlflow.register_model(info.model_uri, name, await_registration_for=0, tags=version_tags)
             client.set_registered_model_alias(name, CHAMPION, registered.version)

@@ -47,14 +47,12 @@ def bars_of(symbol: str, rows: list[tuple[float, float, float, float]], first: d
     return with_adjustment(frame.with_columns(pl.col("open", "high", "low", "close").cast(pl.Float64)))
 
 
-def universe(frame: pl.DataFrame, sectors: int = 3) -> pl.DataFrame:
-    """Every symbol in every month, in one of a few sectors."""
-    members = (
-        frame.select(pl.col("date").dt.truncate("1mo").alias("month")).unique().join(frame.select("symbol").unique(), how="cross")
-    )
-    return members.with_columns(sector=pl.format("sector {}", pl.col("symbol").str.slice(1).cast(pl.Int32) % sectors)).sort(
-        "month", "symbol"
-    )
+def universe(frame: pl.DataFrame) -> pl.DataFrame:
+    """Every symbol in every month, in one of three sectors."""
+    months = frame.select(pl.col("date").dt.truncate("1mo").alias("month")).unique()
+    symbols = frame.select("symbol").unique().sort("symbol").with_row_index("number")
+    sector = pl.format("sector {}", pl.col("number") % 3).alias("sector")
+    return months.join(symbols, how="cross").select("month", "symbol", sector).sort("month", "symbol")
 
 
 def days(frame: pl.DataFrame) -> list[date]:

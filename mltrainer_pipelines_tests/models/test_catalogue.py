@@ -122,7 +122,7 @@ def test_an_unknown_model_is_refused_with_the_closest_ones():
 
 
 def test_parameters_outside_of_the_space_are_all_named():
-    with pytest.raises(InvalidParamsError, match="C=100.*tail='much'.*no parameter 'penalty'"):
+    with pytest.raises(InvalidParamsError, match=r"C=100.*tail='much'.*no parameter 'penalty'"):
         get_model("logistic_l2").resolved({"C": 100, "tail": "much", "penalty": "l1"})
 
 

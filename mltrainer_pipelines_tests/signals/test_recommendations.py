@@ -86,3 +86,9 @@ def test_hundreds_of_strong_buys_are_written_in_one_go(database: Database) -> No
     read = recommendations_frame(database).sort("id")
     assert list(result.new_ids) == read["id"].to_list()
     assert read["symbol"].sort().to_list() == scored.filter("strong_buy")["symbol"].sort().to_list()
+
+
+def test_a_recommendation_always_says_which_market_it_is_of(database: Database) -> None:
+    with pytest.raises(ValueError, match="there is no market 'paper'"):
+        publish(database, signals({"AAA": 0.7}), Thresholds(), "paper")
+    assert recommendations_frame(database).is_empty()

@@ -72,9 +72,10 @@ def test_the_tables_hold_the_columns_the_design_names(empty: Database) -> None:
     empty.migrate()
     inspector = sa.inspect(empty.engine)
     wanted = {
-        "recommendations": "id timestamp symbol signal_strength profit_probability confidence entry_price target_price "
-        "stop_loss timeframe model_used",
-        "virtual_positions": "id recommendation_id entry_time entry_price shares current_price exit_time exit_price profit_loss status",
+        "recommendations": "id timestamp symbol signal_strength profit_probability confidence entry_price "
+        "target_price stop_loss timeframe model_used",
+        "virtual_positions": "id recommendation_id entry_time entry_price shares current_price exit_time exit_price "
+        "profit_loss status",
         "user_portfolio": "id recommendation_id selected_time actual_buy_price actual_shares notes",
     }
     for table, names in wanted.items():
@@ -108,7 +109,9 @@ def test_a_database_that_does_not_exist_is_named(postgres: EmbeddedPostgres) -> 
 def test_a_restarted_server_is_not_noticed(postgres: EmbeddedPostgres, empty: Database) -> None:
     empty.check()
     with psycopg2.connect(postgres.url("postgres")) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (sa.make_url(empty.url).database,))
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (sa.make_url(empty.url).database,)
+        )
     connection.close()
     empty.check()
 

@@ -14,7 +14,9 @@ def test_the_id_depends_on_what_determines_the_result_and_on_nothing_else():
     plain = TrialConfig(model="logistic_l2", timeframe="short")
     assert plain.trial_id.startswith("logistic-l2-short-")
     assert len(plain.trial_id.removeprefix("logistic-l2-short-")) == 8
-    same = TrialConfig(model="logistic_l2", timeframe="short", proposed_by="claude", rationale="it was steady", params={"C": 0.01})
+    same = TrialConfig(
+        model="logistic_l2", timeframe="short", proposed_by="claude", rationale="it was steady", params={"C": 0.01}
+    )
     assert same.trial_id == plain.trial_id
     changed = [
         plain.model_copy(update={"seed": 1}),
@@ -59,7 +61,7 @@ def test_what_cannot_run_is_refused_with_what_would_be_valid(given, said):
 
 
 def test_several_faults_are_named_together():
-    with pytest.raises(InvalidTrialError, match="train_sessions.*universe_size"):
+    with pytest.raises(InvalidTrialError, match=r"train_sessions.*universe_size"):
         TrialConfig.parse({"model": "lightgbm", "timeframe": "short", "train_sessions": 1, "universe_size": 1})
 
 

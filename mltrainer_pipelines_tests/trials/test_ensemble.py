@@ -68,7 +68,9 @@ def test_predictions_are_probabilities_inside_their_interval(ensemble, later):
     assert_frame_equal(scored.select("date", "symbol"), later.select("date", "symbol"))
     low, probability, high = (scored[name].to_numpy() for name in ("probability_low", "profit_probability", "probability_high"))
     assert ((low >= 0) & (low <= probability) & (probability <= high) & (high <= 1)).all()
-    np.testing.assert_allclose(scored["confidence"], scored["agreement"] * (1 - (scored["probability_high"] - scored["probability_low"])))
+    np.testing.assert_allclose(
+        scored["confidence"], scored["agreement"] * (1 - (scored["probability_high"] - scored["probability_low"]))
+    )
     assert scored["confidence"].is_between(0, 1).all()
     assert np.isfinite(scored["expected_net_return"].to_numpy()).all()
 
@@ -76,7 +78,8 @@ def test_predictions_are_probabilities_inside_their_interval(ensemble, later):
 def test_precision_rises_with_confidence_out_of_sample(ensemble, later):
     scored = ensemble.predict(later, threshold=0.6).join(planted_market().labels, on=["date", "symbol"]).drop_nulls("label")
     precision = [
-        scored.filter(pl.col("confidence").is_between(low, high))["label"].mean() for low, high in ((0.0, 0.1), (0.1, 0.9), (0.9, 1.0))
+        scored.filter(pl.col("confidence").is_between(low, high))["label"].mean()
+        for low, high in ((0.0, 0.1), (0.1, 0.9), (0.9, 1.0))
     ]
     assert precision == sorted(precision)
     assert precision[-1] > precision[0] + 0.1
@@ -112,7 +115,7 @@ def test_a_pickled_ensemble_predicts_bit_for_bit_the_same(ensemble, later):
 
 
 def test_features_that_are_missing_are_named(ensemble, later):
-    with pytest.raises(MissingFeaturesError, match="lack signal; the short champion .*'momentum'"):
+    with pytest.raises(MissingFeaturesError, match=r"lack signal; the short champion .*'momentum'"):
         ensemble.predict(later.drop("signal"))
 
 
@@ -126,4 +129,6 @@ def test_trials_that_do_not_belong_together_are_refused(history):
     with pytest.raises(ValueError, match="winner"):
         fit_ensemble([], market.features, market.labels, history, AS_OF)
     with pytest.raises(TooFewCalibrationRowsError, match="earlier quarters"):
-        fit_ensemble([(WINNER, 1.0)], market.features, market.labels, {WINNER.trial_id: history[WINNER.trial_id].head(300)}, AS_OF)
+        fit_ensemble(
+            [(WINNER, 1.0)], market.features, market.labels, {WINNER.trial_id: history[WINNER.trial_id].head(300)}, AS_OF
+        )

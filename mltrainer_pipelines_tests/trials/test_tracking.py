@@ -87,7 +87,11 @@ def test_a_trial_is_one_run_however_often_it_is_logged(tracking):
     run = client.get_run(first)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"sharpe": 1.5, "quarter.auc": 0.57}
-    assert [(m.step, m.value) for m in client.get_metric_history(first, "quarter.auc")] == [(20201, 0.55), (20202, 0.56), (20203, 0.57)]
+    assert [(m.step, m.value) for m in client.get_metric_history(first, "quarter.auc")] == [
+        (20201, 0.55),
+        (20202, 0.56),
+        (20203, 0.57),
+    ]
     assert run.data.params["params.num_leaves"] == "15"
     assert run.data.params["label.target"] == "1.0"
     expected = {"market": "simulated", "dagster_run_id": "run-1", "grade": "candidate", "trial_id": config.trial_id}
@@ -123,18 +127,19 @@ def test_mlflow_itself_loads_the_champion_in_a_fresh_process(tracking, ensemble,
     if not tracking.versions("short"):
         tracking.register_champion(ensemble, rows, PROVENANCE, "candidate")
         tracking.set_champion("short", "1")
-    rows.select(ensemble.feature_names).write_parquet(tmp_path / "rows.parquet")
+    given, made = str(tmp_path / "rows.parquet"), str(tmp_path / "out.parquet")
+    rows.select(ensemble.feature_names).write_parquet(given)
     program = f"""
 import mlflow, pandas
 mlflow.set_tracking_uri({tracking.uri!r})
 model = mlflow.pyfunc.load_model("models:/mltrainer-short/1")
 assert [c.name for c in model.metadata.signature.inputs] == {list(ensemble.feature_names)!r}
 assert model.input_example is not None
-pandas.DataFrame(model.predict(pandas.read_parquet({str(tmp_path / "rows.parquet")!r}))).to_parquet({str(tmp_path / "out.parquet")!r})
+model.predict(pandas.read_parquet({given!r})).to_parquet({made!r})
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=120)
     expected = ensemble.predict(rows).drop("date", "symbol")
-    assert_frame_equal(pl.read_parquet(tmp_path / "out.parquet"), expected, check_exact=True)
+    assert_frame_equal(pl.read_parquet(made), expected, check_exact=True)
 
 
 def test_a_server_that_does_not_answer_is_named_soon():
@@ -146,7 +151,7 @@ def test_a_server_that_does_not_answer_is_named_soon():
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with pytest.raises(TrackingUnavailableError, match="timed out"):
-            Tracking(f"http://127.0.0.1:{silent.getsockname()[1]}").champion("long")
+            Tracking(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=0.5).champion("long")
     assert time.monotonic() - begin < 20
 
 

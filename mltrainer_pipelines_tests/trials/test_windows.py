@@ -1,4 +1,5 @@
 from datetime import date, timedelta
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -96,5 +97,5 @@ def test_quarters_follow_one_another_without_a_gap_and_cover_the_span(first, day
     quarters = quarters_between(first, last)
     assert quarters[0][0] <= first < quarters[0][1]
     assert quarters[-1][0] <= last < quarters[-1][1]
-    assert all(before[1] == after[0] for before, after in zip(quarters, quarters[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(quarters))
     assert quarters[0] == quarter_of(first)

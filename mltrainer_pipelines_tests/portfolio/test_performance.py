@@ -1,0 +1,88 @@
+from datetime import date
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from sqlalchemy import insert, select
+
+from mltrainer_pipelines.market.adjustment import adjusted
+from mltrainer_pipelines.market.sessions import sessions_between
+from mltrainer_pipelines.portfolio.account import PaperAccount
+from mltrainer_pipelines.portfolio.performance import BookPerformance, performance
+from mltrainer_pipelines.portfolio.positions import open_positions, settle
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition
+from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, bars_of, positions, recommend
+
+DAYS = sessions_between(date(2015, 3, 2), date(2015, 3, 31))
+ACCOUNT = PaperAccount(Decimal(100_000))
+
+
+def lived_through(database: Database) -> dict[date, list[BookPerformance]]:
+    """Two positions bought at 100: WIN reaches its target on the fourth session, DROP falls and stays open."""
+    win = [(100.0, 100.0, 100.0, 100.0)] * 3 + [(120.0, 120.0, 120.0, 120.0)] * 3
+    drop = [(100.0, 100.0, 100.0, 100.0)] * 2 + [(99.0, 99.0, 97.0, 97.0)] * 4
+    bars = adjusted(pl.concat([bars_of("WIN", DAYS, win), bars_of("DROP", DAYS, drop)]), NO_ACTIONS)
+    for symbol in ("WIN", "DROP"):
+        recommend(database.engine, DAYS[0], symbol)
+    open_positions(database.engine, 10.0, ACCOUNT)
+    books = {}
+    for day in DAYS[:5]:
+        settle(database.engine, bars, day)
+        books[day] = performance(database.engine, day, ACCOUNT)
+    return books
+
+
+def test_before_the_first_entry_the_account_is_whole(database: Database) -> None:
+    recommend(database.engine, DAYS[0])
+    open_positions(database.engine, 10.0, ACCOUNT)
+    for book in performance(database.engine, DAYS[0], ACCOUNT):
+        assert (book.equity, book.cash, book.drawdown, book.exposure) == (100_000, 100_000, 0, 0)
+        assert (book.open_positions, book.closed_positions, book.hit_rate) == (0, 0, None)
+
+
+def test_equity_is_the_account_and_the_profit_of_its_positions(database: Database) -> None:
+    books = lived_through(database)
+    for day, (book, _) in books.items():
+        assert book.equity == 100_000 + book.realized + book.unrealized
+        assert book.date == day
+    win, drop = sorted(positions(database.engine), key=lambda p: p["symbol"], reverse=True)
+    last = books[DAYS[4]][0]
+    assert (win["exit_reason"], drop["status"]) == ("target", "open")
+    assert (last.realized, last.unrealized) == (win["profit_loss"], drop["profit_loss"])
+    assert last.realized > 0 > last.unrealized
+    held = (drop["shares"] * drop["current_price"]).quantize(Decimal("0.01"))
+    assert last.cash == last.equity - held
+    assert last.exposure == pytest.approx(float(held / last.equity))
+    assert (last.open_positions, last.closed_positions, last.hit_rate) == (1, 1, 1.0)
+
+
+def test_the_drawdown_is_measured_from_the_highest_equity_so_far(database: Database) -> None:
+    books = [book for book, _ in lived_through(database).values()]
+    equities = [Decimal(100_000), *(book.equity for book in books)]
+    for number, book in enumerate(books):
+        assert book.drawdown == pytest.approx(float(book.equity / max(equities[: number + 2]) - 1))
+    assert min(book.drawdown for book in books) < 0
+
+
+def test_the_users_book_holds_what_the_user_bought_at_the_users_price(database: Database) -> None:
+    with database.engine.begin() as connection:
+        recommend(database.engine, DAYS[0], "WIN")
+        values = {"recommendation_id": 1, "actual_buy_price": Decimal("105.50"), "actual_shares": Decimal(7)}
+        connection.execute(insert(UserPosition).values(values))
+    prices = [(100.0, 100.0, 100.0, 100.0)] * 2 + [(110.0, 110.0, 110.0, 110.0)]
+    open_positions(database.engine, 10.0, ACCOUNT)
+    settle(database.engine, adjusted(pl.concat([bars_of("WIN", DAYS, prices)]), NO_ACTIONS), DAYS[2])
+    _, user = performance(database.engine, DAYS[2], ACCOUNT)
+    assert (user.book, user.closed_positions) == ("user", 1)  # 110 is beyond the target
+    assert user.realized == Decimal("770.00") - Decimal("738.50") - Decimal("0.74") - Decimal("0.77")
+
+
+def test_recording_a_session_again_replaces_it(database: Database) -> None:
+    books = lived_through(database)
+    again = performance(database.engine, DAYS[4], ACCOUNT)
+    assert again == books[DAYS[4]]
+    with database.engine.connect() as connection:
+        rows = connection.execute(select(PortfolioPerformance.__table__).order_by("date", "book")).all()
+    assert len(rows) == 10
+    assert rows[-2].equity == again[0].equity
