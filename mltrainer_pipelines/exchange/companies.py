@@ -33,7 +33,32 @@ INDUSTRIES = (
     Industry("materials", "2810", "INDUSTRIAL INORGANIC CHEMICALS", ("Chemicals", "Materials")),
     Industry("real estate", "6798", "REAL ESTATE INVESTMENT TRUSTS", ("Properties", "Realty Trust")),
 )
-_ONSETS = ("b", "br", "c", "cal", "d", "dr", "el", "f", "gr", "h", "k", "l", "m", "n", "or", "p", "qu", "r", "s", "st", "t", "v", "w", "z")
+_ONSETS = (
+    "b",
+    "br",
+    "c",
+    "cal",
+    "d",
+    "dr",
+    "el",
+    "f",
+    "gr",
+    "h",
+    "k",
+    "l",
+    "m",
+    "n",
+    "or",
+    "p",
+    "qu",
+    "r",
+    "s",
+    "st",
+    "t",
+    "v",
+    "w",
+    "z",
+)
 _VOWELS = ("a", "e", "i", "o", "u", "ar", "en", "il", "on", "ul")
 _ENDS = ("dane", "lex", "mar", "nor", "ris", "sen", "ta", "thos", "via", "wick", "xis", "yon")
 

@@ -5,6 +5,7 @@ regime; volatility moves with it; unemployment and the policy rate follow months
 on the next session and never revised; jobs, prices and money come out weeks later and are revised.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -29,8 +30,12 @@ class _Description:
 
 _NOT_ADJUSTED, _ADJUSTED = "Not Seasonally Adjusted", "Seasonally Adjusted"
 _DESCRIPTIONS = {
-    "DGS10": _Description("Market Yield on U.S. Treasury Securities at 10-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
-    "DGS2": _Description("Market Yield on U.S. Treasury Securities at 2-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
+    "DGS10": _Description(
+        "Market Yield on U.S. Treasury Securities at 10-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED
+    ),
+    "DGS2": _Description(
+        "Market Yield on U.S. Treasury Securities at 2-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED
+    ),
     "T10Y2Y": _Description("10-Year Treasury Constant Maturity Minus 2-Year", "Percent", "Daily", _NOT_ADJUSTED),
     "BAMLH0A0HYM2": _Description("High Yield Index Option-Adjusted Spread", "Percent", "Daily, Close", _NOT_ADJUSTED),
     "VIXCLS": _Description("CBOE Volatility Index: VIX", "Index", "Daily, Close", _NOT_ADJUSTED),
@@ -69,16 +74,18 @@ def simulated_economy(seed: int, sessions: list[date], regimes: Regimes, market_
     rows = {name: _daily(sessions, np.round(values, 2)) for name, values in daily.items()}
     rows["DTWEXBGS"] = _weekly_published(sessions, np.round(dollar, 4))
     months, ends = _complete_months(sessions)
-    month = np.arange(len(months))
     jobless = 4.1 + 2.4 * _smoothed(stress, 190)[ends] + 0.25 * _wandering(seed, "jobless", len(months), 0.97)
     inflation = 0.0021 + 0.0011 * _wandering(seed, "inflation", len(months), 0.9)
     money = 0.0042 + 0.004 * slow[ends] + 0.0015 * _wandering(seed, "money", len(months), 0.8)
-    rows["UNRATE"] = _revised(seed, "UNRATE", months, jobless, 0.06, 1, lambda day: _weekday(day, 4, 1))
-    rows["CPIAUCSL"] = _revised(seed, "CPIAUCSL", months, 255 * np.exp(np.cumsum(inflation)), 0.05, 3, lambda day: _workday(day, 12))
-    rows["M2SL"] = _revised(seed, "M2SL", months, 15_500 * np.exp(np.cumsum(money)), 12.0, 1, lambda day: _weekday(day, 1, 4))
-    average = np.array([funds[(0 if i == 0 else ends[i - 1] + 1) : ends[i] + 1].mean() for i in month.tolist()])
+    rows["UNRATE"] = _revised(seed, "UNRATE", months, jobless, 0.06, 1, lambda month: _weekday(month, 4, 1))
+    rows["CPIAUCSL"] = _revised(
+        seed, "CPIAUCSL", months, 255 * np.exp(np.cumsum(inflation)), 0.05, 3, lambda month: _workday(month, 12)
+    )
+    rows["M2SL"] = _revised(seed, "M2SL", months, 15_500 * np.exp(np.cumsum(money)), 12.0, 1, lambda month: _weekday(month, 1, 4))
+    average = np.array([funds[(0 if i == 0 else ends[i - 1] + 1) : ends[i] + 1].mean() for i in range(len(months))])
     rows["FEDFUNDS"] = [
-        MacroValue(first, round(value, 2), _workday(_next_month(first), 1)) for first, value in zip(months, average.tolist(), strict=True)
+        MacroValue(first, round(value, 2), _workday(_next_month(first), 1))
+        for first, value in zip(months, average.tolist(), strict=True)
     ]
     last = sessions[-1]
     return {
@@ -116,12 +123,18 @@ def _weekly_published(sessions: list[date], values: Array) -> list[MacroValue]:
     ]
 
 
-def _revised(seed, name, months, truth, error, digits, release) -> list[MacroValue]:  # type: ignore[no-untyped-def]
-    """A first release with an error, a second and a third with smaller ones, with the releases of the next two months."""
+def _revised(
+    seed: int, name: str, months: list[date], truth: Array, error: float, digits: int, release: Callable[[date], date]
+) -> list[MacroValue]:
+    """A first release with an error, then a second and a third with smaller ones, when the next two months come out.
+
+    `release` gives the day of a month (by its first day) on which the month before it is published.
+    """
     noise = stream(seed, f"{name} revisions").standard_normal((len(months), 3)) * error * np.array([1.0, 0.5, 0.15])
     rows: list[MacroValue] = []
     for first, value, errors in zip(months, truth.tolist(), noise.tolist(), strict=True):
-        published, shown = _next_month(first), None
+        published = _next_month(first)
+        shown: float | None = None
         for wrong in errors:
             estimate = round(value + wrong, digits)
             if estimate != shown:

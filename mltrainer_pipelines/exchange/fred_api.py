@@ -188,7 +188,9 @@ def _series(asked: Mapping[str, str], series: Mapping[str, MacroSeries]) -> Macr
 def _realtime(asked: Mapping[str, str], today: date) -> tuple[date, date]:
     start, end = _day(asked, "realtime_start", today), _day(asked, "realtime_end", today)
     if start > end:
-        raise _BadRequestError(f"The date set by variable realtime_start ({start}) is after the date set by realtime_end ({end}).")
+        raise _BadRequestError(
+            f"The date set by variable realtime_start ({start}) is after the date set by realtime_end ({end})."
+        )
     if today < end != EVER:
         raise _BadRequestError(
             f"Variable realtime_end can not be after today's date ({today}) unless it is equal to the maximum value ({EVER})."

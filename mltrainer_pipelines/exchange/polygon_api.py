@@ -77,7 +77,8 @@ def polygon_router(market: Market, now: Callable[[], datetime], api_key: str, ca
     @router.get("/v3/reference/tickers")
     async def tickers(request: Request) -> Response:
         return answered(
-            request, lambda: _pages(request, lambda query: polygon_reference.tickers(market, query.asked, today()), 100, count=True)
+            request,
+            lambda: _pages(request, lambda query: polygon_reference.tickers(market, query.asked, today()), 100, count=True),
         )
 
     @router.get("/v3/reference/tickers/{symbol}")
@@ -166,7 +167,12 @@ def _aggregates(
         rows.reverse()
     base_bars = _SPANS[int(span[0]), span[1]]
     shown = rows[: max(limit // base_bars, 1)]
-    document: dict[str, Any] = {"ticker": symbol, "queryCount": len(shown) * base_bars, "resultsCount": len(shown), "adjusted": adjusted}
+    document: dict[str, Any] = {
+        "ticker": symbol,
+        "queryCount": len(shown) * base_bars,
+        "resultsCount": len(shown),
+        "adjusted": adjusted,
+    }
     if shown:
         document["results"] = shown
     document |= {"status": "DELAYED", "request_id": request_id(), "count": len(shown)}
@@ -187,7 +193,9 @@ def _snapshot(market: Market, moment: datetime, request: Request) -> Response:
     return json_response({"tickers": rows, "status": "DELAYED", "request_id": request_id(), "count": len(rows)})
 
 
-def _pages(request: Request, rows: Callable[[Query], list[dict[str, Any]]], default_limit: int = 10, count: bool = False) -> Response:
+def _pages(
+    request: Request, rows: Callable[[Query], list[dict[str, Any]]], default_limit: int = 10, count: bool = False
+) -> Response:
     query = Query.of(request)
     limit = whole_number(query.asked, "limit", default_limit, 1000)
     return page(request, query, rows(query), limit, count)

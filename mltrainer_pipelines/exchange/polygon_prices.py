@@ -169,7 +169,7 @@ def _dicts(columns: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
     holes = any(np.isnan(column).any() for column in columns.values())
     rows = [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
     if holes:
-        rows = [{name: value for name, value in row.items() if value == value} for row in rows]  # noqa: PLR0124
+        rows = [{name: value for name, value in row.items() if value == value} for row in rows]
     for row in rows:
         if "n" in row:
             row["n"] = int(row["n"])

@@ -51,7 +51,9 @@ def dividends(market: Market, asked: Parameters, today: date) -> list[dict[str, 
         rows.append({name: str(value) if isinstance(value, date) else value for name, value in row.items() if value is not None})
     filters = ("ticker", "ex_dividend_date", "record_date", "declaration_date", "pay_date", "frequency", "dividend_type")
     rows = [row for row in rows if in_ranges(asked, filters, row)]
-    return _ordered(rows, asked, "ex_dividend_date", ("ex_dividend_date", "pay_date", "declaration_date", "record_date", "ticker"))
+    return _ordered(
+        rows, asked, "ex_dividend_date", ("ex_dividend_date", "pay_date", "declaration_date", "record_date", "ticker")
+    )
 
 
 def tickers(market: Market, asked: Parameters, today: date) -> list[dict[str, Any]]:
@@ -62,7 +64,9 @@ def tickers(market: Market, asked: Parameters, today: date) -> list[dict[str, An
     rows = [
         _ticker(ticker, day)
         for ticker in market.tickers()
-        if ticker.list_date <= day and ticker.active_on(day) == active and asked_for in f"{ticker.symbol} {ticker.name or ''}".lower()
+        if ticker.list_date <= day
+        and ticker.active_on(day) == active
+        and asked_for in f"{ticker.symbol} {ticker.name or ''}".lower()
     ]
     rows = [row for row in rows if in_ranges(asked, ("ticker", "type", "primary_exchange", "cik"), row)]
     if asked.get("market", "stocks") not in ("", "stocks"):

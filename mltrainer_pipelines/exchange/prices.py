@@ -18,23 +18,23 @@ from mltrainer_pipelines.exchange.regimes import Regimes
 
 Array = NDArray[np.float64]
 
-MARKET_DRIFT = np.array([0.0010, -0.0005, -0.0060])
+MARKET_DRIFT = np.array([0.0011, -0.0004, -0.0060])
 """Mean daily return of the market in a bull, a bear and a crash, at a premium of 1 or more."""
-MARKET_VOLATILITY = np.array([0.0050, 0.0090, 0.0210])
+MARKET_VOLATILITY = np.array([0.0042, 0.0078, 0.0190])
 """Daily volatility of the market in a bull, a bear and a crash."""
-MOMENTUM_DRIFT = 0.075
+MOMENTUM_DRIFT = 0.082
 """Standard deviation of a company's daily drift in units of its own volatility, at a premium of 1."""
 MOMENTUM_MEMORY = 0.5 ** (1 / 150)
 """Share of a company's drift that is left a session later: half of it in 150 sessions."""
-MOMENTUM_TAILS = 1.4
+MOMENTUM_TAILS = 1.6
 """Exponent that spreads the drift: above 1 most companies have little of it and a few have much."""
 SECTOR_SHARE = 0.2
 """Share of the drift's variance that a sector's companies have in common."""
 OVERNIGHT_SHARE = 0.25
 """Share of a session's variance that falls between the close and the next open."""
-COMPANY_VOLATILITY = 0.018
+COMPANY_VOLATILITY = 0.021
 """Median of the companies' own daily volatility; they spread around it by a third."""
-SECTOR_VOLATILITY = 0.0040
+SECTOR_VOLATILITY = 0.0035
 """Daily volatility that the companies of a sector share."""
 _GARCH_SHOCK, _GARCH_MEMORY = 0.07, 0.90
 _TAILS = 5.0
@@ -101,7 +101,7 @@ def _returns(seed: int, members: list[Company], regimes: Regimes, premium: float
     sessions, count = len(regimes.state), len(members)
     traits = stream(seed, "traits")
     beta = np.clip(traits.normal(1.0, 0.3, count), 0.3, 2.0)
-    own_volatility = np.clip(np.exp(traits.normal(np.log(COMPANY_VOLATILITY), 0.35, count)), 0.007, 0.045)
+    own_volatility = np.clip(np.exp(traits.normal(np.log(COMPANY_VOLATILITY), 0.3, count)), 0.009, 0.045)
     earnings_phase = traits.integers(0, _EARNINGS_EVERY, count)
     sector = sector_of(members)
 
@@ -191,7 +191,7 @@ def _walk(seed: int, returns: _Returns, listed: NDArray[np.int64]) -> _Walk:
     """
     sessions, count = returns.overnight.shape
     traits = stream(seed, "prices")
-    price = np.round(np.exp(traits.normal(np.log(62.0), 0.7, count)), 2).clip(6, 220)
+    price = np.round(np.exp(traits.normal(np.log(48.0), 0.7, count)), 2).clip(6, 220)
     yearly_yield = np.where(traits.random(count) < 0.5, traits.uniform(0.005, 0.04, count), 0.0)
     phase = traits.integers(0, _EARNINGS_EVERY, count)
     chance = stream(seed, "events")
@@ -226,7 +226,7 @@ def _walk(seed: int, returns: _Returns, listed: NDArray[np.int64]) -> _Walk:
         worth = np.where(alive, worth * growth, worth)
         peak = np.maximum(peak * 0.9985, worth)
         loss = 1 - worth / peak
-        failing = alive & (fate[0] < np.where(loss > 0.7, 0.012, np.where(loss > 0.5, 0.004, 0.0)))
+        failing = alive & (fate[0] < np.where(loss > 0.75, 0.010, np.where(loss > 0.6, 0.004, 0.0)))
         if failing.any():
             delisted[failing] = session + 1
             alive &= ~failing

@@ -35,7 +35,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mltrainer_pipelines.exchange.market import Bars, Dividend, MacroSeries, MacroValue, Split, Ticker, midnight
-from mltrainer_pipelines.market.sessions import next_session, sessions_between
+from mltrainer_pipelines.market.sessions import FIRST_SUPPORTED, next_session, sessions_between
 
 REQUIRED = ("date", "symbol", "open", "high", "low", "close", "volume")
 _PRICES = ("open", "high", "low", "close")
@@ -139,7 +139,8 @@ class RecordedMarket:
         for row in rows:
             if not (row["ratio"] and row["ratio"] > 0):
                 raise RecordingError(
-                    self._path, f"a split of {row['symbol']} on {row['ex_date']} has the ratio {row['ratio']}; give new shares per old"
+                    self._path,
+                    f"a split of {row['symbol']} on {row['ex_date']} has the ratio {row['ratio']}; give new shares per old",
                 )
             old, new = (1.0, row["ratio"]) if row["ratio"] >= 1 else (round(1 / row["ratio"], 9), 1.0)
             found[row["symbol"], row["ex_date"]] = Split(row["symbol"], row["ex_date"], old, new, row.get("declared"))
@@ -154,7 +155,8 @@ class RecordedMarket:
         for row in rows:
             if not (row["cash"] and row["cash"] > 0):
                 raise RecordingError(
-                    self._path, f"a dividend of {row['symbol']} on {row['ex_date']} is {row['cash']}; give dollars per share above 0"
+                    self._path,
+                    f"a dividend of {row['symbol']} on {row['ex_date']} is {row['cash']}; give dollars per share above 0",
                 )
             found[row["symbol"], row["ex_date"]] = Dividend(
                 row["symbol"],
@@ -228,7 +230,9 @@ def _read(path: Path) -> pl.DataFrame:
     except FileNotFoundError:
         raise RecordingError(path, "does not exist; give the path of a Parquet or CSV file of daily bars") from None
     except pl.exceptions.NoDataError:
-        raise RecordingError(path, f"is empty; it needs the columns {', '.join(REQUIRED)} and a row per session and symbol") from None
+        raise RecordingError(
+            path, f"is empty; it needs the columns {', '.join(REQUIRED)} and a row per session and symbol"
+        ) from None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise RecordingError(path, f"cannot be read ({error}); write it again as Parquet or CSV") from error
     raise RecordingError(path, "is neither .parquet nor .csv; convert it to one of them")
@@ -249,9 +253,7 @@ def _typed(path: Path, frame: pl.DataFrame, dates: Mapping[str, pl.Date]) -> pl.
         column = frame[name]
         if column.dtype == pl.String:
             parsed = column.str.strptime(pl.Date, "%Y-%m-%d", strict=False)
-        elif column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime):
-            parsed = column.cast(pl.Date)
-        elif column.null_count() == len(column):
+        elif column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime) or column.null_count() == len(column):
             parsed = column.cast(pl.Date)
         else:
             raise RecordingError(path, f"its column {name} holds {column.dtype}, not dates; write them as YYYY-MM-DD")
@@ -287,7 +289,9 @@ def _checked(path: Path, frame: pl.DataFrame, key: tuple[str, str]) -> pl.DataFr
     for name in _PRICES:
         bad = pl.col(name).is_null() | ~pl.col(name).is_finite() | (pl.col(name) <= 0)
         _refuse(path, frame, key, bad, f"has a price that is not a number above zero in {name}; correct it or drop the row", name)
-    _refuse(path, frame, key, pl.col("high") < pl.col("low"), "has its high below its low; correct it or drop the row", "high", "low")
+    _refuse(
+        path, frame, key, pl.col("high") < pl.col("low"), "has its high below its low; correct it or drop the row", "high", "low"
+    )
     beyond = (pl.max_horizontal("open", "close") > pl.col("high") * _SLACK) | (
         pl.min_horizontal("open", "close") < pl.col("low") / _SLACK
     )
@@ -319,6 +323,8 @@ def _refuse(path: Path, frame: pl.DataFrame, key: tuple[str, str], bad: pl.Expr 
 
 
 def _check_sessions(path: Path, days: list[date]) -> None:
+    if days[0] < FIRST_SUPPORTED:
+        raise RecordingError(path, f"begins on {days[0]}; sessions are known from {FIRST_SUPPORTED} on: drop the rows before")
     calendar = set(sessions_between(days[0], days[-1]))
     strangers = [day for day in days if day not in calendar]
     if strangers:
@@ -354,6 +360,7 @@ def _bars(frame: pl.DataFrame) -> Bars:
 def _columns(frame: pl.DataFrame, start: NDArray[np.int64]) -> Bars:
     open_, high, low, close, volume = (frame[name].to_numpy() for name in (*_PRICES, "volume"))
     vwap, trades = (
-        frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() if name in frame.columns else None for name in ("vwap", "trades")
+        frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() if name in frame.columns else None
+        for name in ("vwap", "trades")
     )
     return Bars(frame["symbol"].to_list(), start, open_, high, low, close, volume, vwap, trades)

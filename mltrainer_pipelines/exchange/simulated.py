@@ -17,7 +17,13 @@ from mltrainer_pipelines.exchange.market import BAR_MINUTES, Bars, Dividend, Mac
 from mltrainer_pipelines.exchange.prices import simulated_prices
 from mltrainer_pipelines.exchange.randomness import cell_keys
 from mltrainer_pipelines.exchange.regimes import Regime, simulated_regimes
-from mltrainer_pipelines.market.sessions import FIRST_SUPPORTED, early_closes_between, previous_session, session_hours, sessions_between
+from mltrainer_pipelines.market.sessions import (
+    FIRST_SUPPORTED,
+    early_closes_between,
+    previous_session,
+    session_hours,
+    sessions_between,
+)
 
 WARM_UP_SESSIONS = 252
 """Sessions that the market has before the first one asked for, so that features and macro series have a past."""
@@ -97,24 +103,26 @@ class SimulatedMarket:
     def minutes(self, session: date, symbol: str | None = None) -> Bars:
         if session not in self._position:
             return self._bars(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
-        traded, paths = self._session_paths(session)
-        chosen = np.arange(len(traded)) if symbol is None else np.flatnonzero(traded == self._number.get(symbol, -1))
+        if symbol is None:
+            traded, paths = self._session_paths(session)
+        else:
+            traded, paths = self._paths_of_session(session, self._number.get(symbol, -1))
         count = paths.open.shape[1]
         opens = milliseconds(session_hours(session)[0])
         starts = opens + BAR_MINUTES * 60_000 * np.arange(count, dtype=np.int64)
-        names = [self._members[number].symbol for number in traded[chosen].tolist()]
+        names = [self._members[number].symbol for number in traded.tolist()]
         columns = (paths.open, paths.high, paths.low, paths.close, paths.volume)
-        open_, high, low, close, volume = (column[chosen].ravel() for column in columns)
+        open_, high, low, close, volume = (column.ravel() for column in columns)
         return Bars(
             symbol=[name for name in names for _ in range(count)],
-            start=np.tile(starts, len(chosen)),
+            start=np.tile(starts, len(traded)),
             open=open_,
             high=high,
             low=low,
             close=close,
             volume=volume,
-            vwap=paths.vwap[chosen].ravel(),
-            trades=paths.trades[chosen].ravel(),
+            vwap=paths.vwap.ravel(),
+            trades=paths.trades.ravel(),
         )
 
     def splits(self) -> list[Split]:
@@ -170,10 +178,12 @@ class SimulatedMarket:
     def macro(self) -> Mapping[str, MacroSeries]:
         return self._macro
 
-    def _paths_of_session(self, session: date) -> tuple[NDArray[np.int64], Paths]:
-        """Companies that trade in the session, and their paths."""
+    def _paths_of_session(self, session: date, number: int | None = None) -> tuple[NDArray[np.int64], Paths]:
+        """Companies that trade in the session (or the one with that number, if it does), and their paths."""
         row = self._position[session]
         traded = np.flatnonzero(np.isfinite(self._prices.close[row]))
+        if number is not None:
+            traded = traded[traded == number]
         count = EARLY_CLOSE_BARS if session in self._early else FULL_SESSION_BARS
         return traded, self._paths(np.full(len(traded), row), traded, count)
 

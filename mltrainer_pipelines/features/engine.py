@@ -260,10 +260,21 @@ def _panel(bars: pl.DataFrame, universe: pl.DataFrame, first: date, last: date, 
     begin = max(0, start - chosen.depth - SESSIONS_IN_A_MONTH)
     if begin > 0 or stop < len(sessions):
         bars = bars.filter(pl.col("date").is_between(sessions[begin].item(), sessions[stop - 1].item()))
+    if "vwap" in bars.columns:
+        columns.append("vwap")
     raw = dense(bars, columns, symbols_of(universe, months_between(sessions[start:stop])))
     fields = {name: raw.fields[f"adj_{name}"] for name in ("open", "high", "low", "close", "volume")}
     fields["dollar_volume"] = raw.fields["close"] * raw.fields["volume"]
+    fields["vwap"] = _vwap(raw.fields)
     return Panel(raw.sessions, raw.symbols, fields), stop - begin
+
+
+def _vwap(fields: dict[str, np.ndarray]) -> np.ndarray:
+    """Adjusted mean price, weighted by volume where the bars say it."""
+    typical = (fields["adj_open"] + fields["adj_high"] + fields["adj_low"] + fields["adj_close"]) / 4.0
+    if "vwap" not in fields:
+        return typical
+    return np.where(np.isnan(fields["vwap"]), typical, fields["vwap"] * (fields["adj_close"] / fields["close"]))
 
 
 def _macro_rows(macro: pl.DataFrame | None, sessions: np.ndarray, chosen: FeatureSet) -> dict[str, np.ndarray]:
@@ -281,6 +292,7 @@ def _resolved(feature_set: str | FeatureSet) -> FeatureSet:
 
 
 def _registered() -> dict[str, FeatureSet]:
+    from mltrainer_pipelines.features.alpha158 import ALPHA158
     from mltrainer_pipelines.features.momentum import MOMENTUM
 
-    return {"momentum": MOMENTUM, "default": MOMENTUM}
+    return {"momentum": MOMENTUM, "alpha158": ALPHA158, "default": MOMENTUM}

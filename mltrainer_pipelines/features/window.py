@@ -26,16 +26,27 @@ FIELDS = {
     "dollar_volume": "unadjusted close times volume, $",
     "price": "last known adjusted close, at most 5 sessions old",
     "log_price": "natural log of price",
+    "vwap": "adjusted volume-weighted mean price; the mean of open, high, low and close where the bars have none",
     "log_return": "log of close over the price of the session before",
     "overnight_return": "log of open over the price of the session before",
     "intraday_return": "log of close over open",
     "illiquidity": "|log_return| a million dollars traded",
     "market_return": "equal-weight mean log_return of the month's universe; one value a session",
     "sector_return": "equal-weight mean log_return of the members of the symbol's sector",
+    "close_ratio": "close over the close of the session before; null after a session without trade, as the next six",
+    "move": "absolute change of the close since the session before, $",
+    "rise": "change of the close where it rose, else 0, $",
+    "rose": "1 where the close rose, else 0",
+    "fell": "1 where the close fell, else 0",
+    "moved_volume": "|close_ratio − 1| times volume, shares",
+    "volume_move": "absolute change of volume since the session before, shares",
+    "volume_rise": "change of volume where it rose, else 0, shares",
+    "log_volume": "log of volume + 1",
+    "log_volume_ratio": "log of 1 + volume over the volume of the session before",
 }
 """Fields a feature can read, besides ``macro:<series>`` and the features declared before it."""
 
-BAR_FIELDS = ("open", "high", "low", "close", "volume", "dollar_volume")
+BAR_FIELDS = ("open", "high", "low", "close", "volume", "dollar_volume", "vwap")
 
 
 class Block:
@@ -90,7 +101,33 @@ class Block:
             return kernels.cross_mean(self.field("log_return"), MIN_CROSS_SECTION).reshape(-1, 1)
         if name == "sector_return":
             return kernels.group_mean(self.field("log_return"), self.sectors, MIN_SECTOR)
+        if name in _OF_CHANGES:
+            return _OF_CHANGES[name](*(self.field(field) for field in ("close", "volume")))
         raise KeyError(name)
+
+
+def _before(values: np.ndarray) -> np.ndarray:
+    """The values of the session before."""
+    return np.vstack([np.full((1, values.shape[1]), np.nan), values[:-1]])
+
+
+def _flag(condition: np.ndarray, change: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(change), np.nan, condition * 1.0)
+
+
+_OF_CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "close_ratio": lambda close, _: close / _before(close),
+    "move": lambda close, _: np.abs(close - _before(close)),
+    "rise": lambda close, _: np.maximum(close - _before(close), 0.0),
+    "rose": lambda close, _: _flag(close > _before(close), close - _before(close)),
+    "fell": lambda close, _: _flag(close < _before(close), close - _before(close)),
+    "moved_volume": lambda close, volume: np.abs(close / _before(close) - 1.0) * volume,
+    "volume_move": lambda _, volume: np.abs(volume - _before(volume)),
+    "volume_rise": lambda _, volume: np.maximum(volume - _before(volume), 0.0),
+    "log_volume": lambda _, volume: np.log(volume + 1.0),
+    "log_volume_ratio": lambda _, volume: np.log(volume / _before(volume) + 1.0),
+}
+"""Fields of two neighbouring sessions, from close and volume."""
 
 
 class Window:
@@ -223,6 +260,24 @@ class Window:
                 kept = known[s]
                 out[s, kept] = call(*(values[s, kept] for values in inputs), **parameters)
         return np.ascontiguousarray(out.T)[self.first :]
+
+    def nested(
+        self, kernel: str, fields: Sequence[str], windows: Sequence[int], sessions: int, *parameters: float
+    ) -> np.ndarray:
+        """Outputs of a kernel of `nested_kernels` for the window `sessions`, one of `windows`: (outputs, rows, members).
+
+        All the windows are computed at the first call, in one pass.
+        """
+        from mltrainer_pipelines.features import nested_kernels
+
+        values = [self.field(name) for name in fields]
+        key = (kernel, *fields, *windows, *parameters)
+        if key not in self._block.results:
+            leasts = np.array([math.ceil(MOST * n) for n in windows], dtype=np.float64)
+            self._block.results[key] = getattr(nested_kernels, kernel)(
+                *values, np.array(windows, dtype=np.int64), leasts, self.first, *parameters
+            )
+        return self._block.results[key][:, windows.index(sessions)]
 
     def _once(self, kernel: str, name: str, sessions: int) -> np.ndarray:
         from mltrainer_pipelines.features import kernels

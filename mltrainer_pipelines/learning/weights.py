@@ -146,7 +146,7 @@ def matured_outcomes(engine: Engine) -> pl.DataFrame:
         Outcome.trial_id,
         Outcome.closed_session.label("date"),
         Outcome.predicted_probability.label("probability"),
-        sa.cast(Outcome.profitable, sa.SmallInteger).label("label"),
+        sa.cast(Outcome.profitable, sa.Integer).label("label"),
     ).where(Outcome.trial_id.is_not(None))
     with engine.connect() as connection:
         rows = connection.execute(statement.order_by(Outcome.position_id)).all()

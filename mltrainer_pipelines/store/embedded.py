@@ -19,7 +19,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -73,8 +73,9 @@ class EmbeddedPostgres:
     def __init__(self, folder: Path):
         self.folder = Path(folder).expanduser().resolve()
         self.data = self.folder / "data"
-        self.log = self.data / "server.log"
+        self.log = self.folder / "postgres.log"
         self._hold: IO[str] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
         return f"EmbeddedPostgres({str(self.folder)!r})"
@@ -119,10 +120,18 @@ class EmbeddedPostgres:
                 fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # somebody else still works with it
-            stopped = self._postmaster() is None or self._pg_ctl("stop", "-m", "fast", "-w", "-t", "30").returncode == 0
-            hold.close()
-            if not stopped:
-                raise EmbeddedPostgresError(f"the embedded PostgreSQL in {self.folder} did not stop; see {self.log}")
+            try:
+                if self._postmaster() is not None:
+                    done = self._program("pg_ctl", "stop", "--pgdata", str(self.data), "-m", "fast", "-w", "-t", "30")
+                    if done.returncode:
+                        raise EmbeddedPostgresError(
+                            f"PostgreSQL in {self.folder} did not stop: {_last_lines(done.stdout)}; see {self.log}"
+                        )
+            finally:
+                hold.close()
+        if self._server is not None:
+            self._server.wait()  # it has ended: take its exit status, so that no zombie stays
+            self._server = None
 
     def url(self, database: str = "mltrainer") -> str:
         """Address of a database of the running server: `postgresql://…`, for libpq and SQLAlchemy alike.
@@ -228,20 +237,45 @@ class EmbeddedPostgres:
         for leftover in (self.data / "postmaster.pid", sockets / f".s.PGSQL.{PORT}.lock", sockets / f".s.PGSQL.{PORT}"):
             leftover.unlink(missing_ok=True)
         options = _SERVER_OPTIONS | {"unix_socket_directories": str(sockets), "port": str(PORT)}
-        words = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + _START_SECONDS
         while True:
             begun = self.log.stat().st_size if self.log.exists() else 0
-            done = self._pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-l", str(self.log), "-o", words)
-            if done.returncode == 0:
+            if self._comes_up(options, deadline):
                 return
-            said = self.log.read_bytes()[begun:].decode(errors="replace") if self.log.exists() else done.stdout
+            said = self.log.read_bytes()[begun:].decode(errors="replace")
             # A killed server's last backends may need a moment to notice.
             if "still in use" not in said or time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
                     f"PostgreSQL did not start in {self.folder}: {_last_lines(said)}; mend what it names, {_REMEDY}"
                 )
             time.sleep(0.2)
+
+    def _comes_up(self, options: Mapping[str, str], deadline: float) -> bool:
+        # Our own child, not pg_ctl's orphan: where nothing reaps orphans, a stopped server would stay a zombie. In a
+        # session of its own, so that Ctrl-C in the terminal does not stop it under those who still use it.
+        words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        with self.log.open("ab") as log:
+            server = subprocess.Popen(  # noqa: S603 - our own program, no shell
+                [str(_programs() / "postgres"), "-D", str(self.data), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._surroundings(),
+            )
+        while server.poll() is None:
+            try:
+                lines = (self.data / "postmaster.pid").read_text().splitlines()
+            except FileNotFoundError:
+                lines = []
+            if len(lines) >= 8 and lines[0].strip() == str(server.pid) and lines[7].strip() == "ready":
+                self._server = server
+                return True
+            if time.monotonic() > deadline:
+                server.terminate()
+                server.wait()
+            time.sleep(0.02)
+        return False
 
     def _socket_folder(self) -> Path:
         """The data folder; where its path is too long for a socket, or odd in a URL, a short one of the same owner."""
@@ -288,30 +322,26 @@ class EmbeddedPostgres:
 
     # its programs
 
-    def _pg_ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._program("pg_ctl", arguments[0], "--pgdata", str(self.data), *arguments[1:])
-
     def _program(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        as_user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            entry = self._server_user()
-            as_user = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        return subprocess.run(  # noqa: S603 - our own programs, no shell
+            [str(_programs() / name), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            **self._surroundings(),
+        )
+
+    def _surroundings(self) -> dict[str, Any]:
+        """User, folder and environment that PostgreSQL's programs run in."""
         # A PGPORT or PGDATA of the user's own would speak to the server as well.
         clean = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        # A file, not a pipe: the server inherits it and would keep a pipe open for ever.
-        with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(  # noqa: S603 - our own programs, no shell
-                [str(_programs() / name), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                env=clean | {"LC_ALL": "C"},
-                check=False,
-                **as_user,
-            )
-            output.seek(0)
-            return subprocess.CompletedProcess(done.args, done.returncode, output.read(), "")
+        around: dict[str, Any] = {"cwd": "/", "env": clean | {"LC_ALL": "C"}}
+        if os.geteuid() == 0:
+            entry = self._server_user()
+            around |= {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        return around
 
     def _server_user(self) -> pwd.struct_passwd:
         """Root only: who runs the server. Data that an ordinary user made stay that user's."""

@@ -141,22 +141,32 @@ def fit_calibrator(
     if not (np.isfinite(scores).all() and np.isfinite(labels).all() and np.isfinite(net_returns).all()):
         raise ValueError("scores, labels and net returns must be finite; leave rows without an outcome out")
 
+    bins, centres = _bins(scores)
+    count = np.bincount(bins).astype(np.float64)
+    hits, gains = np.bincount(bins, weights=labels), np.bincount(bins, weights=net_returns)
     base_rate, mean_return = float(labels.mean()), float(net_returns.mean())
     effective, slope, return_slope = float(rows), 1.0, 1.0
     if blocks is not None:
-        blocks = np.asarray(blocks)
-        effective = _effective_rows(labels - base_rate, blocks)
-        slope = _held_out_slope(scores, labels, blocks)
-        return_slope = _held_out_slope(scores, net_returns, blocks)
+        cells = np.unique(blocks, return_inverse=True)[1] * len(centres) + bins
 
-    centres, count, hits = _binned(scores, labels)
-    low, high = _venn_abers(hits, count * (effective / rows))
-    pooled = base_rate * effective / (effective + 1.0)
-    return_scores, returns = _centred_isotonic(*_binned(scores, net_returns))
+        def per_block(values: np.ndarray | None) -> np.ndarray:
+            return np.bincount(cells, values, minlength=(cells.max() // len(centres) + 1) * len(centres)).reshape(
+                -1, len(centres)
+            )
+
+        block_rows, block_hits = per_block(None), per_block(labels)
+        effective = _effective_rows(block_rows.sum(axis=1), block_hits.sum(axis=1))
+        slope = _held_out_slope(centres, block_rows, block_hits)
+        return_slope = _held_out_slope(centres, block_rows, per_block(net_returns))
+
+    low, high = _venn_abers(hits / count, count * (effective / rows))
+    pooled_low = base_rate * effective / (effective + 1.0)
+    pooled_high = pooled_low + 1.0 / (effective + 1.0)
+    return_scores, returns = _centred_isotonic(centres, count, gains / count)
     return Calibrator(
         scores=centres,
-        low=pooled + slope * (low - pooled),
-        high=pooled + 1.0 / (effective + 1.0) + slope * (high - pooled - 1.0 / (effective + 1.0)),
+        low=pooled_low + slope * (low - pooled_low),
+        high=pooled_high + slope * (high - pooled_high),
         return_scores=return_scores,
         returns=mean_return + return_slope * (returns - mean_return),
         rows=rows,
@@ -289,33 +299,46 @@ def _columns(calibrated: CalibratedScores | None, rows: int) -> list[pl.Series]:
     ]
 
 
-def _effective_rows(residuals: np.ndarray, blocks: np.ndarray) -> float:
-    """How many independent outcomes the rows are worth: rows over the design effect of outcomes that share a block."""
-    sums = np.bincount(blocks, weights=residuals)
-    variance = float((residuals**2).sum())
-    spans = len(np.unique(blocks))
-    if variance == 0.0:
-        return float(spans)
-    return float(np.clip(len(residuals) * variance / max(float((sums**2).sum()), 1e-12), spans, len(residuals)))
+def _effective_rows(rows: np.ndarray, hits: np.ndarray) -> float:
+    """How many independent outcomes the rows of all blocks are worth: rows over the design effect of a shared block.
+
+    Parameters
+    ----------
+    rows, hits : (blocks,) array
+        Rows of each block, and how many of them were profitable.
+    """
+    total, base_rate = float(rows.sum()), float(hits.sum() / rows.sum())
+    within = total * base_rate * (1.0 - base_rate)
+    between = float(((hits - base_rate * rows) ** 2).sum())
+    return float(np.clip(total * within / between if between > 0.0 else total, min(len(rows), total), total))
 
 
-def _held_out_slope(scores: np.ndarray, outcomes: np.ndarray, blocks: np.ndarray) -> float:
+def _held_out_slope(centres: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> float:
     """How much of the curve holds in time that it was not fitted on, in [0, 1]; 0 where there is too little time to tell.
 
     Least-squares slope of held-out outcomes on the curve, both as differences from the mean of the rows fitted on.
+
+    Parameters
+    ----------
+    centres : (bins,) array
+    rows, sums : (blocks, bins) array
+        Rows, and the sum of their outcomes.
     """
-    numbers = np.unique(blocks)
-    if len(numbers) < MIN_BLOCKS:
+    blocks = len(rows)
+    if blocks < MIN_BLOCKS:
         return 0.0
     explained = total = 0.0
-    for part in np.array_split(numbers, min(FOLDS, len(numbers) // 2)):
-        held_out = (blocks >= part[0]) & (blocks <= part[-1])
-        fitted = (blocks < part[0] - 1) | (blocks > part[-1] + 1)  # a neighbouring block shares outcomes with this one
-        curve = _centred_isotonic(*_binned(scores[fitted], outcomes[fitted]))
-        mean = outcomes[fitted].mean()
-        forecast = np.interp(scores[held_out], *curve) - mean
-        explained += float(forecast @ (outcomes[held_out] - mean))
-        total += float(forecast @ forecast)
+    for part in np.array_split(np.arange(blocks), min(FOLDS, blocks // 2)):
+        # a neighbouring block shares outcomes with the ones held out
+        fitted = np.r_[0 : max(part[0] - 1, 0), min(part[-1] + 2, blocks) : blocks]
+        count, outcome = rows[fitted].sum(axis=0), sums[fitted].sum(axis=0)
+        known = count > 0
+        curve = _centred_isotonic(centres[known], count[known], outcome[known] / count[known])
+        mean = outcome.sum() / count.sum()
+        forecast = np.interp(centres, *curve) - mean
+        held_rows, held_sums = rows[part].sum(axis=0), sums[part].sum(axis=0)
+        explained += float(forecast @ (held_sums - mean * held_rows))
+        total += float(forecast**2 @ held_rows)
     return float(np.clip(explained / total, 0.0, 1.0)) if total > 0.0 else 0.0
 
 
@@ -343,16 +366,14 @@ def _centred_isotonic(centres: np.ndarray, count: np.ndarray, values: np.ndarray
     return np.add.reduceat(centres * count, starts) / rows, np.add.reduceat(values * count, starts) / rows
 
 
-def _binned(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bins of about equally many rows in order of the score: mean score, rows and mean outcome of each.
+def _bins(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bin of each row, about equally many rows in each, in order of the score; and the mean score of each bin.
 
     Equal scores share a bin, so that centres increase strictly and rows of one score mean the same.
     """
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
     bins = int(np.clip(len(scores) // ROWS_PER_BIN, 1, MAX_BINS))
-    edges = (np.arange(1, bins) * len(scores)) // bins
-    edges = np.searchsorted(ordered, ordered[edges], side="left")  # move to where the score changes
-    starts = np.unique(np.concatenate([[0], edges]))
-    count = np.diff(np.append(starts, len(scores))).astype(np.float64)
-    return np.add.reduceat(ordered, starts) / count, count, np.add.reduceat(outcomes[order], starts) / count
+    ordered = np.sort(scores)
+    edges = np.unique(ordered[(np.arange(1, bins) * len(scores)) // bins])
+    numbers = np.searchsorted(edges, scores, side="right")
+    present, numbers = np.unique(numbers, return_inverse=True)
+    return numbers, np.bincount(numbers, weights=scores, minlength=len(present)) / np.bincount(numbers)

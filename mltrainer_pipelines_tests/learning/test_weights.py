@@ -22,7 +22,7 @@ def forecasts(
     trial_id: str, probabilities: list[float], labels: list[int], first: int = 0, timeframe: str = "short"
 ) -> pl.DataFrame:
     rows = [
-        (timeframe, trial_id, START + timedelta(days=first + n), p, y)
+        ("short", trial_id, START + timedelta(days=first + n), p, y)
         for n, (p, y) in enumerate(zip(probabilities, labels, strict=True))
     ]
     return pl.DataFrame(rows, schema=NOTHING.schema, orient="row")

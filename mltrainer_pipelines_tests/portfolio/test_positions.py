@@ -20,6 +20,7 @@ from mltrainer_pipelines.portfolio.positions import (
     entry_session_of,
     mark,
     open_positions,
+    positions_of,
     settle,
 )
 from mltrainer_pipelines.store.database import Database
@@ -35,12 +36,15 @@ def flat(count: int, price: float = 100.0) -> list[tuple[float, float, float, fl
     return [(price, price, price, price)] * count
 
 
-def market(
-    *prices: tuple[float, float, float, float] | None, symbol: str = "AAA", actions: pl.DataFrame = NO_ACTIONS
-) -> pl.DataFrame:
-    """The symbol's bars from T on, beside another that always trades."""
+def market(*prices: tuple[float, float, float, float] | None, actions: pl.DataFrame = NO_ACTIONS) -> pl.DataFrame:
+    """Bars of AAA from T on, beside another symbol that always trades."""
     others = bars_of("OTHER", DAYS, flat(len(DAYS), 10.0))
-    return adjusted(pl.concat([bars_of(symbol, DAYS, list(prices)), others]), actions)
+    return adjusted(pl.concat([bars_of("AAA", DAYS, list(prices)), others]), actions)
+
+
+def action(kind: str, ex_date: date, amount: float, symbol: str = "AAA") -> pl.DataFrame:
+    ratio, cash = (amount, None) if kind == "split" else (None, amount)
+    return pl.DataFrame([(symbol, ex_date, kind, ratio, cash, None)], schema=NO_ACTIONS.schema, orient="row")
 
 
 def only(database: Database) -> dict:
@@ -54,6 +58,14 @@ def test_each_recommendation_gets_one_position_however_often_it_is_asked_for(dat
     assert len(open_positions(database.engine, COST_BPS)) == 2
     assert open_positions(database.engine, COST_BPS) == []
     assert [p["recommendation_id"] for p in positions(database.engine)] == [1, 2]
+
+
+def test_positions_are_found_by_their_recommendations(database: Database) -> None:
+    for symbol in ("AAA", "BBB"):
+        recommend(database.engine, T, symbol)
+    open_positions(database.engine, COST_BPS)
+    assert [p["symbol"] for p in positions_of(database.engine, [2])] == ["BBB"]
+    assert positions_of(database.engine, []) == []
 
 
 def test_decided_after_the_close_it_waits_for_the_next_open(database: Database) -> None:

@@ -98,6 +98,14 @@ def test_the_last_of_several_processes_stops_it_and_data_survive(folder: Path) -
     connection.close()
 
 
+def test_who_starts_and_stops_it_leaves_not_even_a_zombie(folder: Path) -> None:
+    with EmbeddedPostgres(folder):
+        pid = _pid(folder)
+        assert pid is not None
+        assert psutil.pid_exists(pid)
+    assert not psutil.pid_exists(pid)
+
+
 def test_a_killed_holder_does_not_keep_the_server_alive(folder: Path) -> None:
     killed = _holder(folder)
     killed.kill()

@@ -36,7 +36,7 @@ def planted_market(
     signal = np.zeros(shape)
     for t in range(1, len(sessions)):
         signal[t] = 0.95 * signal[t - 1] + np.sqrt(1 - 0.95**2) * rng.standard_normal(symbols)
-    daily = 0.0005 + 0.01 * rng.standard_t(4, shape) / np.sqrt(2) + 0.003 * rng.standard_normal((len(sessions), 1))
+    daily = 0.0005 + 0.01 * rng.standard_t(4, shape) / np.sqrt(2) + 0.002 * rng.standard_normal((len(sessions), 1))
     daily[1:] += strength * 0.002 * signal[:-1]
     path = np.cumsum(daily, axis=0)
     net = np.full(shape, np.nan)

@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.trials.calibration import (
     MIN_CALIBRATION_ROWS,
     TooFewCalibrationRowsError,
-    average_uniqueness,
     calibrate_walk_forward,
     fit_calibrator,
+    holding_blocks,
 )
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.walk_forward import WalkForward
@@ -57,16 +58,49 @@ def test_an_overconfident_score_becomes_a_true_probability():
     assert calibrated.expected_net_return[top].mean() == pytest.approx(gains[top].mean(), abs=0.003)
 
 
+def _clustered(rows: int, spans: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels that follow the score and a shock that all rows of a span share; and the spans."""
+    rng = np.random.default_rng(seed)
+    blocks = np.sort(rng.integers(0, spans, rows))
+    scores = rng.random(rows)
+    shocks = rng.normal(0, 0.5, spans)[blocks]
+    return scores, (scores - 0.5 + shocks + rng.normal(0, 1, rows) > 0).astype(np.int8), blocks
+
+
 def test_the_interval_holds_the_probability_and_narrows_with_independent_outcomes():
     widths = {}
-    for rows, uniqueness in ((600, 0.1), (30_000, 0.1), (30_000, 1.0)):
-        scores, labels, net_returns, _ = _drawn(rows)
-        calibrated = fit_calibrator(scores, labels, net_returns, uniqueness).apply(scores)
+    for spans in (10, 40, 400):
+        scores, labels, blocks = _clustered(30_000, spans)
+        calibrator = fit_calibrator(scores, labels, labels - 0.5, blocks)
+        calibrated = calibrator.apply(scores)
         assert (calibrated.low <= calibrated.probability).all()
         assert (calibrated.probability <= calibrated.high).all()
-        widths[rows, uniqueness] = (calibrated.high - calibrated.low).mean()
-    assert widths[600, 0.1] > widths[30_000, 0.1] > widths[30_000, 1.0]
-    assert widths[30_000, 0.1] < 0.03
+        assert spans <= calibrator.effective_rows < 30 * spans  # the shock explains about a fifth of a label's variance
+        widths[spans] = (calibrated.high - calibrated.low).mean()
+    assert widths[10] > widths[40] > widths[400]
+    assert widths[40] < 0.1
+
+
+def test_a_curve_that_holds_in_time_is_kept_and_one_that_does_not_is_shrunk_to_the_base_rate():
+    scores, labels, blocks = _clustered(30_000, 40)
+    assert fit_calibrator(scores, labels, labels - 0.5, blocks).slope > 0.7
+    fooled, shrunk = [], []
+    for seed in range(20):
+        # a score that tells spans apart and knows nothing of them: what it fits in one half of time is gone in the other
+        _, labels, blocks = _clustered(5_000, 16, seed)
+        level = np.random.default_rng(seed + 100).random(16)[blocks]
+        fooled.append(np.ptp(fit_calibrator(level, labels, labels - 0.5).returns))
+        shrunk.append(np.ptp(fit_calibrator(level, labels, labels - 0.5, blocks).returns))
+    assert np.mean(fooled) > 0.1
+    assert np.mean(shrunk) < 0.5 * np.mean(fooled)
+
+
+def test_too_little_time_to_tell_means_the_base_rate_for_every_score():
+    scores, labels, blocks = _clustered(5_000, 4)
+    calibrated = fit_calibrator(scores, labels, labels - 0.5, blocks).apply(scores)
+    assert np.ptp(calibrated.probability) == 0
+    assert (calibrated.low < labels.mean()).all()
+    assert (labels.mean() < calibrated.high).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,7 +108,7 @@ def test_the_interval_holds_the_probability_and_narrows_with_independent_outcome
 def test_a_higher_score_never_means_less_and_equal_scores_mean_the_same(rows, seed, levels):
     scores, labels, net_returns, _ = _drawn(rows, seed)
     scores = np.round(scores * levels) / levels
-    calibrator = fit_calibrator(scores, labels, net_returns, 0.2)
+    calibrator = fit_calibrator(scores, labels, net_returns, np.arange(rows) // 40)
     curve = calibrator.apply(np.linspace(-0.5, 1.5, 201))
     for values in (curve.probability, curve.low, curve.high, curve.expected_net_return):
         assert (np.diff(values) >= -1e-12).all()
@@ -105,7 +139,7 @@ def test_too_few_outcomes_are_refused():
 def test_a_model_that_knows_nothing_is_calibrated_to_the_base_rate():
     rng = np.random.default_rng(2)
     scores, labels = rng.random(20_000), (rng.random(20_000) < 0.45).astype(int)
-    calibrated = fit_calibrator(scores, labels, 0.05 * (labels - 0.5), 0.1).apply(rng.random(1000))
+    calibrated = fit_calibrator(scores, labels, 0.05 * (labels - 0.5), np.arange(20_000) // 500).apply(rng.random(1000))
     assert np.abs(calibrated.probability - 0.45).mean() < 0.02
 
 
@@ -151,9 +185,12 @@ def test_quarters_without_earlier_outcomes_have_no_probability(predictions):
     assert list(calibrated.columns) == ["date", "symbol", "score", *CURVES]
 
 
-def test_a_row_is_as_unique_as_its_holding_is_short():
-    labels = pl.DataFrame({"date": [date(2020, 1, 6)] * 2, "exit_date": [date(2020, 1, 7), date(2020, 1, 20)]})
-    assert average_uniqueness(labels) == pytest.approx((1 + 1 / 10) / 2)
+def test_decisions_of_one_holding_period_share_a_block():
+    sessions = sessions_between(date(2020, 1, 2), date(2020, 3, 31))
+    rows = pl.DataFrame({"date": sessions[:-12], "exit_date": sessions[12:]})
+    blocks = holding_blocks(rows.sample(fraction=1.0, shuffle=True, seed=0).sort("date"))
+    assert (np.diff(blocks) >= 0).all()
+    assert set(np.bincount(blocks)[:-1]) <= {12, 13}
 
 
 def test_labels_that_do_not_fit_are_refused(predictions):
