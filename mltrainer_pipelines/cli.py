@@ -78,13 +78,16 @@ def exchange(
         serve(settings, port=settings.exchange_port if port is None else port, calls_per_minute=calls_per_minute)
 
 
-@trial_app.command("submit", epilog='Example: echo \'{"model": "lightgbm", "timeframe": "short"}\' > t.json; mltrainer trial submit t.json')
+@trial_app.command("submit", epilog="Example: mltrainer trial submit trial.json --wait --json")
 def trial_submit(
     file: Annotated[Path, typer.Argument(help="JSON file with a trial's configuration.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the trial is scored.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a trial over all its quarters and score it; a configuration that ran before returns its trial."""
+    """Run a trial over all its quarters and score it; a configuration that ran before returns its trial.
+
+    The file holds at least {"model": "lightgbm", "timeframe": "short"}.
+    """
     from rich.console import Console
 
     from mltrainer_pipelines.services.submission import submit_trial

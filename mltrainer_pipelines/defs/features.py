@@ -119,10 +119,11 @@ def _written(
 
 def _regime_plot(scores: pl.DataFrame) -> dg.MarkdownMetadataValue:
     """The score over the last two years as a line of blocks, one a month: a picture that every UI shows."""
-    monthly = scores.drop_nulls("score").group_by_dynamic("date", every="1mo").agg(pl.col("score").mean()).tail(24)
+    monthly = scores.drop_nulls("score").group_by_dynamic("date", every="1mo").agg(pl.col("score").mean()).tail(24).to_dicts()
     blocks = "▁▂▃▄▅▆▇█"
-    line = "".join(" " if score is None else blocks[min(7, int(score / 12.5))] for score in monthly["score"])
-    return dg.MetadataValue.md(f"`{line}`\n\nmonthly means from {monthly['date'].min()} to {monthly['date'].max()}")
+    line = "".join(blocks[min(7, int(month["score"] / 12.5))] for month in monthly)
+    span = f"from {monthly[0]['date']} to {monthly[-1]['date']}" if monthly else "none yet"
+    return dg.MetadataValue.md(f"`{line}`\n\nmonthly means, {span}")
 
 
 build_features = dg.define_asset_job(

@@ -1,6 +1,7 @@
 """Paper trades: a virtual position for every recommendation, and how the books stand."""
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -28,7 +29,7 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
     opened = open_positions(database.engine, get_settings().cost_bps)
     newest = sessions_in_lake(lake, date.min, date.max)[-1]
     first = bars_needed_from(database.engine)
-    report: dict[str, object] = {"opened": len(opened)}
+    report: dict[str, Any] = {"opened": len(opened)}
     if first is not None and first <= newest:
         settled = settle(database.engine, adjusted_history(lake, first, newest, look_back=1), newest)
         report |= {"entered": settled.entered, "closed": dict(settled.closed), "pending": settled.still_pending}

@@ -117,9 +117,8 @@ def trial_scorecard(
     for trial_id in context.partition_keys:
         trial = records.config_of(database.engine, trial_id)
         predictions, outcomes = _predictions(lake, trial_id), _labels(lake, trial)
-        bars = adjusted_history(
-            lake, predictions["date"].min(), last_closed_session(now()), look_back=260, symbols=predictions["symbol"].unique()
-        )
+        first = predictions["date"].sort()[0]
+        bars = adjusted_history(lake, first, last_closed_session(now()), look_back=260, symbols=predictions["symbol"].unique())
         result = score(
             trial,
             calibrate_walk_forward(predictions, outcomes),
@@ -234,7 +233,7 @@ def _labels(lake: Lake, trial: "TrialConfig") -> pl.DataFrame:
     if trial.label == Barriers():
         return lake.scan("labels").filter(pl.col("timeframe") == trial.timeframe).collect()
     members = _universe(lake)
-    first, last = members["month"].min(), last_closed_session(now())
+    first, last = members["month"].sort()[0], last_closed_session(now())
     bars = adjusted_history(lake, first, last, look_back(), look_ahead(trial.horizon))
     return compute_labels(bars, members, trial.horizon, trial.label, get_settings().cost_bps, first, last)
 

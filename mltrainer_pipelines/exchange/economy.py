@@ -30,12 +30,8 @@ class _Description:
 
 _NOT_ADJUSTED, _ADJUSTED = "Not Seasonally Adjusted", "Seasonally Adjusted"
 _DESCRIPTIONS = {
-    "DGS10": _Description(
-        "Market Yield on U.S. Treasury Securities at 10-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED
-    ),
-    "DGS2": _Description(
-        "Market Yield on U.S. Treasury Securities at 2-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED
-    ),
+    "DGS10": _Description("Treasury Yield at 10-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
+    "DGS2": _Description("Treasury Yield at 2-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
     "T10Y2Y": _Description("10-Year Treasury Constant Maturity Minus 2-Year", "Percent", "Daily", _NOT_ADJUSTED),
     "BAMLH0A0HYM2": _Description("High Yield Index Option-Adjusted Spread", "Percent", "Daily, Close", _NOT_ADJUSTED),
     "VIXCLS": _Description("CBOE Volatility Index: VIX", "Index", "Daily, Close", _NOT_ADJUSTED),
@@ -77,15 +73,15 @@ def simulated_economy(seed: int, sessions: list[date], regimes: Regimes, market_
     jobless = 4.1 + 2.4 * _smoothed(stress, 190)[ends] + 0.25 * _wandering(seed, "jobless", len(months), 0.97)
     inflation = 0.0021 + 0.0011 * _wandering(seed, "inflation", len(months), 0.9)
     money = 0.0042 + 0.004 * slow[ends] + 0.0015 * _wandering(seed, "money", len(months), 0.8)
+    prices = 255 * np.exp(np.cumsum(inflation))
+    supply = 15_500 * np.exp(np.cumsum(money))
     rows["UNRATE"] = _revised(seed, "UNRATE", months, jobless, 0.06, 1, lambda month: _weekday(month, 4, 1))
-    rows["CPIAUCSL"] = _revised(
-        seed, "CPIAUCSL", months, 255 * np.exp(np.cumsum(inflation)), 0.05, 3, lambda month: _workday(month, 12)
-    )
-    rows["M2SL"] = _revised(seed, "M2SL", months, 15_500 * np.exp(np.cumsum(money)), 12.0, 1, lambda month: _weekday(month, 1, 4))
-    average = np.array([funds[(0 if i == 0 else ends[i - 1] + 1) : ends[i] + 1].mean() for i in range(len(months))])
+    rows["CPIAUCSL"] = _revised(seed, "CPIAUCSL", months, prices, 0.05, 3, lambda month: _workday(month, 12))
+    rows["M2SL"] = _revised(seed, "M2SL", months, supply, 12.0, 1, lambda month: _weekday(month, 1, 4))
+    starts = [0, *(ends[:-1] + 1).tolist()]
     rows["FEDFUNDS"] = [
-        MacroValue(first, round(value, 2), _workday(_next_month(first), 1))
-        for first, value in zip(months, average.tolist(), strict=True)
+        MacroValue(first, round(float(funds[start : end + 1].mean()), 2), _workday(_next_month(first), 1))
+        for first, start, end in zip(months, starts, ends.tolist(), strict=True)
     ]
     last = sessions[-1]
     return {

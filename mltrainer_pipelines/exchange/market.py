@@ -43,16 +43,14 @@ class Bars:
 
     def where(self, keep: NDArray[np.bool_]) -> "Bars":
         """The bars at which `keep` (shape: one flag a bar) is true."""
-        columns = (self.start, self.open, self.high, self.low, self.close, self.volume)
-        start, open_, high, low, close, volume = (column[keep] for column in columns)
         return Bars(
             symbol=[symbol for symbol, kept in zip(self.symbol, keep.tolist(), strict=True) if kept],
-            start=start,
-            open=open_,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
+            start=self.start[keep],
+            open=self.open[keep],
+            high=self.high[keep],
+            low=self.low[keep],
+            close=self.close[keep],
+            volume=self.volume[keep],
             vwap=None if self.vwap is None else self.vwap[keep],
             trades=None if self.trades is None else self.trades[keep],
         )

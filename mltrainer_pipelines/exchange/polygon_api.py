@@ -9,7 +9,7 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -51,7 +51,7 @@ def polygon_router(market: Market, now: Callable[[], datetime], api_key: str, ca
         except WireError as error:
             return error.response()
 
-    def today() -> Any:
+    def today() -> date:
         return now().astimezone(NEW_YORK).date()
 
     @router.get("/v2/aggs/grouped/locale/us/market/stocks/{day}")

@@ -15,7 +15,7 @@ Other columns (`adj_close`, …) are ignored. A date is a Date, a Datetime, or t
 
 | file | columns |
 |---|---|
-| `minutes` | `start` (aware, or New York time: when a 15-minute bar opens), `symbol`, `open`, `high`, `low`, `close`, `volume`; optional `vwap`, `trades` |
+| `minutes` | `start` (when a 15-minute bar opens: aware, or New York time), `symbol`, prices, `volume`; `vwap`, `trades` |
 | `splits` | `symbol`, `ex_date`, `ratio`; optional `declared` |
 | `dividends` | `symbol`, `ex_date`, `cash`; optional `declared`, `record_date`, `pay_date`, `frequency` |
 | `macro` | `series_id` (as at FRED), `date`, `value`, `published`; a later `published` for the same date revises it |
@@ -25,7 +25,7 @@ only; a company's name, type and industry are not known; a symbol that has no ba
 the recording counts as delisted on the session after its last bar.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -35,20 +35,22 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mltrainer_pipelines.exchange.market import Bars, Dividend, MacroSeries, MacroValue, Split, Ticker, midnight
-from mltrainer_pipelines.market.sessions import FIRST_SUPPORTED, next_session, sessions_between
+from mltrainer_pipelines.exchange.recording_file import (
+    MINUTES_REQUIRED,
+    OPTIONAL,
+    PRICES,
+    REQUIRED,
+    RecordingError,
+    check_sessions,
+    checked,
+    in_new_york,
+    need,
+    read,
+    typed,
+)
+from mltrainer_pipelines.market.sessions import next_session
 
-REQUIRED = ("date", "symbol", "open", "high", "low", "close", "volume")
-_PRICES = ("open", "high", "low", "close")
-_OPTIONAL = ("vwap", "trades", "split_ratio", "dividend")
 _GONE_AFTER_SESSIONS = 5
-_MINUTES_REQUIRED = ("start", "symbol", "open", "high", "low", "close", "volume")
-
-
-class RecordingError(ValueError):
-    """A recording that cannot be used: names the file, what is wrong and what to do."""
-
-    def __init__(self, path: Path, problem: str):
-        super().__init__(f"the recording {path}: {problem}")
 
 
 class RecordedMarket:
@@ -70,17 +72,17 @@ class RecordedMarket:
 
     def __init__(self, path: Path):
         self._path = Path(path)
-        frame = _read(self._path)
-        _need(self._path, frame, REQUIRED)
-        frame = frame.select(*REQUIRED, *(name for name in _OPTIONAL if name in frame.columns))
+        frame = read(self._path)
+        need(self._path, frame, REQUIRED)
+        frame = frame.select(*REQUIRED, *(name for name in OPTIONAL if name in frame.columns))
         if frame.is_empty():
             raise RecordingError(self._path, "has no rows; record at least one session of daily bars")
-        frame = _typed(self._path, frame, {"date": pl.Date()})
-        frame = _checked(self._path, frame, ("date", "symbol")).sort("date", "symbol")
+        frame = typed(self._path, frame, {"date": pl.Date()})
+        frame = checked(self._path, frame, ("date", "symbol")).sort("date", "symbol")
         self._bars = frame
         self._by_symbol = frame.sort("symbol", "date")
         self._sessions: list[date] = frame["date"].unique(maintain_order=True).to_list()
-        _check_sessions(self._path, self._sessions)
+        check_sessions(self._path, self._sessions)
         self._rows_of_day = _slices(frame["date"])
         self._rows_of_symbol = _slices(self._by_symbol["symbol"])
         self._splits = self._read_splits()
@@ -140,7 +142,7 @@ class RecordedMarket:
             if not (row["ratio"] and row["ratio"] > 0):
                 raise RecordingError(
                     self._path,
-                    f"a split of {row['symbol']} on {row['ex_date']} has the ratio {row['ratio']}; give new shares per old",
+                    f"a split of {row['symbol']} on {row['ex_date']} has ratio {row['ratio']}; give new shares per old",
                 )
             old, new = (1.0, row["ratio"]) if row["ratio"] >= 1 else (round(1 / row["ratio"], 9), 1.0)
             found[row["symbol"], row["ex_date"]] = Split(row["symbol"], row["ex_date"], old, new, row.get("declared"))
@@ -156,7 +158,7 @@ class RecordedMarket:
             if not (row["cash"] and row["cash"] > 0):
                 raise RecordingError(
                     self._path,
-                    f"a dividend of {row['symbol']} on {row['ex_date']} is {row['cash']}; give dollars per share above 0",
+                    f"a dividend of {row['symbol']} on {row['ex_date']} is {row['cash']}; give dollars above 0",
                 )
             found[row["symbol"], row["ex_date"]] = Dividend(
                 row["symbol"],
@@ -201,10 +203,10 @@ class RecordedMarket:
         path = self._sibling("minutes")
         if not path.exists():
             return None
-        frame = _read(path)
-        _need(path, frame, _MINUTES_REQUIRED)
-        frame = frame.select(*_MINUTES_REQUIRED, *(name for name in ("vwap", "trades") if name in frame.columns))
-        frame = _checked(path, _in_new_york(path, frame), ("start", "symbol"))
+        frame = read(path)
+        need(path, frame, MINUTES_REQUIRED)
+        frame = frame.select(*MINUTES_REQUIRED, *(name for name in ("vwap", "trades") if name in frame.columns))
+        frame = checked(path, in_new_york(path, frame), ("start", "symbol"))
         frame = frame.with_columns(date=pl.col("start").dt.date()).sort("date", "symbol", "start")
         self._minutes_of_day = _slices(frame["date"])
         return frame.with_columns(start=pl.col("start").dt.epoch("ms"))
@@ -213,126 +215,12 @@ class RecordedMarket:
         path = self._sibling(what)
         if not path.exists():
             return None
-        frame = _read(path)
-        _need(path, frame, required)
-        return _typed(path, frame, {name: kind for name, kind in dates.items() if name in frame.columns})
+        frame = read(path)
+        need(path, frame, required)
+        return typed(path, frame, {name: kind for name, kind in dates.items() if name in frame.columns})
 
     def _sibling(self, what: str) -> Path:
         return self._path.with_name(f"{self._path.stem}.{what}{self._path.suffix}")
-
-
-def _read(path: Path) -> pl.DataFrame:
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pl.read_parquet(path)
-        if path.suffix.lower() == ".csv":
-            return pl.read_csv(path, try_parse_dates=True, infer_schema_length=10_000)
-    except FileNotFoundError:
-        raise RecordingError(path, "does not exist; give the path of a Parquet or CSV file of daily bars") from None
-    except pl.exceptions.NoDataError:
-        raise RecordingError(
-            path, f"is empty; it needs the columns {', '.join(REQUIRED)} and a row per session and symbol"
-        ) from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise RecordingError(path, f"cannot be read ({error}); write it again as Parquet or CSV") from error
-    raise RecordingError(path, "is neither .parquet nor .csv; convert it to one of them")
-
-
-def _need(path: Path, frame: pl.DataFrame, required: Iterable[str]) -> None:
-    missing = [name for name in required if name not in frame.columns]
-    if missing:
-        raise RecordingError(
-            path,
-            f"has no column {', '.join(missing)}; it needs {', '.join(required)} and has {', '.join(frame.columns) or 'none'}",
-        )
-
-
-def _typed(path: Path, frame: pl.DataFrame, dates: Mapping[str, pl.Date]) -> pl.DataFrame:
-    """Date columns as dates; the first value that is no date is named."""
-    for name in dates:
-        column = frame[name]
-        if column.dtype == pl.String:
-            parsed = column.str.strptime(pl.Date, "%Y-%m-%d", strict=False)
-        elif column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime) or column.null_count() == len(column):
-            parsed = column.cast(pl.Date)
-        else:
-            raise RecordingError(path, f"its column {name} holds {column.dtype}, not dates; write them as YYYY-MM-DD")
-        bad = column.filter(parsed.is_null() & column.is_not_null())
-        if len(bad):
-            raise RecordingError(path, f"{bad[0]!r} in its column {name} is not a date; write it as YYYY-MM-DD")
-        if name in ("date", "ex_date", "published") and parsed.null_count():
-            raise RecordingError(path, f"its column {name} has {parsed.null_count()} rows without a date; fill or drop them")
-        frame = frame.with_columns(parsed.alias(name))
-    return frame
-
-
-def _in_new_york(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
-    column = frame["start"]
-    if column.dtype == pl.String:
-        column = column.str.to_datetime(strict=False, time_zone="America/New_York")
-    if not isinstance(column.dtype, pl.Datetime) or column.null_count():
-        raise RecordingError(path, "its column start is not a date and time everywhere; write 2015-10-30T09:30:00-04:00")
-    if column.dtype.time_zone is None:
-        return frame.with_columns(column.dt.replace_time_zone("America/New_York"))
-    return frame.with_columns(column.dt.convert_time_zone("America/New_York"))
-
-
-def _checked(path: Path, frame: pl.DataFrame, key: tuple[str, str]) -> pl.DataFrame:
-    """Numbers as floats, one row a key, prices above zero and in order, volumes not negative."""
-    frame = frame.with_columns(pl.col("symbol").cast(pl.String))
-    for name in (*_PRICES, "volume", *(name for name in _OPTIONAL if name in frame.columns)):
-        column = frame[name]
-        if not column.dtype.is_numeric() and column.null_count() < len(column):
-            raise RecordingError(path, f"its column {name} holds {column.dtype}, not numbers (the first is {column[0]!r})")
-    frame = frame.with_columns(pl.col(*_PRICES, "volume").cast(pl.Float64))
-    _refuse(path, frame, key, pl.col("symbol").is_null() | (pl.col("symbol") == ""), "has no symbol; fill it or drop the row")
-    for name in _PRICES:
-        bad = pl.col(name).is_null() | ~pl.col(name).is_finite() | (pl.col(name) <= 0)
-        _refuse(path, frame, key, bad, f"has a price that is not a number above zero in {name}; correct it or drop the row", name)
-    _refuse(
-        path, frame, key, pl.col("high") < pl.col("low"), "has its high below its low; correct it or drop the row", "high", "low"
-    )
-    beyond = (pl.max_horizontal("open", "close") > pl.col("high") * _SLACK) | (
-        pl.min_horizontal("open", "close") < pl.col("low") / _SLACK
-    )
-    _refuse(path, frame, key, beyond, "opens or closes outside of its high and low; correct it or drop the row", *_PRICES)
-    frame = frame.with_columns(
-        high=pl.max_horizontal("high", "open", "close"),
-        low=pl.min_horizontal("low", "open", "close"),
-    )
-    bad_volume = pl.col("volume").is_null() | ~pl.col("volume").is_finite() | (pl.col("volume") < 0)
-    _refuse(path, frame, key, bad_volume, "has a volume that is not a number of shares; write 0 where nothing traded", "volume")
-    doubled = frame.select(pl.struct(key).is_duplicated()).to_series()
-    _refuse(path, frame, key, doubled, "is there more than once; keep one row per symbol and time")
-    return frame
-
-
-_SLACK = 1 + 1e-6
-"""Prices that were adjusted for splits by others no longer agree in their last digits; more than that is an error."""
-
-
-def _refuse(path: Path, frame: pl.DataFrame, key: tuple[str, str], bad: pl.Expr | pl.Series, problem: str, *shown: str) -> None:
-    rows = frame.filter(bad)
-    if rows.is_empty():
-        return
-    row = rows.row(0, named=True)
-    values = ", ".join(f"{name}={row[name]}" for name in shown)
-    more = f"; {len(rows) - 1} more rows like it" if len(rows) > 1 else ""
-    where = f"{row['symbol']} on {row[key[0]]}"
-    raise RecordingError(path, f"{where} {problem}{f' ({values})' if values else ''}{more}")
-
-
-def _check_sessions(path: Path, days: list[date]) -> None:
-    if days[0] < FIRST_SUPPORTED:
-        raise RecordingError(path, f"begins on {days[0]}; sessions are known from {FIRST_SUPPORTED} on: drop the rows before")
-    calendar = set(sessions_between(days[0], days[-1]))
-    strangers = [day for day in days if day not in calendar]
-    if strangers:
-        raise RecordingError(
-            path,
-            f"has bars on {strangers[0]:%Y-%m-%d} ({strangers[0]:%A}), which is not a trading session of XNYS"
-            f"{f', and on {len(strangers) - 1} more such days' if len(strangers) > 1 else ''}; drop those rows",
-        )
 
 
 def _marked(bars: pl.DataFrame, column: str, nothing: float, name: str) -> pl.DataFrame:
@@ -358,9 +246,10 @@ def _bars(frame: pl.DataFrame) -> Bars:
 
 
 def _columns(frame: pl.DataFrame, start: NDArray[np.int64]) -> Bars:
-    open_, high, low, close, volume = (frame[name].to_numpy() for name in (*_PRICES, "volume"))
-    vwap, trades = (
-        frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() if name in frame.columns else None
-        for name in ("vwap", "trades")
-    )
+    open_, high, low, close, volume = (frame[name].to_numpy() for name in (*PRICES, "volume"))
+    vwap, trades = (_numbers_or_holes(frame, name) for name in ("vwap", "trades"))
     return Bars(frame["symbol"].to_list(), start, open_, high, low, close, volume, vwap, trades)
+
+
+def _numbers_or_holes(frame: pl.DataFrame, name: str) -> NDArray[np.float64] | None:
+    return frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() if name in frame.columns else None

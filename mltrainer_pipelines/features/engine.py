@@ -75,6 +75,14 @@ class Feature:
 class FeatureSet:
     """Features that are computed together, in order.
 
+    Parameters
+    ----------
+    name : str
+    features : tuple of Feature
+        The columns, in order.
+    bases : tuple of Feature
+        Computed before them for them to read, and not shown.
+
     Raises
     ------
     ValueError
@@ -83,10 +91,11 @@ class FeatureSet:
 
     name: str
     features: tuple[Feature, ...]
+    bases: tuple[Feature, ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
-        for feature in self.features:
+        for feature in self.all_features:
             if feature.name in seen or feature.name in ("date", "symbol"):
                 raise ValueError(f"feature set {self.name}: the name {feature.name} is taken; choose another one")
             unknown = [r for r in feature.reads if r not in FIELDS and not r.startswith("macro:") and r not in seen]
@@ -103,9 +112,14 @@ class FeatureSet:
         return [feature.name for feature in self.features]
 
     @property
+    def all_features(self) -> tuple[Feature, ...]:
+        """What is computed, in order: the bases, then the columns."""
+        return (*self.bases, *self.features)
+
+    @property
     def depth(self) -> int:
         """Rows of a block before its month's first session."""
-        return max((feature.look_back for feature in self.features), default=0) + GAP
+        return max((feature.look_back for feature in self.all_features), default=0) + GAP
 
 
 def feature_sets() -> list[str]:
@@ -236,17 +250,23 @@ def _task(panel: Panel, members: Members, start: int, stop: int, depth: int) -> 
 
 
 def _compute(task: _Task, panel: Panel, macro: dict[str, np.ndarray], chosen: FeatureSet, out: np.ndarray) -> None:
+    from mltrainer_pipelines.features import kernels
+
     slices = {name: np.ascontiguousarray(panel.fields[name][task.begin : task.stop, task.members.columns]) for name in BAR_FIELDS}
     block = Block(
         slices, task.members.sectors, {name: v[task.begin : task.stop] for name, v in macro.items()}, task.first - task.begin
     )
+    read_later = {read for feature in chosen.all_features for read in feature.reads}
+    shown = {feature.name: number for number, feature in enumerate(chosen.features)}
     with np.errstate(all="ignore"):
-        for number, feature in enumerate(chosen.features):
+        for feature in chosen.all_features:
             values, shape = feature.formula(Window(block, feature.reads)), task.traded.shape
             if values.shape != shape:
                 raise ValueError(f"the formula of {feature.name} gives {values.shape}, not (sessions, members) = {shape}")
-            block.features[feature.name] = np.where(task.traded & np.isfinite(values), values, np.nan)
-            out[number] = block.features[feature.name][task.traded]
+            if feature.name in read_later:
+                block.features[feature.name] = np.where(task.traded & np.isfinite(values), values, np.nan)
+            if feature.name in shown:
+                kernels.gather(values, task.traded, out[shown[feature.name]])
 
 
 def _panel(bars: pl.DataFrame, universe: pl.DataFrame, first: date, last: date, chosen: FeatureSet) -> tuple[Panel, int]:
@@ -278,7 +298,7 @@ def _vwap(fields: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _macro_rows(macro: pl.DataFrame | None, sessions: np.ndarray, chosen: FeatureSet) -> dict[str, np.ndarray]:
-    names = sorted({read.removeprefix("macro:") for f in chosen.features for read in f.reads if read.startswith("macro:")})
+    names = sorted({read.removeprefix("macro:") for f in chosen.all_features for read in f.reads if read.startswith("macro:")})
     if macro is None or not names:
         return {}
     check_known_macro(macro)

@@ -282,6 +282,17 @@ def rank(values, least):
 
 
 @_compiled
+def gather(values, chosen, out):
+    """Write the chosen values into `out` (float32, one a chosen value, row by row); what is not finite becomes NaN."""
+    place = 0
+    for t in range(values.shape[0]):
+        for s in range(values.shape[1]):
+            if chosen[t, s]:
+                out[place] = values[t, s] if abs(values[t, s]) < np.inf else np.nan
+                place += 1
+
+
+@_compiled
 def trailing_rank(values, window, least):
     """Share of the window's known values below the newest, ties counting half; shape (rows,)."""
     out = np.full(values.shape[0], np.nan)

@@ -30,7 +30,8 @@ def database_url(settings: Settings, purpose: Purpose) -> str:
     """
     if settings.mltrainer_database_url is None:
         return embedded(settings).url(purpose)
-    return _own_url(settings, purpose).render_as_string(hide_password=False)
+    given = make_url(settings.mltrainer_database_url.get_secret_value())
+    return _own_url(settings, given, purpose).render_as_string(hide_password=False)
 
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
@@ -56,17 +57,15 @@ def provided_databases(settings: Settings) -> Iterator[dict[Purpose, str]]:
             Database(urls["mltrainer"]).migrate()
             yield urls
         return
-    given = settings.mltrainer_database_url.get_secret_value()
-    Database(given).check()
-    _create_missing(make_url(given), [str(_own_url(settings, purpose).database) for purpose in PURPOSES])
+    Database(settings.mltrainer_database_url.get_secret_value()).check()
+    given = make_url(settings.mltrainer_database_url.get_secret_value())
+    _create_missing(given, [str(_own_url(settings, given, purpose).database) for purpose in PURPOSES])
     urls = {purpose: database_url(settings, purpose) for purpose in PURPOSES}
     Database(urls["mltrainer"]).migrate()
     yield urls
 
 
-def _own_url(settings: Settings, purpose: Purpose) -> URL:
-    assert settings.mltrainer_database_url is not None
-    given = make_url(settings.mltrainer_database_url.get_secret_value())
+def _own_url(settings: Settings, given: URL, purpose: Purpose) -> URL:
     parts = [given.database or "mltrainer"]
     if settings.market_kind != "real":
         parts.append(settings.world.replace("-", "_"))

@@ -120,7 +120,7 @@ class _Demo:
         newest = last_closed_session(now())
         sessions = [key for key in partitions.sessions.get_partition_keys() if key <= str(newest)]
         months = [key for key in partitions.months.get_partition_keys() if key <= str(newest)]
-        quarters = partitions.quarters.get_partition_keys()
+        quarters = list(partitions.quarters.get_partition_keys())
         if not quarters:
             raise DemoError(
                 f"from MLTRAINER_HISTORY_START={self.settings.mltrainer_history_start} to {newest} no quarter has eighteen "
@@ -174,7 +174,7 @@ class _Demo:
         from mltrainer_pipelines.trials.config import TrialConfig
 
         configs = [
-            TrialConfig(model=model, timeframe=timeframe, proposed_by="demo", rationale="a first look at this market")  # type: ignore[arg-type]
+            TrialConfig(model=model, timeframe=timeframe, proposed_by="demo", rationale="a first look at this market")
             for timeframe in TIMEFRAMES
             for model in MODELS
         ]
@@ -257,7 +257,7 @@ class _Demo:
             task = progress.add_task(what, total=total)
 
             def advance(done: int, now_doing: str | None) -> None:
-                progress.update(task, completed=done, **({"description": now_doing} if now_doing else {}))
+                progress.update(task, completed=done, description=now_doing or what)
 
             yield advance
             progress.update(task, completed=total)

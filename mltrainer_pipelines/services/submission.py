@@ -60,4 +60,3 @@ def submit_trial(settings: Settings, text: str, console: Console, wait: bool) ->
             cards = {card.trial_id: card for card in records.scorecards(database.engine)}
         card = cards[config.trial_id].model_dump(mode="json")
         return {"trial_id": config.trial_id, "status": "scored", "run_id": run, "scorecard": card}
-

@@ -15,12 +15,13 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -101,9 +102,9 @@ class EmbeddedPostgres:
                 if not (self.data / "PG_VERSION").exists():
                     self._initialise()
                 self._check_version()
-                if self._postmaster() is None:
-                    self._launch()
-                self._make_databases()
+                deadline = time.monotonic() + _START_SECONDS
+                while not self._ready(deadline):
+                    time.sleep(0.1)
             except BaseException:
                 hold.close()
                 raise
@@ -121,12 +122,16 @@ class EmbeddedPostgres:
             except BlockingIOError:
                 return  # somebody else still works with it
             try:
-                if self._postmaster() is not None:
+                postmaster = self._postmaster()
+                if postmaster is not None:
                     done = self._program("pg_ctl", "stop", "--pgdata", str(self.data), "-m", "fast", "-w", "-t", "30")
                     if done.returncode:
                         raise EmbeddedPostgresError(
                             f"PostgreSQL in {self.folder} did not stop: {_last_lines(done.stdout)}; see {self.log}"
                         )
+                    if postmaster[1] != self.data:
+                        with suppress(OSError):
+                            postmaster[1].rmdir()
             finally:
                 hold.close()
         if self._server is not None:
@@ -228,7 +233,26 @@ class EmbeddedPostgres:
             return None
         return int(lines[0]), Path(lines[4].strip())
 
-    def _launch(self) -> None:
+    def _ready(self, deadline: float) -> bool:
+        """Whether the server, launched if there is none, has all databases; False while it is starting or stopping."""
+        import psycopg2
+
+        if self._postmaster() is None:
+            self._launch(deadline)
+        try:
+            self._make_databases()
+        except psycopg2.OperationalError as error:
+            # Whoever started or stopped it was killed meanwhile.
+            passing = any(state in str(error) for state in ("starting up", "shutting down", "not yet accepting", "No such file"))
+            if passing and time.monotonic() < deadline:
+                return False
+            said = " ".join(str(error).split())
+            raise EmbeddedPostgresError(
+                f"PostgreSQL in {self.folder} runs but does not answer ({said}); see {self.log}, {_REMEDY}"
+            ) from error
+        return True
+
+    def _launch(self, deadline: float) -> None:
         if os.geteuid() == 0:
             self._hand_over(self.data)
         sockets = self._socket_folder()
@@ -237,7 +261,6 @@ class EmbeddedPostgres:
         for leftover in (self.data / "postmaster.pid", sockets / f".s.PGSQL.{PORT}.lock", sockets / f".s.PGSQL.{PORT}"):
             leftover.unlink(missing_ok=True)
         options = _SERVER_OPTIONS | {"unix_socket_directories": str(sockets), "port": str(PORT)}
-        deadline = time.monotonic() + _START_SECONDS
         while True:
             begun = self.log.stat().st_size if self.log.exists() else 0
             if self._comes_up(options, deadline):
@@ -263,19 +286,21 @@ class EmbeddedPostgres:
                 start_new_session=True,
                 **self._surroundings(),
             )
-        while server.poll() is None:
-            try:
-                lines = (self.data / "postmaster.pid").read_text().splitlines()
-            except FileNotFoundError:
-                lines = []
-            if len(lines) >= 8 and lines[0].strip() == str(server.pid) and lines[7].strip() == "ready":
-                self._server = server
-                return True
-            if time.monotonic() > deadline:
-                server.terminate()
+        try:
+            while server.poll() is None and time.monotonic() < deadline:
+                try:
+                    lines = (self.data / "postmaster.pid").read_text().splitlines()
+                except FileNotFoundError:
+                    lines = []
+                if len(lines) >= 8 and lines[0].strip() == str(server.pid) and lines[7].strip() == "ready":
+                    self._server = server
+                    return True
+                time.sleep(0.02)
+            return False
+        finally:
+            if self._server is not server and server.poll() is None:  # too slow, or we were interrupted
+                server.send_signal(signal.SIGQUIT)
                 server.wait()
-            time.sleep(0.02)
-        return False
 
     def _socket_folder(self) -> Path:
         """The data folder; where its path is too long for a socket, or odd in a URL, a short one of the same owner."""
@@ -303,12 +328,7 @@ class EmbeddedPostgres:
         import psycopg2
         from psycopg2 import sql
 
-        try:
-            connection = psycopg2.connect(self.url(SUPERUSER), connect_timeout=10)
-        except psycopg2.OperationalError as error:
-            raise EmbeddedPostgresError(
-                f"PostgreSQL in {self.folder} runs but does not answer ({error}); see {self.log}"
-            ) from error
+        connection = psycopg2.connect(self.url(SUPERUSER), connect_timeout=10)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -363,10 +383,12 @@ class EmbeddedPostgres:
             if not mode & stat.S_IXOTH:
                 ancestor.chmod(mode | stat.S_IXOTH)
         if not (programs / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a strict umask
-            for path in (programs.parent, *programs.parent.rglob("*")):
-                if not path.is_symlink():
-                    mode = path.stat().st_mode
-                    path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if path.is_dir() or mode & stat.S_IXUSR else 0))
+            package = programs.parents[1]
+            for place in (package, package.with_suffix(".libs")):
+                for path in (place, *place.rglob("*")):
+                    if path.exists() and not path.is_symlink():
+                        mode = path.stat().st_mode
+                        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if path.is_dir() or mode & stat.S_IXUSR else 0))
 
 
 def _programs() -> Path:

@@ -97,7 +97,7 @@ def other_sharpes(engine: Engine, trial_id: str) -> list[float]:
         TrialScorecard.trial_id != trial_id, TrialScorecard.daily_sharpe.is_not(None)
     )
     with engine.connect() as connection:
-        return [float(value) for value in connection.execute(chosen).scalars()]
+        return [value for value in connection.execute(chosen).scalars() if value is not None]
 
 
 def save_leaderboard(engine: Engine, ranking: pl.DataFrame) -> None:
