@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
 
+    @field_validator("mltrainer_database_url")
+    @classmethod
+    def _database_is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("not a PostgreSQL address; write postgresql://user:password@host:5432/database")
+        return value
+
     @model_validator(mode="after")
     def _history_precedes_now(self) -> "Settings":
         if self.mltrainer_as_of and self.mltrainer_history_start >= self.mltrainer_as_of.date():

@@ -15,8 +15,8 @@ MINUTES_REQUIRED = ("start", "symbol", "open", "high", "low", "close", "volume")
 PRICES = ("open", "high", "low", "close")
 OPTIONAL = ("vwap", "trades", "split_ratio", "dividend")
 """Columns that daily bars may have; all others are ignored."""
-_SLACK = 1 + 1e-6
-"""Prices that were adjusted for splits by others no longer agree in their last digits; more than that is an error."""
+_SLACK = 1 + 1e-4
+"""An open or close this far outside of high and low is rounding, and widens them; further out it is an error."""
 
 
 class RecordingError(ValueError):
@@ -27,6 +27,7 @@ class RecordingError(ValueError):
 
 
 def read(path: Path) -> pl.DataFrame:
+    """The file as it is; `RecordingError` where it cannot be read."""
     try:
         if path.suffix.lower() == ".parquet":
             return pl.read_parquet(path)
@@ -42,6 +43,7 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def need(path: Path, frame: pl.DataFrame, required: Iterable[str]) -> None:
+    """Refuse a frame without the required columns."""
     missing = [name for name in required if name not in frame.columns]
     if missing:
         raise RecordingError(
@@ -70,6 +72,7 @@ def typed(path: Path, frame: pl.DataFrame, dates: Mapping[str, pl.Date]) -> pl.D
 
 
 def in_new_york(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
+    """`start` as an aware time in New York; one without a zone is taken to be there already."""
     column = frame["start"]
     if column.dtype == pl.String:
         column = column.str.to_datetime(strict=False, time_zone="America/New_York")

@@ -314,5 +314,6 @@ def _resolved(feature_set: str | FeatureSet) -> FeatureSet:
 def _registered() -> dict[str, FeatureSet]:
     from mltrainer_pipelines.features.alpha158 import ALPHA158
     from mltrainer_pipelines.features.momentum import MOMENTUM
+    from mltrainer_pipelines.features.technical import TECHNICAL
 
-    return {"momentum": MOMENTUM, "alpha158": ALPHA158, "default": MOMENTUM}
+    return {"momentum": MOMENTUM, "technical": TECHNICAL, "alpha158": ALPHA158, "default": MOMENTUM}

@@ -237,29 +237,28 @@ class Window:
         """One value a session (rows, 1), repeated for each member."""
         return np.repeat(values, self._block.traded.shape[1], axis=1)
 
-    def indicator(self, function: str, fields: Sequence[str], **parameters: float) -> np.ndarray:
-        """A TA-Lib indicator of one output, symbol by symbol over the sessions it traded.
+    def indicator(self, function: str, fields: Sequence[str], output: int = 0, **parameters: float) -> np.ndarray:
+        """One output of a TA-Lib indicator, symbol by symbol over the sessions on which it has all the fields.
 
         Indicators with unbounded memory (Wilder's smoothing) start where the block starts, which is fixed by the
         month and the look-back: declare a look-back long enough for the start to fade.
         """
-        import talib
+        return self.indicator_path(function, fields, output, **parameters)[self.first :]
 
-        call: Callable[..., np.ndarray] = getattr(talib, function)
-        inputs = [np.ascontiguousarray(self.field(name).T) for name in fields]
-        rows, members = self._block.field("close").shape
-        out = np.full((members, rows), np.nan)
-        known = ~np.isnan(inputs[0])
-        for values in inputs[1:]:
-            known &= ~np.isnan(values)
-        whole = known.all(axis=1)
-        for s in range(members):
-            if whole[s]:
-                out[s] = call(*(values[s] for values in inputs), **parameters)
-            elif known[s].any():
-                kept = known[s]
-                out[s, kept] = call(*(values[s, kept] for values in inputs), **parameters)
-        return np.ascontiguousarray(out.T)[self.first :]
+    def indicator_path(self, function: str, fields: Sequence[str], output: int = 0, **parameters: float) -> np.ndarray:
+        """The indicator with its look-back, for those whose level has no meaning: (rows, members)."""
+        inputs = [self.field(name) for name in fields]
+        key = (function, *fields, *parameters.items())
+        if key not in self._block.results:
+            self._block.results[key] = _talib(function, inputs, parameters)
+        return self._block.results[key][output]
+
+    def moved(self, path: np.ndarray, sessions: int) -> np.ndarray:
+        """Change of a matrix with look-back over `sessions` sessions."""
+        out = np.full((path.shape[0] - self.first, path.shape[1]), np.nan)
+        start = max(self.first, sessions)
+        out[start - self.first :] = path[start:] - path[start - sessions : path.shape[0] - sessions]
+        return out
 
     def nested(
         self, kernel: str, fields: Sequence[str], windows: Sequence[int], sessions: int, *parameters: float
@@ -291,3 +290,27 @@ class Window:
     def _declared(self, name: str) -> None:
         if name not in self._reads:
             raise LookupError(f"the formula reads {name!r}, which its feature does not declare; add it to reads")
+
+
+def _talib(function: str, inputs: Sequence[np.ndarray], parameters: Mapping[str, float]) -> np.ndarray:
+    """Outputs of a TA-Lib function for each column: (outputs, rows, columns)."""
+    import talib
+
+    call: Callable[..., np.ndarray | tuple[np.ndarray, ...]] = getattr(talib, function)
+    columns = [np.ascontiguousarray(values.T) for values in inputs]
+    known = ~np.isnan(columns[0])
+    for values in columns[1:]:
+        known &= ~np.isnan(values)
+    whole = known.all(axis=1)
+    out: np.ndarray | None = None
+    for s in range(known.shape[0]):
+        kept = slice(None) if whole[s] else known[s]
+        if not whole[s] and not known[s].any():
+            continue
+        results = call(*(values[s, kept] for values in columns), **parameters)
+        if out is None:
+            out = np.full((len(results) if isinstance(results, tuple) else 1, *known.shape), np.nan)
+        out[:, s, kept] = results
+    if out is None:
+        return np.full((3, *known.T.shape), np.nan)  # nobody has the fields: as many outputs as an indicator can have
+    return np.ascontiguousarray(out.transpose(0, 2, 1))

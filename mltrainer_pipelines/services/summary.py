@@ -7,7 +7,6 @@ from rich.table import Table
 from mltrainer_pipelines.services.demo import DemoResult
 from mltrainer_pipelines.settings import Settings
 
-
 _SHOWN = 25
 """Rows of the table: what fits a screen; all of them are in the asset `recommendations` and in its table."""
 
@@ -25,11 +24,17 @@ def show(console: Console, settings: Settings, result: DemoResult) -> None:
         console.print(f"{timeframe} champion: {champion['trial_id']}, {champion['grade']}, version {champion['model_version']}")
     if any(champion.get("grade") == "candidate" for champion in result.champions.values()):
         console.print("A candidate is the best trial so far, not one whose skill is beyond luck; only `proven` says that.")
-    console.print(
-        f"{result.sessions} sessions, {result.symbols} symbols, {len(result.trials)} trials over {result.trial_partitions} quarters, "
-        f"{result.signals} signals, {len(result.recommendations)} recommendations, {result.virtual_positions} virtual positions, "
-        f"{result.dagster_runs} Dagster runs."
-    )
+    made = {
+        "sessions": result.sessions,
+        "symbols": result.symbols,
+        "trials": len(result.trials),
+        "quarters predicted": result.trial_partitions,
+        "signals": result.signals,
+        "recommendations": len(result.recommendations),
+        "virtual positions": result.virtual_positions,
+        "Dagster runs": result.dagster_runs,
+    }
+    console.print(", ".join(f"{count} {what}" for what, count in made.items()))
     console.print(_seconds(result))
     console.print("mlTrainer never places an order. Next: [bold]make up[/], then open")
     console.print(f"  Dagster  http://127.0.0.1:{settings.dagster_port}  assets, runs, schedules", highlight=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 import honcho.manager
-from honcho.printer import Printer
+from honcho.printer import Message, Printer
 
 from mltrainer_pipelines.services import home
 from mltrainer_pipelines.services.after import answers
@@ -114,7 +114,8 @@ def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str
     with home.held_home(settings) as environment:
         _fail_orphaned_runs(environment)
         honcho.manager.KILL_WAIT = STOP_SECONDS
-        manager = honcho.manager.Manager(Printer(output, colour=False))
+        log = _Log(output)
+        manager = honcho.manager.Manager(log)
         for service in supervised:
             manager.add_process(service.name, f"exec {shlex.join(service.command)}", env=environment)
         startup = _Startup(settings, supervised, manager, on_ready)
@@ -122,10 +123,31 @@ def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str
         manager.loop()
         startup.stopped.set()
         startup.join()
-        if startup.failure:
-            raise ServiceStartError(startup.failure)
         # A stop that was asked for is a success, whatever the services returned on the signal.
-        return 0 if manager.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143) else int(manager.returncode or 0)
+        asked = manager.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143)
+        if startup.failure or not (startup.ready or asked):
+            raise ServiceStartError(
+                startup.failure or f"{log.first_ended} ended while starting: {log.said.get(log.first_ended, '')}"
+            )
+        return 0 if asked else int(manager.returncode or 0)
+
+
+class _Log(Printer):
+    """The services' output, and the last thing each of them said, for when one of them ends."""
+
+    def __init__(self, output: TextIO):
+        super().__init__(output, colour=False)
+        self.said: dict[str, str] = {}
+        self.first_ended = "a service"
+
+    def write(self, message: Message) -> None:
+        text = message.data.decode(errors="replace") if isinstance(message.data, bytes) else str(message.data)
+        if message.name == honcho.manager.SYSTEM_PRINTER_NAME:
+            if " stopped (rc=" in text and self.first_ended == "a service":
+                self.first_ended = text.split(" ", 1)[0]
+        elif text.strip():
+            self.said[message.name] = text.strip().removeprefix("Error: ")
+        super().write(message)
 
 
 class _Startup(threading.Thread):
@@ -139,18 +161,16 @@ class _Startup(threading.Thread):
         ready: Callable[[dict[str, str]], None],
     ):
         super().__init__(name="startup", daemon=True)
-        self.settings, self.supervised, self.manager, self.ready = settings, supervised, manager, ready
+        self.settings, self.supervised, self.manager, self.on_ready = settings, supervised, manager, ready
         self.stopped = threading.Event()
+        self.ready = False
         self.failure: str | None = None
 
     def run(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
         waiting = {service.name: service.url for service in self.supervised if service.url}
         while waiting:
-            ended = [name for name, process in self.manager._processes.items() if "returncode" in process]
-            if ended and not self.manager._terminating:
-                self.failure = f"{ended[0]} ended while starting; its output says why: {home.logs(self.settings) / 'up.log'}"
-            if self.stopped.is_set() or ended or self.manager._terminating:
+            if self.stopped.is_set() or self.manager._terminating:
                 return
             if time.monotonic() > deadline:
                 self.failure = f"{', '.join(waiting)} did not answer within {READY_SECONDS} s; stopped everything again"
@@ -160,7 +180,8 @@ class _Startup(threading.Thread):
             self.stopped.wait(0.1)
         addresses = {service.name: f"http://{HOST}:{service.port}" for service in self.supervised if service.port}
         home.announce(self.settings, addresses)
-        self.ready(addresses)
+        self.ready = True
+        self.on_ready(addresses)
 
 
 def free_port() -> int:
