@@ -19,6 +19,9 @@ app = typer.Typer(
 trial_app = typer.Typer(help="Submit and look at walk-forward trials.", no_args_is_help=True)
 app.add_typer(trial_app, name="trial")
 
+audit_app = typer.Typer(help="Prove what is promised.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output and nothing else.")]
 
 
@@ -44,7 +47,7 @@ def demo(as_json: AsJson = False) -> None:
 def up() -> None:
     """Serve Dagster, MLflow and, without keys, the local exchange on 127.0.0.1 until Ctrl-C; stops them together."""
     from mltrainer_pipelines.services import home
-    from mltrainer_pipelines.services.supervisor import run_up
+    from mltrainer_pipelines.services.supervisor import require_startable, run_up
 
     settings = _settings()
 
@@ -56,6 +59,7 @@ def up() -> None:
         print(f"  logs: {home.logs(settings) / 'up.log'}\nCtrl-C stops everything.", flush=True)  # noqa: T201
 
     with _readable_errors():
+        require_startable(settings)
         typer.echo(f"Starting mlTrainer in {settings.state} …", err=True)
         log = home.log_file(settings)
         with open(log, "a", buffering=1) as output:
@@ -99,6 +103,71 @@ def trial_submit(
         _print_json(submitted)
     else:
         print(f"{submitted['trial_id']}: {submitted['status']}")  # noqa: T201
+
+
+BarsFile = Annotated[Path, typer.Option("--bars", help="Parquet or CSV: date, symbol, open, high, low, close, volume.")]
+OutFile = Annotated[Path, typer.Option("--out", help="Parquet or CSV file to write.")]
+
+
+@app.command(epilog="Example: mltrainer features --bars bars.parquet --set alpha158 --out features.parquet --workers 2 --json")
+def features(
+    bars: BarsFile,
+    out: OutFile,
+    feature_set: Annotated[
+        str, typer.Option("--set", help="momentum, technical, alpha158, cross_section, macro or default.")
+    ] = "default",
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor, at most 4.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute a feature set on a file of daily bars: no Dagster, no services."""
+    with _readable_errors():
+        from mltrainer_pipelines.features.files import features_of_file
+
+        done = features_of_file(bars, feature_set, out, workers)
+    if as_json:
+        _print_json({"rows": done.rows, "features": done.columns, "seconds": round(done.seconds, 4)})
+    else:
+        print(f"{out}: {done.rows:,} rows, {done.columns} features, computed in {done.seconds:.2f} s")  # noqa: T201
+
+
+@app.command(epilog="Example: mltrainer labels --bars bars.parquet --timeframe short --target 1.5 --stop 1 --out labels.parquet")
+def labels(
+    bars: BarsFile,
+    out: OutFile,
+    timeframe: Annotated[str, typer.Option(help="short (7-12 sessions) or long (50-70).")],
+    target: Annotated[float, typer.Option(help="Target in multiples of the volatility over the horizon.")] = 1.0,
+    stop: Annotated[float, typer.Option(help="Stop in multiples of the volatility over the horizon.")] = 1.0,
+    cost_bps: Annotated[float, typer.Option(help="Fee and slippage a side, basis points.")] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Compute what each decision earned at the first barrier it met, on a file of daily bars."""
+    with _readable_errors():
+        from mltrainer_pipelines.features.barriers import Barriers
+        from mltrainer_pipelines.features.files import labels_of_file
+        from mltrainer_pipelines.features.timeframes import get_timeframe
+
+        done = labels_of_file(bars, get_timeframe(timeframe), out, Barriers(target, stop), cost_bps)
+    if as_json:
+        _print_json({"rows": done.rows, "known": done.known, "seconds": round(done.seconds, 4)})
+    else:
+        print(f"{out}: {done.rows:,} rows, {done.known:,} known, computed in {done.seconds:.2f} s")  # noqa: T201
+
+
+@audit_app.command("causality", epilog="Example: mltrainer audit causality --set momentum --json | jq .passed")
+def audit_causality(
+    feature_set: Annotated[str | None, typer.Option("--set", help="One feature set; all of them by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute everything again on data that end early, and on data whose future is noise: the past must not change."""
+    from mltrainer_pipelines.services.causality_audit import audit_simulated_market
+
+    with _readable_errors():
+        found = audit_simulated_market(feature_set)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        print(found.text())  # noqa: T201
+    raise typer.Exit(0 if found.passed else 1)
 
 
 def main() -> None:

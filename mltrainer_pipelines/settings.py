@@ -52,8 +52,10 @@ class Settings(BaseSettings):
     # outside services
     polygon_api_key: SecretStr | None = None
     polygon_base_url: str | None = None
+    polygon_calls_per_minute: int | None = Field(default=None, ge=0)  # 0: no limit; unset: see polygon_call_budget
     fred_api_key: SecretStr | None = None
     fred_base_url: str | None = None
+    mltrainer_macro_series: str = "DGS2,DGS10,T10Y2Y,FEDFUNDS,BAMLH0A0HYM2,VIXCLS,UNRATE,CPIAUCSL,DTWEXBGS,M2SL"
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str | None = None
     mltrainer_agent_model: str = "claude-sonnet-4-5"
@@ -103,6 +105,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"the recording {path} does not exist; give the path of a Parquet or CSV file of daily bars")
             return f"replay:{path.resolve()}"
         return value
+
+    @field_validator("polygon_calls_per_minute", mode="before")
+    @classmethod
+    def _empty_is_no_number(cls, value: Any) -> Any:
+        return None if value == "" else value
 
     @field_validator(
         "polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url", mode="before"
@@ -167,6 +174,18 @@ class Settings(BaseSettings):
     @property
     def polygon_key(self) -> SecretStr:
         return self.polygon_api_key or SecretStr(LOCAL_EXCHANGE_KEY)
+
+    @property
+    def polygon_call_budget(self) -> int | None:
+        """Calls to Polygon in any 60 seconds; None for no limit. Unset: 5, the free plan's, at Polygon itself, else no limit."""
+        if self.polygon_calls_per_minute is not None:
+            return self.polygon_calls_per_minute or None
+        return 5 if self.polygon_url == POLYGON_URL else None
+
+    @property
+    def macro_series(self) -> tuple[str, ...]:
+        """FRED ids that `MLTRAINER_MACRO_SERIES` lists, separated by commas."""
+        return tuple(part.strip().upper() for part in self.mltrainer_macro_series.split(",") if part.strip())
 
     @property
     def fred_url(self) -> str:

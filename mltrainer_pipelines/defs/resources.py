@@ -22,11 +22,20 @@ def _database(_context: dg.InitResourceContext) -> object:
     return Database(database_url(get_settings(), "mltrainer"))
 
 
-def _polygon(_context: dg.InitResourceContext) -> object:
+def _polygon(context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.market.call_budget import CallBudget
     from mltrainer_pipelines.market.polygon import PolygonMarket
 
     settings = get_settings()
-    return PolygonMarket(settings.polygon_url, settings.polygon_key)
+    allowed = settings.polygon_call_budget
+    log = context.log
+
+    def on_wait(seconds: float) -> None:
+        if log:
+            log.debug(f"POLYGON_CALLS_PER_MINUTE={allowed}: the next call may be made in {seconds:.0f} s")
+
+    budget = CallBudget(settings.state / "polygon_calls.json", allowed, on_wait=on_wait) if allowed else None
+    return PolygonMarket(settings.polygon_url, settings.polygon_key, budget=budget)
 
 
 def _fred(_context: dg.InitResourceContext) -> object:

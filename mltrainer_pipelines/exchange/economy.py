@@ -29,6 +29,8 @@ class _Description:
 
 
 _NOT_ADJUSTED, _ADJUSTED = "Not Seasonally Adjusted", "Seasonally Adjusted"
+_FEAR_PREMIUM = 1.8
+"""Volatility index over expected volatility of the market."""
 _DESCRIPTIONS = {
     "DGS10": _Description("Treasury Yield at 10-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
     "DGS2": _Description("Treasury Yield at 2-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
@@ -63,7 +65,7 @@ def simulated_economy(seed: int, sessions: list[date], regimes: Regimes, market_
     ten_years = np.round(two_years + slope, 2)
     two_years = np.round(two_years, 2)
     spread = 3.9 * np.exp(0.22 * regimes.tightness + 0.16 * quick + 0.04 * _wandering(seed, "spread", count, 0.95))
-    fear = 100 * np.sqrt(252) * market_volatility * 1.18 * np.exp(0.05 * _wandering(seed, "fear", count, 0.8))
+    fear = 100 * np.sqrt(252) * market_volatility * _FEAR_PREMIUM * np.exp(0.05 * _wandering(seed, "fear", count, 0.8))
     dollar = 116 * np.exp(0.035 * _wandering(seed, "dollar", count, 0.998) + 0.02 * slow)
 
     daily = {"DGS10": ten_years, "DGS2": two_years, "T10Y2Y": ten_years - two_years, "BAMLH0A0HYM2": spread, "VIXCLS": fear}

@@ -6,12 +6,10 @@ Paths, parameters, fields, error bodies and status codes follow Polygon's docume
 
 import secrets
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 
@@ -22,6 +20,8 @@ from mltrainer_pipelines.exchange.polygon_wire import (
     WireError,
     bad_parameter,
     calendar_day,
+    cursor_fields,
+    cursor_of,
     flag,
     json_response,
     one_of,
@@ -152,7 +152,9 @@ def _grouped(market: Market, moment: datetime, request: Request, day: str) -> Re
 def _aggregates(
     market: Market, moment: datetime, request: Request, symbol: str, span: tuple[str, str], window: tuple[str, str]
 ) -> Response:
-    asked = dict(request.query_params) | _cursor(request)
+    asked = dict(request.query_params)
+    if "cursor" in asked:
+        asked |= cursor_fields(asked["cursor"])
     adjusted = flag(asked, "adjusted", True)
     order = one_of(asked, "sort", "asc", ("asc", "desc"))
     limit = whole_number(asked, "limit", 5000, 50_000)
@@ -179,7 +181,7 @@ def _aggregates(
     if len(shown) < len(rows):
         following = rows[len(shown)]["t"]
         edges = f"{following}/{window[1]}" if order == "asc" else f"{window[0]}/{following}"
-        cursor = urlsafe_b64encode(f"adjusted={str(adjusted).lower()}&limit={limit}&sort={order}".encode()).decode().rstrip("=")
+        cursor = cursor_of({"adjusted": str(adjusted).lower(), "limit": limit, "sort": order})
         document["next_url"] = f"{request.base_url}v2/aggs/ticker/{symbol}/range/{span[0]}/{span[1]}/{edges}?cursor={cursor}"
     return json_response(document)
 
@@ -199,18 +201,6 @@ def _pages(
     query = Query.of(request)
     limit = whole_number(query.asked, "limit", default_limit, 1000)
     return page(request, query, rows(query), limit, count)
-
-
-def _cursor(request: Request) -> dict[str, str]:
-    """What the cursor of an earlier page of aggregates carries: adjusted, limit and sort."""
-    cursor = request.query_params.get("cursor")
-    if cursor is None:
-        return {}
-    try:
-        carried = parse_qs(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode(), strict_parsing=True)
-    except ValueError:
-        raise bad_parameter("Could not parse the parameter 'cursor'; follow next_url as it was given") from None
-    return {name: values[-1] for name, values in carried.items()}
 
 
 def _instant(text: str, name: str, closing: bool) -> int:

@@ -10,6 +10,18 @@ from mltrainer_pipelines.exchange.polygon_wire import Parameters, WireError, cal
 from mltrainer_pipelines.market.sessions import early_closes_between, holidays_between, open_session, session_hours
 
 _UTC = ZoneInfo("UTC")
+_HOLIDAYS = (
+    ((1, 15), (1, 21), "Martin Luther King, Jr. Day"),
+    ((2, 15), (2, 21), "Washington's Birthday"),
+    ((3, 20), (4, 23), "Good Friday"),
+    ((5, 25), (5, 31), "Memorial Day"),
+    ((6, 18), (6, 20), "Juneteenth"),
+    ((7, 2), (7, 5), "Independence Day"),
+    ((9, 1), (9, 7), "Labor Day"),
+    ((11, 22), (11, 29), "Thanksgiving"),
+    ((12, 23), (12, 27), "Christmas"),
+)
+"""First and last (month, day) on which each can fall, observed days and early closes beside it included."""
 _EXTENDED_HOURS = (time(4), time(20))
 
 
@@ -134,25 +146,10 @@ def upcoming_holidays(moment: datetime) -> list[dict[str, Any]]:
 
 def holiday_name(day: date) -> str:
     """The holiday on or beside which the exchange rests on that day."""
-    if day.month == 1 and day.day >= 15 and day.weekday() == 0:
-        return "Martin Luther King, Jr. Day"
-    if day.month == 2:
-        return "Washington's Birthday"
-    if day.month in (3, 4):
-        return "Good Friday"
-    if day.month == 5:
-        return "Memorial Day"
-    if day.month == 6:
-        return "Juneteenth"
-    if day.month == 7:
-        return "Independence Day"
-    if day.month == 9:
-        return "Labor Day"
-    if day.month == 11:
-        return "Thanksgiving"
-    if day.month == 12 and day.day < 30:
-        return "Christmas"
-    return "New Years Day" if day.month in (12, 1) else "Market holiday"
+    if (day.month, day.day) >= (12, 30) or (day.month, day.day) <= (1, 2):
+        return "New Years Day"
+    named = next((name for first, last, name in _HOLIDAYS if first <= (day.month, day.day) <= last), None)
+    return named or "Market holiday"
 
 
 def _ticker(ticker: Ticker, day: date) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What Polygon's routes share: parameters, errors as the service words them, request ids and pages."""
 
 import base64
-import binascii
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import Request, Response
 
 Parameters = Mapping[str, str]
+_BAD_CURSOR = "Could not parse the parameter 'cursor'; follow next_url as it was given"
 
 
 class WireError(Exception):
@@ -96,6 +96,20 @@ _COMPARISONS = {
 }
 
 
+def cursor_of(fields: Mapping[str, object]) -> str:
+    """A cursor as the service makes them: a query in URL-safe base64."""
+    return base64.urlsafe_b64encode(urlencode(fields).encode()).decode().rstrip("=")
+
+
+def cursor_fields(cursor: str) -> dict[str, str]:
+    """What a cursor carries; `WireError` 400 where it was not made by `cursor_of`."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        return dict(parse_qsl(text, strict_parsing=True))
+    except ValueError:
+        raise bad_parameter(_BAD_CURSOR) from None
+
+
 @dataclass(frozen=True)
 class Query:
     """The parameters of a request, those its cursor carries included, and how many rows earlier pages gave."""
@@ -111,14 +125,13 @@ class Query:
         if cursor is None:
             return cls(asked, 0)
         try:
-            carried = dict(parse_qsl(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode(), strict_parsing=True))
+            carried = cursor_fields(cursor)
             return cls(carried, int(carried.pop("ap")))
-        except (ValueError, KeyError, binascii.Error, UnicodeDecodeError):
-            raise bad_parameter("Could not parse the parameter 'cursor'; follow next_url as it was given") from None
+        except (ValueError, KeyError):
+            raise bad_parameter(_BAD_CURSOR) from None
 
     def next_cursor(self, shown: int) -> str:
-        text = urlencode({**self.asked, "ap": self.offset + shown})
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        return cursor_of({**self.asked, "ap": self.offset + shown})
 
 
 def page(request: Request, query: Query, rows: Sequence[Mapping[str, Any]], limit: int, count: bool = False) -> Response:

@@ -20,7 +20,6 @@ from mltrainer_pipelines.exchange.regimes import Regime, simulated_regimes
 from mltrainer_pipelines.market.sessions import (
     FIRST_SUPPORTED,
     early_closes_between,
-    previous_session,
     session_hours,
     sessions_between,
 )
@@ -43,7 +42,7 @@ class SimulatedMarket:
         Strength of what can be predicted. 0: total returns are a martingale difference, nothing can. 1: companies
         keep a slowly changing drift that shows in their trailing returns, and regimes differ in their mean.
     first : date
-        First day of interest; the market begins 252 sessions before it.
+        First day of interest; the market begins 252 sessions before it, as far as the calendar knows them.
     last : date
         Last day. A later one gives the same market, continued.
     """
@@ -57,7 +56,8 @@ class SimulatedMarket:
             raise ValueError(f"premium={premium}: the strength of the momentum premium is 0 (nothing predictable) or more")
         if not sessions_between(first, last):
             raise ValueError(f"no session between {first} and {last}: give a last day after the first one")
-        start = max(previous_session(first, WARM_UP_SESSIONS), FIRST_SUPPORTED)
+        before = sessions_between(FIRST_SUPPORTED, first - timedelta(days=1))[-WARM_UP_SESSIONS:]
+        start = before[0] if before else first
         self.seed, self.premium = seed, premium
         self._sessions = sessions_between(start, last)
         self._position = {session: position for position, session in enumerate(self._sessions)}

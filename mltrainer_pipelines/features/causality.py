@@ -169,11 +169,12 @@ def _computed(
     prices = adjusted(inputs.bars, inputs.actions)
     members = universe(inputs.bars)
     macro = _macro(inputs)
+    regime = regime_scores(prices, macro, members)
     return {
         "adjusted": prices.select("date", "symbol", "adj_open", "adj_high", "adj_low", "adj_close", "adj_volume"),
         "universe": members.select(pl.col("month").alias("date"), pl.exclude("month")),
-        "features": compute_features(prices, members, macro, first, last, feature_set),
-        "regime": regime_scores(prices, macro, members),
+        "features": compute_features(prices, members, macro, first, last, feature_set, regime=regime),
+        "regime": regime,
         **{
             f"labels.{timeframe.name}": compute_labels(prices, members, timeframe, barriers, cost_bps, first, last)
             for timeframe in TIMEFRAMES.values()
@@ -194,9 +195,11 @@ def _check_declared_history(
     known = _until(whole, cut)
     days = sessions_of(known.bars)
     since = days[max(0, len(days) - 1 - look_back(feature_set))].item()
-    # The adjustment factor runs from the first bar: it is taken as it was, and only the rows are cut off.
-    prices = adjusted(known.bars, known.actions).filter(pl.col("date") >= since)
-    found = compute_features(prices, universe(known.bars), _macro(known), session, session, feature_set)
+    # The adjustment factor and the regime run from the first bar: they are taken as they were, and only rows are cut off.
+    prices, members, macro = adjusted(known.bars, known.actions), universe(known.bars), _macro(known)
+    regime = regime_scores(prices, macro, members)
+    recent = prices.filter(pl.col("date") >= since)
+    found = compute_features(recent, members, macro, session, session, feature_set, regime=regime)
     expected = truth["features"].filter(pl.col("date") == session)
     _compare("features", expected, found, cut, "short history", checked, violations)
 

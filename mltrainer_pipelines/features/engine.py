@@ -20,14 +20,14 @@ from mltrainer_pipelines.features.panel import (
     Members,
     Panel,
     check_columns,
-    check_known_macro,
+    check_one_row_a_session,
     dense,
     members_by_month,
     months_between,
     sessions_of,
     symbols_of,
 )
-from mltrainer_pipelines.features.window import BAR_FIELDS, FIELDS, Block, Window
+from mltrainer_pipelines.features.window import BAR_FIELDS, FIELDS, SERIES, Block, Window
 
 SESSIONS_IN_A_MONTH = 23
 """The most sessions a month has; a block is anchored at its month's first session."""
@@ -52,7 +52,7 @@ class Feature:
     name : str
         Column name: lower case, the window in sessions last.
     reads : tuple of str
-        Fields (`window.FIELDS`, or ``macro:<series>``) and features declared before this one.
+        Fields (`window.FIELDS`, ``macro:<series>`` or ``regime:<part>``) and features declared before this one.
     look_back : int
         Sessions before t that the value at t uses.
     formula : callable
@@ -98,11 +98,11 @@ class FeatureSet:
         for feature in self.all_features:
             if feature.name in seen or feature.name in ("date", "symbol"):
                 raise ValueError(f"feature set {self.name}: the name {feature.name} is taken; choose another one")
-            unknown = [r for r in feature.reads if r not in FIELDS and not r.startswith("macro:") and r not in seen]
+            unknown = [r for r in feature.reads if r not in FIELDS and not r.startswith(SERIES) and r not in seen]
             if unknown:
                 raise ValueError(
                     f"feature set {self.name}: {feature.name} reads {', '.join(unknown)}, neither a field "
-                    f"({', '.join(FIELDS)}, macro:<series>) nor a feature declared before it"
+                    f"({', '.join(FIELDS)}, macro:<series>, regime:<part>) nor a feature declared before it"
                 )
             seen.add(feature.name)
 
@@ -154,6 +154,7 @@ def compute_features(
     last: date,
     feature_set: str | FeatureSet = "momentum",
     workers: int | None = None,
+    regime: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Features of the sessions from `first` to `last`, both included, as known at each session's close.
 
@@ -175,6 +176,8 @@ def compute_features(
     feature_set : str or FeatureSet
     workers : int, optional
         Threads; by default one a processor, at most 4. The result does not depend on it.
+    regime : DataFrame, optional
+        date, score and its parts (`regime.regime_scores` of the whole history); what reads it is null without it.
 
     Returns
     -------
@@ -194,7 +197,10 @@ def compute_features(
     start, _ = panel.rows_between(first, last)
     months = months_between(panel.sessions[start:stop])
     members = members_by_month(universe, panel.symbols, months)
-    series = _macro_rows(macro, panel.sessions, chosen)
+    series = {
+        **_series_rows("macro", macro, panel.sessions, chosen),
+        **_series_rows("regime", regime, panel.sessions, chosen),
+    }
     tasks = [task for month in members if (task := _task(panel, month, start, stop, chosen.depth)) is not None]
 
     places = np.concatenate([[0], np.cumsum([np.count_nonzero(task.traded) for task in tasks])]).astype(np.int64)
@@ -249,12 +255,12 @@ def _task(panel: Panel, members: Members, start: int, stop: int, depth: int) -> 
     return _Task(members, max(0, month_start - depth), first, end, traded)
 
 
-def _compute(task: _Task, panel: Panel, macro: dict[str, np.ndarray], chosen: FeatureSet, out: np.ndarray) -> None:
+def _compute(task: _Task, panel: Panel, series: dict[str, np.ndarray], chosen: FeatureSet, out: np.ndarray) -> None:
     from mltrainer_pipelines.features import kernels
 
     slices = {name: np.ascontiguousarray(panel.fields[name][task.begin : task.stop, task.members.columns]) for name in BAR_FIELDS}
     block = Block(
-        slices, task.members.sectors, {name: v[task.begin : task.stop] for name, v in macro.items()}, task.first - task.begin
+        slices, task.members.sectors, {name: v[task.begin : task.stop] for name, v in series.items()}, task.first - task.begin
     )
     read_later = {read for feature in chosen.all_features for read in feature.reads}
     shown = {feature.name: number for number, feature in enumerate(chosen.features)}
@@ -297,14 +303,16 @@ def _vwap(fields: dict[str, np.ndarray]) -> np.ndarray:
     return np.where(np.isnan(fields["vwap"]), typical, fields["vwap"] * (fields["adj_close"] / fields["close"]))
 
 
-def _macro_rows(macro: pl.DataFrame | None, sessions: np.ndarray, chosen: FeatureSet) -> dict[str, np.ndarray]:
-    names = sorted({read.removeprefix("macro:") for f in chosen.all_features for read in f.reads if read.startswith("macro:")})
-    if macro is None or not names:
+def _series_rows(kind: str, frame: pl.DataFrame | None, sessions: np.ndarray, chosen: FeatureSet) -> dict[str, np.ndarray]:
+    """The columns of a frame with one row a session that the set reads, aligned on the sessions; NaN unknown."""
+    fields = sorted({read for f in chosen.all_features for read in f.reads if read.startswith(f"{kind}:")})
+    if frame is None or not fields:
         return {}
-    check_known_macro(macro)
-    check_columns(macro, names, "macro")
-    aligned = pl.DataFrame({"date": sessions}).join(macro, on="date", how="left", maintain_order="left")
-    return {name: aligned[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}
+    check_one_row_a_session(frame, kind)
+    check_columns(frame, [field.removeprefix(f"{kind}:") for field in fields], kind)
+    aligned = pl.DataFrame({"date": sessions}).join(frame, on="date", how="left", maintain_order="left")
+    columns = {field: aligned[field.removeprefix(f"{kind}:")].cast(pl.Float64) for field in fields}
+    return {field: values.fill_null(float("nan")).to_numpy() for field, values in columns.items()}
 
 
 def _resolved(feature_set: str | FeatureSet) -> FeatureSet:
@@ -313,7 +321,10 @@ def _resolved(feature_set: str | FeatureSet) -> FeatureSet:
 
 def _registered() -> dict[str, FeatureSet]:
     from mltrainer_pipelines.features.alpha158 import ALPHA158
+    from mltrainer_pipelines.features.cross_section import CROSS_SECTION
+    from mltrainer_pipelines.features.macro import MACRO
     from mltrainer_pipelines.features.momentum import MOMENTUM
     from mltrainer_pipelines.features.technical import TECHNICAL
 
-    return {"momentum": MOMENTUM, "technical": TECHNICAL, "alpha158": ALPHA158, "default": MOMENTUM}
+    sets = (MOMENTUM, TECHNICAL, ALPHA158, CROSS_SECTION, MACRO)
+    return {**{chosen.name: chosen for chosen in sets}, "default": MOMENTUM}

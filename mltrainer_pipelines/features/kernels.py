@@ -282,6 +282,66 @@ def rank(values, least):
 
 
 @_compiled
+def standing(values, groups, least, group_least):
+    """Percentile and z-score of each value within its row, then within its group (below 0: none); shape (4, …).
+
+    The percentile is (average rank - 1/2) / known values, the z-score that of the sample standard deviation.
+    """
+    rows, columns = values.shape
+    out = np.full((4, rows, columns), np.nan)
+    size = 1
+    for s in range(columns):
+        size = max(size, groups[s] + 1)
+    total, square = np.empty(size + 1), np.empty(size + 1)
+    count, seen, equal = np.empty(size + 1), np.empty(size + 1), np.empty(size + 1)
+    for t in range(rows):
+        known = np.flatnonzero(~np.isnan(values[t]))
+        if len(known) == 0:
+            continue
+        # The last place stands for the whole row, and for the group of those that have none.
+        total[:], square[:], count[:], seen[:] = 0.0, 0.0, 0.0, 0.0
+        for s in known:
+            total[size] += values[t, s]
+            count[size] += 1.0
+            if groups[s] >= 0:
+                total[groups[s]] += values[t, s]
+                count[groups[s]] += 1.0
+        for s in known:
+            square[size] += (values[t, s] - total[size] / count[size]) ** 2
+            if groups[s] >= 0:
+                square[groups[s]] += (values[t, s] - total[groups[s]] / count[groups[s]]) ** 2
+        ordered = known[np.argsort(values[t][known])]
+        begin = 0
+        while begin < len(ordered):
+            end = begin
+            while end < len(ordered) and values[t, ordered[end]] == values[t, ordered[begin]]:
+                equal[groups[ordered[end]]] = 0.0
+                end += 1
+            for i in range(begin, end):
+                equal[groups[ordered[i]]] += 1.0
+            for i in range(begin, end):
+                s, g = ordered[i], groups[ordered[i]]
+                if count[size] >= least:
+                    out[0, t, s] = 0.5 * (begin + end) / count[size]
+                    out[1, t, s] = _in_deviations(values[t, s], total[size], square[size], count[size])
+                if g >= 0 and count[g] >= group_least:
+                    out[2, t, s] = (seen[g] + 0.5 * equal[g]) / count[g]
+                    out[3, t, s] = _in_deviations(values[t, s], total[g], square[g], count[g])
+            for i in range(begin, end):
+                if groups[ordered[i]] >= 0:
+                    seen[groups[ordered[i]]] += 1.0
+            begin = end
+    return out
+
+
+@_compiled
+def _in_deviations(value, total, square, count):
+    mean = total / count
+    variance = square / (count - 1.0) if count > 1.0 else 0.0
+    return (value - mean) / math.sqrt(variance) if variance > 1e-24 + 1e-24 * mean * mean else np.nan
+
+
+@_compiled
 def gather(values, chosen, out):
     """Write the chosen values into `out` (float32, one a chosen value, row by row); what is not finite becomes NaN."""
     place = 0
@@ -307,6 +367,18 @@ def trailing_rank(values, window, least):
                     below += 0.5
         if values[t] == values[t] and count >= least:
             out[t] = below / count
+    return out
+
+
+@_compiled
+def trailing_median(values, window, least):
+    """Median of the window's known values; shape (rows,)."""
+    out = np.full(values.shape[0], np.nan)
+    for t in range(values.shape[0]):
+        known = values[max(0, t - window + 1) : t + 1]
+        known = known[~np.isnan(known)]
+        if len(known) >= least:
+            out[t] = np.median(known)
     return out
 
 

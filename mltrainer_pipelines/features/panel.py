@@ -124,13 +124,13 @@ def dense(bars: pl.DataFrame, fields: Sequence[str], symbols: Iterable[str] | No
     return Panel(sessions, names.to_list(), matrices)
 
 
-def check_known_macro(macro: pl.DataFrame) -> None:
-    """Raise BadPanelError unless `macro` has one row a session and a column a series."""
-    if "series_id" in macro.columns:
-        raise BadPanelError("macro: these are observations (series_id, published); give known_macro(observations, sessions)")
-    check_columns(macro, ["date"], "macro")
-    if macro["date"].is_duplicated().any():
-        raise BadPanelError("macro: a date is there twice; give one row a session")
+def check_one_row_a_session(frame: pl.DataFrame, what: str) -> None:
+    """Raise BadPanelError unless a frame of series has one row a session and a column a series."""
+    if "series_id" in frame.columns:
+        raise BadPanelError(f"{what}: these are observations (series_id, published); give known_macro(observations, sessions)")
+    check_columns(frame, ["date"], what)
+    if frame["date"].is_duplicated().any():
+        raise BadPanelError(f"{what}: a date is there twice; give one row a session")
 
 
 @dataclass(frozen=True)

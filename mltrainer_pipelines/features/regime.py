@@ -1,6 +1,7 @@
 """The regime of the market: a score from 0 (crash) over 50 (neutral) to 100 (strong bull) a session, and its parts.
 
-Everything is computed online, from trailing windows alone: the score of a session is final at its close.
+Everything is computed online, from trailing windows and a filter alone: the score of a session is final at its close.
+`docs/regime.md` explains it.
 """
 
 import math
@@ -9,10 +10,12 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.features.hidden_markov import MARKET_MODEL, STATES
 from mltrainer_pipelines.features.panel import (
     BadPanelError,
+    Panel,
     check_columns,
-    check_known_macro,
+    check_one_row_a_session,
     dense,
     members_by_month,
     months_between,
@@ -28,10 +31,13 @@ RANK_WINDOW, RANK_LEAST = 504, 120
 CURVE_WINDOW = 1260
 WINSORISED = 0.05
 LEAST_SYMBOLS = 5
+RANGE_WINDOW, RANGE_LEAST = 252, 60
+FILTER_SHARE = 2 / 3
+"""Weight of the hidden Markov model in the score; the rest is the mean of the parts."""
 
 VOLATILITY_SERIES, CREDIT_SERIES, CURVE_SERIES = "VIXCLS", "BAMLH0A0HYM2", "T10Y2Y"
 
-REGIME_SCHEMA = {"date": pl.Date, "score": pl.Float64, **dict.fromkeys(PARTS, pl.Float64)}
+REGIME_SCHEMA = {"date": pl.Date, "score": pl.Float64, **dict.fromkeys((*PARTS, *STATES), pl.Float64)}
 
 
 def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, universe: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -47,12 +53,16 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     - ``credit``: share of the last 504 sessions in which the high-yield spread (`BAMLH0A0HYM2`) was wider.
     - ``curve``: share of the last 1,260 sessions in which the yield curve (`T10Y2Y`) was flatter.
 
-    Each part runs from 0 to 100; the score is the mean of the parts that are known.
+    Each part runs from 0 to 100. A hidden Markov model with the states crash, neutral and bull stands over them: it
+    sees the market's return and the day's range (mean log of high over low, over its median of 252 sessions), and the
+    parts tilt its transitions. The score is two thirds what the filtered states are worth (0, 50 and 100) and one third
+    the mean of the parts that are known; it is unknown while no part is known.
 
     Parameters
     ----------
     adjusted_bars : DataFrame
-        date, symbol, adj_close.
+        date, symbol, adj_close and, for the range, adj_high and adj_low. From the first session there is: the filter
+        starts there.
     macro : DataFrame or None
         date and one column a series, as known at each session's close (`market.macro.known_macro`).
     universe : DataFrame, optional
@@ -63,7 +73,8 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     Returns
     -------
     DataFrame
-        date, score, trend, breadth, volatility, credit, curve (Float64, null where unknown), sorted by date.
+        date, score, trend, breadth, volatility, credit, curve (0 to 100, null where unknown), crash, neutral, bull
+        (filtered probabilities, their sum 1), sorted by date.
 
     Raises
     ------
@@ -77,7 +88,8 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     """
     from mltrainer_pipelines.features import kernels
 
-    panel = dense(adjusted_bars, ["adj_close"])
+    ranged = {"adj_high", "adj_low"} <= set(adjusted_bars.columns)
+    panel = dense(adjusted_bars, ["adj_close", "adj_high", "adj_low"] if ranged else ["adj_close"])
     close = panel.fields["adj_close"]
     price = kernels.filled(close)
     members = _membership(panel.sessions, panel.symbols, universe)
@@ -99,9 +111,32 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
         "credit": 100.0 * (1.0 - kernels.trailing_rank(series[CREDIT_SERIES], RANK_WINDOW, RANK_LEAST)),
         "curve": 100.0 * kernels.trailing_rank(series[CURVE_SERIES], CURVE_WINDOW, RANK_LEAST),
     }
-    score = _mean_of_known(list(parts.values()))
-    columns = {name: pl.Series(values, dtype=pl.Float64).fill_nan(None) for name, values in {"score": score, **parts}.items()}
-    return pl.DataFrame({"date": panel.sessions, **columns}, schema=REGIME_SCHEMA)
+    mean_of_parts = _mean_of_known(list(parts.values()))
+    observed = np.column_stack([market, _range_surprise(panel, members)])
+    states = MARKET_MODEL.filtered(observed, mean_of_parts / 50.0 - 1.0)
+    filtered = 50.0 * (states @ MARKET_MODEL.levels + 1.0)
+    score = FILTER_SHARE * filtered + (1.0 - FILTER_SHARE) * mean_of_parts
+    columns = {"score": score, **parts, **{name: states[:, i] for i, name in enumerate(STATES)}}
+    return pl.DataFrame(
+        {"date": panel.sessions, **{name: pl.Series(v, dtype=pl.Float64).fill_nan(None) for name, v in columns.items()}},
+        schema=REGIME_SCHEMA,
+    )
+
+
+def _range_surprise(panel: Panel, members: np.ndarray) -> np.ndarray:
+    """Log of the members' mean range of the day over its median of a year; NaN where the bars have no range.
+
+    Source: Parkinson (1980), The Extreme Value Method for Estimating the Variance of the Rate of Return.
+    """
+    from mltrainer_pipelines.features import kernels
+
+    if "adj_high" not in panel.fields:
+        return np.full(len(panel.sessions), np.nan)
+    ranges = np.where(members, np.log(panel.fields["adj_high"] / panel.fields["adj_low"]), np.nan)
+    mean = kernels.winsorised_mean(ranges, WINSORISED, LEAST_SYMBOLS)
+    with np.errstate(all="ignore"):
+        surprise = np.log(mean / kernels.trailing_median(mean, RANGE_WINDOW, RANGE_LEAST))
+    return np.where(np.isfinite(surprise), surprise, np.nan)
 
 
 def _membership(sessions: np.ndarray, symbols: list[str], universe: pl.DataFrame | None) -> np.ndarray:
@@ -123,7 +158,7 @@ def _aligned(macro: pl.DataFrame | None, sessions: np.ndarray) -> dict[str, np.n
     names = (VOLATILITY_SERIES, CREDIT_SERIES, CURVE_SERIES)
     frame = pl.DataFrame({"date": sessions})
     if macro is not None:
-        check_known_macro(macro)
+        check_one_row_a_session(macro, "macro")
         frame = frame.join(macro, on="date", how="left", maintain_order="left")
     frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names if name not in frame.columns)
     return {name: frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}

@@ -109,15 +109,11 @@ def _on_balance(w: Window) -> np.ndarray:
     return w.moved(flow, 20) / (20.0 * _a_days_volume(w))
 
 
-def _accumulation(w: Window) -> np.ndarray:
-    return w.moved(w.indicator_path("AD", HLCV), 20) / (20.0 * _a_days_volume(w))
-
-
 # One call a feature, its fields in the order of the declaration, reads as the table that it is.
 # fmt: off
 TECHNICAL = FeatureSet("technical", (
     *(_oscillator(f"rsi_{n}", "RSI", ("close",), WILDER, f"relative strength index over {n} sessions, 0 to 1",
-                  scale=100.0, moves=("close", n + 1), timeperiod=n) for n in (7, 14, 28)),
+                  scale=100.0, moves=("close", n + 1), timeperiod=n) for n in (3, 7, 14)),
     _oscillator("cmo_14", "CMO", ("close",), "Chande & Kroll (1994), The New Technical Trader",
                 "Chande's momentum oscillator, -1 to 1", scale=100.0, moves=("close", 15), timeperiod=14),
     _oscillator("stochastic_rsi_14", "STOCHRSI", ("close",), "Chande & Kroll (1994), The New Technical Trader",
@@ -232,6 +228,5 @@ TECHNICAL = FeatureSet("technical", (
               CHAIKIN, "accumulation's average of 3 less its average of 10 sessions, in mean daily volumes"),
     _declared("on_balance_volume_20", "OBV", ("close", "volume"), _on_balance,
               "Granville (1963), New Key to Stock Market Profits", "on-balance volume of 20 sessions as a share of the volume"),
-    _declared("accumulation_20", "AD", HLCV, _accumulation, CHAIKIN, "accumulation of 20 sessions as a share of the volume"),
 ))
 # fmt: on

@@ -32,3 +32,14 @@ class Timeframe:
 SHORT = Timeframe("short", 7, 12)
 LONG = Timeframe("long", 50, 70)
 TIMEFRAMES: dict[str, Timeframe] = {timeframe.name: timeframe for timeframe in (SHORT, LONG)}
+
+
+class UnknownTimeframeError(LookupError):
+    """A timeframe was asked for that there is not."""
+
+
+def get_timeframe(name: str) -> Timeframe:
+    """A timeframe by name; raises UnknownTimeframeError naming those there are."""
+    if name not in TIMEFRAMES:
+        raise UnknownTimeframeError(f"there is no timeframe {name!r}; the timeframes are {', '.join(TIMEFRAMES)}")
+    return TIMEFRAMES[name]

@@ -44,7 +44,10 @@ FIELDS = {
     "log_volume": "log of volume + 1",
     "log_volume_ratio": "log of 1 + volume over the volume of the session before",
 }
-"""Fields a feature can read, besides ``macro:<series>`` and the features declared before it."""
+"""Fields a feature can read, besides ``macro:<series>``, ``regime:<part>`` and the features declared before it."""
+
+SERIES = ("macro:", "regime:")
+"""How the names of fields begin that have one value a session and come from outside the bars."""
 
 BAR_FIELDS = ("open", "high", "low", "close", "volume", "dollar_volume", "vwap")
 
@@ -61,16 +64,16 @@ class Block:
         The fields of `BAR_FIELDS`.
     sectors : ndarray of int64, shape (n_members,)
         Sector numbers, -1 where unknown.
-    macro : mapping of str to ndarray, shape (n_rows,)
-        Macro series as known at each session.
+    series : mapping of str to ndarray, shape (n_rows,)
+        ``macro:<series>`` and ``regime:<part>`` as known at each session; what is missing is unknown.
     first : int
         First row wanted.
     """
 
-    def __init__(self, bars: Mapping[str, np.ndarray], sectors: np.ndarray, macro: Mapping[str, np.ndarray], first: int):
+    def __init__(self, bars: Mapping[str, np.ndarray], sectors: np.ndarray, series: Mapping[str, np.ndarray], first: int):
         self.first = first
         self.sectors = sectors
-        self.macro = macro
+        self.series = series
         self.traded = ~np.isnan(bars["close"][first:])
         self.features: dict[str, np.ndarray] = {}
         self.results: dict[tuple, np.ndarray] = {}
@@ -147,10 +150,10 @@ class Window:
         return self._block.first
 
     def field(self, name: str) -> np.ndarray:
-        """A field with its look-back: (rows, members); ``market_return`` and ``macro:…`` have one column."""
+        """A field with its look-back: (rows, members); ``market_return``, ``macro:…``, ``regime:…`` have one column."""
         self._declared(name)
-        if name.startswith("macro:"):
-            series = self._block.macro.get(name.removeprefix("macro:"))
+        if name.startswith(SERIES):
+            series = self._block.series.get(name)
             return (np.full(self._block.field("close").shape[0], np.nan) if series is None else series).reshape(-1, 1)
         return self._block.field(name)
 
@@ -225,6 +228,16 @@ class Window:
         from mltrainer_pipelines.features import kernels
 
         return kernels.rank(np.where(self._block.traded, values, np.nan), MIN_CROSS_SECTION)
+
+    def standing(self, name: str) -> np.ndarray:
+        """Rank and z-score of an earlier feature within the session's members, then within the sector: (4, …)."""
+        from mltrainer_pipelines.features import kernels
+
+        key = ("standing", name)
+        values = self.feature(name)
+        if key not in self._block.results:
+            self._block.results[key] = kernels.standing(values, self._block.sectors, MIN_CROSS_SECTION, MIN_SECTOR)
+        return self._block.results[key]
 
     def members_mean(self, values: np.ndarray) -> np.ndarray:
         """Mean over the members that trade on the session; the same value for each."""

@@ -1,5 +1,6 @@
 """Daily bars: their columns, and the rules every bar has to obey before it is stored."""
 
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
@@ -20,6 +21,12 @@ BAR_SCHEMA = pl.Schema(
 )
 """Unadjusted bars as they traded: dollars a share, shares; `vwap` and `trades` are null where unknown."""
 
+REJECTED_SCHEMA = pl.Schema({**BAR_SCHEMA, "reason": pl.String})
+"""Bars that were set aside, as they came, and the rule each of them breaks."""
+MOST_REJECTED = 0.001
+"""Share of a session's bars that may be set aside: ten of ten thousand. A smaller session is refused for its first one."""
+
+_NONE_REJECTED = pl.DataFrame(schema=REJECTED_SCHEMA)
 _SHOWN = 5
 _ROUNDING = 1e-9
 """Relative slack of low ≤ open, close ≤ high: what arithmetic on floats loses, far below a hundredth of a cent."""
@@ -72,6 +79,22 @@ def _plainly_good(single_session: bool) -> pl.Expr:
     return pl.all_horizontal(rows).fill_null(value=False).all() & unique & dates
 
 
+@dataclass(frozen=True)
+class SiftedBars:
+    """Bars of one session: those that obey every rule, and those that do not, each with its `reason`.
+
+    Parameters
+    ----------
+    bars : pl.DataFrame
+        Columns of `BAR_SCHEMA`, sorted by symbol.
+    rejected : pl.DataFrame
+        Columns of `REJECTED_SCHEMA`; what came, as it came.
+    """
+
+    bars: pl.DataFrame
+    rejected: pl.DataFrame
+
+
 def validated_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataFrame:
     """Bars in the contract's columns, sorted by symbol (and date), or an error; nothing is repaired or dropped.
 
@@ -94,28 +117,55 @@ def validated_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataF
         than `session`, a price that is null, NaN, zero or negative, high below low, low above or high below open or
         close, a negative volume. Names symbol, date and rule of the first rows.
     """
-    what = f"daily bars of {session}" if session else "daily bars"
-    optional = [name for name in ("vwap", "trades") if name not in frame.columns]
-    frame = frame.with_columns(pl.lit(None).alias(name) for name in optional)
-    missing = [name for name in BAR_SCHEMA if name not in frame.columns]
-    if missing:
-        raise BadBarsError(what, [f"the column {name} is missing" for name in missing], max(len(frame), 1))
-    try:
-        frame = frame.select(pl.col(name).cast(kind) for name, kind in BAR_SCHEMA.items()).sort("symbol", "date")
-    except pl.exceptions.PolarsError as error:
-        raise BadBarsError(what, [f"a column has a wrong type: {error}"], max(len(frame), 1)) from None
+    return sifted_bars(frame, session, most_rejected=0.0).bars
 
+
+def sifted_bars(frame: pl.DataFrame, session: date | None = None, most_rejected: float = MOST_REJECTED) -> SiftedBars:
+    """Bars that obey every rule, apart from those that do not; an error where these are more than a stray few.
+
+    A vendor's session of ten thousand bars holds an impossible one now and then. It must not be stored, and it must
+    not keep the others out for ever: it is set aside with its reason. Where more than `most_rejected` of the rows are
+    wrong, the answer as a whole is not believed.
+
+    Parameters
+    ----------
+    frame, session
+        As for `validated_bars`.
+    most_rejected : float
+        Share of the rows, from 0 (none may be wrong) to 1.
+
+    Raises
+    ------
+    BadBarsError
+        If a column is missing or of a wrong type, or more rows than that break a rule.
+    """
+    what = f"daily bars of {session}" if session else "daily bars"
+    frame = _typed(frame, what)
     plainly_good = frame.select(_plainly_good(single_session=session is not None)).item()
     if plainly_good and (session is None or frame["date"][0] == session):
-        return frame
+        return SiftedBars(frame, _NONE_REJECTED)
     rules = _rules(session)
     reason = pl.coalesce(pl.when(wrong).then(pl.lit(rule)) for rule, wrong in rules.items())
-    bad = frame.with_columns(reason=reason).filter(pl.col("reason").is_not_null())
-    if bad.is_empty():
-        return frame
+    judged = frame.with_columns(reason=reason)
+    bad = judged.filter(pl.col("reason").is_not_null())
+    if len(bad) <= most_rejected * len(frame):
+        return SiftedBars(judged.filter(pl.col("reason").is_null()).drop("reason"), bad)
     problems = [
         f"{row['symbol']} on {row['date']}: {row['reason']} "
         f"(open {row['open']}, high {row['high']}, low {row['low']}, close {row['close']}, volume {row['volume']})"
         for row in bad.head(_SHOWN).iter_rows(named=True)
     ]
     raise BadBarsError(what, problems, len(bad))
+
+
+def _typed(frame: pl.DataFrame, what: str) -> pl.DataFrame:
+    """The contract's columns, sorted by symbol and date."""
+    optional = [name for name in ("vwap", "trades") if name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None).alias(name) for name in optional)
+    missing = [name for name in BAR_SCHEMA if name not in frame.columns]
+    if missing:
+        raise BadBarsError(what, [f"the column {name} is missing" for name in missing], max(len(frame), 1))
+    try:
+        return frame.select(pl.col(name).cast(kind) for name, kind in BAR_SCHEMA.items()).sort("symbol", "date")
+    except pl.exceptions.PolarsError as error:
+        raise BadBarsError(what, [f"a column has a wrong type: {error}"], max(len(frame), 1)) from None

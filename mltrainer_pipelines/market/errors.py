@@ -97,6 +97,17 @@ class BadBarsError(MarketDataError):
         self.problems = tuple(problems)
 
 
+class ThinSessionError(MarketDataError):
+    """A session came with far fewer symbols than the sessions before it: most likely a part of it."""
+
+    def __init__(self, session: date, symbols: int, usual: float):
+        super().__init__(
+            f"only {symbols} symbols came for {session} where the sessions before it have {usual:.0f} (median): the answer is most "
+            "likely incomplete, and nothing was stored; ask again later, or run with accept_thin_sessions if the market was that small"
+        )
+        self.session, self.symbols, self.usual = session, symbols, usual
+
+
 class BadActionsError(MarketDataError):
     """Corporate actions that cannot be applied, such as a split ratio of zero or a dividend above the share's price."""
 

@@ -1,7 +1,7 @@
 """US stocks from Polygon, through its own client; `polygon_answers` fetches and checks what it asks for."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import polars as pl
 from pydantic import SecretStr
 
-from mltrainer_pipelines.market.bars import BAR_SCHEMA, validated_bars
+from mltrainer_pipelines.market.bars import BAR_SCHEMA, MOST_REJECTED, SiftedBars, sifted_bars, validated_bars
+from mltrainer_pipelines.market.call_budget import CallBudget
 from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA
 from mltrainer_pipelines.market.errors import BadActionsError, EmptySessionError, NotFoundError, UnknownSymbolError
 from mltrainer_pipelines.market.polygon_answers import KEY_VARIABLE, SERVICE, CarefulPool, PolygonAnswers
@@ -90,8 +91,8 @@ class PolygonMarket:
         Seconds an attempt waits to connect, and for each silence of the server; the whole answer has four times that.
     backoff : Backoff
         Attempts, and the waits between them.
-    before_call : callable, optional
-        Called before every HTTP call, retries included, in the thread that makes it: the place for a rate limiter.
+    budget : CallBudget, optional
+        Keeps every HTTP call, retries included, within the plan's calls a minute, together with all other processes.
 
     Raises
     ------
@@ -107,7 +108,7 @@ class PolygonMarket:
         api_key: SecretStr,
         timeout_s: float = 30.0,
         backoff: Backoff | None = None,
-        before_call: Callable[[], object] | None = None,
+        budget: CallBudget | None = None,
     ):
         from polygon import RESTClient
 
@@ -117,9 +118,10 @@ class PolygonMarket:
         if timeout_s <= 0:
             raise ValueError(f"timeout_s={timeout_s}: give a positive number of seconds")
         self.base_url = base_url.rstrip("/")
+        self.budget = budget
         key = usable_key(api_key, KEY_VARIABLE, SERVICE)
         self._rest = RESTClient(api_key=key, base=self.base_url, retries=0, pagination=False)
-        self._pool = CarefulPool(key, timeout_s, backoff or Backoff(), before_call)
+        self._pool = CarefulPool(key, timeout_s, backoff or Backoff(), budget)
         self._rest.client = self._pool
         self._answers = PolygonAnswers(self.base_url, key, self._pool, self._rest.headers)
 
@@ -130,6 +132,11 @@ class PolygonMarket:
     def calls_made(self) -> int:
         """HTTP calls so far, retries included."""
         return self._pool.calls
+
+    @property
+    def seconds_waited(self) -> float:
+        """Seconds between the calls and their whole answers so far, summed over threads: the server's share of the time."""
+        return self._pool.seconds
 
     def grouped_daily(self, session: date) -> pl.DataFrame:
         """Every symbol's unadjusted bar of one session, in one call.
@@ -148,6 +155,16 @@ class PolygonMarket:
         BadBarsError
             If a bar breaks a rule, or is of another day.
         """
+        return self.session_bars(session, most_rejected=0.0).bars
+
+    def session_bars(self, session: date, most_rejected: float = MOST_REJECTED) -> SiftedBars:
+        """`grouped_daily` with the stray impossible bars set aside; see `bars.sifted_bars`.
+
+        Raises
+        ------
+        NotASessionError, EmptySessionError, BadBarsError
+            As `grouped_daily`; BadBarsError only where more than `most_rejected` of the bars break a rule.
+        """
         if not is_session(session):
             raise NotASessionError(session)
         what = f"grouped daily bars of {session}"
@@ -155,15 +172,19 @@ class PolygonMarket:
         rows = self._answers.rows(answer, what)
         if not rows:
             raise EmptySessionError(session)
-        return validated_bars(_bars(self._answers.frame(rows, _WIRE_BAR, answer, what)).drop("start"), session)
+        return sifted_bars(_bars(self._answers.frame(rows, _WIRE_BAR, answer, what)).drop("start"), session, most_rejected)
 
-    def aggregates(self, symbol: str, first: date, last: date, multiplier: int = 1, timespan: str = "day") -> pl.DataFrame:
+    def aggregates(
+        self, symbol: str, first: date, last: date, multiplier: int = 1, timespan: str = "day", listed: bool = False
+    ) -> pl.DataFrame:
         """Unadjusted bars of one symbol from `first` to `last`, both included.
 
         Parameters
         ----------
         multiplier, timespan
             Length of a bar: `1, 'day'`, `15, 'minute'`.
+        listed : bool
+            The symbol is known to be listed: no further call asks whether it is where it has no bar.
 
         Returns
         -------
@@ -193,7 +214,7 @@ class PolygonMarket:
         frames = [self._answers.frame(rows, _WIRE_BAR, page, what) for page, rows in self._answers.pages(answer, what)]
         frame = _bars(pl.concat(frames).with_columns(T=pl.lit(symbol))).sort("start")
         if frame.is_empty():
-            if not any(self._lists(symbol, active) for active in (True, False)):
+            if not listed and not any(self._lists(symbol, active) for active in (True, False)):
                 raise UnknownSymbolError(symbol)
             return frame
         if timespan == "day":
@@ -298,6 +319,23 @@ class PolygonMarket:
         )
         frame = self._answers.all(answer, _WIRE_TICKER, what)
         return self._answers.typed(frame, _reference_columns(active), REFERENCE_SCHEMA, what).sort("symbol")
+
+    def few_tickers(self, fewer_than: int) -> list[str] | None:
+        """Every ticker that is or was listed, sorted, or None once there turn out to be at least `fewer_than`.
+
+        Costs one call for each thousand tickers read, and reads no further than it has to.
+        """
+        found: set[str] = set()
+        for active in (True, False):
+            what = f"{'active' if active else 'delisted'} tickers"
+            answer = self._rest.list_tickers(
+                market="stocks", active=active, sort="ticker", order="asc", limit=_PAGE_ROWS, raw=True
+            )
+            for page, rows in self._answers.pages(answer, what, count="count"):
+                found.update(self._answers.frame(rows, _WIRE_TICKER, page, what).get_column("ticker").drop_nulls())
+                if len(found) >= fewer_than:
+                    return None
+        return sorted(found)
 
     def ticker_details(self, symbol: str, as_of: date | None = None) -> pl.DataFrame:
         """One ticker with its sector (Polygon's SIC description), which lists do not hold: one row of `REFERENCE_SCHEMA`.

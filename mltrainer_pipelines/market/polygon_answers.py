@@ -9,7 +9,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import polars as pl
 import urllib3
 
+from mltrainer_pipelines.market.call_budget import CallBudget
 from mltrainer_pipelines.market.errors import BrokenAnswerError
 from mltrainer_pipelines.market.transport import Backoff, TransientFault, check_status, masked, what_came, with_retries
 
@@ -41,10 +43,10 @@ class Answer:
 class CarefulPool:
     """Stands in for the client's urllib3 pool: time limits, our retries, no redirects, whole JSON answers only."""
 
-    def __init__(self, key: str, timeout_s: float, backoff: Backoff, before_call: Callable[[], object] | None):
+    def __init__(self, key: str, timeout_s: float, backoff: Backoff, budget: CallBudget | None):
         import certifi
 
-        self._key, self._timeout_s, self._backoff, self._before_call = key, timeout_s, backoff, before_call
+        self._key, self._timeout_s, self._backoff, self._budget = key, timeout_s, backoff, budget
         self._pool = urllib3.PoolManager(
             maxsize=_CONNECTIONS,
             ca_certs=certifi.where(),
@@ -54,6 +56,7 @@ class CarefulPool:
         )
         self._lock = threading.Lock()
         self.calls = 0
+        self.seconds = 0.0
 
     def __repr__(self) -> str:
         return "CarefulPool()"
@@ -65,19 +68,27 @@ class CarefulPool:
         return with_retries(partial(self._attempt, method, url, fields, headers), SERVICE, self._backoff)
 
     def _attempt(self, method: str, url: str, fields: Mapping[str, Any] | None, headers: Mapping[str, str] | None) -> Answer:
-        if self._before_call:
-            self._before_call()
-        with self._lock:
-            self.calls += 1
-        try:
-            response = self._pool.request(method, url, fields=fields, headers=headers, redirect=False, preload_content=False)
-            body = self._whole_body(response)
-        except urllib3.exceptions.HTTPError as error:
-            raise TransientFault(masked(_reason(error), self._key), answered=False) from None
+        with self._budget.call() if self._budget else nullcontext():
+            with self._lock:
+                self.calls += 1
+            begin = time.perf_counter()
+            try:
+                response = self._pool.request(method, url, fields=fields, headers=headers, redirect=False, preload_content=False)
+                body = self._whole_body(response)
+            except urllib3.exceptions.HTTPError as error:
+                raise TransientFault(masked(_reason(error), self._key), answered=False) from None
+            finally:
+                with self._lock:
+                    self.seconds += time.perf_counter() - begin
         content_type = response.headers.get("Content-Type")
         came = what_came(response.status, content_type, body, self._key)
         after = response.headers.get("Retry-After")
-        check_status(response.status, after, came, masked(_said(body), self._key), service=SERVICE, variable=KEY_VARIABLE)
+        try:
+            check_status(response.status, after, came, masked(_said(body), self._key), service=SERVICE, variable=KEY_VARIABLE)
+        except TransientFault as fault:
+            if self._budget and fault.retry_after_s:
+                self._budget.pause(min(fault.retry_after_s, self._backoff.longest_s))  # the other processes' calls as well
+            raise
         try:
             payload = json.loads(body)
         except ValueError:

@@ -87,7 +87,7 @@ def holder(settings: Settings) -> dict[str, Any] | None:
         with open(path) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except BlockingIOError:
         note = settings.state / "up.json"

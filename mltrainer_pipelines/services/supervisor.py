@@ -90,6 +90,13 @@ def services(settings: Settings) -> list[Service]:
     return found
 
 
+def require_startable(settings: Settings) -> None:
+    """Raise `AlreadyRunningError` or `PortInUseError` where `run_up` could not start the services."""
+    home.require_unheld(settings)
+    for service in services(settings):
+        _require_free(service)
+
+
 def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str]], None]) -> int:
     """Run all services until one ends, Ctrl-C or SIGTERM; returns the exit code.
 
@@ -107,10 +114,8 @@ def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str
     ServiceStartError
         When a service ends or stays silent while starting; the others are stopped again.
     """
+    require_startable(settings)
     supervised = services(settings)
-    home.require_unheld(settings)
-    for service in supervised:
-        _require_free(service)
     with home.held_home(settings) as environment:
         _fail_orphaned_runs(environment)
         honcho.manager.KILL_WAIT = STOP_SECONDS

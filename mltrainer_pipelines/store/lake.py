@@ -19,6 +19,7 @@ import polars as pl
 from pyarrow import fs
 
 _SAFE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=-]*(/[A-Za-z0-9][A-Za-z0-9_.=-]*)*$")
+_FEW = 64
 WHOLE = "all"
 """Partition name of an asset that has no partitions."""
 
@@ -75,9 +76,29 @@ class Lake:
         """Names of the partitions that exist, sorted."""
         files, root = self._files
         base = str(PurePosixPath(root) / asset)
-        found = files.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
-        names = (info.path for info in found if info.type == fs.FileType.File and info.path.endswith(".parquet"))
-        return sorted(os.path.relpath(name, base).removesuffix(".parquet") for name in names)
+        if isinstance(files, fs.LocalFileSystem):
+            # Names alone, without asking for each file's size and age: a tenth of the time.
+            paths = (os.path.join(folder, name) for folder, _, names in os.walk(base) for name in names)
+        else:
+            found = files.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+            paths = (info.path for info in found if info.type == fs.FileType.File)
+        return sorted(path[len(base) + 1 :].removesuffix(".parquet") for path in paths if path.endswith(".parquet"))
+
+    def row_count(self, asset: str, partition: str = WHOLE) -> int:
+        """Rows of one partition, from its footer alone.
+
+        Raises
+        ------
+        MissingPartitionError
+            If it does not exist.
+        """
+        from pyarrow import parquet
+
+        try:
+            with self._files[0].open_input_file(self._key(asset, partition)) as source:
+                return parquet.read_metadata(source).num_rows
+        except FileNotFoundError:
+            raise MissingPartitionError(asset, [partition], self.url) from None
 
     def write(self, asset: str, frame: pl.DataFrame, partition: str = WHOLE) -> str:
         """Write a partition whole: a reader sees the old file or the new one, never a part.
@@ -132,9 +153,14 @@ class Lake:
         MissingPartitionError
             If one of the named partitions does not exist, or none exists at all.
         """
-        present = self.partitions(asset)
-        names = present if partitions is None else list(partitions)
-        missing = sorted(set(names) - set(present)) or ([] if names else ["any partition"])
+        names = self.partitions(asset) if partitions is None else list(partitions)
+        if partitions is None:
+            missing = []
+        elif len(names) <= _FEW:  # a long history is not listed for the sake of a few of its partitions
+            missing = sorted(name for name in set(names) if not self.exists(asset, name))
+        else:
+            missing = sorted(set(names) - set(self.partitions(asset)))
+        missing = missing or ([] if names else ["any partition"])
         if missing:
             raise MissingPartitionError(asset, missing, self.url)
         paths = [self.path(asset, name) for name in names]

@@ -154,34 +154,15 @@ class Recommendation(Base):
     trial_id: Mapped[str | None]
     market: Mapped[str]
     thresholds: Mapped[Json]
+    settings_version: Mapped[int | None] = mapped_column(BigInteger)
+    sector: Mapped[str | None]
+    why: Mapped[str | None]
+    drivers: Mapped[list[Any] | None] = mapped_column(JSONB)
 
 
-class VirtualPosition(Base):
-    """The paper trade of a recommendation.
+class _PaperTrade:
+    """Columns of a paper trade; see `VirtualPosition`."""
 
-    `pending` until the open of `entry_session`, then `open`, then `closed` (at once, with exit reason `not_traded` and
-    no entry, where the symbol did not trade at `entry_session`).
-
-    What was bought is kept as it was filled: `fill_price` dollars a share, `fill_shares` shares, `notional` dollars.
-    `entry_price`, `shares`, `target_price` and `stop_loss` are the same trade restated for the splits and the
-    (reinvested) dividends from then to `marked_session`, so that they compare with `current_price` and `exit_price`,
-    which are prices as traded: `shares` × `entry_price` stays `notional`. `factor` is that restatement.
-
-    `fees` are both sides' costs so far. `profit_loss` is dollars to the cent, after fees: realized once closed, before
-    that as if sold at `current_price`. `net_return` is set at the exit and is the label's. The levels lie
-    `target_multiple` and `stop_multiple` × `volatility` × √`max_sessions` from the entry, in logarithms.
-    """
-
-    __tablename__ = "virtual_positions"
-    __table_args__ = (
-        _one_of("status", "pending", "open", "closed"),
-        CheckConstraint("status = 'pending' OR exit_reason = 'not_traded' OR fill_price > 0", name="entered"),
-        CheckConstraint("(status = 'closed') = (exit_session IS NOT NULL AND exit_reason IS NOT NULL)", name="exited"),
-        Index("ix_virtual_positions_status", "status"),
-    )
-
-    id: Mapped[Id]
-    recommendation_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("recommendations.id"), unique=True)
     symbol: Mapped[str]
     timeframe: Mapped[str]
     status: Mapped[str]
@@ -215,6 +196,68 @@ class VirtualPosition(Base):
     updated_at: Mapped[RecordedAt]
 
 
+def _trade_rules() -> tuple[CheckConstraint, ...]:
+    return (
+        _one_of("status", "pending", "open", "closed"),
+        CheckConstraint("status = 'pending' OR exit_reason = 'not_traded' OR fill_price > 0", name="entered"),
+        CheckConstraint("(status = 'closed') = (exit_session IS NOT NULL AND exit_reason IS NOT NULL)", name="exited"),
+    )
+
+
+class VirtualPosition(_PaperTrade, Base):
+    """The paper trade of a recommendation.
+
+    `pending` until the open of `entry_session`, then `open`, then `closed` (at once, with exit reason `not_traded` and
+    no entry, where the symbol did not trade at `entry_session`).
+
+    What was bought is kept as it was filled: `fill_price` dollars a share, `fill_shares` shares, `notional` dollars.
+    `entry_price`, `shares`, `target_price` and `stop_loss` are the same trade restated for the splits and the
+    (reinvested) dividends from then to `marked_session`, so that they compare with `current_price` and `exit_price`,
+    which are prices as traded: `shares` × `entry_price` stays `notional`. `factor` is that restatement.
+
+    `fees` are both sides' costs so far. `profit_loss` is dollars to the cent, after fees: realized once closed, before
+    that as if sold at `current_price`. `net_return` is set at the exit and is the label's. The levels lie
+    `target_multiple` and `stop_multiple` × `volatility` × √`max_sessions` from the entry, in logarithms.
+    """
+
+    __tablename__ = "virtual_positions"
+    __table_args__ = (*_trade_rules(), Index("ix_virtual_positions_status", "status"))
+
+    id: Mapped[Id]
+    recommendation_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("recommendations.id"), unique=True)
+
+
+class SamplePosition(_PaperTrade, Base):
+    """The paper trade of a signal just below the thresholds: nobody was told of it, it judges the thresholds.
+
+    `reason` is the rule that kept it out, as the signal said; the rest is as in `recommendations` and
+    `virtual_positions`.
+    """
+
+    __tablename__ = "sample_positions"
+    __table_args__ = (
+        *_trade_rules(),
+        UniqueConstraint("symbol", "timeframe", "decided_session"),
+        Index("ix_sample_positions_status", "status"),
+    )
+
+    id: Mapped[Id]
+    timestamp: Mapped[Moment]
+    signal_strength: Mapped[float]
+    profit_probability: Mapped[float]
+    confidence: Mapped[float]
+    expected_net_return: Mapped[float | None]
+    regime_score: Mapped[float | None]
+    model_used: Mapped[str]
+    model_version: Mapped[str | None]
+    trial_id: Mapped[str | None]
+    grade: Mapped[str]
+    market: Mapped[str]
+    sector: Mapped[str | None]
+    reason: Mapped[str]
+    settings_version: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class UserPosition(Base):
     """A recommendation the user says to have bought; what is theirs is recorded as they told it."""
 
@@ -234,10 +277,15 @@ class UserPosition(Base):
 
 
 class PortfolioPerformance(Base):
-    """A book at a session's close. `exposure` is market value over equity, `drawdown` is 0 or negative."""
+    """A book at a session's close.
+
+    `exposure` is market value over equity, `drawdown` is 0 or negative, `turnover` what was bought and sold in the
+    session over twice the equity, `benchmark_return` the equal-weight universe's return of the session, `alpha` (a year)
+    and `beta` those of the book's daily returns so far to it.
+    """
 
     __tablename__ = "portfolio_performance"
-    __table_args__ = (_one_of("book", "recommendations", "user"),)
+    __table_args__ = (_one_of("book", "recommendations", "user", "passed_over"),)
 
     date: Mapped[Day] = mapped_column(primary_key=True)
     book: Mapped[str] = mapped_column(primary_key=True)
@@ -250,6 +298,12 @@ class PortfolioPerformance(Base):
     realized: Mapped[Money]
     unrealized: Mapped[Money]
     hit_rate: Mapped[float | None]
+    average_win: Mapped[Money | None]
+    average_loss: Mapped[Money | None]
+    turnover: Mapped[float | None]
+    benchmark_return: Mapped[float | None]
+    alpha: Mapped[float | None]
+    beta: Mapped[float | None]
 
 
 class Outcome(Base):
@@ -322,3 +376,197 @@ class TrialProposal(Base):
     decided_at: Mapped[Moment | None]
     run_id: Mapped[str | None]
     result: Mapped[Json | None]
+
+
+class RuntimeSetting(Base):
+    """A setting that is changed while the system runs: the newest row of a name holds, null is its default again."""
+
+    __tablename__ = "runtime_settings"
+    __table_args__ = (Index("ix_runtime_settings_name_id", "name", "id"),)
+
+    id: Mapped[Id]
+    name: Mapped[str]
+    value: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    changed_by: Mapped[str]
+    reason: Mapped[str]
+    changed_at: Mapped[RecordedAt]
+
+
+class AgentCall(Base):
+    """One request to Claude: what was asked, what came back or why nothing did, and what it cost."""
+
+    __tablename__ = "agent_calls"
+    __table_args__ = (
+        _one_of("purpose", "propose", "repair", "chat", "summary"),
+        Index("ix_agent_calls_called_at", "called_at"),
+    )
+
+    id: Mapped[Id]
+    called_at: Mapped[Moment]
+    purpose: Mapped[str]
+    session_id: Mapped[str | None]
+    model: Mapped[str]
+    prompt_version: Mapped[str]
+    request: Mapped[Json]
+    response: Mapped[Json | None]
+    stop_reason: Mapped[str | None]
+    error: Mapped[str | None]
+    input_tokens: Mapped[int]
+    cache_write_tokens: Mapped[int]
+    cache_read_tokens: Mapped[int]
+    output_tokens: Mapped[int]
+    dollars: Mapped[Money]
+    seconds: Mapped[float]
+
+
+class AgentEvent(Base):
+    """What the agent did or had done to it, besides talking to Claude: tool calls, validations, decisions, outcomes."""
+
+    __tablename__ = "agent_events"
+    __table_args__ = (Index("ix_agent_events_happened_at", "happened_at"),)
+
+    id: Mapped[Id]
+    happened_at: Mapped[Moment]
+    kind: Mapped[str]
+    by: Mapped[str]
+    session_id: Mapped[str | None]
+    call_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("agent_calls.id"))
+    detail: Mapped[Json]
+
+
+class AgentAction(Base):
+    """Something that computes or changes a setting: waits for a yes, then runs once.
+
+    `pending`, then `rejected`, `expired` or `running`, and from there `done` or `failed`. `jobs` are the jobs it
+    started; `told` is whether its result has been in the agent's context.
+    """
+
+    __tablename__ = "agent_actions"
+    __table_args__ = (
+        _one_of("status", "pending", "rejected", "expired", "running", "done", "failed"),
+        Index("ix_agent_actions_session_id", "session_id", "id"),
+        Index("ix_agent_actions_status", "status"),
+    )
+
+    id: Mapped[Id]
+    session_id: Mapped[str]
+    kind: Mapped[str]
+    params: Mapped[Json]
+    summary: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="pending")
+    proposed_by: Mapped[str]
+    created_at: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[Moment | None]
+    jobs: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'"))
+    finished_at: Mapped[Moment | None]
+    result: Mapped[Json | None]
+    error: Mapped[str | None]
+    told: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class ChatSession(Base):
+    """A conversation: the summary of its turns up to message `summarised_until`, and until when a turn holds it."""
+
+    __tablename__ = "chat_sessions"
+
+    session_id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[Moment]
+    summary: Mapped[str | None]
+    summarised_until: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    busy_until: Mapped[Moment | None]
+
+
+class ChatMessage(Base):
+    """A message as the Messages API has it: a role and blocks; `turn` counts what the user said, from 1."""
+
+    __tablename__ = "chat_messages"
+    __table_args__ = (
+        _one_of("role", "user", "assistant"),
+        Index("ix_chat_messages_session_id_id", "session_id", "id"),
+    )
+
+    id: Mapped[Id]
+    session_id: Mapped[str] = mapped_column(ForeignKey("chat_sessions.session_id"))
+    turn: Mapped[int]
+    role: Mapped[str]
+    content: Mapped[JsonList]
+    written_at: Mapped[Moment]
+
+
+class ProposalRun(Base):
+    """The computing that a launched proposal has cost, from its launch to its end; `seconds` is null while it runs."""
+
+    __tablename__ = "proposal_runs"
+
+    proposal_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("trial_proposals.id"), primary_key=True)
+    launched_at: Mapped[Moment]
+    finished_at: Mapped[Moment | None]
+    seconds: Mapped[float | None]
+
+
+class ModelWeightHistory(Base):
+    """The weights as they stood once the outcomes of session `as_of` were known; a refresh uses those before its session."""
+
+    __tablename__ = "model_weight_history"
+
+    as_of: Mapped[Day] = mapped_column(primary_key=True)
+    timeframe: Mapped[str] = mapped_column(primary_key=True)
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    weight: Mapped[float]
+    observations: Mapped[int]
+    brier: Mapped[float | None]
+
+
+class Recalibration(Base):
+    """How a champion's probabilities are corrected after session `as_of`: log-odds become intercept + slope × log-odds."""
+
+    __tablename__ = "recalibrations"
+
+    as_of: Mapped[Day] = mapped_column(primary_key=True)
+    timeframe: Mapped[str] = mapped_column(primary_key=True)
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    intercept: Mapped[float]
+    slope: Mapped[float]
+    observations: Mapped[int]
+    effective_observations: Mapped[float]
+    brier_before: Mapped[float | None]
+    brier_after: Mapped[float | None]
+
+
+class DriftCheck(Base):
+    """One look for drift; without any, `p_value` falls to `false_alarm_rate` or below that often."""
+
+    __tablename__ = "drift_checks"
+    __table_args__ = (_one_of("kind", "features", "predictions", "calibration"),)
+
+    as_of: Mapped[Day] = mapped_column(primary_key=True)
+    timeframe: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    trial_id: Mapped[str]
+    subject: Mapped[str]
+    statistic: Mapped[float]
+    threshold: Mapped[float]
+    p_value: Mapped[float]
+    false_alarm_rate: Mapped[float]
+    crossed: Mapped[bool]
+    advice: Mapped[str]
+
+
+class Alert(Base):
+    """Something a person should know; `key` says what it is about, so that the same thing is raised once."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (_one_of("severity", "info", "warning", "error"), Index("ix_alerts_created_at", "created_at"))
+
+    id: Mapped[Id]
+    key: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    severity: Mapped[str]
+    message: Mapped[str]
+    details: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'"))
+    run_id: Mapped[str | None]
+    created_at: Mapped[RecordedAt]
+    acknowledged_at: Mapped[Moment | None]
+    acknowledged_by: Mapped[str | None]

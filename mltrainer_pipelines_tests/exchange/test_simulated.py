@@ -28,10 +28,11 @@ def assert_equal_bars(one: Bars, other: Bars) -> None:
 
 
 @cache
-def market_of(seed: int, premium: float, symbols: int = 150) -> SimulatedMarket:
-    return SimulatedMarket(seed, symbols, premium, date(2018, 1, 1), date(2024, 12, 31))
+def market_of(seed: int, premium: float) -> SimulatedMarket:
+    return SimulatedMarket(seed, 100, premium, date(2019, 6, 1), date(2024, 12, 31))
 
 
+@cache
 def total_returns(market: SimulatedMarket) -> np.ndarray:
     """Return of each session with dividends and splits counted in, shape (sessions, symbols), NaN where not traded."""
     symbols = {ticker.symbol: number for number, ticker in enumerate(market.tickers())}
@@ -64,7 +65,7 @@ def t_statistic(values: np.ndarray) -> float:
     return float(values.mean() / values.std(ddof=1) * np.sqrt(len(values)))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32), premium=st.sampled_from([0.0, 0.7, 2.0]), symbols=st.integers(1, 30))
 def test_the_same_seed_gives_the_same_market_and_a_later_end_continues_it(seed, premium, symbols):
     short = SimulatedMarket(seed, symbols, premium, FIRST, date(2022, 3, 15))
@@ -116,7 +117,8 @@ def test_fifteen_minute_bars_add_up_to_the_day_exactly(small_market, data):
     alone = small_market.minutes(session, symbol)
     np.testing.assert_array_equal(alone.close, paths["close"][list(day.symbol).index(symbol)])
     row = small_market.history(symbol, session, session)
-    assert (row.start[0], row.close[0], row.vwap[0]) == (midnight(session), *(c[list(day.symbol).index(symbol)] for c in (day.close, day.vwap)))
+    place = list(day.symbol).index(symbol)
+    assert (row.start[0], row.close[0], row.vwap[0]) == (midnight(session), day.close[place], day.vwap[place])
 
 
 def test_bars_are_possible_prices_in_cents(small_market):
@@ -130,7 +132,7 @@ def test_bars_are_possible_prices_in_cents(small_market):
         np.testing.assert_allclose(np.round(bars.close[dear], 2), bars.close[dear], atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", [11, 12, 13])
+@pytest.mark.parametrize("seed", [11, 12])
 def test_nothing_can_be_predicted_without_a_premium(seed):
     market = market_of(seed, 0.0)
     returns = total_returns(market)
@@ -143,7 +145,7 @@ def test_nothing_can_be_predicted_without_a_premium(seed):
     assert abs(tomorrow_from_today) * np.sqrt(len(equal_weight)) < 3.5
 
 
-@pytest.mark.parametrize("seed", [11, 12, 13])
+@pytest.mark.parametrize("seed", [11, 12])
 def test_past_winners_win_again_with_a_premium(seed):
     correlations = rank_correlations(total_returns(market_of(seed, 1.0)))
     assert t_statistic(correlations) > 4
@@ -173,7 +175,7 @@ def test_the_market_goes_through_bull_bear_and_crash_and_volatility_tells_them_a
 
 
 def test_companies_list_split_pay_and_fail_after_a_decline():
-    market = market_of(13, 1.0)
+    market = market_of(12, 1.0)
     tickers = {ticker.symbol: ticker for ticker in market.tickers()}
     assert {ticker.type for ticker in tickers.values()} == {"CS", "ADRC"}
     assert any(ticker.list_date > market.sessions()[0] for ticker in tickers.values())
@@ -213,8 +215,8 @@ def test_macro_series_show_the_regime_and_are_published_after_their_date_and_rev
 
 def test_the_yield_curve_is_flatter_before_a_bull_market_ends_than_in_the_rest_of_it():
     before, rest = [], []
-    for seed in range(6):
-        market = SimulatedMarket(seed, 1, 1.0, date(2008, 1, 1), date(2024, 12, 31))
+    for seed in range(3):
+        market = SimulatedMarket(seed, 1, 1.0, date(2005, 1, 1), date(2024, 12, 31))
         states = list(market.true_regime().values())
         slope = {value.observed: value.value for value in market.macro()["T10Y2Y"].values}
         for row, session in enumerate(market.sessions()[:-40]):
@@ -253,3 +255,9 @@ def test_sessions_are_those_of_new_york(small_market):
     assert sessions == sessions_between(sessions[0], sessions[-1])
     assert sessions[252] == date(2021, 1, 4)
     assert len(small_market.day(date(2021, 7, 4))) == 0
+
+
+def test_a_market_may_begin_where_the_calendar_does():
+    market = SimulatedMarket(seed=1, symbols=3, premium=1.0, first=date(1998, 1, 1), last=date(1998, 3, 31))
+    assert market.sessions()[0] == date(1998, 1, 2)
+    assert len(market.day(date(1998, 1, 2)))

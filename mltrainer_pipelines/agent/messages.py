@@ -1,0 +1,391 @@
+"""Asking Claude: the `anthropic` client with a budget, bounded patience, and every answer on the record.
+
+Whatever goes wrong has a name. Nothing that a broken answer holds is ever acted on: a tool call counts
+only in an answer that arrived whole and ended with it.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.agent import ledger
+from mltrainer_pipelines.agent.ledger import Purpose, Usage
+from mltrainer_pipelines.agent.prompts import Prompt
+from mltrainer_pipelines.agent.tracing import Traces
+from mltrainer_pipelines.store import runtime_settings
+
+if TYPE_CHECKING:
+    import anthropic
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+CHARACTERS_A_TOKEN = 2.5
+"""Fewer than any text of ours has (JSON full of numbers has about 2.6), so that an estimate errs upwards."""
+LONGEST_WAIT_S = 30.0
+"""A server that asks for more patience than this is called unavailable."""
+_EFFORT = ("claude-sonnet-5", "claude-opus-5", "claude-sonnet-4-6", "claude-opus-4-6", "claude-haiku-5")
+
+
+class ClaudeError(RuntimeError):
+    """Claude gave no usable answer: says why and what to do."""
+
+
+class ClaudeRejectsUsError(ClaudeError):
+    """The key, the model's name or the request is refused; trying again will not help."""
+
+
+class ClaudeUnavailableError(ClaudeError):
+    """Overloaded, rate-limited, too slow, cut off or not reachable: later it may work."""
+
+
+class ClaudeLostError(ClaudeUnavailableError):
+    """The answer was lost on its way, and may have cost something."""
+
+
+class ClaudeDeclinedError(ClaudeError):
+    """Claude refused to answer this."""
+
+
+class ClaudeCutShortError(ClaudeError):
+    """The answer reached its length limit before it was whole."""
+
+
+class ClaudeMalformedError(ClaudeError):
+    """The answer is not what was asked for."""
+
+
+class AgentOffError(ClaudeError):
+    """The agent is switched off."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that arrived whole.
+
+    Parameters
+    ----------
+    content : list of dict
+        Its blocks, as the Messages API has them.
+    stop_reason : str
+    usage : Usage
+    call_id : int
+        Its row in `agent_calls`.
+    """
+
+    content: list[dict[str, Any]]
+    stop_reason: str
+    usage: Usage
+    call_id: int
+
+    @property
+    def text(self) -> str:
+        return "".join(block["text"] for block in self.content if block["type"] == "text")
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """Tool calls that may be acted on: none in an answer that was cut short."""
+        return [block for block in self.content if block["type"] == "tool_use"] if self.stop_reason == "tool_use" else []
+
+
+@dataclass(frozen=True)
+class Claude:
+    """A model behind the Messages API.
+
+    Parameters
+    ----------
+    engine : Engine
+        Where everything is recorded, and where the budget and the switch are read.
+    model : str
+    api_key : SecretStr
+    base_url : str, optional
+        Anthropic's by default.
+    timeout_s : float
+        Between two pieces of an answer.
+    retries : int
+        Further tries where the server is busy or not reachable, while nothing was answered yet.
+    traces : Traces
+    clock : callable
+        Gives an aware moment of real time: the day that a cost belongs to.
+    """
+
+    engine: Engine
+    model: str
+    api_key: SecretStr
+    base_url: str | None = None
+    timeout_s: float = 120.0
+    retries: int = 2
+    traces: Traces = field(default_factory=lambda: Traces(None))
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def parse(
+        self,
+        purpose: Purpose,
+        prompt: Prompt,
+        messages: Sequence[Mapping[str, Any]],
+        schema: type[Schema],
+        max_tokens: int,
+    ) -> tuple[Schema, Answer]:
+        """Ask for an answer in a schema (structured output).
+
+        Raises
+        ------
+        ClaudeError
+            One of its kinds.
+        ledger.DailyBudgetError
+        """
+        request = self._request(prompt, messages, max_tokens)
+        with self._recorded(purpose, prompt, request, None) as call:
+            raw = self._retrying(lambda: self._client.messages.with_raw_response.parse(**request, output_format=schema))
+            try:
+                body = json.loads(raw.text)
+            except ValueError:
+                raise ClaudeMalformedError(f"the API's answer is not JSON: {raw.text[:100]!r}") from None
+            answer = call.answered(body)
+            _require_whole(body)
+            try:
+                parsed = raw.parse().parsed_output
+            except (ValidationError, ValueError) as error:
+                raise ClaudeMalformedError(f"Claude's answer does not fit the schema: {_first_line(error)}") from None
+            if parsed is None:
+                raise ClaudeMalformedError("Claude's answer holds no text")
+            return parsed, answer
+
+    def complete(self, purpose: Purpose, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> Answer:
+        """Ask for text; raises as `parse` does."""
+        request = self._request(prompt, messages, max_tokens)
+        with self._recorded(purpose, prompt, request, None) as call:
+            body = self._retrying(lambda: self._client.messages.create(**request)).model_dump(mode="json", exclude_none=True)
+            answer = call.answered(body)
+            _require_whole(body)
+            return answer
+
+    def stream(
+        self,
+        purpose: Purpose,
+        prompt: Prompt,
+        messages: Sequence[Mapping[str, Any]],
+        max_tokens: int,
+        tools: Sequence[Mapping[str, Any]] = (),
+        session_id: str | None = None,
+    ) -> Iterator[str | Answer]:
+        """Ask with tools; yields pieces of text as they come and the whole `Answer` last.
+
+        An answer that reached `max_tokens` is given as it is: it has no `tool_calls`.
+
+        Raises
+        ------
+        ClaudeError
+            Also after pieces were given: a stream that is cut, a refusal, tool input that is not JSON.
+        ledger.DailyBudgetError
+        """
+        request = self._request(prompt, messages, max_tokens, tools)
+        with self._recorded(purpose, prompt, request, session_id) as call:
+            manager = self._client.messages.stream(**request)
+            stream = self._retrying(manager.__enter__)
+            try:
+                with _named_failures():
+                    for event in stream:
+                        if event.type == "text":
+                            call.begun = True
+                            yield event.text
+                message = stream.current_message_snapshot
+            except AssertionError:
+                raise ClaudeLostError("the connection to Claude ended before an answer began; ask again") from None
+            except _BusyError as busy:
+                raise ClaudeLostError(str(busy)) from None
+            except ValueError as error:
+                what = "Claude called a tool with input" if "tool parameter" in str(error) else "the API sent a piece of an answer"
+                raise ClaudeMalformedError(f"{what} that is not JSON: {_first_line(error)}") from None
+            finally:
+                stream.close()
+            body = message.model_dump(mode="json", exclude_none=True, warnings=False)
+            if message.stop_reason is None:
+                raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again")
+            answer = call.answered(body)
+            if message.stop_reason == "refusal":
+                _require_whole(body)
+            yield answer
+
+    @cached_property
+    def _client(self) -> "anthropic.Anthropic":
+        import anthropic
+        import httpx2
+
+        return anthropic.Anthropic(
+            api_key=self.api_key.get_secret_value(),
+            base_url=self.base_url,
+            timeout=httpx2.Timeout(self.timeout_s, connect=5.0),
+            max_retries=0,  # the SDK would wait as long as a server asks it to; `_retrying` does not
+        )
+
+    def _request(
+        self, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[str, Any]:
+        # Tools and prompt come first in what is cached and never change; the end of the messages is cached as well,
+        # so that the next round of a conversation reads what this one wrote.
+        request: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": max_tokens,
+            "system": [{"type": "text", "text": prompt.text, "cache_control": {"type": "ephemeral"}}],
+            "messages": _with_cache_mark(messages),
+        }
+        if tools:
+            request["tools"] = list(tools)
+        if self.model.startswith(_EFFORT):
+            request["output_config"] = {"effort": "medium"}
+        return request
+
+    @contextmanager
+    def _recorded(
+        self, purpose: Purpose, prompt: Prompt, request: dict[str, Any], session_id: str | None
+    ) -> Iterator["_OpenCall"]:
+        if not runtime_settings.get(self.engine, "agent_enabled"):
+            raise AgentOffError("the agent is switched off; set agent_enabled to true to switch it on again")
+        limit = float(runtime_settings.get(self.engine, "daily_dollars"))
+        reserved = self.most_dollars(request)
+        call_id = ledger.open_call(
+            self.engine, self.clock(), purpose, self.model, prompt.version, request, reserved, limit, session_id
+        )
+        call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", request))
+        begun = time.monotonic()
+        error: BaseException | None = None
+        try:
+            yield call
+        except BaseException as problem:
+            error = problem
+            raise
+        finally:
+            lost = error is not None and call.body is None and (call.begun or isinstance(error, ClaudeLostError))
+            usage = None if lost else call.usage
+            ledger.close_call(
+                self.engine,
+                call_id,
+                time.monotonic() - begun,
+                usage,
+                call.body,
+                None if call.body is None else call.body.get("stop_reason"),
+                None if error is None else f"{type(error).__name__}: {error}",
+            )
+            shown = {"mltrainer.call_id": call_id, "mltrainer.prompt": prompt.version}
+            self.traces.end(call.span, call.body, shown, failed=error is not None)
+
+    def most_dollars(self, request: Mapping[str, Any]) -> Decimal:
+        """The most that a request can cost: all of its input written to the cache, and the longest answer."""
+        tokens = estimated_tokens({name: part for name, part in request.items() if name != "max_tokens"})
+        return ledger.dollars(self.model, Usage(cache_write=tokens, output=int(request["max_tokens"])))
+
+    def _retrying(self, ask: Callable[[], Any]) -> Any:
+        for attempt in range(self.retries + 1):
+            try:
+                with _named_failures():
+                    return ask()
+            except _BusyError as busy:
+                wait = busy.wait_s if busy.wait_s is not None else 0.5 * 2.0**attempt
+                if attempt == self.retries or wait > LONGEST_WAIT_S:
+                    raise ClaudeUnavailableError(str(busy)) from None
+                time.sleep(wait)
+        raise AssertionError("unreachable")
+
+
+def estimated_tokens(request: Any) -> int:
+    """Tokens of a request's text, rather too many than too few."""
+    return int(len(json.dumps(request, ensure_ascii=False, default=str)) / CHARACTERS_A_TOKEN) + 1
+
+
+class _BusyError(Exception):
+    """The server is busy or not reachable, and nothing was answered yet."""
+
+    def __init__(self, message: str, wait_s: float | None):
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+@dataclass
+class _OpenCall:
+    call_id: int
+    span: Any
+    body: dict[str, Any] | None = None
+    usage: Usage = field(default_factory=Usage)
+    begun: bool = False
+
+    def answered(self, body: dict[str, Any]) -> Answer:
+        used = body.get("usage") or {}
+        self.body = body
+        self.usage = Usage(
+            used.get("input_tokens") or 0,
+            used.get("cache_creation_input_tokens") or 0,
+            used.get("cache_read_input_tokens") or 0,
+            used.get("output_tokens") or 0,
+        )
+        return Answer(body.get("content") or [], body.get("stop_reason") or "", self.usage, self.call_id)
+
+
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    """Give every failure of the client its name here; none of them carries the key."""
+    import anthropic
+    import httpx2
+
+    try:
+        yield
+    except anthropic.APITimeoutError:
+        raise ClaudeLostError("Claude did not answer in time; ask again later") from None
+    except anthropic.APIConnectionError as error:
+        raise _BusyError(f"Claude cannot be reached ({_first_line(error)}); check the network and ANTHROPIC_BASE_URL", None) from None
+    except anthropic.APIStatusError as error:
+        said = error.api_message or _first_line(error)
+        if error.status_code in (401, 403):
+            raise ClaudeRejectsUsError(f"the key in ANTHROPIC_API_KEY is refused ({said}); put in one that holds") from None
+        if error.status_code == 404:
+            raise ClaudeRejectsUsError(f"the API does not know the model ({said}); correct MLTRAINER_AGENT_MODEL") from None
+        # An error event inside a stream carries the status of the stream, 200.
+        if error.status_code == 429 or error.status_code >= 500 or error.type in ("overloaded_error", "api_error", "rate_limit_error"):
+            raise _BusyError(f"Claude is busy ({error.status_code}: {said}); ask again later", _wait(error)) from None
+        raise ClaudeRejectsUsError(f"the API refuses the request ({error.status_code}: {said})") from None
+    except httpx2.TimeoutException:
+        raise ClaudeLostError("Claude fell silent in the middle of an answer; ask again later") from None
+    except httpx2.TransportError:
+        raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again") from None
+    except anthropic.APIError as error:
+        raise ClaudeMalformedError(f"the API's answer cannot be read: {_first_line(error)}") from None
+
+
+def _wait(error: "anthropic.APIStatusError") -> float | None:
+    """Seconds that a busy server asks to wait, None where it does not say."""
+    try:
+        seconds = float(error.response.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if seconds >= 0 else None
+
+
+def _require_whole(body: Mapping[str, Any]) -> None:
+    if body.get("stop_reason") == "refusal":
+        details = body.get("stop_details") or {}
+        reason = details.get("explanation") or details.get("category") or "no reason given"
+        raise ClaudeDeclinedError(f"Claude declined to answer ({reason})")
+    if body.get("stop_reason") in ("max_tokens", "model_context_window_exceeded"):
+        raise ClaudeCutShortError(f"Claude's answer was cut short ({body['stop_reason']}); nothing of it is used")
+
+
+def _with_cache_mark(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with a cache mark on their last block that can carry one."""
+    marked = [dict(message) for message in messages]
+    blocks = [dict(block) for block in marked[-1]["content"]]
+    if blocks and blocks[-1]["type"] in ("text", "tool_result"):
+        blocks[-1]["cache_control"] = {"type": "ephemeral"}
+    marked[-1]["content"] = blocks
+    return marked
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -1,0 +1,208 @@
+"""Features and labels of a file of bars, for researchers who have a file and no pipeline.
+
+The prices are taken as they are: adjusted for splits and dividends, or not, as the file has them. There is no
+universe: every symbol of the file is a member for as long as it trades.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from mltrainer_pipelines.features.barriers import Barriers
+from mltrainer_pipelines.features.engine import FeatureSet, compute_features, get_feature_set
+from mltrainer_pipelines.features.labels import compute_labels
+from mltrainer_pipelines.features.panel import BadPanelError
+from mltrainer_pipelines.features.regime import regime_scores
+from mltrainer_pipelines.features.timeframes import Timeframe
+
+BARS = ("open", "high", "low", "close", "volume")
+LABEL_COLUMNS = ("date", "symbol", "entry_date", "exit_date", "barrier", "gross_return", "net_return", "label")
+_ADJUSTED = tuple(f"adj_{name}" for name in BARS)
+
+
+class BadFileError(ValueError):
+    """A file that cannot be read or written as bars: names the file, what is wrong with it, and the remedy."""
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What was written.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Of the file; columns without date and symbol.
+    seconds : float
+        Time of the computation alone, without reading, writing, imports and compilation.
+    known : int
+        Rows with a label; for features the rows.
+    """
+
+    rows: int
+    columns: int
+    seconds: float
+    known: int
+
+
+def read_bars(path: Path) -> pl.DataFrame:
+    """Bars of a Parquet or CSV file as adjusted bars.
+
+    Parameters
+    ----------
+    path : Path
+        Columns date, symbol, open, high, low, close, volume; optionally vwap and sector. Further columns are ignored.
+        Rows in any order, (date, symbol) unique.
+
+    Returns
+    -------
+    DataFrame
+        date, symbol, open … volume as Float64, vwap and sector where given, and adj_open … adj_volume with the same
+        values.
+
+    Raises
+    ------
+    BadFileError
+        If the file is missing, not Parquet or CSV, empty, or a column is missing or of the wrong type.
+    """
+    frame = _read(path)
+    missing = [name for name in ("date", "symbol", *BARS) if name not in frame.columns]
+    if missing:
+        raise BadFileError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    if frame.is_empty():
+        raise BadFileError(f"{path} has no rows; give a file of daily bars")
+    numbers = [*BARS, *(["vwap"] if "vwap" in frame.columns else [])]
+    for name in numbers:
+        if not frame.schema[name].is_numeric() and frame.schema[name] != pl.Null:
+            raise BadFileError(f"{path}: the column {name} is {frame.schema[name]}, not a number; convert it first")
+    for name in ("date", "symbol"):
+        if frame[name].null_count():
+            raise BadFileError(f"{path}: {frame[name].null_count()} rows have no {name}; drop or repair them first")
+    optional = ["sector"] if "sector" in frame.columns else []
+    bars = frame.select(
+        _days(path, frame["date"]),
+        pl.col("symbol", *optional).cast(pl.String),
+        pl.col(numbers).cast(pl.Float64),
+    )
+    return bars.with_columns(pl.col(name).alias(adjusted) for name, adjusted in zip(BARS, _ADJUSTED, strict=True))
+
+
+def features_of_file(path: Path, feature_set: str, out: Path, workers: int | None = None) -> FileResult:
+    """Compute a feature set on a file of bars, write it, and say how long the computation took.
+
+    The file has date, symbol and a Float32 column a feature, null where unknown, sorted by date and symbol. Macro
+    series are not in a file of bars: features of them are null; the regime is that of the file's own market.
+
+    Raises
+    ------
+    BadFileError, BadPanelError
+        If the bars cannot be used.
+    UnknownFeatureSetError
+        If there is no such set.
+    """
+    chosen = get_feature_set(feature_set)
+    _check_writable(out)
+    bars = read_bars(path)
+    _from_file(path, lambda: _features(bars.group_by("symbol").head(3).head(60), chosen, workers))  # compiles, and checks
+    start = time.perf_counter()
+    computed = _from_file(path, lambda: _features(bars, chosen, workers))
+    seconds = time.perf_counter() - start
+    _write(computed, out)
+    return FileResult(computed.height, computed.width - 2, seconds, computed.height)
+
+
+def labels_of_file(
+    path: Path, timeframe: Timeframe, out: Path, barriers: Barriers | None = None, cost_bps: float = 10.0
+) -> FileResult:
+    """Compute the labels of every bar of a file, write them (`LABEL_COLUMNS`), and say how long it took.
+
+    Raises
+    ------
+    BadFileError, BadPanelError
+        If the bars cannot be used.
+    """
+    _check_writable(out)
+    bars = read_bars(path)
+    chosen = barriers or Barriers()
+
+    def labels(bars: pl.DataFrame) -> pl.DataFrame:
+        return compute_labels(bars, _everyone(bars), timeframe, chosen, cost_bps, bars["date"].min(), bars["date"].max())
+
+    _from_file(path, lambda: labels(bars.group_by("symbol").head(3).head(60)))
+    start = time.perf_counter()
+    computed = _from_file(path, lambda: labels(bars))
+    seconds = time.perf_counter() - start
+    _write(computed.select(LABEL_COLUMNS), out)
+    return FileResult(computed.height, len(LABEL_COLUMNS) - 2, seconds, int(computed["label"].is_not_null().sum()))
+
+
+def _features(bars: pl.DataFrame, chosen: FeatureSet, workers: int | None) -> pl.DataFrame:
+    reads_regime = any(read.startswith("regime:") for feature in chosen.all_features for read in feature.reads)
+    regime = regime_scores(bars, None) if reads_regime else None
+    return compute_features(
+        bars, _everyone(bars), None, bars["date"].min(), bars["date"].max(), chosen, workers, regime
+    )
+
+
+def _everyone(bars: pl.DataFrame) -> pl.DataFrame:
+    """A universe of all symbols, month by month."""
+    month = pl.col("date").dt.truncate("1mo").alias("month")
+    if "sector" not in bars.columns:
+        return bars.select(month, "symbol").unique()
+    return bars.group_by(month, "symbol").agg(pl.col("sector").sort_by("date").first())
+
+
+def _read(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise BadFileError(f"{path} does not exist; give a Parquet or CSV file of daily bars")
+    suffix = path.suffix.lower()
+    try:
+        if suffix in (".parquet", ".pq"):
+            return pl.read_parquet(path)
+        if suffix == ".csv":
+            return pl.read_csv(path, try_parse_dates=True, infer_schema_length=10_000)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise BadFileError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
+    raise BadFileError(f"{path} ends in {suffix or 'nothing'}; give a file that ends in .parquet or .csv")
+
+
+def _days(path: Path, dates: pl.Series) -> pl.Series:
+    """The column as days; a time other than midnight is refused, since a bar of a session has none."""
+    if dates.dtype == pl.Date:
+        return dates
+    if dates.dtype == pl.String:
+        days = dates.str.to_date("%Y-%m-%d", strict=False)
+        if days.null_count():
+            raise BadFileError(f"{path}: {dates.filter(days.is_null())[0]!r} is not a date; write dates as 2015-10-30")
+        return days
+    if isinstance(dates.dtype, pl.Datetime):
+        days = dates.dt.date()
+        if (dates.dt.time() != pl.time(0, 0)).any() if dates.dtype.time_zone is None else True:
+            raise BadFileError(f"{path}: the column date has times or a time zone; give the session of each daily bar as a date")
+        return days
+    raise BadFileError(f"{path}: the column date is {dates.dtype}; give dates")
+
+
+def _check_writable(out: Path) -> None:
+    if out.suffix.lower() not in (".parquet", ".csv"):
+        raise BadFileError(f"{out} ends in {out.suffix or 'nothing'}; give an output file that ends in .parquet or .csv")
+    if not out.parent.is_dir():
+        raise BadFileError(f"the folder {out.parent} does not exist; make it, or give another output file")
+
+
+def _write(frame: pl.DataFrame, out: Path) -> None:
+    if out.suffix.lower() == ".csv":
+        frame.write_csv(out)
+    else:
+        frame.write_parquet(out)
+
+
+def _from_file(path: Path, compute: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    """Name the file in what is wrong with its bars: it has no adjusted columns."""
+    try:
+        return compute()
+    except BadPanelError as error:
+        message = str(error).replace("adjusted bars:", f"{path}:").replace("adj_", "")
+        raise BadPanelError(message) from error

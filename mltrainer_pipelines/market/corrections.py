@@ -1,0 +1,66 @@
+"""What a vendor changed in bars it had already given: every field that is not what it was."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+
+from mltrainer_pipelines.market.bars import BAR_SCHEMA
+
+CORRECTED_SESSIONS = 5
+"""Sessions that are fetched again each night."""
+CORRECTION_SCHEMA = pl.Schema(
+    {
+        "date": pl.Date,
+        "symbol": pl.String,
+        "field": pl.String,
+        "before": pl.Float64,
+        "after": pl.Float64,
+        "found": pl.Date,
+    }
+)
+"""One row a changed field. Of a bar that came new `before` is null in every field, of one that is gone `after`."""
+
+_FIELDS = [name for name in BAR_SCHEMA if name not in ("date", "symbol")]
+
+
+def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, found: date) -> pl.DataFrame:
+    """The fields in which two versions of the same sessions' bars differ.
+
+    Parameters
+    ----------
+    stored, fetched : pl.DataFrame
+        Columns of `BAR_SCHEMA`: what was known, and what the vendor says now.
+    found : date
+        The day on which the difference was seen.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of `CORRECTION_SCHEMA`, sorted by date, symbol and field; empty where nothing changed.
+    """
+    sides = [
+        frame.select("date", "symbol", *(pl.col(name).cast(pl.Float64) for name in _FIELDS)).unpivot(
+            index=["date", "symbol"], variable_name="field", value_name=value
+        )
+        for frame, value in ((stored, "before"), (fetched, "after"))
+    ]
+    both = sides[0].join(sides[1], on=["date", "symbol", "field"], how="full", coalesce=True)
+    changed = both.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(found=pl.lit(found))
+    return changed.select(pl.col(name).cast(kind) for name, kind in CORRECTION_SCHEMA.items()).sort("date", "symbol", "field")
+
+
+def recorded(known: pl.DataFrame | None, new: pl.DataFrame) -> pl.DataFrame:
+    """The record of corrections with new ones added, each once, in the order in which they were found."""
+    whole = new if known is None else pl.concat([known, new])
+    return whole.unique(maintain_order=True).sort("found", "date", "symbol", "field", maintain_order=True)
+
+
+def corrected_bars(corrections: pl.DataFrame) -> int:
+    """How many bars a record of corrections is about."""
+    return corrections.select(pl.struct("date", "symbol").n_unique()).item() if corrections.height else 0
+
+
+def months_of(sessions: Sequence[date]) -> list[date]:
+    """First days of the months that sessions lie in, in order."""
+    return sorted({day.replace(day=1) for day in sessions})

@@ -1,0 +1,222 @@
+"""Fetching many sessions of bars: the cheaper way, a few answers ahead, and nothing that looks like half a session."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from statistics import median
+from typing import Literal, Protocol
+
+import polars as pl
+
+from mltrainer_pipelines.market.bars import SiftedBars, sifted_bars
+from mltrainer_pipelines.market.call_budget import CallBudget
+from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError
+from mltrainer_pipelines.market.sessions import previous_session, sessions_between
+from mltrainer_pipelines.store.lake import Lake
+
+THIN_BELOW = 0.5
+"""Share of the usual number of symbols below which a session is not believed."""
+USUAL_SESSIONS = 20
+"""Sessions whose median is the usual number of symbols."""
+_FEW_SESSIONS = 30
+"""A backfill that is no longer than this is fetched session by session without asking how many tickers there are."""
+_AHEAD = 4
+"""Answers asked for at once: the next ones travel while this one is checked and written."""
+_BLOCKS = 24
+
+
+class BarsClient(Protocol):
+    """What `PolygonMarket` does."""
+
+    @property
+    def budget(self) -> CallBudget | None: ...
+
+    def session_bars(self, session: date, most_rejected: float = ...) -> SiftedBars: ...
+
+    def few_tickers(self, fewer_than: int) -> list[str] | None: ...
+
+    def aggregates(
+        self, symbol: str, first: date, last: date, multiplier: int = ..., timespan: str = ..., listed: bool = ...
+    ) -> pl.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class BackfillPlan:
+    """How sessions will be fetched, and what it costs.
+
+    Parameters
+    ----------
+    way : str
+        `sessions`: a call brings the whole market of one session. `tickers`: a call brings all sessions of one ticker.
+    sessions : tuple of date
+        To be fetched, in order.
+    tickers : tuple of str
+        All there are, where they are the cheaper way.
+    calls : int
+        HTTP calls if none has to be repeated.
+    seconds : float
+        What the plan's calls a minute make of it at least; 0 without a limit.
+    """
+
+    way: Literal["sessions", "tickers"]
+    sessions: tuple[date, ...]
+    tickers: tuple[str, ...] = ()
+    calls: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.sessions:
+            return "no session is missing: 0 calls"
+        span = f"{self.sessions[0]} to {self.sessions[-1]}" if len(self.sessions) > 1 else f"{self.sessions[0]}"
+        how = "a call a session" if self.way == "sessions" else f"a call for each of {len(self.tickers):,} tickers"
+        limit = f"at least {_duration(self.seconds)} under the limit of calls a minute" if self.seconds else "no limit of calls a minute"
+        return f"{len(self.sessions):,} sessions ({span}) in {self.calls:,} calls, {how}; {limit}"
+
+
+def planned_backfill(client: BarsClient, sessions: Sequence[date]) -> BackfillPlan:
+    """The way that takes fewer calls: grouped days, or, where all tickers there are are fewer than the days, one call a ticker.
+
+    The universe is chosen from every symbol that traded, so the second way counts only where it brings the whole
+    market too: on an exchange of few tickers, such as a recording or a small simulated market. Asking costs one or
+    two calls (one for each thousand tickers, up to the number of sessions); a few sessions are not worth them.
+    """
+    wanted = tuple(sorted(sessions))
+    tickers = client.few_tickers(len(wanted) - 2) if len(wanted) > _FEW_SESSIONS else None
+    # Two sessions are fetched whole as well, to prove the tickers' bars against them.
+    calls = len(wanted) if tickers is None else len(tickers) + 2
+    seconds = client.budget.seconds_for(calls) if client.budget else 0.0
+    if tickers is None:
+        return BackfillPlan("sessions", wanted, (), calls, seconds)
+    return BackfillPlan("tickers", wanted, tuple(tickers), calls, seconds)
+
+
+def fetched(
+    client: BarsClient,
+    plan: BackfillPlan,
+    symbols_before: Iterable[int] = (),
+    accept_thin: bool = False,
+    say: Callable[[str], object] = lambda _: None,
+) -> Iterator[tuple[date, SiftedBars | EmptySessionError]]:
+    """Sessions of a plan in order, each with its bars, or with the error that there are none.
+
+    What looks wrong is asked for once more: a session with impossible bars, or one that is suddenly far smaller.
+
+    Parameters
+    ----------
+    symbols_before : iterable of int
+        Number of symbols of the sessions before the first, oldest first; see `symbols_before`.
+    accept_thin : bool
+        Take sessions however small they are.
+    say : callable
+        Told, in a line, when the way has to be changed.
+
+    Raises
+    ------
+    ThinSessionError
+        If a session has less than half of the symbols that the 20 before it have in the median.
+    BadBarsError
+        If more than a stray few of a session's bars break a rule.
+    MarketDataError
+        From the client.
+    """
+    sizes = deque(symbols_before, maxlen=USUAL_SESSIONS)
+    by_ticker = _by_ticker(client, plan, say) if plan.way == "tickers" else None
+    coming = by_ticker if by_ticker is not None else _by_session(client, plan.sessions)
+    for session, found in coming:
+        if isinstance(found, EmptySessionError):
+            yield session, found
+            continue
+        if not accept_thin and _is_thin(found, sizes):
+            found = client.session_bars(session)
+            if _is_thin(found, sizes):
+                raise ThinSessionError(session, found.bars.height, median(sizes))
+        sizes.append(found.bars.height)
+        yield session, found
+
+
+def symbols_before(lake: Lake, session: date) -> list[int]:
+    """Number of symbols of the lake's sessions among the 20 of the calendar before `session`, oldest first."""
+    before = sessions_between(previous_session(session, USUAL_SESSIONS), previous_session(session))
+    return [lake.row_count("daily_bars", str(day)) for day in before if lake.exists("daily_bars", str(day))]
+
+
+def progress_bar(done: int, total: int, seconds: float) -> str:
+    """How far a backfill is, as a line of text: `██████░░ 740/1,479 sessions, 8 s, about 8 s left`."""
+    full = _BLOCKS * done // max(total, 1)
+    left = f", about {_duration(seconds * (total - done) / done)} left" if 0 < done < total else ""
+    return f"{'█' * full}{'░' * (_BLOCKS - full)} {done:,}/{total:,} sessions, {_duration(seconds)}{left}"
+
+
+def _is_thin(found: SiftedBars, sizes: Sequence[int]) -> bool:
+    return bool(sizes) and found.bars.height < THIN_BELOW * median(sizes)
+
+
+def _by_session(
+    client: BarsClient, sessions: Sequence[date]
+) -> Iterator[tuple[date, SiftedBars | EmptySessionError]]:
+    """A call a session, a few ahead."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        waiting = deque(pool.submit(_session, client, day) for day in sessions[:_AHEAD])
+        try:
+            for place, session in enumerate(sessions):
+                found = waiting.popleft()
+                try:
+                    yield session, found.result()
+                except EmptySessionError as error:
+                    yield session, error
+                waiting.extend(pool.submit(_session, client, day) for day in sessions[place + _AHEAD : place + _AHEAD + 1])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _session(client: BarsClient, session: date) -> SiftedBars:
+    """A session's bars; where any of them cannot be right, those of a second call."""
+    try:
+        found = client.session_bars(session)
+        if found.rejected.is_empty():
+            return found
+    except BadBarsError:
+        pass  # the second answer's error is the one that counts
+    return client.session_bars(session)
+
+
+def _by_ticker(
+    client: BarsClient, plan: BackfillPlan, say: Callable[[str], object]
+) -> Iterator[tuple[date, SiftedBars | EmptySessionError]] | None:
+    """A call a ticker; None where these bars are not the market's, which two sessions fetched whole prove."""
+    first, last = plan.sessions[0], plan.sessions[-1]
+    try:
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            asked = [pool.submit(client.aggregates, symbol, first, last, listed=True) for symbol in plan.tickers]
+            try:
+                frames = [answer.result().drop("start") for answer in asked]
+            finally:
+                pool.shutdown(cancel_futures=True)
+        days = pl.concat(frames).sort("date", "symbol").partition_by("date", as_dict=True)
+        for session in {first, last}:
+            whole = _session_or_none(client, session)
+            if (whole is None) != ((session,) not in days) or (whole is not None and not days[session,].equals(whole)):
+                say(f"the tickers' own bars of {session} are not those of the whole session: fetching session by session")
+                return None
+    except BadBarsError as error:
+        say(f"{error}; fetching session by session")
+        return None
+    return (
+        (day, sifted_bars(days[day,], day) if (day,) in days else EmptySessionError(day)) for day in plan.sessions
+    )
+
+
+def _session_or_none(client: BarsClient, session: date) -> pl.DataFrame | None:
+    try:
+        return client.session_bars(session).bars
+    except EmptySessionError:
+        return None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
