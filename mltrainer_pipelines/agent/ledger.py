@@ -1,6 +1,6 @@
 """The record of the agent: every request to Claude with its answer and its cost, and everything else it did."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -181,7 +181,9 @@ def calls(engine: Engine, limit: int = 50) -> list[dict[str, Any]]:
     """Requests to Claude, newest first, without what was said."""
     columns = [column for column in AgentCall.__table__.columns if column.name not in ("request", "response")]
     with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(sa.select(*columns).order_by(AgentCall.id.desc()).limit(limit)).mappings()]
+        return [
+            dict(row) for row in connection.execute(sa.select(*columns).order_by(AgentCall.id.desc()).limit(limit)).mappings()
+        ]
 
 
 def record_event(
@@ -245,8 +247,7 @@ def spent(engine: Engine, moment: datetime) -> Spending:
         ),
     ).where(AgentCall.called_at >= first, AgentCall.called_at < last)
     with engine.connect() as connection:
-        count, *tokens, cost = connection.execute(totals).one()
-    return Spending(first.date(), count, *(int(tally) for tally in tokens), Decimal(cost))
+        return _spending(first.date(), connection.execute(totals).one())
 
 
 def spending_by_day(engine: Engine, days: int = 30) -> list[Spending]:
@@ -267,7 +268,9 @@ def spending_by_day(engine: Engine, days: int = 30) -> list[Spending]:
         .limit(days)
     )
     with engine.connect() as connection:
-        return [
-            Spending(when, count, *(int(tally) for tally in tokens), Decimal(cost))
-            for when, count, *tokens, cost in connection.execute(totals)
-        ]
+        return [_spending(row[0], row[1:]) for row in connection.execute(totals)]
+
+
+def _spending(day: date, row: Sequence[Any]) -> Spending:
+    calls, fresh, written, read, output, cost = row
+    return Spending(day, calls, int(fresh), int(written), int(read), int(output), Decimal(cost))

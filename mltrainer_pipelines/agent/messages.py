@@ -5,6 +5,7 @@ only in an answer that arrived whole and ended with it.
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -144,20 +145,18 @@ class Claude:
         """
         request = self._request(prompt, messages, max_tokens)
         with self._recorded(purpose, prompt, request, None) as call:
-            raw = self._retrying(lambda: self._client.messages.with_raw_response.parse(**request, output_format=schema))
             try:
-                body = json.loads(raw.text)
-            except ValueError:
-                raise ClaudeMalformedError(f"the API's answer is not JSON: {raw.text[:100]!r}") from None
-            answer = call.answered(body)
-            _require_whole(body)
-            try:
-                parsed = raw.parse().parsed_output
-            except (ValidationError, ValueError) as error:
+                message = self._retrying(lambda: self._client.messages.parse(**request, output_format=schema))
+            except ValidationError as error:
+                # The SDK raises before it hands the answer over; what was said is read from the connection.
+                answer = call.answered(self._last_body())
+                _require_whole(self._last_body())
                 raise ClaudeMalformedError(f"Claude's answer does not fit the schema: {_first_line(error)}") from None
-            if parsed is None:
+            answer = call.answered(self._last_body())
+            _require_whole(self._last_body())
+            if message.parsed_output is None:
                 raise ClaudeMalformedError("Claude's answer holds no text")
-            return parsed, answer
+            return message.parsed_output, answer
 
     def complete(self, purpose: Purpose, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> Answer:
         """Ask for text; raises as `parse` does."""
@@ -203,7 +202,9 @@ class Claude:
             except _BusyError as busy:
                 raise ClaudeLostError(str(busy)) from None
             except ValueError as error:
-                what = "Claude called a tool with input" if "tool parameter" in str(error) else "the API sent a piece of an answer"
+                what = (
+                    "Claude called a tool with input" if "tool parameter" in str(error) else "the API sent a piece of an answer"
+                )
                 raise ClaudeMalformedError(f"{what} that is not JSON: {_first_line(error)}") from None
             finally:
                 stream.close()
@@ -220,12 +221,34 @@ class Claude:
         import anthropic
         import httpx2
 
+        timeout = httpx2.Timeout(self.timeout_s, connect=5.0)
+
+        def keep(response: httpx2.Response) -> None:
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                response.read()
+                self._bodies.last = response.text
+
         return anthropic.Anthropic(
             api_key=self.api_key.get_secret_value(),
             base_url=self.base_url,
-            timeout=httpx2.Timeout(self.timeout_s, connect=5.0),
+            timeout=timeout,
             max_retries=0,  # the SDK would wait as long as a server asks it to; `_retrying` does not
+            http_client=anthropic.DefaultHttpxClient(timeout=timeout, event_hooks={"response": [keep]}),
         )
+
+    @cached_property
+    def _bodies(self) -> threading.local:
+        """The body of this thread's last answer, as it came."""
+        return threading.local()
+
+    def _last_body(self) -> dict[str, Any]:
+        try:
+            body = json.loads(self._bodies.last)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise ClaudeMalformedError(f"the API's answer is not a JSON object: {self._bodies.last[:100]!r}")
+        return body
 
     def _request(
         self, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int, tools: Sequence[Mapping[str, Any]] = ()
@@ -340,7 +363,9 @@ def _named_failures() -> Iterator[None]:
     except anthropic.APITimeoutError:
         raise ClaudeLostError("Claude did not answer in time; ask again later") from None
     except anthropic.APIConnectionError as error:
-        raise _BusyError(f"Claude cannot be reached ({_first_line(error)}); check the network and ANTHROPIC_BASE_URL", None) from None
+        raise _BusyError(
+            f"Claude cannot be reached ({_first_line(error)}); check the network and ANTHROPIC_BASE_URL", None
+        ) from None
     except anthropic.APIStatusError as error:
         said = error.api_message or _first_line(error)
         if error.status_code in (401, 403):
@@ -348,15 +373,19 @@ def _named_failures() -> Iterator[None]:
         if error.status_code == 404:
             raise ClaudeRejectsUsError(f"the API does not know the model ({said}); correct MLTRAINER_AGENT_MODEL") from None
         # An error event inside a stream carries the status of the stream, 200.
-        if error.status_code == 429 or error.status_code >= 500 or error.type in ("overloaded_error", "api_error", "rate_limit_error"):
+        if (
+            error.status_code == 429
+            or error.status_code >= 500
+            or error.type in ("overloaded_error", "api_error", "rate_limit_error")
+        ):
             raise _BusyError(f"Claude is busy ({error.status_code}: {said}); ask again later", _wait(error)) from None
         raise ClaudeRejectsUsError(f"the API refuses the request ({error.status_code}: {said})") from None
     except httpx2.TimeoutException:
         raise ClaudeLostError("Claude fell silent in the middle of an answer; ask again later") from None
     except httpx2.TransportError:
         raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again") from None
-    except anthropic.APIError as error:
-        raise ClaudeMalformedError(f"the API's answer cannot be read: {_first_line(error)}") from None
+    except (anthropic.APIError, json.JSONDecodeError) as error:
+        raise ClaudeMalformedError(f"the API's answer is not the JSON it should be: {_first_line(error)}") from None
 
 
 def _wait(error: "anthropic.APIStatusError") -> float | None:

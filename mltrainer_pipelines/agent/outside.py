@@ -47,7 +47,9 @@ def as_data(value: Any, text_at_most: int = TEXT_AT_MOST) -> str:
 
 
 def _text(text: str, at_most: int | None) -> str:
-    cleaned = "".join(" " if unicodedata.category(letter) in {"Cc", "Cs", "Cf"} and letter not in "\n\t" else letter for letter in text)
+    cleaned = "".join(
+        " " if unicodedata.category(letter) in {"Cc", "Cs", "Cf"} and letter not in "\n\t" else letter for letter in text
+    )
     if at_most is not None and len(cleaned) > at_most:
         return cleaned[: at_most - 1] + "…"
     return cleaned

@@ -41,7 +41,7 @@ class Traces:
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._started(name, inputs)
+            return self._started(self.uri, name, inputs)
         except MlflowException:
             return None  # the server went away in between; what is on the record is in PostgreSQL
 
@@ -51,13 +51,13 @@ class Traces:
             span.set_attributes(dict(attributes))
             span.end(outputs=outputs, status="ERROR" if failed else "OK")
 
-    def _started(self, name: str, inputs: Mapping[str, Any]) -> Any:
+    def _started(self, uri: str, name: str, inputs: Mapping[str, Any]) -> Any:
         for variable, value in _BOUNDS.items():
             os.environ.setdefault(variable, value)
         import mlflow
 
         if not self._ready:
-            mlflow.set_tracking_uri(self.uri)
+            mlflow.set_tracking_uri(uri)
             mlflow.set_experiment(EXPERIMENT)
             mlflow.anthropic.autolog(silent=True)
             self._ready = True

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 
 import dagster as dg
 
-from mltrainer_pipelines.market.sessions import NEW_YORK, holidays_between
+from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, holidays_between, is_session
 from mltrainer_pipelines.settings import get_settings, now
 
 UNIVERSE_WARM_UP = timedelta(days=45)
@@ -74,3 +74,19 @@ quarters = dg.TimeWindowPartitionsDefinition(
 trials = dg.DynamicPartitionsDefinition(name="trials")
 trial_quarters = dg.MultiPartitionsDefinition({"quarter": quarters, "trial": trials})
 timeframes = dg.StaticPartitionsDefinition(["short", "long"])
+
+_SESSION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+def require_sessions(run: dg.DagsterRun) -> None:
+    """Refuse a run that was asked for a holiday: Dagster alone would take the next session in its place.
+
+    Raises
+    ------
+    NotASessionError
+        Names the day and the sessions around it.
+    """
+    for tag in _SESSION_TAGS:
+        asked = run.tags.get(tag)
+        if asked and not is_session(date.fromisoformat(asked)):
+            raise NotASessionError(date.fromisoformat(asked))

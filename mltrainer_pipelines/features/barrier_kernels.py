@@ -7,14 +7,15 @@ _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def first_exit(opens, highs, lows, closes, entry, target, stop, max_sessions, delisted_after):
+def first_exit(opens, highs, lows, closes, entry, target, stop, max_sessions, delisted_after, at_close=False):
     """Exit of a position entered at row `entry`: (row, barrier number, price); row -1 while it is open.
 
-    The barriers are numbered target 0, stop 1, time 2, delisted 3. Comparisons with NaN (unknown) are false.
+    It is entered at the row's open, or `at_close`: then the row itself meets no barrier. The barriers are numbered
+    target 0, stop 1, time 2, delisted 3. Comparisons with NaN (unknown) are false.
     """
-    last_close = opens[entry]
+    last_close = closes[entry] if at_close else opens[entry]
     missing = 0
-    for row in range(entry, len(closes)):
+    for row in range(entry + 1 if at_close else entry, len(closes)):
         if closes[row] != closes[row]:
             missing += 1
             if missing == delisted_after:
@@ -58,4 +59,29 @@ def first_exits(opens, highs, lows, closes, symbols, entries, targets, stops, ma
                 opens[s], highs[s], lows[s], closes[s], entries[i], targets[i], stops[i], max_sessions, delisted_after
             )
             rows[i], codes[i], prices[i] = row, code, price
+    return rows, codes, prices
+
+
+@_compiled
+def trades(opens, highs, lows, closes, symbols, entries, target, stop, max_sessions, delisted_after):
+    """Positions of one symbol after the other, entered at closes, with barriers at a fixed share of the entry price.
+
+    `symbols` and `entries` are sorted by symbol, then by row; an entry while the symbol's position is open, or on the
+    row it ends, is no position: its row is -2.
+    """
+    count = len(entries)
+    rows, codes, prices = np.full(count, -2, np.int64), np.full(count, -1, np.int8), np.full(count, np.nan)
+    free_from, symbol = -1, -1
+    for i in range(count):
+        s = symbols[i]
+        if s != symbol:
+            symbol, free_from = s, -1
+        if entries[i] > free_from:
+            entry = closes[s, entries[i]]
+            row, code, price = first_exit(
+                opens[s], highs[s], lows[s], closes[s], entries[i], entry * (1.0 + target), entry * (1.0 - stop),
+                max_sessions, delisted_after, True,
+            )  # fmt: skip
+            rows[i], codes[i], prices[i] = row, code, price
+            free_from = row if row >= 0 else len(closes[s])
     return rows, codes, prices

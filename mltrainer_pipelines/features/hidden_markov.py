@@ -69,7 +69,7 @@ MARKET_MODEL = HiddenMarkovModel(
     # A crash lasts about 17 sessions, a neutral spell 50, a bull market 100.
     transition=np.array([[0.940, 0.050, 0.010], [0.005, 0.980, 0.015], [0.0015, 0.0085, 0.990]]),
     # The market's log return of the session; the log of the day's mean range over its median of a year.
-    means=np.array([[-0.0040, 0.45], [-0.0003, 0.15], [0.0008, -0.05]]),
-    deviations=np.array([[0.0220, 0.20], [0.0115, 0.20], [0.0065, 0.15]]),
+    means=np.array([[-0.0040, 0.40], [-0.0003, 0.10], [0.0008, -0.05]]),
+    deviations=np.array([[0.0220, 0.22], [0.0115, 0.15], [0.0065, 0.12]]),
     levels=np.array([-1.0, 0.0, 1.0]),
 )

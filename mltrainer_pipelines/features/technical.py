@@ -28,6 +28,12 @@ def _declared(name: str, function: str, reads: tuple[str, ...], formula: Formula
     return Feature(name, reads, MEMORY, formula, f"{source}; TA-Lib {function}", summary)
 
 
+def _moved(w: Window, field: str, sessions: int) -> np.ndarray:
+    """Whether the field took more than one value in the last sessions the symbol traded."""
+    highest, lowest = (w.indicator(function, (field,), timeperiod=sessions) for function in ("MAX", "MIN"))
+    return highest > lowest
+
+
 def _oscillator(
     name: str,
     function: str,
@@ -43,7 +49,7 @@ def _oscillator(
 
     def formula(w: Window) -> np.ndarray:
         values = w.indicator(function, reads, output, **parameters) / scale
-        return values if moves is None else np.where(np.isnan(w.deviation(*moves)), np.nan, values)
+        return values if moves is None else np.where(_moved(w, *moves), values, np.nan)
 
     fields = reads if moves is None or moves[0] in reads else (*reads, moves[0])
     return _declared(name, function, fields, formula, source, summary)
@@ -95,7 +101,8 @@ def _balance_of_power(w: Window) -> np.ndarray:
 
 
 def _vortex(w: Window) -> np.ndarray:
-    return w.indicator("VORTEX", HLC, 0, timeperiod=14) - w.indicator("VORTEX", HLC, 1, timeperiod=14)
+    up, down = (w.indicator("VORTEX", HLC, output, timeperiod=14) for output in (0, 1))
+    return np.where(_moved(w, "close", 15), up - down, np.nan)
 
 
 def _a_days_volume(w: Window) -> np.ndarray:
@@ -106,7 +113,7 @@ def _a_days_volume(w: Window) -> np.ndarray:
 
 def _on_balance(w: Window) -> np.ndarray:
     flow = w.indicator_path("OBV", ("close", "volume"))
-    return w.moved(flow, 20) / (20.0 * _a_days_volume(w))
+    return w.indicator_on("MOM", flow, timeperiod=20) / (20.0 * _a_days_volume(w))
 
 
 # One call a feature, its fields in the order of the declaration, reads as the table that it is.

@@ -266,12 +266,9 @@ class Window:
             self._block.results[key] = _talib(function, inputs, parameters)
         return self._block.results[key][output]
 
-    def moved(self, path: np.ndarray, sessions: int) -> np.ndarray:
-        """Change of a matrix with look-back over `sessions` sessions."""
-        out = np.full((path.shape[0] - self.first, path.shape[1]), np.nan)
-        start = max(self.first, sessions)
-        out[start - self.first :] = path[start:] - path[start - sessions : path.shape[0] - sessions]
-        return out
+    def indicator_on(self, function: str, path: np.ndarray, **parameters: float) -> np.ndarray:
+        """A TA-Lib indicator of one output over what `indicator_path` gives."""
+        return _talib(function, [path], parameters)[0][self.first :]
 
     def nested(
         self, kernel: str, fields: Sequence[str], windows: Sequence[int], sessions: int, *parameters: float

@@ -1,27 +1,34 @@
-r"""Weights of the models in the ensemble of a timeframe: exponential weighting by their Brier score.
+r"""Weights of the models in the ensemble of a timeframe: exponential weighting by their Brier score, with a fixed share.
 
 Each model is an expert, each session on which forecasts matured a round, the loss of a round the mean squared error of
-the expert's probabilities (0 to 1). After n rounds with cumulative losses L_i the weights are
+the expert's probabilities (0 to 1). Weights start equal. A round of losses l multiplies each by exp(−η l); then every
+expert gets a share α/N back, so that a model that was poor for years can lead again within weeks once the market is its
+own (Herbster & Warmuth 1998, Tracking the best expert, Machine Learning 32). The rate is set by what models differ by,
+η = c / (largest difference of losses in a round so far), since Brier scores of two models differ by hundredths and a
+rate made for differences of 1 would take years.
 
-.. math:: w_i \propto \exp(-\eta L_i)
+**Bounded regret.** Let S_t be the range of the losses in round t and η_t the rate in it, which never rises. For any
+sequence of outcomes, and any sequence of experts that changes m times in n rounds, the ensemble's cumulative loss
+exceeds that of the sequence by at most
 
-and start equal. For N experts, any sequence of outcomes and the ensemble's forecast Σ w_i p_i, the ensemble's
-cumulative loss exceeds that of the best expert in hindsight by at most
+.. math:: \frac{1}{\eta_n}\left[\ln N + m \ln\frac{N}{\alpha} + (n-1-m)\ln\frac{1}{1-\alpha}\right]
+          + \sum_t \frac{\eta_t S_t^2}{8}
 
-- ``ln N / η`` for η ≤ 1/2: the squared loss on [0, 1] is 1/2-exp-concave (Cesa-Bianchi & Lugosi 2006, Prediction,
-  Learning, and Games, prop. 3.1 and sec. 3.3). With the default η = 1/2: ``2 ln N``, however long it goes on;
-- ``ln N / η + η n / 8`` for any η, since losses are bounded (ibid. th. 2.2; the Hedge of Freund & Schapire 1997,
-  J. Comput. Syst. Sci. 55:119-139).
+(Cesa-Bianchi, Gaillard, Lugosi & Stoltz 2012, Mirror descent meets fixed share (and feels no regret), NIPS, for rates
+that change; the squared error of the weighted forecast is at most the weighted squared error.) m = 0 is the best model
+in hindsight. `regret_bound` computes it; the tests hold it against adversaries.
 
-The bounds hold for the weights known in each round. A forecast matures 12 or 70 sessions after it was made, so that the
-weights used are that much older. With a delay of d rounds, d + 1 interleaved copies would keep d + 1 times the bound
-(Joulani, György & Szepesvári 2013, ICML, th. 1); the one copy kept here learns from every round, and the bounds above
-are its own only over what has matured.
+A model without a forecast in a round is given the loss of the others' weighted mean (Freund, Schapire, Singer & Warmuth
+1997, Using and combining predictors that specialize, STOC): it neither gains nor loses by having sat out a time.
+
+The bound holds for the weights known in each round. A forecast matures 12 or 70 sessions after it was made, so that the
+weights used are that much older: what is learnt is right, and late by the holding period.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -29,9 +36,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.store.tables import LeaderboardRow, ModelWeight, Outcome
+from mltrainer_pipelines.store.tables import LeaderboardRow, ModelWeight, ModelWeightHistory, Outcome
 
-LEARNING_RATE = 0.5
+LEARNING_RATE = 1.5
+"""c: the log of the factor between the weights of the best and the worst model after a round as telling as any so far."""
+SHARE = 1 / 120
+"""α: share of the weights that is dealt out anew each session; a model is expected to lead for half a year."""
+LEAST_RANGE = 0.005
+"""Differences of Brier scores below this are not taken for more than they are."""
 MATURED_COLUMNS = ("timeframe", "trial_id", "date", "probability", "label")
 
 
@@ -50,47 +62,94 @@ class Weight:
     brier: float | None
 
 
-def exponential_weights(losses: np.ndarray, learning_rate: float = LEARNING_RATE) -> np.ndarray:
-    """Weights after all rounds.
+@dataclass(frozen=True)
+class WeightPath:
+    """Weights over the rounds.
+
+    Parameters
+    ----------
+    before : ndarray, shape (n_rounds, n_experts)
+        Those known before each round.
+    rates : ndarray, shape (n_rounds,)
+        The rate η of each round.
+    last : ndarray, shape (n_experts,)
+        After all rounds: positive, summing to 1.
+    losses : ndarray, shape (n_rounds, n_experts)
+        As weighed: an expert's that had no forecast is the weighted mean of the others'.
+    """
+
+    before: np.ndarray
+    rates: np.ndarray
+    last: np.ndarray
+    losses: np.ndarray
+
+
+def weight_path(losses: np.ndarray, learning_rate: float = LEARNING_RATE, share: float = SHARE) -> WeightPath:
+    """Weights before each round, and after all of them.
 
     Parameters
     ----------
     losses : ndarray, shape (n_rounds, n_experts)
-        In [0, 1]. No rounds: equal weights.
+        In [0, 1], NaN where an expert had no forecast. No rounds: equal weights.
     learning_rate : float
-        η, above 0.
-
-    Returns
-    -------
-    ndarray, shape (n_experts,)
-        Positive, summing to 1.
+        c, above 0.
+    share : float
+        α, from 0 (what is lost stays lost) to below 1.
 
     Raises
     ------
     ValueError
-        If a loss is unknown or outside of [0, 1], or there are no experts.
+        If a loss is outside of [0, 1], a round has none, or there are no experts.
     """
     if losses.ndim != 2 or losses.shape[1] == 0:
         raise ValueError(f"losses must be (rounds, experts) with at least one expert, not of shape {losses.shape}")
-    if not ((losses >= 0) & (losses <= 1)).all():
-        raise ValueError("losses must be known and between 0 and 1, as squared errors of probabilities are")
+    awake = ~np.isnan(losses)
+    if not (((losses >= 0) & (losses <= 1)) | ~awake).all() or not awake.any(axis=1).all():
+        raise ValueError("losses must be between 0 and 1, as squared errors of probabilities are, with one or more a round")
     if not learning_rate > 0:
         raise ValueError(f"the learning rate must be above 0, not {learning_rate}")
-    total = losses.sum(axis=0)
-    weights = np.exp(-learning_rate * (total - total.min()))
-    return weights / weights.sum()
+    if not 0 <= share < 1:
+        raise ValueError(f"the share must be from 0 to below 1, not {share}")
+    rounds, experts = losses.shape
+    weights, rate = np.full(experts, 1.0 / experts), learning_rate / LEAST_RANGE
+    before, rates, weighed = np.empty((rounds, experts)), np.empty(rounds), np.empty((rounds, experts))
+    for t in range(rounds):
+        before[t], rates[t] = weights, rate
+        present = awake[t]
+        mean = weights[present] @ losses[t, present] / weights[present].sum()
+        weighed[t] = np.where(present, losses[t], mean)
+        following = min(rate, learning_rate / max(LEAST_RANGE, float(np.ptp(weighed[t]))))
+        # A rate that falls takes the weights of the rounds before back to what it would have made of them.
+        moved = weights ** (following / rate) * np.exp(-following * (weighed[t] - weighed[t].min()))
+        weights, rate = (1.0 - share) * moved / moved.sum() + share / experts, following
+    return WeightPath(before, rates, weights, weighed)
 
 
-def regret_bound(rounds: int, experts: int, learning_rate: float = LEARNING_RATE) -> float:
-    """Most by which the ensemble's cumulative squared loss can exceed the best expert's after `rounds` rounds."""
-    bounded = math.log(experts) / learning_rate + learning_rate * rounds / 8
-    return math.log(experts) / learning_rate if learning_rate <= 0.5 else bounded
+def regret_bound(path: WeightPath, switches: int = 0, share: float = SHARE) -> float:
+    """Most by which the ensemble's cumulative squared loss can exceed that of experts chosen in hindsight.
+
+    Parameters
+    ----------
+    path : WeightPath
+    switches : int
+        How often the choice in hindsight changes; 0 for the best model.
+    share : float
+        As for `weight_path`.
+    """
+    rounds, experts = path.losses.shape
+    if rounds == 0:
+        return 0.0
+    stays = (rounds - 1 - switches) * -math.log1p(-share)
+    changes = switches * math.log(experts / share) if switches else 0.0
+    spread = float((path.rates * np.ptp(path.losses, axis=1) ** 2).sum() / 8)
+    return (math.log(experts) + changes + stays) / float(path.rates[-1]) + spread
 
 
 def update_weights(
     engine: Engine,
     matured: pl.DataFrame,
     experts: Mapping[str, Sequence[str]] | None = None,
+    as_of: date | None = None,
     learning_rate: float = LEARNING_RATE,
 ) -> list[Weight]:
     """Weigh the models of each timeframe by their matured forecasts, and record it, replacing what was there.
@@ -102,17 +161,17 @@ def update_weights(
     engine : Engine
     matured : DataFrame
         timeframe, trial_id, date (session on which the outcome was known), probability (calibrated), label (0 or 1):
-        out-of-sample forecasts of matured labels. A model is compared with the others only over the sessions on which
-        all of a timeframe's experts have forecasts: a model must not gain by having sat out a bad time. Rows with an
-        unknown probability or label are left out. May be empty.
+        out-of-sample forecasts of matured labels. Rows with an unknown probability or label are left out. May be empty.
     experts : mapping of timeframe to trial ids, optional
         By default the trials on the leaderboard.
+    as_of : date, optional
+        The session whose outcomes are the last ones known: the weights are also kept under it, and later ones left out.
     learning_rate : float
 
     Returns
     -------
     list of Weight
-        Sorted by timeframe, heaviest first. Equal, with 0 observations, where the experts have no session in common.
+        Sorted by timeframe, heaviest first. Equal, with 0 observations, where nothing has matured.
 
     Raises
     ------
@@ -123,15 +182,22 @@ def update_weights(
     if absent:
         raise ValueError(f"matured forecasts lack the columns {', '.join(absent)}; they need {', '.join(MATURED_COLUMNS)}")
     known = matured.select(MATURED_COLUMNS).drop_nulls()
+    if as_of is not None:
+        known = known.filter(pl.col("date") <= as_of)
     if not known.is_empty() and not known["probability"].is_between(0, 1).all():
         raise ValueError("matured forecasts hold a probability outside of [0, 1]; give calibrated probabilities")
-    experts = experts if experts is not None else _on_the_leaderboard(engine)
+    experts = experts if experts is not None else on_the_leaderboard(engine)
     weights = [weight for timeframe in sorted(experts) for weight in _weigh(timeframe, experts[timeframe], known, learning_rate)]
     with engine.begin() as connection:
         connection.execute(sa.text("LOCK TABLE model_weights IN SHARE ROW EXCLUSIVE MODE"))
         connection.execute(sa.delete(ModelWeight).where(ModelWeight.timeframe.in_(list(experts))))
+        history = ModelWeightHistory
+        if as_of is not None:
+            connection.execute(sa.delete(history).where(history.as_of == as_of, history.timeframe.in_(list(experts))))
         if weights:
             connection.execute(insert(ModelWeight), [vars(weight) for weight in weights])
+        if weights and as_of is not None:
+            connection.execute(insert(history), [{"as_of": as_of, **vars(weight)} for weight in weights])
     return weights
 
 
@@ -154,7 +220,8 @@ def matured_outcomes(engine: Engine) -> pl.DataFrame:
     return pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
 
 
-def _on_the_leaderboard(engine: Engine) -> dict[str, list[str]]:
+def on_the_leaderboard(engine: Engine) -> dict[str, list[str]]:
+    """Trial ids of each timeframe's leaderboard."""
     found: dict[str, list[str]] = {}
     with engine.connect() as connection:
         for timeframe, trial_id in connection.execute(sa.select(LeaderboardRow.timeframe, LeaderboardRow.trial_id)):
@@ -162,19 +229,31 @@ def _on_the_leaderboard(engine: Engine) -> dict[str, list[str]]:
     return found
 
 
+def session_losses(known: pl.DataFrame, experts: Sequence[str]) -> tuple[list[date], np.ndarray]:
+    """Brier score of each expert on the forecasts that matured on each session: sessions, and (sessions, experts), NaN without.
+
+    Parameters
+    ----------
+    known : DataFrame
+        trial_id, date, probability, label of one timeframe, no null.
+    experts : sequence of str
+        The columns, in order.
+    """
+    daily = known.group_by("date", "trial_id").agg(loss=((pl.col("probability") - pl.col("label")) ** 2).mean())
+    wide = daily.filter(pl.col("trial_id").is_in(list(experts))).pivot("trial_id", index="date", values="loss").sort("date")
+    if wide.is_empty():
+        return [], np.empty((0, len(experts)))
+    absent = [pl.lit(None, pl.Float64).alias(name) for name in experts if name not in wide.columns]
+    return wide["date"].to_list(), wide.with_columns(absent).select(experts).fill_null(float("nan")).to_numpy()
+
+
 def _weigh(timeframe: str, experts: Sequence[str], known: pl.DataFrame, learning_rate: float) -> list[Weight]:
     names = sorted(set(experts))
     if not names:
         return []
     rows = known.filter((pl.col("timeframe") == timeframe) & pl.col("trial_id").is_in(names))
-    daily = rows.group_by("date", "trial_id").agg(
-        loss=((pl.col("probability") - pl.col("label")) ** 2).mean(), forecasts=pl.len().cast(pl.Int64)
-    )
-    common = daily.filter(pl.len().over("date") == len(names)).sort("date", "trial_id")
-    losses = common["loss"].to_numpy().reshape(-1, len(names))
-    weights = exponential_weights(losses, learning_rate)
-    if not len(losses):
-        return [Weight(timeframe, name, float(weights[i]), 0, None) for i, name in enumerate(names)]
-    counts = dict(common.group_by("trial_id").agg(pl.col("forecasts").sum()).iter_rows())
-    found = [Weight(timeframe, name, float(weights[i]), counts[name], float(losses[:, i].mean())) for i, name in enumerate(names)]
+    path = weight_path(session_losses(rows, names)[1], learning_rate)
+    square = (pl.col("probability") - pl.col("label")) ** 2
+    scores = {name: (count, brier) for name, count, brier in rows.group_by("trial_id").agg(pl.len(), square.mean()).iter_rows()}
+    found = [Weight(timeframe, name, float(path.last[i]), *scores.get(name, (0, None))) for i, name in enumerate(names)]
     return sorted(found, key=lambda weight: (-weight.weight, weight.trial_id))

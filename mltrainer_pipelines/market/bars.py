@@ -28,6 +28,7 @@ MOST_REJECTED = 0.001
 
 _NONE_REJECTED = pl.DataFrame(schema=REJECTED_SCHEMA)
 _SHOWN = 5
+_DUPLICATE = "duplicate of another bar of that symbol and date"
 _ROUNDING = 1e-9
 """Relative slack of low ≤ open, close ≤ high: what arithmetic on floats loses, far below a hundredth of a cent."""
 
@@ -44,7 +45,7 @@ def _rules(session: date | None) -> dict[str, pl.Expr]:
         "no symbol": pl.col("symbol").is_null() | (pl.col("symbol").str.len_chars() == 0),
         "no date": pl.col("date").is_null(),
         **({} if session is None else {f"not a bar of {session}": (pl.col("date") != session).fill_null(value=True)}),
-        "duplicate of another bar of that symbol and date": pl.struct("symbol", "date").is_duplicated(),
+        _DUPLICATE: pl.struct("symbol", "date").is_duplicated(),
         **{f"{name} is not a positive number": ~_positive(name) for name in PRICES},
         "high is below low": pl.col("high") < pl.col("low"),
         "low is above open or close": pl.col("low") - slack > pl.min_horizontal(prices),
@@ -144,9 +145,7 @@ def sifted_bars(frame: pl.DataFrame, session: date | None = None, most_rejected:
     plainly_good = frame.select(_plainly_good(single_session=session is not None)).item()
     if plainly_good and (session is None or frame["date"][0] == session):
         return SiftedBars(frame, _NONE_REJECTED)
-    rules = _rules(session)
-    reason = pl.coalesce(pl.when(wrong).then(pl.lit(rule)) for rule, wrong in rules.items())
-    judged = frame.with_columns(reason=reason)
+    judged = frame.with_columns(reason=_reason(session))
     bad = judged.filter(pl.col("reason").is_not_null())
     if len(bad) <= most_rejected * len(frame):
         return SiftedBars(judged.filter(pl.col("reason").is_null()).drop("reason"), bad)
@@ -156,6 +155,20 @@ def sifted_bars(frame: pl.DataFrame, session: date | None = None, most_rejected:
         for row in bad.head(_SHOWN).iter_rows(named=True)
     ]
     raise BadBarsError(what, problems, len(bad))
+
+
+def impossible_bars(bars: pl.DataFrame) -> pl.DataFrame:
+    """The bars that break a rule of one bar alone (not that of being unique), with their `reason`."""
+    rules = {rule: wrong for rule, wrong in _rules(None).items() if rule != _DUPLICATE}
+    return bars.with_columns(reason=_first_true(rules)).filter(pl.col("reason").is_not_null())
+
+
+def _reason(session: date | None) -> pl.Expr:
+    return _first_true(_rules(session))
+
+
+def _first_true(rules: dict[str, pl.Expr]) -> pl.Expr:
+    return pl.coalesce(pl.when(wrong).then(pl.lit(rule)) for rule, wrong in rules.items())
 
 
 def _typed(frame: pl.DataFrame, what: str) -> pl.DataFrame:

@@ -22,7 +22,7 @@ def _positive() -> pa.Check:
     return pa.Check.gt(0)
 
 
-_SYMBOL = _column(pl.String, "ticker, as the exchange spells it", pa.Check.str_length(1))
+_SYMBOL = _column(pl.String, "ticker, as the exchange spells it", pa.Check.str_length(min_value=1))
 
 DAILY_BARS = pa.DataFrameSchema(
     {
@@ -55,7 +55,7 @@ CORPORATE_ACTIONS = pa.DataFrameSchema(
 
 MACRO_SERIES = pa.DataFrameSchema(
     {
-        "series_id": _column(pl.String, "FRED's id", pa.Check.str_length(1)),
+        "series_id": _column(pl.String, "FRED's id", pa.Check.str_length(min_value=1)),
         "date": _column(pl.Date, "the day or period that the value is about"),
         "value": _column(pl.Float64, "as first published, never revised"),
         "published": _column(pl.Date, "day of the first release; the value counts from the session after it"),

@@ -1,18 +1,27 @@
-"""How the books stand at a session's close: every recommendation, and what the user bought of them."""
+"""How the books stand at a session's close: every recommendation, what the user bought of them, and what the user passed over."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection, Engine
 
+from mltrainer_pipelines.market.sessions import next_session
 from mltrainer_pipelines.portfolio.account import CENT, PaperAccount
 from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition, VirtualPosition
 
-RECOMMENDATIONS, USER = "recommendations", "user"
+RECOMMENDATIONS, USER, PASSED_OVER = "recommendations", "user", "passed_over"
+LEAST_RETURNS = 20
+"""Sessions below which a book's alpha and beta are not given."""
+SESSIONS_PER_YEAR = 252
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,15 @@ class BookPerformance:
         Dollars after fees, of closed positions and of open ones as if sold at their mark.
     hit_rate : float or None
         Share of the closed positions with a profit after fees; None before the first.
+    average_win, average_loss : Decimal or None
+        Mean profit of the closed positions with one, and mean (negative) result of the others, dollars.
+    turnover : float
+        What was bought and sold in the session over twice the equity.
+    benchmark_return : float or None
+        The equal-weight universe's return of the session; None where it is not known (yet).
+    alpha, beta : float or None
+        Least squares of the book's daily returns so far on the benchmark's: intercept a year, and slope. None below 20
+        sessions, or where the benchmark did not move.
     """
 
     date: date
@@ -48,25 +66,51 @@ class BookPerformance:
     realized: Decimal
     unrealized: Decimal
     hit_rate: float | None
+    average_win: Decimal | None
+    average_loss: Decimal | None
+    turnover: float
+    benchmark_return: float | None
+    alpha: float | None
+    beta: float | None
 
 
-def performance(engine: Engine, as_of: date, account: PaperAccount | None = None) -> list[BookPerformance]:
-    """Record both books at the close of `as_of`, from the positions as they are settled now; again overwrites.
+def performance(
+    engine: Engine, as_of: date, account: PaperAccount | None = None, benchmark: Mapping[date, float] | None = None
+) -> list[BookPerformance]:
+    """Record the books at the close of `as_of`, from the positions as they are settled now; again overwrites.
 
     Positions entered after `as_of` are left out; a position closed after it counts as closed. Call it after
     `positions.settle` of the same session. The book `user` holds what `user_portfolio` says, at the user's own price
-    and shares where given (else the virtual position's), and sells where the virtual position is closed.
+    and shares where given (else the virtual position's), and sells where the virtual position is closed. The book
+    `passed_over` holds the virtual positions of every recommendation that is not in `user_portfolio`.
+
+    Parameters
+    ----------
+    engine : Engine
+    as_of : date
+    account : PaperAccount, optional
+    benchmark : mapping of session to float, optional
+        Returns of the equal-weight universe (`universe_returns`); recorded with the rows of these sessions.
 
     Returns
     -------
     list of BookPerformance
-        `recommendations`, then `user`.
+        `recommendations`, `user`, `passed_over`.
     """
     account = account or PaperAccount()
     rows = []
     with engine.begin() as connection:
-        for book, trades in ((RECOMMENDATIONS, _virtual(connection, as_of)), (USER, _users(connection, as_of))):
-            row = _summed(connection, book, as_of, trades, account)
+        for session, value in (benchmark or {}).items():
+            chosen = sa.update(PortfolioPerformance).where(PortfolioPerformance.date == session)
+            connection.execute(chosen.values(benchmark_return=value))
+        theirs = sa.select(UserPosition.recommendation_id)
+        books = {
+            RECOMMENDATIONS: _virtual(connection, as_of),
+            USER: _users(connection, as_of),
+            PASSED_OVER: _virtual(connection, as_of, VirtualPosition.recommendation_id.not_in(theirs)),
+        }
+        for book, trades in books.items():
+            row = _summed(connection, book, as_of, trades, account, benchmark or {})
             values = asdict(row)
             statement = insert(PortfolioPerformance).values(values)
             connection.execute(statement.on_conflict_do_update(index_elements=["date", "book"], set_=values))
@@ -74,21 +118,57 @@ def performance(engine: Engine, as_of: date, account: PaperAccount | None = None
     return rows
 
 
+def sessions_without_benchmark(engine: Engine, until: date) -> list[date]:
+    """Recorded sessions up to one whose benchmark return is not known yet, in order."""
+    row = PortfolioPerformance
+    statement = sa.select(row.date).where(row.benchmark_return.is_(None), row.date <= until).distinct().order_by(row.date)
+    with engine.connect() as connection:
+        return list(connection.scalars(statement))
+
+
+def universe_returns(adjusted_bars: pl.DataFrame, universe: pl.DataFrame) -> dict[date, float]:
+    """Mean return of the universe's members a session, close to close, dividends included.
+
+    Parameters
+    ----------
+    adjusted_bars : DataFrame
+        date, symbol, adj_close; the first session gives no return.
+    universe : DataFrame
+        month, symbol.
+    """
+    returns = (
+        adjusted_bars.sort("symbol", "date")
+        .with_columns(gain=pl.col("adj_close") / pl.col("adj_close").shift(1).over("symbol") - 1)
+        .with_columns(month=pl.col("date").dt.truncate("1mo"))
+        .join(universe.select("month", "symbol"), on=["month", "symbol"], how="semi")
+        .group_by("date")
+        .agg(pl.col("gain").mean())
+        .drop_nulls()
+    )
+    return dict(returns.sort("date").iter_rows())
+
+
 @dataclass(frozen=True)
 class _Trade:
     closed: bool
     value: Decimal
     profit_loss: Decimal
+    traded: Decimal
+    """Dollars bought and sold in the session."""
 
 
 _ENTERED = (VirtualPosition.fill_price.is_not(None), VirtualPosition.status != "pending")
 
 
-def _virtual(connection: Connection, as_of: date) -> list[_Trade]:
-    statement = sa.select(
-        VirtualPosition.status, VirtualPosition.shares, VirtualPosition.current_price, VirtualPosition.profit_loss
-    ).where(*_ENTERED, VirtualPosition.entry_session <= as_of)
-    return [_Trade(r.status == "closed", r.shares * r.current_price, r.profit_loss) for r in connection.execute(statement)]
+def _virtual(connection: Connection, as_of: date, *chosen: sa.ColumnElement[bool]) -> list[_Trade]:
+    p = VirtualPosition
+    columns = (p.status, p.shares, p.current_price, p.profit_loss, p.notional, p.entry_session, p.exit_session)
+    statement = sa.select(*columns).where(*_ENTERED, p.entry_session <= as_of, *chosen)
+    trades = []
+    for r in connection.execute(statement):
+        value = r.shares * r.current_price
+        trades.append(_Trade(r.status == "closed", value, r.profit_loss, _traded(r, as_of, r.notional, value)))
+    return trades
 
 
 def _users(connection: Connection, as_of: date) -> list[_Trade]:
@@ -97,29 +177,47 @@ def _users(connection: Connection, as_of: date) -> list[_Trade]:
         .join(VirtualPosition, VirtualPosition.recommendation_id == UserPosition.recommendation_id)
         .where(*_ENTERED, VirtualPosition.entry_session <= as_of)
     )
-    return [_own_trade(dict(row)) for row in connection.execute(statement).mappings()]
+    return [_own_trade(row, as_of) for row in connection.execute(statement)]
 
 
-def _own_trade(row: dict[str, Any]) -> _Trade:
-    bought = row["actual_shares"] or row["fill_shares"]
-    paid = row["actual_buy_price"] or row["fill_price"]
-    cost, value = bought * paid, bought * Decimal(repr(row["factor"])) * row["current_price"]
-    rate = Decimal(repr(row["cost_bps"])) / 10_000
-    return _Trade(row["status"] == "closed", value, _cents(value) - _cents(cost) - _cents(cost * rate) - _cents(value * rate))
+def _own_trade(row: Any, as_of: date) -> _Trade:
+    bought = row.actual_shares or row.fill_shares
+    paid = row.actual_buy_price or row.fill_price
+    cost, value = bought * paid, bought * Decimal(repr(row.factor)) * row.current_price
+    rate = Decimal(repr(row.cost_bps)) / 10_000
+    profit = _cents(value) - _cents(cost) - _cents(cost * rate) - _cents(value * rate)
+    return _Trade(row.status == "closed", value, profit, _traded(row, as_of, cost, value))
 
 
-def _summed(connection: Connection, book: str, as_of: date, trades: list[_Trade], account: PaperAccount) -> BookPerformance:
+def _traded(row: Any, as_of: date, cost: Decimal, value: Decimal) -> Decimal:
+    bought = cost if row.entry_session == as_of else Decimal(0)
+    return bought + (value if row.exit_session == as_of else Decimal(0))
+
+
+def _summed(
+    connection: Connection,
+    book: str,
+    as_of: date,
+    trades: list[_Trade],
+    account: PaperAccount,
+    benchmark: Mapping[date, float],
+) -> BookPerformance:
     closed = [trade for trade in trades if trade.closed]
     held = [trade for trade in trades if not trade.closed]
+    wins = [trade.profit_loss for trade in closed if trade.profit_loss > 0]
+    losses = [trade.profit_loss for trade in closed if trade.profit_loss <= 0]
     realized, unrealized = (sum((trade.profit_loss for trade in group), Decimal(0)) for group in (closed, held))
     market_value = _cents(sum((trade.value for trade in held), Decimal(0)))
+    traded = sum((trade.traded for trade in trades), Decimal(0))
     equity = account.equity + realized + unrealized
-    earlier = connection.scalar(
-        sa.select(sa.func.max(PortfolioPerformance.equity)).where(
-            PortfolioPerformance.book == book, PortfolioPerformance.date < as_of
-        )
-    )
-    peak = max(equity, account.equity, earlier or equity)
+    row = PortfolioPerformance
+    earlier = connection.execute(
+        sa.select(row.date, row.equity, row.benchmark_return).where(row.book == book, row.date < as_of).order_by(row.date)
+    ).all()
+    known = connection.scalar(sa.select(row.benchmark_return).where(row.book == book, row.date == as_of))
+    benchmark_return = benchmark.get(as_of, known)
+    alpha, beta = _alpha_beta([*((r.date, r.equity, r.benchmark_return) for r in earlier), (as_of, equity, benchmark_return)])
+    peak = max([equity, account.equity, *(r.equity for r in earlier)])
     return BookPerformance(
         date=as_of,
         book=book,
@@ -131,8 +229,36 @@ def _summed(connection: Connection, book: str, as_of: date, trades: list[_Trade]
         closed_positions=len(closed),
         realized=realized,
         unrealized=unrealized,
-        hit_rate=sum(trade.profit_loss > 0 for trade in closed) / len(closed) if closed else None,
+        hit_rate=len(wins) / len(closed) if closed else None,
+        average_win=_mean(wins),
+        average_loss=_mean(losses),
+        turnover=float(traded / (2 * equity)) if equity > 0 else 0.0,
+        benchmark_return=benchmark_return,
+        alpha=alpha,
+        beta=beta,
     )
+
+
+def _alpha_beta(record: list[tuple[date, Decimal, float | None]]) -> tuple[float | None, float | None]:
+    """Of a record of sessions, equity and the benchmark's return; a return is taken from one session to the next only."""
+    pairs = [
+        (float(equity / before - 1), there)
+        for (earlier, before, _), (session, equity, there) in pairwise(record)
+        if there is not None and before > 0 and next_session(earlier) == session
+    ]
+    if len(pairs) < LEAST_RETURNS:
+        return None, None
+    ours, theirs = np.array(pairs).T
+    variance = float(theirs.var())
+    if variance <= 0:
+        return None, None
+    beta = float(((theirs - theirs.mean()) * (ours - ours.mean())).mean() / variance)
+    alpha = float(ours.mean() - beta * theirs.mean()) * SESSIONS_PER_YEAR
+    return (alpha, beta) if math.isfinite(alpha) else (None, None)
+
+
+def _mean(amounts: list[Decimal]) -> Decimal | None:
+    return _cents(sum(amounts, Decimal(0)) / len(amounts)) if amounts else None
 
 
 def _cents(amount: Decimal) -> Decimal:

@@ -1,5 +1,8 @@
 """Virtual positions: every recommendation is bought on paper, and settled by the rules its label was made with.
 
+So is a sample of the signals just below the thresholds, in a table of their own: nobody was told of them, and what they
+earn says whether the thresholds are where they should be.
+
 Opening, marking and settling are each one transaction, and each gives the same result however often it runs: a
 position is recomputed from its fill, never from its last state.
 """
@@ -23,7 +26,8 @@ from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import NEW_YORK, is_session, next_session, session_hours, sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.valuation import NOT_TRADED, SHARE_STEP, at_price, filled_at, walked
-from mltrainer_pipelines.store.tables import Recommendation, VirtualPosition
+from mltrainer_pipelines.signals.rules import SAMPLE_SIZE
+from mltrainer_pipelines.store.tables import Recommendation, SamplePosition, VirtualPosition
 
 
 class MissingBarsError(LookupError):
@@ -101,12 +105,60 @@ def open_positions(engine: Engine, cost_bps: float, account: PaperAccount | None
         .order_by(Recommendation.id)
     )
     with engine.begin() as connection:
-        rows = [_opened(dict(row), cost_bps, account) for row in connection.execute(missing).mappings()]
+        rows = [
+            {"recommendation_id": row["id"], **planned(dict(row), cost_bps, account)}
+            for row in connection.execute(missing).mappings()
+        ]
         if not rows:
             return []
         statement = insert(VirtualPosition).on_conflict_do_nothing(index_elements=["recommendation_id"])
         made = connection.execute(statement.returning(VirtualPosition.id), rows)
         return sorted(made.scalars())
+
+
+def open_samples(
+    engine: Engine, near: pl.DataFrame, cost_bps: float, market: str, most: int = SAMPLE_SIZE, account: PaperAccount | None = None
+) -> int:
+    """Buy signals just below the thresholds on paper, at most `most` a session and timeframe, each symbol once.
+
+    Parameters
+    ----------
+    engine : Engine
+    near : DataFrame
+        As `signals.rules.near_misses` gives them, of one session.
+    cost_bps : float
+        As for `open_positions`.
+    market : str
+        As for `recommendations.publish`.
+    most : int
+        Samples a session and timeframe, over all its refreshes.
+
+    Returns
+    -------
+    int
+        Positions made.
+    """
+    account = account or PaperAccount()
+    if near.is_empty():
+        return 0
+    session = near["date"][0]
+    taken = sa.select(_SAMPLES.c.timeframe, _SAMPLES.c.symbol).where(_SAMPLES.c.decided_session == session)
+    made = 0
+    with engine.begin() as connection:
+        connection.execute(sa.text("LOCK TABLE sample_positions IN SHARE ROW EXCLUSIVE MODE"))
+        present = set(connection.execute(taken).tuples())
+        rows = []
+        for signal in near.iter_rows(named=True):
+            room = most - sum(timeframe == signal["timeframe"] for timeframe, _ in present)
+            if room <= 0 or (signal["timeframe"], signal["symbol"]) in present:
+                continue
+            present.add((signal["timeframe"], signal["symbol"]))
+            levels = {name: Decimal(str(round(signal[name], 6))) for name in ("entry_price", "target_price", "stop_loss")}
+            opened = planned({**signal, **levels, "session": signal["date"]}, cost_bps, account)
+            rows.append(opened | {name: signal.get(name) for name in _SAMPLED} | {"market": market})
+        if rows:
+            made = len(connection.execute(insert(SamplePosition).returning(SamplePosition.id), rows).all())
+    return made
 
 
 def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settlement:
@@ -134,30 +186,16 @@ def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settleme
         If the bars cannot be used; see `panel.dense`.
     """
     with engine.begin() as connection:
-        positions = _locked(connection)
-        live = [p for p in positions if (p["marked_session"] or p["entry_session"]) <= as_of]
-        waiting = [p for p in positions if (p["marked_session"] or p["entry_session"]) > as_of]
-        outcome = []
-        if live:
-            first = min(p["entry_session"] for p in live)
-            bars = adjusted_bars.filter(pl.col("date").is_between(first, as_of))
-            _refuse_missing(bars, first, as_of)
-            outcome = walked(live, dense(bars, [*PRICES, "factor"], {p["symbol"] for p in live}))
-            _store(connection, outcome)
-    closed = [row["exit_reason"] for row in outcome if row["status"] == "closed"]
-    return Settlement(
-        entered=sum(p["status"] == "pending" for p in live) - closed.count(NOT_TRADED),
-        closed={reason: closed.count(reason) for reason in sorted(set(closed))},
-        marked=len(outcome),
-        still_pending=sum(p["status"] == "pending" for p in waiting),
-        still_open=sum(p["status"] == "open" for p in waiting) + len(outcome) - len(closed),
-    )
+        settled = _settled(connection, _TABLE, adjusted_bars, as_of)
+        _settled(connection, _SAMPLES, adjusted_bars, as_of)
+    return settled
 
 
 def bars_needed_from(engine: Engine) -> date | None:
     """The first session whose bars `settle` needs: the earliest entry among positions not closed; None without any."""
+    firsts = [sa.select(sa.func.min(table.c.entry_session)).where(table.c.status != "closed") for table in (_TABLE, _SAMPLES)]
     with engine.connect() as connection:
-        return connection.scalar(sa.select(sa.func.min(VirtualPosition.entry_session)).where(VirtualPosition.status != "closed"))
+        return min(filter(None, (connection.scalar(first) for first in firsts)), default=None)
 
 
 def positions_of(engine: Engine, recommendation_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -186,24 +224,58 @@ def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = No
     fresh = quotes.filter(~pl.col("stale") & (pl.col("close") > 0))
     prices = {symbol: (day, close) for symbol, day, close in fresh.select("symbol", "date", "close").iter_rows()}
     with engine.begin() as connection:
-        known_at = {}
-        for position in _locked(connection):
-            since = position["marked_session"] or position["entry_session"]
-            if position["status"] == "open" and position["symbol"] in prices and prices[position["symbol"]][0] >= since:
-                known_at[position["id"]] = (position, since)
-        steps = _steps_since(fresh, actions, known_at.values())
-        rows = []
-        for position, since in known_at.values():
-            day, price = prices[position["symbol"]]
-            step = steps.get((position["symbol"], since), 1.0) if day > since else 1.0
-            rows.append(position | at_price(position, position["factor"] * step, price))
-        _store(connection, rows)
+        marked = [_marked(connection, table, fresh, prices, actions) for table in (_TABLE, _SAMPLES)]
+    return marked[0]
+
+
+def _marked(
+    connection: Connection,
+    table: sa.Table,
+    fresh: pl.DataFrame,
+    prices: Mapping[str, tuple[date, float]],
+    actions: pl.DataFrame | None,
+) -> int:
+    known_at = []
+    for position in _locked(connection, table):
+        since = position["marked_session"] or position["entry_session"]
+        if position["status"] == "open" and position["symbol"] in prices and prices[position["symbol"]][0] >= since:
+            known_at.append((position, since))
+    steps = _steps_since(fresh, actions, known_at)
+    rows = []
+    for position, since in known_at:
+        day, price = prices[position["symbol"]]
+        step = steps.get((position["symbol"], since), 1.0) if day > since else 1.0
+        rows.append({"id": position["id"]} | at_price(position, position["factor"] * step, price))
+    _store(connection, table, rows, _MARKED)
     return len(rows)
 
 
-def _opened(recommendation: Mapping[str, Any], cost_bps: float, account: PaperAccount) -> dict[str, Any]:
+def _settled(connection: Connection, table: sa.Table, adjusted_bars: pl.DataFrame, as_of: date) -> Settlement:
+    positions = _locked(connection, table)
+    live = [p for p in positions if (p["marked_session"] or p["entry_session"]) <= as_of]
+    waiting = [p for p in positions if (p["marked_session"] or p["entry_session"]) > as_of]
+    outcome = []
+    if live:
+        first = min(p["entry_session"] for p in live)
+        bars = adjusted_bars.filter(pl.col("date").is_between(first, as_of))
+        _refuse_missing(bars, first, as_of)
+        outcome = walked(live, dense(bars, [*PRICES, "factor"], {p["symbol"] for p in live}))
+        _store(connection, table, outcome, _SETTLED)
+    closed = [row["exit_reason"] for row in outcome if row["status"] == "closed"]
+    return Settlement(
+        entered=sum(p["status"] == "pending" for p in live) - closed.count(NOT_TRADED),
+        closed={reason: closed.count(reason) for reason in sorted(set(closed))},
+        marked=len(outcome),
+        still_pending=sum(p["status"] == "pending" for p in waiting),
+        still_open=sum(p["status"] == "open" for p in waiting) + len(outcome) - len(closed),
+    )
+
+
+def planned(recommendation: Mapping[str, Any], cost_bps: float, account: PaperAccount) -> dict[str, Any]:
+    """The position a recommendation gets, as `open_positions` stores it: bought at once, or pending."""
     r = recommendation
-    name = f"recommendation {r['id']} ({r['symbol']}, {r['timeframe']}, {r['session']})"
+    name = f"recommendation {r['id']}" if "id" in r else "signal"
+    name += f" ({r['symbol']}, {r['timeframe']}, {r['session']})"
     if r["timeframe"] not in TIMEFRAMES:
         raise ValueError(f"{name}: no such timeframe; there are {', '.join(TIMEFRAMES)}")
     if not 0 < r["stop_loss"] < r["entry_price"] < r["target_price"]:
@@ -217,7 +289,6 @@ def _opened(recommendation: Mapping[str, Any], cost_bps: float, account: PaperAc
     entry_session, at_once = entry_session_of(r["session"], r["timestamp"])
     notional = account.notional(r["entry_price"], r["stop_loss"])
     position: dict[str, Any] = {
-        "recommendation_id": r["id"],
         "symbol": r["symbol"],
         "timeframe": r["timeframe"],
         "status": "open" if at_once else "pending",
@@ -249,9 +320,9 @@ def _opened(recommendation: Mapping[str, Any], cost_bps: float, account: PaperAc
     return position
 
 
-def _locked(connection: Connection) -> list[dict[str, Any]]:
+def _locked(connection: Connection, table: sa.Table) -> list[dict[str, Any]]:
     """Positions that are not closed; another settling waits for this transaction, then sees what it did."""
-    statement = sa.select(_TABLE).where(_TABLE.c.status != "closed").order_by(_TABLE.c.id).with_for_update()
+    statement = sa.select(table).where(table.c.status != "closed").order_by(table.c.id).with_for_update()
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
@@ -287,23 +358,29 @@ def _steps_since(
 
 
 _TABLE: sa.Table = VirtualPosition.__table__  # type: ignore[assignment]
+_SAMPLES: sa.Table = SamplePosition.__table__  # type: ignore[assignment]
+_MARKED = ("shares", "entry_price", "target_price", "stop_loss", "current_price", "fees", "profit_loss")
 _SETTLED = (
-    *("status", "entry_time", "entry_price", "shares", "current_price", "marked_session", "exit_session", "exit_time"),
-    *("exit_price", "exit_reason", "profit_loss", "net_return", "fees", "target_price", "stop_loss"),
+    *("status", "entry_time", "marked_session", "exit_session", "exit_time", "exit_price", "exit_reason", "net_return"),
     *("notional", "fill_price", "fill_shares", "factor"),
+    *_MARKED,
+)
+_SAMPLED = (
+    *("timestamp", "signal_strength", "profit_probability", "confidence", "expected_net_return", "regime_score"),
+    *("model_used", "model_version", "trial_id", "grade", "sector", "reason", "settings_version"),
 )
 
 
-def _store(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def _store(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write what changed, in one statement; a row that stays as it is keeps its `updated_at`."""
     if not rows:
         return
-    types = ", ".join(f"{name} {_TABLE.c[name].type.compile(dialect=connection.dialect)}" for name in ("id", *_SETTLED))
-    old, new = (", ".join(f"{table}.{name}" for name in _SETTLED) for table in ("p", "v"))
+    types = ", ".join(f"{name} {table.c[name].type.compile(dialect=connection.dialect)}" for name in ("id", *columns))
+    old, new = (", ".join(f"{alias}.{name}" for name in columns) for alias in ("p", "v"))
     statement = f"""
-        UPDATE virtual_positions AS p SET {", ".join(f"{name} = v.{name}" for name in _SETTLED)}, updated_at = now()
+        UPDATE {table.name} AS p SET {", ".join(f"{name} = v.{name}" for name in columns)}, updated_at = now()
         FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v({types})
         WHERE p.id = v.id AND ({old}) IS DISTINCT FROM ({new})
     """  # noqa: S608 - names of our own columns
-    values = [{name: row[name] for name in ("id", *_SETTLED)} for row in rows]
+    values = [{name: row[name] for name in ("id", *columns)} for row in rows]
     connection.execute(sa.text(statement), {"rows": json.dumps(values, default=str)})

@@ -100,7 +100,17 @@ class DagsterClient:
         return self.launch(job, {**partitions, **(tags or {})})
 
     def backfill(self, asset: str, partitions: Sequence[str], title: str) -> str:
-        """Submit a backfill of an asset; the daemon launches its runs. Returns the backfill's id."""
+        """Submit a backfill of an asset; the daemon launches its runs. Returns the backfill's id.
+
+        Raises
+        ------
+        DagsterError
+            If the asset has no such partition: Dagster itself would take the next one in the place of a holiday.
+        """
+        unknown = sorted(set(partitions) - set(self.partition_keys(asset)))
+        if unknown:
+            shown = ", ".join(unknown[:5])
+            raise DagsterError(f"{asset} has no partition {shown}; sessions leave out weekends and holidays, months start with a 1st")
         answer = self.query(
             """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
                  __typename ... on LaunchBackfillSuccess { backfillId } ... on Error { message } } }""",
@@ -218,6 +228,16 @@ class DagsterClient:
         )["runOrError"]["stepStats"]
         running = [step["stepKey"] for step in found if step["status"] == "IN_PROGRESS"]
         return [step["stepKey"] for step in found if step["status"] == "SUCCESS"], running[-1] if running else None
+
+    def partition_keys(self, asset: str) -> list[str]:
+        """Every partition an asset has, materialized or not."""
+        found = self.query(
+            "query Keys($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename ... on AssetNode { partitionKeys } } }",
+            key={"path": [asset]},
+        )["assetNodeOrError"]
+        if found["__typename"] != "AssetNode":
+            raise DagsterError(f"Dagster knows no asset {asset}")
+        return found["partitionKeys"]
 
     def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]:
         """Which of these partitions of an asset are materialized. Multi-partition keys are `quarter|trial`."""

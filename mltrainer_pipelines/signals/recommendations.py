@@ -37,8 +37,13 @@ _COPIED = (
     "grade",
     "model_version",
     "trial_id",
+    "settings_version",
+    "sector",
+    "why",
+    "drivers",
 )
 _MONEY = ("entry_price", "target_price", "stop_loss")
+_JSON = ("thresholds", "drivers")
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,12 @@ def publish(database: Database | sa.Engine, signals: pl.DataFrame, thresholds: T
 
 
 def recommendations_frame(database: Database | sa.Engine, session: date | None = None) -> pl.DataFrame:
-    """Recommendations of a session, or all of them, as a frame with the table's columns.
+    """Recommendations of a session, or all of them, as a frame with the table's columns but `thresholds` and `drivers`.
 
     Newest session first, then by timeframe and expected net return (highest first); prices as floats,
     the timestamp in New York time.
     """
-    query = sa.select(*(column for column in Recommendation.__table__.columns if column.name != "thresholds"))
+    query = sa.select(*(column for column in Recommendation.__table__.columns if column.name not in _JSON))
     if session is not None:
         query = query.where(Recommendation.session == session)
     query = query.order_by(
@@ -113,13 +118,18 @@ def recommendations_frame(database: Database | sa.Engine, session: date | None =
 
 
 def _row(signal: Mapping[str, Any], thresholds: Thresholds, market: str) -> dict[str, Any]:
-    copied = {name: signal[name] for name in _COPIED}
+    copied = {name: signal.get(name) for name in _COPIED}  # a signal of an earlier version has no reasons
     money = {name: Decimal(str(round(signal[name], 6))) for name in _MONEY}
-    return copied | money | {"session": signal["date"], "market": market, "thresholds": asdict(thresholds)}
+    return copied | money | {"session": signal["date"], "market": market, "thresholds": _as_json(thresholds)}
+
+
+def _as_json(thresholds: Thresholds) -> dict[str, float]:
+    """The bars alone: their version has a column of its own."""
+    return {name: value for name, value in asdict(thresholds).items() if name != "version"}
 
 
 def _frame(rows: Any) -> pl.DataFrame:
-    columns = {column.name: column for column in Recommendation.__table__.columns if column.name != "thresholds"}
+    columns = {column.name: column for column in Recommendation.__table__.columns if column.name not in _JSON}
     schema = {name: _kind(column.type) for name, column in columns.items()}
     data = {name: [float(row[name]) if isinstance(row[name], Decimal) else row[name] for row in rows] for name in columns}
     frame = pl.DataFrame(data, schema=schema)

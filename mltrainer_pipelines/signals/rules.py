@@ -1,13 +1,18 @@
 """What makes a signal a strong buy, and what kept the others out."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 PASSES = "passes"
-DELAYED, CLOSED, STALE, MISSING = "delayed", "close", "stale", "missing"
+DELAYED, CLOSED, STALE, MISSING, UNTRUSTED = "delayed", "close", "stale", "missing", "untrusted"
 """Where a signal's price comes from: the last delayed price, the decision's close, or nowhere one could trade on."""
+NO_PRICE = (STALE, MISSING, UNTRUSTED)
+SAMPLE_SIZE = 5
+"""Signals just below the thresholds that are bought on paper, a session and timeframe."""
+PROBABILITY_MARGIN, CONFIDENCE_MARGIN = 0.05, 0.10
+"""How far below its threshold a sampled signal may be."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,15 @@ class Thresholds:
         Of `expected_net_return`, a fraction after costs; it has to be above.
     min_regime : float
         Of the market's `regime_score`, 0 to 100; reaching it is enough. 0 switches the gate off.
+    version : int, optional
+        Version of the run-time settings they come from; kept with every recommendation.
     """
 
     min_probability: float = 0.60
     min_confidence: float = 0.70
     min_expected_net_return: float = 0.0
     min_regime: float = 25.0
+    version: int | None = None
 
     def __post_init__(self) -> None:
         for name, highest in (("min_probability", 1.0), ("min_confidence", 1.0), ("min_regime", 100.0)):
@@ -47,7 +55,8 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     ----------
     signals : DataFrame
         profit_probability, confidence, expected_net_return, regime_score, price_source, entry_price, target_price,
-        stop_loss; more is left as it is. Null means unknown, and what is unknown does not pass.
+        stop_loss, and `doubt` where prices were looked at (why one is not trusted; null where it is); more is left as it
+        is. Null means unknown, and what is unknown does not pass.
     thresholds : Thresholds
 
     Returns
@@ -58,11 +67,14 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     bars = thresholds
     probability, confidence, expected = pl.col("profit_probability"), pl.col("confidence"), pl.col("expected_net_return")
     regime, source = pl.col("regime_score"), pl.col("price_source")
+    doubt = pl.col("doubt") if "doubt" in signals.columns else pl.lit(None, pl.String)
     levels = pl.all_horizontal(pl.col("entry_price", "target_price", "stop_loss").fill_nan(None).is_not_null())
     rules = [
         _fails(source == STALE, pl.lit("its last price is stale")),
         _fails(source == MISSING, pl.lit("it has no price")),
-        _fails(~source.is_in([STALE, MISSING]) & ~levels, pl.lit("its volatility is not known, so it has no target and stop")),
+        _fails(source == UNTRUSTED, pl.lit("its price is not trusted")),
+        doubt,
+        _fails(~source.is_in(NO_PRICE) & ~levels, pl.lit("its volatility is not known, so it has no target and stop")),
         _below(probability, bars.min_probability, "probability", 2),
         _below(confidence, bars.min_confidence, "confidence", 2),
         _fails(
@@ -75,6 +87,39 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     decided = signals.with_columns(reason=pl.concat_str(rules, separator="; ", ignore_nulls=True))
     passes = pl.col("reason") == ""
     return decided.with_columns(strong_buy=passes, reason=pl.when(passes).then(pl.lit(PASSES)).otherwise("reason"))
+
+
+def near_misses(
+    signals: pl.DataFrame,
+    thresholds: Thresholds,
+    most: int = SAMPLE_SIZE,
+    probability_margin: float = PROBABILITY_MARGIN,
+    confidence_margin: float = CONFIDENCE_MARGIN,
+) -> pl.DataFrame:
+    """A sample of the signals just below the thresholds: those that slightly lower bars would let pass.
+
+    Which ones are taken depends on symbol and session alone (a hash), not on how good they look: the sample says what
+    lower thresholds would have brought.
+
+    Parameters
+    ----------
+    signals : DataFrame
+        As `strong_buys` gives them, with date, symbol and timeframe, of one refresh.
+    thresholds : Thresholds
+    most : int
+        Signals a timeframe.
+    probability_margin, confidence_margin : float
+        How far below its threshold each may be.
+    """
+    lower = replace(
+        thresholds,
+        min_probability=max(0.0, thresholds.min_probability - probability_margin),
+        min_confidence=max(0.0, thresholds.min_confidence - confidence_margin),
+    )
+    passing = strong_buys(signals, lower)["strong_buy"]
+    close = signals.filter(passing & ~signals["strong_buy"])
+    drawn = close.with_columns(_lot=pl.struct("symbol", "date", "timeframe").hash(seed=7))
+    return drawn.sort("_lot").group_by("timeframe", maintain_order=True).head(most).drop("_lot").select(signals.columns)
 
 
 def _fails(condition: pl.Expr, reason: pl.Expr) -> pl.Expr:

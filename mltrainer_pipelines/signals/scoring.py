@@ -15,7 +15,9 @@ import polars as pl
 
 from mltrainer_pipelines.features.barriers import Barriers, price_levels
 from mltrainer_pipelines.features.timeframes import TIMEFRAMES
-from mltrainer_pipelines.signals.rules import CLOSED, DELAYED, MISSING, STALE, Thresholds, strong_buys
+from mltrainer_pipelines.signals.reasons import DRIVER, reasons
+from mltrainer_pipelines.signals.rules import CLOSED, DELAYED, MISSING, STALE, UNTRUSTED, Thresholds, strong_buys
+from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.promotion import Grade
 
 SIGNAL_SCHEMA: dict[str, pl.DataType] = {
@@ -27,6 +29,7 @@ SIGNAL_SCHEMA: dict[str, pl.DataType] = {
     "price_source": pl.String(),
     "signal_strength": pl.Float64(),
     "profit_probability": pl.Float64(),
+    "uncorrected_probability": pl.Float64(),
     "confidence": pl.Float64(),
     "agreement": pl.Float64(),
     "expected_net_return": pl.Float64(),
@@ -41,8 +44,12 @@ SIGNAL_SCHEMA: dict[str, pl.DataType] = {
     "model_version": pl.String(),
     "trial_id": pl.String(),
     "grade": pl.String(),
+    "sector": pl.String(),
+    "settings_version": pl.Int64(),
     "strong_buy": pl.Boolean(),
     "reason": pl.String(),
+    "why": pl.String(),
+    "drivers": pl.List(DRIVER),
 }
 PRICE_SCHEMA: dict[str, pl.DataType] = {"symbol": pl.String(), "price": pl.Float64(), "price_source": pl.String()}
 
@@ -101,6 +108,10 @@ def score_market(
     regime_score: float | None,
     thresholds: Thresholds,
     moment: datetime,
+    members: pl.DataFrame | None = None,
+    doubts: pl.DataFrame | None = None,
+    market_doubt: str | None = None,
+    explained: Mapping[str, ChampionEnsemble] | None = None,
 ) -> pl.DataFrame:
     """Score every symbol for every timeframe that has a champion.
 
@@ -119,13 +130,21 @@ def score_market(
     thresholds : Thresholds
     moment : datetime
         Aware; stamped on every signal.
+    members : DataFrame, optional
+        symbol and, if known, sector: the universe. A member without features gets a signal without a forecast.
+    doubts : DataFrame, optional
+        symbol, doubt: whose price is not trusted, and why (`signals.trust`).
+    market_doubt : str, optional
+        Why nothing can be recommended at all.
+    explained : mapping of timeframe to ChampionEnsemble, optional
+        Whose predictions are explained (`signals.reasons`).
 
     Returns
     -------
     DataFrame
         `SIGNAL_SCHEMA`, sorted by timeframe, expected net return (highest first) and symbol. `signal_strength` is the
         share of the timeframe's other symbols that are expected to earn less, ties counting half. A symbol whose price is
-        stale or missing keeps its forecast and has no price levels; it is never a strong buy.
+        stale, missing or not trusted has no price levels; it is never a strong buy.
 
     Raises
     ------
@@ -134,27 +153,54 @@ def score_market(
         moment has no time zone.
     """
     _check(features_now, ensembles, prices, volatility, moment)
+    listed = features_now.select("symbol") if members is None else members
+    sectors = listed.with_columns(sector=pl.col("sector") if "sector" in listed.columns else pl.lit(None, pl.String))
+    known_doubts = pl.DataFrame(schema={"symbol": pl.String, "doubt": pl.String}) if doubts is None else doubts
+    source = pl.col("price_source")
+    doubt = pl.concat_str(pl.col("doubt"), pl.lit(market_doubt, pl.String), separator="; ", ignore_nulls=True)
     market = (
-        features_now.select("date", "symbol")
+        sectors.select("symbol", "sector")
+        .with_columns(date=pl.lit(features_now["date"][0]))
         .join(prices.select(*PRICE_SCHEMA), on="symbol", how="left")
         .join(volatility.select("symbol", pl.col("volatility").cast(pl.Float64)), on="symbol", how="left")
-        .with_columns(pl.col("price_source").fill_null(MISSING), pl.col("volatility").fill_nan(None))
+        .join(known_doubts, on="symbol", how="left")
+        .with_columns(
+            price_source=pl.when(pl.col("doubt").is_not_null()).then(pl.lit(UNTRUSTED)).otherwise(source.fill_null(MISSING)),
+            volatility=pl.col("volatility").fill_nan(None),
+            doubt=pl.when(doubt != "").then(doubt),
+        )
         .with_columns(entry_price=pl.when(pl.col("price_source").is_in([DELAYED, CLOSED])).then("price"))
     )
     stamped = market.with_columns(
         timestamp=pl.lit(moment).dt.convert_time_zone("America/New_York"),
         regime_score=pl.lit(regime_score, dtype=pl.Float64),
+        settings_version=pl.lit(thresholds.version, dtype=pl.Int64),
     )
-    parts = [_signals_of(timeframe, features_now, stamped, *ensembles[timeframe], thresholds) for timeframe in sorted(ensembles)]
+    parts = []
+    for timeframe in sorted(ensembles):
+        why = (explained or {}).get(timeframe)
+        parts.append(_signals_of(timeframe, features_now, stamped, *ensembles[timeframe], thresholds, why))
     scored = strong_buys(pl.concat(parts), thresholds).select(pl.col(name).cast(kind) for name, kind in SIGNAL_SCHEMA.items())
     return scored.sort("timeframe", "expected_net_return", "symbol", descending=[False, True, False], nulls_last=True)
 
 
 def _signals_of(
-    timeframe: str, features: pl.DataFrame, market: pl.DataFrame, ensemble: Scorer, champion: Champion, thresholds: Thresholds
+    timeframe: str,
+    features: pl.DataFrame,
+    market: pl.DataFrame,
+    ensemble: Scorer,
+    champion: Champion,
+    thresholds: Thresholds,
+    explained: ChampionEnsemble | None,
 ) -> pl.DataFrame:
     forecast = ensemble.predict(features, thresholds.min_probability)
-    joined = market.join(forecast, on=["date", "symbol"], how="inner", validate="1:1")
+    if "uncorrected_probability" not in forecast.columns:
+        forecast = forecast.with_columns(uncorrected_probability="profit_probability")
+    joined = market.join(forecast, on=["date", "symbol"], how="left", validate="1:1")
+    if explained is None:
+        joined = joined.with_columns(why=pl.lit(None, pl.String), drivers=pl.lit(None, pl.List(DRIVER)))
+    else:
+        joined = joined.join(reasons(explained, features), on=["date", "symbol"], how="left")
     entry, daily = (joined[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("entry_price", "volatility"))
     targets, stops = price_levels(entry, daily, TIMEFRAMES[timeframe], champion.barriers)
     expected = pl.col("expected_net_return").fill_nan(None)

@@ -1,40 +1,54 @@
 """Calibration: from a model's score to the probability of a profit, how well that is known, and the return to expect.
 
-Everything is learnt from earlier out-of-sample predictions whose outcome was already known. Three facts about
-these rows shape the method. A rise of the curve over a few rows is one event seen many times, so scores are put into
-bins of hundreds of rows before a curve is fitted. Outcomes of one holding period hang together, across sessions by
-their overlap and across symbols by the market, so that a hundred thousand rows may be worth a hundred: the
-Venn–Abers interval is as wide as those few make it. And a curve that one year shows is often gone in the next: it is
-shrunk towards the base rate by what held in time it was not fitted on.
+Everything is learnt from earlier outcomes that were already known. Two questions are answered apart, because of so
+different an amount of evidence. **Which symbol is ahead of which** is asked anew by every session: a score counts by its
+standing among the scores of its session, and an outcome as its difference from the outcomes of its time, so that a bull
+or a bear market drops out. **How many trades end in profit at all** is told by the market, of which a few years hold a
+few dozen independent holding periods: that level comes from every outcome known, whether it was predicted or not, and
+leans towards one half as long as the evidence is thin.
+
+A rise of the curve over a few rows is one event seen many times, so scores are put into bins before a curve is
+fitted; the bins lean towards the straight line through normal scores; and the whole curve is shrunk towards the level
+by how steadily its slope held from one holding period to the next. Venn–Abers intervals are as wide as the number of
+independent outcomes makes them, not the number of rows.
 
 References
 ----------
 Vovk, Petej, Fedorova (2015), Large-scale probabilistic predictors with and without guarantees of validity, NIPS:
     inductive Venn–Abers predictors, and p1 / (1 − p0 + p1) as the log-loss minimax merge of an interval.
 Oron, Flournoy (2017), Centered isotonic regression, Statistics in Biopharmaceutical Research 9(3).
-Copas (1983), Regression, prediction and shrinkage, JRSS B 45(3); van Houwelingen, le Cessie (1990), Predictive value
-    of statistical models, Statistics in Medicine 9(11): shrinkage by the slope on held-out data.
+James, Stein (1961), Estimation with quadratic loss, Berkeley Symposium 4: shrinkage by what chance alone would show.
 Kish (1965), Survey Sampling: the design effect of clustered observations.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from statistics import NormalDist
 
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.trials.cross_section import percentiles
 from mltrainer_pipelines.trials.windows import EMBARGO_SESSIONS, Window, quarter_window, quarters_between
 
 MIN_CALIBRATION_ROWS = 500
 """Matured rows below which no calibrator is fitted."""
-LOOKBACK_SESSIONS = 504
-"""Two years of decisions: older scores came from models that learnt from another market."""
+LOOKBACK_SESSIONS = 2520
+"""Ten years of decisions: standings within a session mean the same for as long as a model's kind of signal lasts."""
 ROWS_PER_BIN = 200
-MAX_BINS = 40
-MIN_BLOCKS = 5
-"""Holding periods below which nobody can tell whether a curve holds: every score then means the base rate."""
-FOLDS = 8
+MAX_BINS = 20
+MIN_BLOCKS = 4
+"""Holding periods below which nobody can tell whether a curve holds: every score then means the level."""
+LINE_ROWS = 20.0
+"""Independent outcomes that the straight line is worth to each bin: with fewer of its own, a bin follows the line."""
+LEVEL_PRIOR, LEVEL_PRIOR_ROWS = 0.5, 1000.0
+"""Share of profitable trades before anything is known, and the independent outcomes that belief is worth.
+
+A thousand outcomes know a share to 1.6 points: as far from one half as the long-run share of liquid stocks usually is
+over holding periods of weeks and months, where drift and costs nearly cancel. The mean net return leans to zero alike.
+"""
+_NORMAL = NormalDist()
 
 
 class TooFewCalibrationRowsError(ValueError):
@@ -61,27 +75,45 @@ class CalibratedScores:
     expected_net_return: np.ndarray
 
 
+@dataclass(frozen=True)
+class Level:
+    """How a market pays at all, whichever symbol is picked.
+
+    Parameters
+    ----------
+    rate : float
+        Share of outcomes with a net return above zero.
+    net_return : float
+        Their mean net return, as a fraction.
+    effective_rows : float
+        How many independent outcomes that is known from.
+    """
+
+    rate: float
+    net_return: float
+    effective_rows: float
+
+
 @dataclass(frozen=True, eq=False)
 class Calibrator:
-    """Curves over the score, precomputed at a few knots and interpolated between them; flat beyond the outermost.
+    """Curves over the standing of a score, precomputed at a few knots and interpolated; flat beyond the outermost.
 
     Parameters
     ----------
     scores : (bins,) array
-        Mean score of each bin, strictly increasing.
+        Mean standing of each bin, strictly increasing.
     low, high : (bins,) array
-        Venn–Abers interval at these scores, both non-decreasing.
+        Venn–Abers interval at these, both non-decreasing.
     return_scores, returns : (blocks,) array
-        Centred isotonic regression of the net return on the score.
+        Centred isotonic regression of the net return on the standing.
     rows : int
         Outcomes learnt from.
     effective_rows : float
         How many independent outcomes they are worth.
     base_rate : float
-        Share of profitable rows.
+        Share of profitable rows that a score in the middle means.
     slope, return_slope : float
-        Share of the fitted curve's rise that held in time it was not fitted on, from 0 (every score means the base
-        rate) to 1 (kept as it is).
+        Share of the fitted curve's rise that is kept, from 0 (every score means the level) to 1 (as it was fitted).
     """
 
     scores: np.ndarray
@@ -96,7 +128,7 @@ class Calibrator:
     return_slope: float
 
     def apply(self, scores: np.ndarray) -> CalibratedScores:
-        """What each score means; NaN in, NaN out."""
+        """What each standing means; NaN in, NaN out."""
         scores = np.asarray(scores, dtype=np.float64)
         low, high = np.interp(scores, self.scores, self.low), np.interp(scores, self.scores, self.high)
         return CalibratedScores(
@@ -108,21 +140,27 @@ class Calibrator:
 
 
 def fit_calibrator(
-    scores: np.ndarray, labels: np.ndarray, net_returns: np.ndarray, blocks: np.ndarray | None = None
+    scores: np.ndarray,
+    labels: np.ndarray,
+    net_returns: np.ndarray,
+    blocks: np.ndarray | None = None,
+    level: Level | None = None,
 ) -> Calibrator:
     """Fit on out-of-sample scores whose outcome is known.
 
     Parameters
     ----------
     scores : (rows,) array
-        Raw model scores.
+        Standings of the scores within their sessions, or scores that mean the same at any time.
     labels : (rows,) array of 0 and 1
         Whether the net return at exit was above zero.
     net_returns : (rows,) array
         Net return at exit, as a fraction.
     blocks : (rows,) array of int, optional
         Numbers of the spans of time, in order, whose outcomes hang together (a holding period each). Without them
-        rows count as independent, and nothing is shrunk.
+        rows count as independent, nothing is shrunk and no line is leant on.
+    level : Level, optional
+        Where the curve lies; by default the means of these rows.
 
     Raises
     ------
@@ -143,49 +181,73 @@ def fit_calibrator(
 
     bins, centres = _bins(scores)
     count = np.bincount(bins).astype(np.float64)
-    hits, gains = np.bincount(bins, weights=labels), np.bincount(bins, weights=net_returns)
-    base_rate, mean_return = float(labels.mean()), float(net_returns.mean())
-    effective, slope, return_slope = float(rows), 1.0, 1.0
-    if blocks is not None:
+    effective = float(rows)
+    if blocks is None:
+        rise, return_rise = (
+            _Rise(np.bincount(bins, weights=values) / count - values.mean(), 1.0) for values in (labels, net_returns)
+        )
+    else:
         cells = np.unique(blocks, return_inverse=True)[1] * len(centres) + bins
-
-        def per_block(values: np.ndarray | None) -> np.ndarray:
-            return np.bincount(cells, values, minlength=(cells.max() // len(centres) + 1) * len(centres)).reshape(
-                -1, len(centres)
-            )
-
-        block_rows, block_hits = per_block(None), per_block(labels)
-        effective = _effective_rows(block_rows.sum(axis=1), block_hits.sum(axis=1))
-        slope = _held_out_slope(centres, block_rows, block_hits)
-        return_slope = _held_out_slope(centres, block_rows, per_block(net_returns))
-
-    low, high = _venn_abers(hits / count, count * (effective / rows))
-    pooled_low = base_rate * effective / (effective + 1.0)
-    pooled_high = pooled_low + 1.0 / (effective + 1.0)
-    return_scores, returns = _centred_isotonic(centres, count, gains / count)
+        size = (cells.max() // len(centres) + 1) * len(centres)
+        block_rows, hits, gains = (
+            np.bincount(cells, values, minlength=size).reshape(-1, len(centres)) for values in (None, labels, net_returns)
+        )
+        effective = _effective_rows(block_rows.sum(axis=1), hits.sum(axis=1))
+        rise, return_rise = (_rise(block_rows.astype(np.float64), sums, effective) for sums in (hits, gains))
+    if level is None:
+        level = Level(float(labels.mean()), float(net_returns.mean()), effective)
+    rates = np.clip(level.rate + rise.share * rise.curve, 1e-3, 1.0 - 1e-3) if blocks is not None else level.rate + rise.curve
+    low, high = _venn_abers(rates, count * (effective / rows))
+    return_scores, returns = _centred_isotonic(centres, count, return_rise.curve)
     return Calibrator(
         scores=centres,
-        low=pooled_low + slope * (low - pooled_low),
-        high=pooled_high + slope * (high - pooled_high),
+        low=low,
+        high=high,
         return_scores=return_scores,
-        returns=mean_return + return_slope * (returns - mean_return),
+        returns=level.net_return + return_rise.share * returns,
         rows=rows,
         effective_rows=effective,
-        base_rate=base_rate,
-        slope=slope,
-        return_slope=return_slope,
+        base_rate=level.rate,
+        slope=rise.share,
+        return_slope=return_rise.share,
     )
 
 
-def fit_calibrator_for(rows: pl.DataFrame, window: Window) -> Calibrator:
+def fit_level(outcomes: pl.DataFrame, window: Window) -> Level:
+    """How the market paid at all, from every outcome known before a window, leaning to one half and to a return of zero.
+
+    Parameters
+    ----------
+    outcomes : DataFrame
+        date, exit_date, barrier, net_return, label of one timeframe.
+    window : Window
+        Only outcomes known before it are used, however old.
+    """
+    known = outcomes.filter(window.matured)
+    if known.is_empty():
+        return Level(LEVEL_PRIOR, 0.0, 0.0)
+    blocks = np.unique(holding_blocks(known), return_inverse=True)[1]
+    labels = known["label"].cast(pl.Float64).to_numpy()
+    effective = _effective_rows(np.bincount(blocks).astype(np.float64), np.bincount(blocks, weights=labels))
+    share = effective / (effective + LEVEL_PRIOR_ROWS)
+    return Level(
+        rate=LEVEL_PRIOR + share * (float(labels.mean()) - LEVEL_PRIOR),
+        net_return=share * float(known["net_return"].to_numpy().mean()),
+        effective_rows=effective,
+    )
+
+
+def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Calibrator:
     """Fit on the rows whose outcome was known before a window.
 
     Parameters
     ----------
     rows : DataFrame
-        date, symbol, score, exit_date, barrier, net_return, label: out-of-sample predictions with their labels.
+        As `with_outcomes` gives them: out-of-sample predictions with their standings and outcomes.
     window : Window
         Only rows that it may learn from are used, whatever else is given.
+    level : Level
+        As `fit_level` gives it for the same window.
 
     Raises
     ------
@@ -198,8 +260,8 @@ def fit_calibrator_for(rows: pl.DataFrame, window: Window) -> Calibrator:
             f"{known.height} out-of-sample predictions have an outcome known before {window.cutoff}; "
             f"a calibrator takes {MIN_CALIBRATION_ROWS}: run earlier quarters of the trial first"
         )
-    scores, hits, returns = (known[name].to_numpy() for name in ("score", "label", "net_return"))
-    return fit_calibrator(scores, hits, returns, holding_blocks(known))
+    standings, hits, returns = (known[name].to_numpy() for name in ("standing", "label", "net_return"))
+    return fit_calibrator(standings, hits, returns, holding_blocks(known), level)
 
 
 def holding_blocks(labels: pl.DataFrame) -> np.ndarray:
@@ -230,9 +292,11 @@ def calibrate_walk_forward(
     Parameters
     ----------
     predictions : DataFrame
-        date, symbol, score: the out-of-sample predictions of a trial, any number of quarters.
+        date, symbol, score: the out-of-sample predictions of a trial, any number of quarters. Give every symbol of a
+        session: a score means what its standing among them means.
     labels : DataFrame
-        date, symbol, exit_date, barrier, net_return, label of the trial's timeframe.
+        date, symbol, exit_date, barrier, net_return, label of the trial's timeframe; those of sessions before the first
+        prediction tell how the market paid then.
     sessions : sequence of date, optional
         Sessions in order; those of XNYS by default.
     lookback_sessions : int
@@ -254,6 +318,7 @@ def calibrate_walk_forward(
         from mltrainer_pipelines.market.sessions import sessions_between
 
         sessions = sessions_between(first - timedelta(days=30), last)
+    outcomes = labels.select("date", "exit_date", "barrier", "net_return", "label")
     quarters = []
     for start, end in quarters_between(first, last):
         quarter = rows.filter(pl.col("date").is_between(start, end, closed="left"))
@@ -264,15 +329,20 @@ def calibrate_walk_forward(
         if earlier.height >= MIN_CALIBRATION_ROWS:
             window = quarter_window(start, end, sessions, lookback_sessions, embargo)
             if earlier.select(window.trains.sum()).item() >= MIN_CALIBRATION_ROWS:
-                calibrated = fit_calibrator_for(earlier, window).apply(quarter["score"].to_numpy())
+                calibrator = fit_calibrator_for(earlier, window, fit_level(outcomes, window))
+                calibrated = calibrator.apply(quarter["standing"].to_numpy())
         quarters.append(quarter.select("date", "symbol", "score").with_columns(_columns(calibrated, quarter.height)))
     return pl.concat(quarters)
 
 
 def with_outcomes(predictions: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """Predictions with their labels: date, symbol, score, exit_date, barrier, net_return, label, sorted by date and symbol.
+    """Predictions with their labels, sorted by date and symbol.
 
-    Outcomes are null where they are not known.
+    Returns
+    -------
+    DataFrame
+        date, symbol, score, standing (of the score within its session, 0 to 1), exit_date, barrier, net_return, label.
+        Outcomes are null where they are not known.
     """
     missing = [name for name in ("date", "symbol", "score") if name not in predictions.columns]
     if missing:
@@ -280,10 +350,12 @@ def with_outcomes(predictions: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFra
     if "timeframe" in labels.columns and labels["timeframe"].n_unique() > 1:
         raise ValueError("labels of more than one timeframe; keep those of the trial's timeframe only")
     outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
-    joined = predictions.select("date", "symbol", "score").join(outcomes, on=["date", "symbol"], how="left")
+    scored = predictions.select("date", "symbol", "score").sort("date", "symbol")
+    standings = percentiles(scored["score"].to_numpy(), scored["date"].to_physical().to_numpy())
+    joined = scored.with_columns(standing=standings).join(outcomes, on=["date", "symbol"], how="left", maintain_order="left")
     if joined.height != predictions.height:
         raise ValueError("labels hold a (date, symbol) twice; materialize labels of that month again")
-    return joined.sort("date", "symbol")
+    return joined
 
 
 def _columns(calibrated: CalibratedScores | None, rows: int) -> list[pl.Series]:
@@ -299,6 +371,52 @@ def _columns(calibrated: CalibratedScores | None, rows: int) -> list[pl.Series]:
     ]
 
 
+@dataclass(frozen=True)
+class _Rise:
+    """A curve over the bins as differences from its mean, and the share of it that is kept."""
+
+    curve: np.ndarray
+    share: float
+
+
+def _rise(rows: np.ndarray, sums: np.ndarray, effective: float) -> _Rise:
+    """How outcomes rise over the bins: each bin's own mean and the line through all of them, by what either is worth.
+
+    Parameters
+    ----------
+    rows, sums : (blocks, bins) array
+        Rows, and the sum of their outcomes.
+    effective : float
+        Independent outcomes that all rows are worth.
+    """
+    blocks, count = rows.sum(axis=1, keepdims=True), rows.sum(axis=0)
+    # outcomes as differences from those of their own time
+    apart = sums - rows * (sums.sum(axis=1, keepdims=True) / blocks)
+    below = np.cumsum(count) - 0.5 * count
+    place = np.array([_NORMAL.inv_cdf(share) for share in below / count.sum()])
+    centred = place[None, :] - (rows * place).sum(axis=1, keepdims=True) / blocks
+    spread, product = (rows * centred**2).sum(axis=1), (centred * apart).sum(axis=1)
+    total = float(spread.sum())
+    slope = float(product.sum()) / total if total > 0.0 else 0.0
+    line = slope * (place - float((count * place).sum() / count.sum()))
+    weights = count * (effective / count.sum())
+    curve = (weights * (apart.sum(axis=0) / count) + LINE_ROWS * line) / (weights + LINE_ROWS)
+    return _Rise(curve, _steady_share(product, spread, slope))
+
+
+def _steady_share(product: np.ndarray, spread: np.ndarray, slope: float) -> float:
+    """Share of a slope that is more than chance, by how it varies over blocks: 1 − E[t²] / t², as James and Stein shrink.
+
+    0 for a falling line, where fewer than `MIN_BLOCKS` blocks tell, and where t is no larger than chance would have it.
+    """
+    degrees = len(product) - 1
+    if len(product) < MIN_BLOCKS or slope <= 0.0:
+        return 0.0
+    residual = float(((product - slope * spread) ** 2).sum()) * len(product) / degrees
+    by_chance = degrees / (degrees - 2)  # the mean of t² where there is no slope
+    return max(0.0, 1.0 - by_chance * residual / (slope * float(spread.sum())) ** 2)
+
+
 def _effective_rows(rows: np.ndarray, hits: np.ndarray) -> float:
     """How many independent outcomes the rows of all blocks are worth: rows over the design effect of a shared block.
 
@@ -311,35 +429,6 @@ def _effective_rows(rows: np.ndarray, hits: np.ndarray) -> float:
     within = total * base_rate * (1.0 - base_rate)
     between = float(((hits - base_rate * rows) ** 2).sum())
     return float(np.clip(total * within / between if between > 0.0 else total, min(len(rows), total), total))
-
-
-def _held_out_slope(centres: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> float:
-    """How much of the curve holds in time that it was not fitted on, in [0, 1]; 0 where there is too little time to tell.
-
-    Least-squares slope of held-out outcomes on the curve, both as differences from the mean of the rows fitted on.
-
-    Parameters
-    ----------
-    centres : (bins,) array
-    rows, sums : (blocks, bins) array
-        Rows, and the sum of their outcomes.
-    """
-    blocks = len(rows)
-    if blocks < MIN_BLOCKS:
-        return 0.0
-    explained = total = 0.0
-    for part in np.array_split(np.arange(blocks), min(FOLDS, blocks // 2)):
-        # a neighbouring block shares outcomes with the ones held out
-        fitted = np.r_[0 : max(part[0] - 1, 0), min(part[-1] + 2, blocks) : blocks]
-        count, outcome = rows[fitted].sum(axis=0), sums[fitted].sum(axis=0)
-        known = count > 0
-        curve = _centred_isotonic(centres[known], count[known], outcome[known] / count[known])
-        mean = outcome.sum() / count.sum()
-        forecast = np.interp(centres, *curve) - mean
-        held_rows, held_sums = rows[part].sum(axis=0), sums[part].sum(axis=0)
-        explained += float(forecast @ (held_sums - mean * held_rows))
-        total += float(forecast**2 @ held_rows)
-    return float(np.clip(explained / total, 0.0, 1.0)) if total > 0.0 else 0.0
 
 
 def _venn_abers(rates: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,11 @@ class TrialConfig(BaseModel):
         A window trains on the decisions of at most this many sessions, the last ones whose labels have matured.
     label : Barriers
         Target and stop, in multiples of σ·√max_sessions.
+    normalise : {'rank', 'none'}
+        `rank`: each feature becomes its rank within its session, unknown ones the middle. `none`: as they are.
+    target : {'relative', 'absolute'}
+        What the model learns: whether the net return is above the session's median, or above zero. What probability of a
+        profit a score means is learnt afterwards, by the calibration, in either case.
     universe_size : int
         The most liquid symbols of each month that are traded and learnt from.
     seed : int
@@ -59,6 +64,8 @@ class TrialConfig(BaseModel):
     feature_set: str = "momentum"
     train_sessions: Annotated[int, Field(ge=MIN_TRAIN_SESSIONS, le=252 * 30)] = 756
     label: Barriers = Barriers()
+    normalise: Literal["rank", "none"] = "rank"
+    target: Literal["relative", "absolute"] = "relative"
     universe_size: Annotated[int, Field(ge=5, le=5000)] = 200
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     proposed_by: str = "user"

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
-from mltrainer_pipelines.trials.calibration import LOOKBACK_SESSIONS, Calibrator, fit_calibrator_for, with_outcomes
+from mltrainer_pipelines.trials.calibration import LOOKBACK_SESSIONS, Calibrator, fit_calibrator_for, fit_level, with_outcomes
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.walk_forward import BadPredictionsError, FittedModel, WalkForward, feature_matrix
+from mltrainer_pipelines.trials.cross_section import percentiles
+from mltrainer_pipelines.trials.walk_forward import BadPredictionsError, FittedModel, WalkForward, model_matrix
 from mltrainer_pipelines.trials.windows import as_of_window, quarter_of
 
 CHAMPION_REFITS = 3
@@ -38,9 +39,11 @@ class Member:
         Its share of the ensemble; all shares add up to 1.
     feature_names : tuple of str
         Columns of its matrix, in order.
+    normalise : str
+        What is done to them within a session, as its configuration says.
     estimator : ProbabilityEstimator
     calibrator : Calibrator
-        From its score to probability and expected return, learnt from the trial's own out-of-sample predictions.
+        From its score's standing within the session to probability and expected return, learnt from the trial's own out-of-sample predictions.
     """
 
     trial_id: str
@@ -50,6 +53,7 @@ class Member:
     trained_rows: int
     weight: float
     feature_names: tuple[str, ...]
+    normalise: str
     estimator: ProbabilityEstimator
     calibrator: Calibrator
 
@@ -109,7 +113,8 @@ class ChampionEnsemble:
         Parameters
         ----------
         features : DataFrame
-            date, symbol and at least `feature_names`, null where unknown; as known at the decision.
+            date, symbol and at least `feature_names`, null where unknown; as known at the decision. Give the whole universe of
+            a session: members compare its symbols with each other.
         threshold : float
             Probability that a member has to give for its vote to count as agreement.
 
@@ -137,17 +142,19 @@ class ChampionEnsemble:
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold is {threshold}; give a probability from 0 to 1")
         probability, low, high, expected, agreement = np.zeros((5, features.height))
-        matrices: dict[tuple[str, ...], np.ndarray] = {}
+        days = features["date"].to_physical().to_numpy()
+        matrices: dict[tuple[tuple[str, ...], str], np.ndarray] = {}
         for member in self.members:
-            if member.feature_names not in matrices:
-                matrices[member.feature_names] = feature_matrix(features, member.feature_names)
-            scores = member.estimator.predict_proba(matrices[member.feature_names])[:, 1] if features.height else np.empty(0)
+            given = member.feature_names, member.normalise
+            if given not in matrices:
+                matrices[given] = model_matrix(features, *given)
+            scores = member.estimator.predict_proba(matrices[given])[:, 1] if features.height else np.empty(0)
             if np.isnan(scores).any():
                 raise BadPredictionsError(
                     f"{member.trial_id} gives NaN for {int(np.isnan(scores).sum())} of {len(scores)} rows on "
                     f"{features['date'][0]}; materialize champion_model again, without this trial"
                 )
-            calibrated = member.calibrator.apply(scores)
+            calibrated = member.calibrator.apply(percentiles(scores, days))
             probability += member.weight * calibrated.probability
             low += member.weight * calibrated.low
             high += member.weight * calibrated.high
@@ -226,7 +233,8 @@ def fit_ensemble(
         table = WalkForward(config, features, labels, sessions, universe, threads=threads)
         outcomes = labels.filter(pl.col("timeframe") == config.timeframe) if "timeframe" in labels.columns else labels
         history = with_outcomes(predictions[config.trial_id].filter(pl.col("date") <= as_of), outcomes)
-        calibrator = fit_calibrator_for(history, as_of_window(as_of, sessions, LOOKBACK_SESSIONS))
+        window = as_of_window(as_of, sessions, LOOKBACK_SESSIONS)
+        calibrator = fit_calibrator_for(history, window, fit_level(outcomes, window))
         fits = [table.fit_as_of(as_of)]
         if config is champion:
             fits += _earlier_fits(table, as_of, refits - 1)
@@ -239,6 +247,7 @@ def fit_ensemble(
                 trained_rows=fit.trained_rows,
                 weight=weight / len(fits),
                 feature_names=fit.feature_names,
+                normalise=config.normalise,
                 estimator=fit.estimator,
                 calibrator=calibrator,
             )

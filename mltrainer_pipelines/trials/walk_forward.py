@@ -14,6 +14,7 @@ import polars as pl
 
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
+from mltrainer_pipelines.trials.cross_section import above_median, session_ranks
 from mltrainer_pipelines.trials.windows import (
     EMBARGO_SESSIONS,
     EmptyWindowError,
@@ -53,7 +54,7 @@ class FittedModel:
     trained_from, trained_until : date
         First and last decision learnt from.
     base_rate : float
-        Share of profitable rows among them.
+        Share of profitable rows among them, whatever the model was asked to learn.
     seconds : float
         Spent on fitting.
     """
@@ -74,8 +75,9 @@ class QuarterPredictions:
     Parameters
     ----------
     predictions : DataFrame
-        date, symbol, score (Float64: the model's own probability that the net return is above zero); one row for
-        every row of the features in the quarter, sorted by date and symbol.
+        date, symbol, score (Float64: the model's own probability that the net return is above its session's median, or
+        above zero, by the configuration's target); one row for every row of the features in the quarter, sorted by date
+        and symbol.
     window : Window
     trained_rows : int
     trained_from, trained_until : date
@@ -134,23 +136,25 @@ class WalkForward:
         names = feature_names(features)
         if features.is_empty():
             raise BadFeaturesError(f"trial {config.trial_id}: no row of features; materialize features for its quarters first")
+        features = features.sort(KEYS)
+        # ranks are among the whole session's rows, as they are when the market is scored; only then are some left out
+        X = model_matrix(features, names, config.normalise)
         if universe is not None:
-            features = _most_liquid(features, universe, config.universe_size)
+            kept = _most_liquid(features, universe, config.universe_size)
+            features, X = features.filter(kept), X[_as_slice(kept)]
         if "timeframe" in labels.columns:
             labels = labels.filter(pl.col("timeframe") == config.timeframe)
         outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
-        table = features.join(outcomes, on=KEYS, how="left").sort(KEYS)
-        if table.height > features.height or table.select(KEYS).is_duplicated().any():
+        rows = features.select(KEYS).join(outcomes, on=KEYS, how="left", maintain_order="left")
+        if rows.height > features.height or rows.select(KEYS).is_duplicated().any():
             raise BadFeaturesError(
                 f"trial {config.trial_id}: features or labels hold a (date, symbol) twice; materialize that month again"
             )
-        self.feature_names = names
-        self.rows = table.select(*KEYS, "exit_date", "barrier", "net_return", "label")
-        self.X = feature_matrix(table, names)
+        self.feature_names, self.rows, self.X = names, rows, X
         if sessions is None:
             from mltrainer_pipelines.market.sessions import sessions_between
 
-            sessions = sessions_between(table["date"][0], table["date"][-1])
+            sessions = sessions_between(rows["date"][0], rows["date"][-1])
         self.sessions = list(sessions)
 
     def quarters(self) -> list[tuple[date, date]]:
@@ -181,7 +185,6 @@ class WalkForward:
         """
         begin = time.perf_counter()
         kept = self.rows.select(window.trains).to_series().to_numpy()
-        rows = _as_slice(kept)
         known = self.rows.filter(kept)
         where = f"trial {self.config.trial_id}, window from {window.test_first}"
         if known.height < MIN_TRAIN_ROWS:
@@ -189,13 +192,23 @@ class WalkForward:
                 f"{where}: {known.height} rows from {window.train_first} have an outcome known before {window.cutoff}, "
                 f"{MIN_TRAIN_ROWS} are needed; start with a later quarter, or materialize features and labels of earlier months"
             )
-        y = known["label"].to_numpy()
+        y, base_rate = known["label"].to_numpy(), float(known["label"].mean())  # type: ignore[arg-type]
         if y.min() == y.max():
             raise TooFewRowsError(
                 f"{where}: all {len(y)} outcomes known before {window.cutoff} are {'gains' if y[0] else 'losses'}, so there is "
                 "nothing to tell apart; start with a later quarter, a longer train_sessions or a larger universe_size"
             )
         groups = known["date"].to_physical().to_numpy()
+        if self.config.target == "relative":
+            y, usable = above_median(known["net_return"].to_numpy(), groups)
+            if y[usable].size < MIN_TRAIN_ROWS or y[usable].min() == y[usable].max():
+                raise TooFewRowsError(
+                    f"{where}: of {len(y)} outcomes known before {window.cutoff} too few have others of their session to compare "
+                    "with; start with a later quarter or a larger universe_size, or learn the target 'absolute'"
+                )
+            kept[kept] = usable
+            y, groups = y[usable], groups[usable]
+        rows = _as_slice(kept)
         estimator = self.config.spec.build(self.config.params, seed=self.config.seed, threads=self.threads)
         try:
             estimator.fit(self.X[rows], y, groups)
@@ -205,10 +218,10 @@ class WalkForward:
         return FittedModel(
             estimator=estimator,
             feature_names=self.feature_names,
-            trained_rows=known.height,
+            trained_rows=len(y),
             trained_from=known["date"][0],
             trained_until=known["date"][-1],
-            base_rate=float(y.mean()),
+            base_rate=base_rate,
             seconds=time.perf_counter() - begin,
         )
 
@@ -315,14 +328,25 @@ def feature_matrix(features: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
     return X
 
 
-def _most_liquid(features: pl.DataFrame, universe: pl.DataFrame, size: int) -> pl.DataFrame:
-    members = universe.filter(pl.col("rank") <= size).select("month", "symbol")
-    kept = features.with_columns(month=pl.col("date").dt.truncate("1mo")).join(members, on=["month", "symbol"], how="semi")
-    if kept.is_empty():
+def model_matrix(features: pl.DataFrame, names: Sequence[str], normalise: str) -> np.ndarray:
+    """What a model is given: `feature_matrix`, ranked within each session where `normalise` is `rank`.
+
+    Give every row of a session: a rank is among the rows given.
+    """
+    X = feature_matrix(features, names)
+    return session_ranks(X, features["date"].to_physical().to_numpy()) if normalise == "rank" else X
+
+
+def _most_liquid(features: pl.DataFrame, universe: pl.DataFrame, size: int) -> np.ndarray:
+    """True for the rows of the `size` most liquid symbols of their month."""
+    members = universe.filter(pl.col("rank") <= size).select("month", "symbol", member=pl.lit(value=True))
+    months = features.select("symbol", month=pl.col("date").dt.truncate("1mo"))
+    kept = months.join(members, on=["month", "symbol"], how="left", maintain_order="left")["member"].fill_null(value=False)
+    if not kept.any():
         raise BadFeaturesError(
             "no row of the features belongs to the universe; materialize universe and features of the same months"
         )
-    return kept.drop("month")
+    return kept.to_numpy()
 
 
 def _as_slice(kept: np.ndarray) -> slice | np.ndarray:

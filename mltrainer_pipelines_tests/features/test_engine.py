@@ -193,8 +193,8 @@ def test_duplicates_and_impossible_prices_are_named():
 
 
 def test_an_unknown_set_names_those_there_are():
-    assert feature_sets() == ["momentum", "default"]
-    with pytest.raises(UnknownFeatureSetError, match="'alpha'; the feature sets are momentum, default"):
+    assert feature_sets() == ["momentum", "technical", "alpha158", "cross_section", "macro", "default"]
+    with pytest.raises(UnknownFeatureSetError, match="'alpha'; the feature sets are momentum, technical, alpha158, cross_section, macro, default"):
         get_feature_set("alpha")
 
 

@@ -122,8 +122,8 @@ def test_an_unknown_model_is_refused_with_the_closest_ones():
 
 
 def test_parameters_outside_of_the_space_are_all_named():
-    with pytest.raises(InvalidParamsError, match=r"C=100.*tail='much'.*no parameter 'penalty'"):
-        get_model("logistic_l2").resolved({"C": 100, "tail": "much", "penalty": "l1"})
+    with pytest.raises(InvalidParamsError, match=r"C=1000000.0.*tail='much'.*no parameter 'penalty'"):
+        get_model("logistic_l2").resolved({"C": 1e6, "tail": "much", "penalty": "l1"})
 
 
 def test_choices_and_ranges_hold_values_in_their_own_type():

@@ -1,0 +1,59 @@
+"""What every route works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.services.dagster_client import DagsterClient
+from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.lake import Lake
+
+
+@dataclass(frozen=True)
+class Context:
+    """The installation that an API serves.
+
+    Parameters
+    ----------
+    settings : Settings
+    database : Database
+        With its tables migrated.
+    lake : Lake
+    dagster : DagsterClient
+        Of the webserver that starts jobs.
+    now : callable
+        The clock: New York time, pinned where `MLTRAINER_AS_OF` is set.
+    """
+
+    settings: Settings
+    database: Database
+    lake: Lake
+    dagster: DagsterClient
+    now: Callable[[], datetime]
+
+    @property
+    def engine(self) -> Engine:
+        return self.database.engine
+
+    @cached_property
+    def threshold_defaults(self) -> dict[str, float]:
+        """Thresholds that hold while nobody changed them at run time: the environment's."""
+        return {
+            "min_profit_probability": self.settings.min_profit_probability,
+            "min_confidence": self.settings.min_confidence,
+            "min_regime_score": self.settings.min_regime_score,
+        }
+
+
+def _context(request: Request) -> Context:
+    return request.app.state.context
+
+
+Installation = Annotated[Context, Depends(_context)]
+"""The context of the app that a request came to."""

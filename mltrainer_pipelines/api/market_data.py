@@ -1,0 +1,138 @@
+"""What the lake says about symbols, for showing it: names, prices around a decision, how fresh the data are."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+
+import polars as pl
+
+from mltrainer_pipelines.market.history import adjusted_history
+from mltrainer_pipelines.market.sessions import sessions_between
+from mltrainer_pipelines.signals.rules import Thresholds
+from mltrainer_pipelines.store.lake import Lake
+
+SHOWN_BEFORE, SHOWN_AFTER = 120, 80
+"""Sessions of a price history before and after its decision: half a year, and past the longest holding."""
+_LAKE_ASSETS = (
+    *("daily_bars", "corporate_actions", "macro_series", "universe", "features", "labels", "regime"),
+    *("trial_predictions", "delayed_quotes", "signals"),
+)
+
+
+@dataclass(frozen=True)
+class Company:
+    name: str | None
+    sector: str | None
+
+
+@dataclass(frozen=True)
+class AssetState:
+    """How much of an asset is in the lake: its partitions, and the newest one's name."""
+
+    asset: str
+    partitions: int
+    newest: str | None
+
+
+def companies(lake: Lake) -> dict[str, Company]:
+    """Names and sectors by symbol, of the newest universe; empty before there is one."""
+    months = lake.partitions("universe")
+    return _companies(lake, months[-1]) if months else {}
+
+
+@lru_cache(maxsize=4)
+def _companies(lake: Lake, month: str) -> dict[str, Company]:
+    rows = lake.read("universe", month).select("symbol", "name", "sector")
+    return {symbol: Company(name, sector) for symbol, name, sector in rows.iter_rows()}
+
+
+def price_history(lake: Lake, symbol: str, decision: date) -> pl.DataFrame:
+    """Daily prices around a decision, in dollars of the decision's session.
+
+    Splits and dividends are taken out as they came, so that the levels of the decision and the prices before and
+    after it compare.
+
+    Returns
+    -------
+    DataFrame
+        date, open, high, low, close; empty where the symbol has no bar.
+    """
+    sessions = lake.partitions("daily_bars")
+    before = [key for key in sessions if key <= str(decision)][-SHOWN_BEFORE:]
+    after = [key for key in sessions if key > str(decision)][:SHOWN_AFTER]
+    if not before and not after:
+        return _no_prices()
+    first, last = (before or after)[0], (after or before)[-1]
+    return _prices(lake, symbol, decision, date.fromisoformat(first), date.fromisoformat(last))
+
+
+@lru_cache(maxsize=256)
+def _prices(lake: Lake, symbol: str, decision: date, first: date, last: date) -> pl.DataFrame:
+    bars = adjusted_history(lake, first, last, symbols=pl.Series([symbol])).sort("date")
+    at_decision = bars.filter(pl.col("date") <= decision)["factor"]
+    if bars.is_empty():
+        return _no_prices()
+    factor = at_decision[-1] if at_decision.len() else bars["factor"][0]
+    names = ("open", "high", "low", "close")
+    return bars.select("date", *((pl.col(f"adj_{name}") / factor).alias(name) for name in names))
+
+
+def _no_prices() -> pl.DataFrame:
+    return pl.DataFrame(schema={"date": pl.Date, **dict.fromkeys(("open", "high", "low", "close"), pl.Float64)})
+
+
+def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
+    """The newest price of each symbol, and its session: the last delayed quote, or the last close if that is newer."""
+    quotes, bars = lake.partitions("delayed_quotes")[-1:], lake.partitions("daily_bars")[-1:]
+    if bars and (not quotes or bars[0] >= quotes[0]):
+        frame = lake.read("daily_bars", bars[0])
+        return date.fromisoformat(bars[0]), dict(frame.select("symbol", "close").iter_rows())
+    if quotes:
+        frame = lake.read("delayed_quotes", quotes[0]).sort("as_of").group_by("symbol").last()
+        return date.fromisoformat(quotes[0]), dict(frame.filter(~pl.col("stale")).select("symbol", "close").iter_rows())
+    return None, {}
+
+
+def newest_signals(lake: Lake) -> pl.DataFrame | None:
+    """The signals of the last refresh; None before the first."""
+    sessions = lake.partitions("signals")
+    if not sessions:
+        return None
+    stored = lake.read("signals", sessions[-1])
+    return stored.filter(pl.col("timestamp") == pl.col("timestamp").max())
+
+
+def asset_states(lake: Lake) -> list[AssetState]:
+    """How much of each asset of the lake is there."""
+    found = []
+    for asset in _LAKE_ASSETS:
+        names = lake.partitions(asset)
+        found.append(AssetState(asset, len(names), max(name.rsplit("/", 1)[-1] for name in names) if names else None))
+    return found
+
+
+def sessions_behind(newest: str | None, expected: date) -> int | None:
+    """Sessions between the newest of an asset and the one that should be there; None where it has no sessions."""
+    try:
+        day = date.fromisoformat(newest or "")
+    except ValueError:
+        return None
+    return len(sessions_between(day + timedelta(days=1), expected))
+
+
+def nearest_misses(signals: pl.DataFrame, thresholds: Thresholds, most: int) -> pl.DataFrame:
+    """The signals that lack least of being a strong buy, the nearest first, with `shortfall`.
+
+    The shortfall adds up by how much probability and confidence are below their thresholds, a point of either counting
+    the same, and how far the expected return is from being above its own. Signals without a price or a probability are
+    left out: nobody can say how near they are.
+    """
+    below = [
+        (thresholds.min_probability - pl.col("profit_probability")).clip(lower_bound=0.0),
+        (thresholds.min_confidence - pl.col("confidence")).clip(lower_bound=0.0),
+        (thresholds.min_expected_net_return - pl.col("expected_net_return")).clip(lower_bound=0.0),
+    ]
+    levels = ("profit_probability", "confidence", "expected_net_return", "entry_price", "target_price", "stop_loss")
+    known = signals.filter(~pl.col("strong_buy")).filter(*(pl.col(name).is_not_null() & pl.col(name).is_finite() for name in levels))
+    ranked = known.with_columns(shortfall=pl.sum_horizontal(below))
+    return ranked.sort("shortfall", "profit_probability", "symbol", descending=[False, True, False]).head(most)

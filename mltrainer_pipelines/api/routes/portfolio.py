@@ -1,0 +1,269 @@
+"""The user's own portfolio: recommendations they say to have bought, at their own price."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime, BaseModel, Field, model_validator
+
+from mltrainer_pipelines.api.context import Context, Installation
+from mltrainer_pipelines.api.fields import Body, Dollars, Identifier, MarketKind, Number, Page, Paged, Text, Timeframe, with_example
+from mltrainer_pipelines.api.market_data import Company, companies, last_prices
+from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.store import tables
+
+router = APIRouter(prefix="/api/portfolio", tags=["portfolio"])
+
+Amount = Annotated[Decimal, Field(gt=0, lt=10**9, max_digits=15, decimal_places=6)]
+_CENT = Decimal("0.01")
+
+
+class Holding(BaseModel):
+    """A recommendation the user selected, at the price they paid, and what has become of it. Dollars before the user's own fees."""
+
+    id: int
+    recommendation_id: int
+    symbol: str
+    company: str | None
+    timeframe: Timeframe
+    status: Literal["open", "closed"]
+    selected_time: datetime
+    actual_buy_price: Dollars | None
+    actual_shares: Dollars | None
+    actual_sell_price: Dollars | None
+    closed_time: datetime | None
+    notes: str | None
+    target_price: Dollars = Field(description="Restated for splits and dividends since, as the virtual position's.")
+    stop_loss: Dollars
+    shares_now: Dollars | None = Field(description="Shares after the splits since.")
+    current_price: Dollars | None = Field(description="The newest price there is; null where the symbol has none.")
+    priced_on: date | None
+    cost: Dollars | None
+    value: Dollars | None = Field(description="At the current price, or what it was sold for.")
+    profit_loss: Dollars | None
+    profit_loss_share: float | None = Field(description="Of the cost.")
+    virtual_status: Literal["pending", "open", "closed"] | None = Field(description="How the paper trade of the same stands.")
+    virtual_profit_loss: Dollars | None
+    advice: str | None = Field(description="What the rules would do: the paper trade was closed at its target, stop or time.")
+
+
+class Portfolio(Page[Holding]):
+    market: MarketKind
+    as_of: datetime
+    cost: Dollars = Field(description="Of all that are open.")
+    value: Dollars = Field(description="Of all that are open and priced.")
+    unrealized: Dollars
+    realized: Dollars
+    hit_rate: float | None = Field(description="Share of the closed ones with a profit; null before the first.")
+
+
+class HoldingFilter(Paged):
+    status: Literal["open", "closed"] | None = None
+
+
+class Selection(Body):
+    """A recommendation that was bought."""
+
+    model_config = with_example({"recommendation_id": 17, "actual_buy_price": 148.2, "actual_shares": 40, "notes": "half a position"})
+
+    recommendation_id: Number
+    actual_buy_price: Amount
+    actual_shares: Amount
+    notes: Text | None = None
+    selected_time: AwareDatetime | None = Field(default=None, description="When it was bought; now by default.")
+
+
+class HoldingChange(Body):
+    """What changes; what is left out stays. A sell price closes the holding, null opens it again."""
+
+    model_config = with_example({"actual_sell_price": 155.1, "notes": "sold at the target"})
+
+    actual_buy_price: Amount | None = None
+    actual_shares: Amount | None = None
+    notes: Text | None = None
+    actual_sell_price: Amount | None = None
+    closed_time: AwareDatetime | None = Field(default=None, description="When it was sold; now by default.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "HoldingChange":
+        if not self.model_fields_set:
+            raise ValueError("give at least one field to change")
+        for name in ("actual_buy_price", "actual_shares"):
+            if name in self.model_fields_set and getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be taken away")
+        if self.closed_time is not None and self.actual_sell_price is None:
+            raise ValueError("closed_time needs actual_sell_price")
+        return self
+
+
+@router.get("")
+def list_portfolio(installation: Installation, chosen: Annotated[HoldingFilter, Query()]) -> Portfolio:
+    """What the user holds and held, with profit and loss at the newest prices."""
+    everything = _holdings(installation)
+    matching = [holding for holding in everything if chosen.status in (None, holding.status)]
+    held = [holding for holding in everything if holding.status == "open"]
+    sold = [holding for holding in everything if holding.status == "closed"]
+    return Portfolio(
+        total=len(matching),
+        limit=chosen.limit,
+        offset=chosen.offset,
+        items=matching[chosen.offset : chosen.offset + chosen.limit],
+        market=installation.settings.market_kind,
+        as_of=installation.now(),
+        cost=_sum(holding.cost for holding in held),
+        value=_sum(holding.value for holding in held),
+        unrealized=_sum(holding.profit_loss for holding in held),
+        realized=_sum(holding.profit_loss for holding in sold),
+        hit_rate=sum((holding.profit_loss or 0) > 0 for holding in sold) / len(sold) if sold else None,
+    )
+
+
+@router.post("", status_code=201)
+def select_recommendation(installation: Installation, selection: Selection, response: Response) -> Holding:
+    """Note that the user bought a recommendation, at what price and how many shares."""
+    u = tables.UserPosition
+    with installation.engine.begin() as connection:
+        # The row is locked so that two requests at once cannot both select it.
+        wanted = sa.select(tables.Recommendation.id).where(tables.Recommendation.id == selection.recommendation_id).with_for_update()
+        if connection.execute(wanted).first() is None:
+            raise Problem(404, f"there is no recommendation {selection.recommendation_id}; /api/recommendations lists those there are")
+        taken = sa.select(u.id).where(u.recommendation_id == selection.recommendation_id, u.closed_time.is_(None))
+        if (present := connection.scalar(taken)) is not None:
+            raise Problem(
+                409, f"recommendation {selection.recommendation_id} is in the portfolio already, as {present}; change or close that one"
+            )
+        values = selection.model_dump() | {"selected_time": selection.selected_time or installation.now()}
+        number = connection.execute(sa.insert(u).values(values).returning(u.id)).scalar_one()
+    response.headers["Location"] = f"/api/portfolio/{number}"
+    return _holding(installation, number)
+
+
+@router.get("/{number}")
+def get_holding(installation: Installation, number: Identifier) -> Holding:
+    """One holding."""
+    return _holding(installation, number)
+
+
+@router.patch("/{number}")
+def change_holding(installation: Installation, number: Identifier, change: HoldingChange) -> Holding:
+    """Correct price, shares or notes, or close it at the price it was sold for."""
+    values = {name: getattr(change, name) for name in change.model_fields_set}
+    if "actual_sell_price" in values:
+        sold = values["actual_sell_price"] is not None
+        values["closed_time"] = (change.closed_time or installation.now()) if sold else None
+    elif "closed_time" in values:
+        del values["closed_time"]
+    u = tables.UserPosition
+    with installation.engine.begin() as connection:
+        if values:
+            connection.execute(sa.update(u).where(u.id == number).values(values))
+    return _holding(installation, number)
+
+
+@router.delete("/{number}", status_code=204)
+def remove_holding(installation: Installation, number: Identifier) -> None:
+    """Take a selection back, as if it had not been made."""
+    u = tables.UserPosition
+    with installation.engine.begin() as connection:
+        if connection.execute(sa.delete(u).where(u.id == number).returning(u.id)).first() is None:
+            raise _unknown(number)
+
+
+def _unknown(number: int) -> Problem:
+    return Problem(404, f"there is no holding {number}; /api/portfolio lists those there are")
+
+
+def _holding(installation: Context, number: int) -> Holding:
+    found = _holdings(installation, number)
+    if not found:
+        raise _unknown(number)
+    return found[0]
+
+
+def _holdings(installation: Context, number: int | None = None) -> list[Holding]:
+    u, r, p = tables.UserPosition, tables.Recommendation, tables.VirtualPosition
+    statement = (
+        sa.select(
+            *(column for column in u.__table__.columns),
+            *(r.symbol, r.timeframe, r.target_price.label("first_target"), r.stop_loss.label("first_stop")),
+            *(p.status.label("virtual_status"), p.profit_loss.label("virtual_profit_loss"), p.exit_reason, p.exit_session),
+            *(p.target_price, p.stop_loss, p.factor, p.current_price.label("virtual_price"), p.marked_session),
+        )
+        .join(r, r.id == u.recommendation_id)
+        .outerjoin(p, p.recommendation_id == u.recommendation_id)
+        .order_by(u.id.desc())
+    )
+    if number is not None:
+        statement = statement.where(u.id == number)
+    with installation.engine.connect() as connection:
+        rows = connection.execute(statement).mappings().all()
+    if not rows:
+        return []
+    priced_on, prices = last_prices(installation.lake)
+    known = companies(installation.lake)
+    return [_valued(row, priced_on, prices, known) for row in rows]
+
+
+def _valued(
+    row: Mapping[str, Any], priced_on: date | None, prices: Mapping[str, float], known: Mapping[str, Company]
+) -> Holding:
+    price, day = _newest_price(row, priced_on, prices)
+    sold, bought, paid = row["actual_sell_price"], row["actual_shares"], row["actual_buy_price"]
+    factor = Decimal(repr(row["factor"])) if row["factor"] else Decimal(1)
+    shares_now = None if bought is None else bought * factor
+    cost = _cents(bought * paid) if bought and paid else None
+    last = sold if sold is not None else price
+    value = _cents(shares_now * last) if shares_now and last is not None else None
+    gain = value - cost if value is not None and cost is not None else None
+    advice = None
+    if row["closed_time"] is None and row["virtual_status"] == "closed" and row["exit_session"]:
+        advice = f"the paper trade was closed on {row['exit_session']} ({row['exit_reason']})"
+    return Holding(
+        id=row["id"],
+        recommendation_id=row["recommendation_id"],
+        symbol=row["symbol"],
+        company=known.get(row["symbol"], Company(None, None)).name,
+        timeframe=row["timeframe"],
+        status="open" if row["closed_time"] is None else "closed",
+        selected_time=row["selected_time"],
+        actual_buy_price=paid,
+        actual_shares=bought,
+        actual_sell_price=sold,
+        closed_time=row["closed_time"],
+        notes=row["notes"],
+        target_price=row["target_price"] or row["first_target"],
+        stop_loss=row["stop_loss"] or row["first_stop"],
+        shares_now=shares_now,
+        current_price=price,
+        priced_on=day,
+        cost=cost,
+        value=value,
+        profit_loss=gain,
+        profit_loss_share=float(gain / cost) if gain is not None and cost else None,
+        virtual_status=row["virtual_status"],
+        virtual_profit_loss=row["virtual_profit_loss"],
+        advice=advice,
+    )
+
+
+def _newest_price(
+    row: Mapping[str, Any], priced_on: date | None, prices: Mapping[str, float]
+) -> tuple[Decimal | None, date | None]:
+    """The lake's newest price, or the paper trade's mark where that is newer or the only one."""
+    quoted = prices.get(row["symbol"])
+    if quoted is not None and (row["marked_session"] is None or priced_on is None or priced_on >= row["marked_session"]):
+        return Decimal(repr(round(quoted, 6))), priced_on
+    if row["virtual_price"] is not None and row["marked_session"] is not None:
+        return row["virtual_price"], row["marked_session"]
+    return None, None
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(_CENT)
+
+
+def _sum(amounts: Any) -> Decimal:
+    return sum((amount for amount in amounts if amount is not None), Decimal(0))

@@ -1,0 +1,178 @@
+"""Virtual positions, and how the books did."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from mltrainer_pipelines.api.context import Installation
+from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol, Timeframe
+from mltrainer_pipelines.portfolio.account import PaperAccount
+from mltrainer_pipelines.store import tables
+
+router = APIRouter(prefix="/api", tags=["portfolio"])
+
+Status = Literal["pending", "open", "closed"]
+
+
+class VirtualPosition(BaseModel):
+    """A recommendation's paper trade. Prices are as traded, `profit_loss` is dollars after fees."""
+
+    id: int
+    recommendation_id: int
+    symbol: str
+    timeframe: Timeframe
+    status: Status = Field(description="`pending` until the open of its entry session.")
+    decided_session: date
+    entry_session: date
+    entry_time: datetime | None
+    entry_price: Dollars | None
+    shares: Dollars
+    current_price: Dollars
+    marked_session: date | None
+    target_price: Dollars
+    stop_loss: Dollars
+    exit_session: date | None
+    exit_time: datetime | None
+    exit_price: Dollars | None
+    exit_reason: str | None
+    profit_loss: Dollars
+    net_return: float | None
+    fees: Dollars
+    notional: Dollars
+    max_sessions: int
+    updated_at: datetime
+
+
+class VirtualPositions(Page[VirtualPosition]):
+    market: MarketKind
+    realized: Dollars = Field(description="Of all closed positions that match, dollars after fees.")
+    unrealized: Dollars = Field(description="Of all open positions that match.")
+    hit_rate: float | None = Field(description="Share of the closed ones with a profit; null before the first.")
+
+
+class PositionFilter(Paged):
+    status: Status | None = None
+    timeframe: Timeframe | None = None
+    symbol: Symbol | None = None
+    book: Literal["recommendations", "user", "passed_over"] = Field(
+        default="recommendations", description="All of them, those the user selected too, or those the user passed over."
+    )
+    sort: Literal["-id", "id", "-profit_loss", "profit_loss", "-exit_session", "exit_session", "symbol"] = "-id"
+
+
+@router.get("/virtual-positions")
+def list_virtual_positions(installation: Installation, chosen: Annotated[PositionFilter, Query()]) -> VirtualPositions:
+    """Paper trades of the recommendations that match."""
+    p = tables.VirtualPosition
+    conditions = [getattr(p, name) == value for name in ("status", "timeframe", "symbol") if (value := getattr(chosen, name))]
+    if chosen.book != "recommendations":
+        theirs = sa.exists().where(tables.UserPosition.recommendation_id == p.recommendation_id)
+        conditions.append(theirs if chosen.book == "user" else ~theirs)
+    column = getattr(p, chosen.sort.removeprefix("-"))
+    order = column.desc().nulls_last() if chosen.sort.startswith("-") else column.asc().nulls_last()
+    closed = p.status == "closed"
+    entered = closed & p.fill_price.is_not(None)
+    totals = sa.select(
+        sa.func.count(),
+        sa.func.coalesce(sa.func.sum(p.profit_loss).filter(closed), 0),
+        sa.func.coalesce(sa.func.sum(p.profit_loss).filter(p.status == "open"), 0),
+        sa.func.count().filter(entered),
+        sa.func.count().filter(entered & (p.profit_loss > 0)),
+    ).where(*conditions)
+    page = sa.select(p.__table__).where(*conditions).order_by(order, p.id.desc()).limit(chosen.limit).offset(chosen.offset)
+    with installation.engine.connect() as connection:
+        total, realized, unrealized, ended, won = connection.execute(totals).one()
+        rows = connection.execute(page).mappings().all()
+    return VirtualPositions(
+        total=total,
+        limit=chosen.limit,
+        offset=chosen.offset,
+        items=[virtual_position(row) for row in rows],
+        market=installation.settings.market_kind,
+        realized=realized,
+        unrealized=unrealized,
+        hit_rate=won / ended if ended else None,
+    )
+
+
+def virtual_position(row: Mapping[str, Any]) -> VirtualPosition:
+    return VirtualPosition(**{name: row[name] for name in VirtualPosition.model_fields})
+
+
+Book = Literal["recommendations", "user", "passed_over"]
+
+
+class BookDay(BaseModel):
+    """A book at a session's close; `drawdown` is 0 or negative, `exposure` is market value over equity."""
+
+    date: date
+    equity: Dollars
+    cash: Dollars
+    drawdown: float
+    exposure: float
+    open_positions: int
+    closed_positions: int
+    realized: Dollars
+    unrealized: Dollars
+    hit_rate: float | None
+    average_win: Dollars | None
+    average_loss: Dollars | None
+    turnover: float | None
+    alpha: float | None
+    beta: float | None
+
+
+class BenchmarkDay(BaseModel):
+    """The paper account's dollars, had they been in the equal-weight universe since the first recorded session."""
+
+    date: date
+    equity: Dollars
+
+
+class Performance(BaseModel):
+    """How the books stand: every recommendation, what the user selected, what the user passed over."""
+
+    market: MarketKind
+    account: Dollars = Field(description="Dollars each book began with.")
+    books: dict[Book, list[BookDay]] = Field(description="A row a recorded session, the oldest first.")
+    benchmark: list[BenchmarkDay]
+
+
+class Span(Parameters):
+    first: date | None = Field(default=None, description="First session.")
+    last: date | None = Field(default=None, description="Last session.")
+
+
+@router.get("/performance")
+def get_performance(installation: Installation, span: Annotated[Span, Query()]) -> Performance:
+    """Equity, drawdown and hit rate of the three books, session by session, beside the benchmark."""
+    p = tables.PortfolioPerformance
+    conditions = [p.date >= span.first] if span.first else []
+    if span.last:
+        conditions.append(p.date <= span.last)
+    statement = sa.select(p.__table__).where(*conditions).order_by(p.date)
+    with installation.engine.connect() as connection:
+        rows = connection.execute(statement).mappings().all()
+    books: dict[Book, list[BookDay]] = {"recommendations": [], "user": [], "passed_over": []}
+    for row in rows:
+        books[row["book"]].append(BookDay(**{name: row[name] for name in BookDay.model_fields}))
+    account = PaperAccount().equity
+    return Performance(
+        market=installation.settings.market_kind, account=account, books=books, benchmark=_benchmark(rows, account)
+    )
+
+
+def _benchmark(rows: Any, account: Decimal) -> list[BenchmarkDay]:
+    equity, days = account, []
+    for row in rows:
+        if row["book"] != "recommendations" or row["benchmark_return"] is None:
+            continue
+        # the first recorded session is where both begin
+        equity *= 1 if not days else Decimal(repr(1.0 + row["benchmark_return"]))
+        days.append(BenchmarkDay(date=row["date"], equity=equity))
+    return days

@@ -1,0 +1,311 @@
+"""Recommendations: the list, one of them with its reasons and its prices, and what came nearest."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+import polars as pl
+import sqlalchemy as sa
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from mltrainer_pipelines.api.context import Context, Installation
+from mltrainer_pipelines.api.fields import (
+    Dollars,
+    Grade,
+    Identifier,
+    MarketKind,
+    Name,
+    Page,
+    Paged,
+    Parameters,
+    Share,
+    Symbol,
+    Timeframe,
+)
+from mltrainer_pipelines.api.market_data import Company, companies, nearest_misses, newest_signals, price_history
+from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_position
+from mltrainer_pipelines.signals.thresholds import current_thresholds
+from mltrainer_pipelines.store import tables
+
+router = APIRouter(prefix="/api/recommendations", tags=["recommendations"])
+
+Sort = Literal[
+    *("timestamp", "symbol", "profit_probability", "confidence", "signal_strength", "expected_net_return", "grade", "session"),
+    *("-timestamp", "-symbol", "-profit_probability", "-confidence", "-signal_strength", "-expected_net_return", "-grade"),
+    "-session",
+]
+
+
+class Recommendation(BaseModel):
+    """A strong buy, as it was known at `timestamp`. Probabilities and shares are from 0 to 1, returns are fractions after costs."""
+
+    id: int = Field(examples=[17])
+    timestamp: datetime
+    session: date = Field(description="The session whose bar it was decided on.")
+    symbol: str = Field(examples=["BGUO"])
+    company: str | None = Field(examples=["Bargu Optics Inc."])
+    sector: str | None
+    timeframe: Timeframe
+    grade: Grade = Field(description="`proven` only where luck is no longer a good explanation of the model's record.")
+    signal_strength: float
+    profit_probability: float = Field(examples=[0.62])
+    probability_low: float | None
+    probability_high: float | None
+    confidence: float
+    expected_net_return: float | None
+    entry_price: Dollars
+    target_price: Dollars
+    stop_loss: Dollars
+    volatility: float = Field(description="Of daily log returns.")
+    regime_score: float | None
+    model_used: str
+    model_version: str | None
+    trial_id: str | None
+    settings_version: int | None = Field(description="Version of the run-time settings it was made under.")
+    market: MarketKind
+    status: Literal["pending", "open", "closed"] | None = Field(description="Of its virtual position; null before it has one.")
+    profit_loss: Dollars | None = Field(description="Of its virtual position so far, dollars after fees.")
+    in_portfolio: bool = Field(description="Whether the user selected it.")
+
+
+class Recommendations(Page[Recommendation]):
+    """A part of the recommendations that match."""
+
+    market: MarketKind
+    as_of: datetime = Field(description="The clock's time: the wall clock's, or the one `MLTRAINER_AS_OF` pins.")
+    newest_id: int | None = Field(description="Of the newest recommendation there is, whether it matches or not.")
+    newest_session: date | None
+    sectors: list[str] = Field(description="Sectors there are, for a filter.")
+
+
+class Filter(Paged):
+    """Which recommendations."""
+
+    timeframe: Timeframe | None = None
+    grade: Grade | None = None
+    sector: Name | None = None
+    symbol: Symbol | None = None
+    session: date | None = Field(default=None, description="Of one session only.")
+    latest: bool = Field(default=False, description="Of the newest session only.")
+    since_id: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(default=None, description="Newer than this one only.")
+    min_probability: Share | None = None
+    min_confidence: Share | None = None
+    min_strength: Share | None = None
+    min_expected_return: Annotated[float, Field(ge=-1, le=10, allow_inf_nan=False)] | None = None
+    sort: Sort = Field(default="-timestamp", description="Column to sort by; a minus sign puts the highest first.")
+
+
+class Driver(BaseModel):
+    """A feature that moved the prediction."""
+
+    feature: str
+    value: float | None
+    contribution: float | None
+    words: str | None
+
+
+class Reasons(BaseModel):
+    """Why a recommendation was made."""
+
+    summary: str | None = Field(description="The features that moved the prediction most, in words.")
+    drivers: list[Driver]
+    rules: list[str] = Field(description="Each threshold, and by how much it was cleared.")
+
+
+class Price(BaseModel):
+    date: date
+    open: float
+    high: float
+    low: float
+    close: float
+
+
+class Past(BaseModel):
+    """An earlier or later recommendation of the same symbol."""
+
+    id: int
+    session: date
+    timeframe: Timeframe
+    profit_probability: float
+    status: str | None
+    net_return: float | None
+    exit_reason: str | None
+
+
+class RecommendationDetail(Recommendation):
+    """A recommendation with its reasons, its prices, its paper trade and the symbol's other recommendations."""
+
+    reasons: Reasons
+    prices: list[Price] = Field(description="Daily prices around the decision, in dollars of its session.")
+    position: VirtualPosition | None
+    history: list[Past]
+
+
+class NearMiss(BaseModel):
+    """A signal that is no strong buy, and what it lacked."""
+
+    symbol: str
+    company: str | None
+    sector: str | None
+    timeframe: Timeframe
+    grade: Grade
+    profit_probability: float
+    confidence: float
+    signal_strength: float
+    expected_net_return: float
+    entry_price: float
+    target_price: float
+    stop_loss: float
+    lacked: list[str] = Field(examples=[["probability 0.57 below 0.60"]])
+
+
+class NearMisses(BaseModel):
+    """The nearest misses of the last refresh. None of them is a recommendation."""
+
+    market: MarketKind
+    as_of: datetime
+    refreshed_at: datetime | None = Field(description="When the market was scored last; null before the first time.")
+    signals: int = Field(description="Signals of that refresh.")
+    strong_buys: int
+    items: list[NearMiss]
+
+
+class NearMissParameters(Parameters):
+    timeframe: Timeframe | None = None
+    limit: Annotated[int, Field(ge=1, le=50)] = 10
+
+
+@router.get("")
+def list_recommendations(installation: Installation, chosen: Annotated[Filter, Query()]) -> Recommendations:
+    """The recommendations that match, sorted, a page at a time."""
+    r = tables.Recommendation
+    conditions = _conditions(installation, chosen)
+    descending, name = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
+    column = getattr(r, name)
+    order = column.desc().nulls_last() if descending else column.asc().nulls_last()
+    statement = _joined().where(*conditions).order_by(order, r.id.desc()).limit(chosen.limit).offset(chosen.offset)
+    newest = sa.select(sa.func.max(r.id), sa.func.max(r.session))
+    with installation.engine.connect() as connection:
+        total = connection.scalar(sa.select(sa.func.count()).select_from(r).where(*conditions)) or 0
+        rows = connection.execute(statement).mappings().all()
+        newest_id, newest_session = connection.execute(newest).one()
+    known = companies(installation.lake)
+    return Recommendations(
+        total=total,
+        limit=chosen.limit,
+        offset=chosen.offset,
+        items=[_recommendation(row, known) for row in rows],
+        market=installation.settings.market_kind,
+        as_of=installation.now(),
+        newest_id=newest_id,
+        newest_session=newest_session,
+        sectors=sorted({company.sector for company in known.values() if company.sector}),
+    )
+
+
+@router.get("/near-misses")
+def list_near_misses(installation: Installation, chosen: Annotated[NearMissParameters, Query()]) -> NearMisses:
+    """The signals of the last refresh that lacked least of being a strong buy, with what each one lacked."""
+    signals = newest_signals(installation.lake)
+    answer: dict[str, Any] = {"market": installation.settings.market_kind, "as_of": installation.now()}
+    if signals is None:
+        return NearMisses(refreshed_at=None, signals=0, strong_buys=0, items=[], **answer)
+    refreshed_at, buys = signals["timestamp"][0], int(signals["strong_buy"].sum())
+    if chosen.timeframe:
+        signals = signals.filter(pl.col("timeframe") == chosen.timeframe)
+    thresholds = current_thresholds(installation.engine, installation.threshold_defaults)
+    known = companies(installation.lake)
+    items = []
+    for row in nearest_misses(signals, thresholds, chosen.limit).iter_rows(named=True):
+        company = known.get(row["symbol"], Company(None, None))
+        values = {name: row[name] for name in NearMiss.model_fields if name in row}
+        values |= {"company": company.name, "sector": company.sector, "lacked": row["reason"].split("; ")}
+        items.append(NearMiss(**values))
+    return NearMisses(refreshed_at=refreshed_at, signals=signals.height, strong_buys=buys, items=items, **answer)
+
+
+@router.get("/{number}")
+def get_recommendation(installation: Installation, number: Identifier) -> RecommendationDetail:
+    """A recommendation with its reasons and price history."""
+    r, p = tables.Recommendation, tables.VirtualPosition
+    with installation.engine.connect() as connection:
+        row = connection.execute(_joined().where(r.id == number)).mappings().one_or_none()
+        if row is None:
+            raise Problem(404, f"there is no recommendation {number}; /api/recommendations lists those there are")
+        position = connection.execute(sa.select(p.__table__).where(p.recommendation_id == number)).mappings().one_or_none()
+        others = sa.select(r.id, r.session, r.timeframe, r.profit_probability, p.status, p.net_return, p.exit_reason)
+        others = others.outerjoin(p, p.recommendation_id == r.id).where(r.symbol == row["symbol"], r.id != number)
+        past = connection.execute(others.order_by(r.id.desc()).limit(50)).mappings().all()
+    prices = price_history(installation.lake, row["symbol"], row["session"])
+    return RecommendationDetail(
+        **_recommendation(row, companies(installation.lake)).model_dump(),
+        reasons=_reasons(row),
+        prices=[Price(**price) for price in prices.iter_rows(named=True)],
+        position=virtual_position(position) if position else None,
+        history=[Past(**other) for other in past],
+    )
+
+
+def _joined() -> sa.Select[Any]:
+    r, p, u = tables.Recommendation, tables.VirtualPosition, tables.UserPosition
+    selected = sa.exists().where(u.recommendation_id == r.id).label("in_portfolio")
+    return sa.select(r.__table__, p.status, p.profit_loss, selected).outerjoin(p, p.recommendation_id == r.id)
+
+
+def _conditions(installation: Context, chosen: Filter) -> list[sa.ColumnElement[bool]]:
+    r = tables.Recommendation
+    found: list[sa.ColumnElement[bool]] = []
+    for name in ("timeframe", "grade", "symbol", "session"):
+        if (value := getattr(chosen, name)) is not None:
+            found.append(getattr(r, name) == value)
+    if chosen.latest:
+        found.append(r.session == sa.select(sa.func.max(r.session)).scalar_subquery())
+    if chosen.since_id is not None:
+        found.append(r.id > chosen.since_id)
+    if chosen.sector is not None:
+        members = [symbol for symbol, company in companies(installation.lake).items() if company.sector == chosen.sector]
+        found.append(sa.or_(r.sector == chosen.sector, sa.and_(r.sector.is_(None), r.symbol.in_(members))))
+    lowest = {
+        "profit_probability": chosen.min_probability,
+        "confidence": chosen.min_confidence,
+        "signal_strength": chosen.min_strength,
+        "expected_net_return": chosen.min_expected_return,
+    }
+    return found + [getattr(r, name) >= value for name, value in lowest.items() if value is not None]
+
+
+def _recommendation(row: Mapping[str, Any], known: Mapping[str, Company]) -> Recommendation:
+    company = known.get(row["symbol"], Company(None, None))
+    values = {name: row[name] for name in Recommendation.model_fields if name in row}
+    return Recommendation(**values | {"company": company.name, "sector": row["sector"] or company.sector})
+
+
+def _reasons(row: Mapping[str, Any]) -> Reasons:
+    bars = row["thresholds"]
+    rules = []
+    for value, key, what, digits in (
+        ("profit_probability", "min_probability", "probability of profit", 2),
+        ("confidence", "min_confidence", "confidence", 2),
+        ("regime_score", "min_regime", "regime score", 0),
+    ):
+        if row[value] is not None and key in bars:
+            rules.append(f"{what} {row[value]:.{digits}f}, at least {bars[key]:.{digits}f} was needed")
+    if row["expected_net_return"] is not None:
+        needed = bars.get("min_expected_net_return", 0.0)
+        rules.append(f"expected net return {row['expected_net_return']:+.2%}, more than {needed:.2%} was needed")
+    return Reasons(summary=row["why"], drivers=[_driver(found) for found in row["drivers"] or []], rules=rules)
+
+
+def _driver(found: Any) -> Driver:
+    if not isinstance(found, Mapping):
+        return Driver(feature=str(found), value=None, contribution=None, words=None)
+    return Driver(
+        feature=str(found.get("feature", "")),
+        value=found.get("value"),
+        contribution=found.get("contribution"),
+        words=found.get("words"),
+    )
+
+

@@ -1,0 +1,147 @@
+"""Who may talk to the API: those who know its token, under a name that is its own."""
+
+import hmac
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mltrainer_pipelines.api.problems import MEDIA_TYPE, problem_body
+from mltrainer_pipelines.settings import Settings
+
+OPEN_PATHS = frozenset({"/health"})
+"""What answers without the token."""
+LARGEST_BODY = 256 * 1024
+"""Bytes of a request's body."""
+
+
+class TokenFileError(RuntimeError):
+    """The file of the API's token cannot be used: names it, why, and the remedy."""
+
+
+def token_file(settings: Settings) -> Path:
+    """Where the token of an installation is kept."""
+    return settings.state / "api-token"
+
+
+def load_token(path: Path) -> str:
+    """The token in a file that only its owner can read; made where there is none.
+
+    Raises
+    ------
+    TokenFileError
+        If the file cannot be made or read, or is empty.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        if not path.exists():
+            draft.unlink(missing_ok=True)
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                out.write(secrets.token_urlsafe(32))
+            try:
+                os.link(draft, path)  # the first of two that start at once wins, and no reader sees half a token
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink(missing_ok=True)
+        path.chmod(0o600)
+        token = path.read_text().strip()
+    except OSError as error:
+        raise TokenFileError(f"the API's token file {path} cannot be used ({error.strerror}); make its folder writable") from None
+    if not token:
+        raise TokenFileError(f"the API's token file {path} is empty; delete it and start again")
+    return token
+
+
+async def refuse(
+    scope: Scope, receive: Receive, send: Send, status: int, detail: str, headers: dict[str, str] | None = None
+) -> None:
+    """Answer a request with a problem before it reaches a route."""
+    body = problem_body(status, detail, scope["path"])
+    await JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)(scope, receive, send)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A header of a request, or None."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+class HostCheck:
+    """Refuses requests addressed to another name: a page of somebody else's that had its name point here."""
+
+    def __init__(self, app: ASGIApp, allowed: frozenset[str]):
+        self.app, self.allowed = app, allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            host = header(scope, b"host") or ""
+            name = host[: host.rfind("]") + 1] if host.startswith("[") else host.rsplit(":", 1)[0]
+            if name.lower() not in self.allowed:
+                detail = "this API does not go by that Host; use 127.0.0.1 or localhost, or name it in MLTRAINER_API_HOSTS"
+                await refuse(scope, receive, send, 400, detail)
+                return
+        await self.app(scope, receive, send)
+
+
+class BearerToken:
+    """Asks for `Authorization: Bearer <token>` everywhere but at `OPEN_PATHS`."""
+
+    def __init__(self, app: ASGIApp, token: str):
+        self.app, self.expected = app, f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            given = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
+            if not hmac.compare_digest(given, self.expected):
+                detail = "give the token of the file api-token in mlTrainer's home as `Authorization: Bearer <token>`"
+                await refuse(scope, receive, send, 401, detail, {"WWW-Authenticate": 'Bearer realm="mlTrainer"'})
+                return
+        await self.app(scope, receive, send)
+
+
+class _BodyTooLarge(Exception):  # noqa: N818  never leaves this module
+    pass
+
+
+class BodyLimit:
+    """Refuses bodies above a size, announced or not."""
+
+    def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY):
+        self.app, self.largest = app, largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        detail = f"the body is larger than {self.largest} bytes"
+        announced = header(scope, b"content-length")
+        if announced and announced.isdigit() and int(announced) > self.largest:
+            await refuse(scope, receive, send, 413, detail)
+            return
+        seen, started = 0, False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.largest:
+                raise _BodyTooLarge
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, noted)
+        except _BodyTooLarge:
+            if started:
+                raise
+            await refuse(scope, receive, send, 413, detail)
+
+

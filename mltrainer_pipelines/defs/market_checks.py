@@ -1,0 +1,205 @@
+"""Asset checks of the market data. Blocking where nothing may be built on it; a warning where a person should look."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import dagster as dg
+import polars as pl
+
+from mltrainer_pipelines.defs.partitions import months, sessions
+from mltrainer_pipelines.market.bar_checks import Finding, bar_findings, missing_sessions
+from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
+from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.store.lake import Lake
+
+_RANGE_START, _RANGE_END, _PARTITION = (
+    "dagster/asset_partition_range_start",
+    "dagster/asset_partition_range_end",
+    "dagster/partition",
+)
+_LOOK_BACK = 60
+"""Sessions that are checked where a check runs by itself, without a run's partitions."""
+_PUBLISHED_WITHIN = timedelta(hours=4)
+"""How long after the close a session's bars may take to be there."""
+_MACRO_FRESH = timedelta(days=10)
+
+_BAR_CHECKS = {
+    "no_duplicate_bars": ("duplicates", "No (date, symbol) comes twice.", True),
+    "prices_are_possible": (
+        "impossible",
+        "Every price is positive, low ≤ open, close ≤ high, and no volume is negative.",
+        True,
+    ),
+    "vwap_within_the_range": ("vwap_outside", "Every vwap lies between low and high, to half a cent.", False),
+    "jumps_have_a_reason": (
+        "unexplained_jumps",
+        "No close moves by more than 40 % without a split or a dividend in between.",
+        False,
+    ),
+    "coverage": (
+        "thin",
+        "Every session has at least 80 % of the symbols that the 20 sessions before it have in the median.",
+        False,
+    ),
+    "nothing_was_rejected": ("rejected", "No bar of the vendor had to be set aside as impossible.", False),
+}
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(name, asset="daily_bars", description=description, blocking=blocking)
+        for name, (_, description, blocking) in _BAR_CHECKS.items()
+    ],
+    name="daily_bars_content",
+)
+def daily_bars_content(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
+    """The run's sessions read back once, for all checks of their content; without a run, the last 60 sessions."""
+    found = bar_findings(lake, [date.fromisoformat(key) for key in _checked_sessions(context.run.tags)])
+    for name, (part, _, blocking) in _BAR_CHECKS.items():
+        finding: Finding = getattr(found, part)
+        yield dg.AssetCheckResult(
+            asset_key="daily_bars",
+            check_name=name,
+            passed=finding.count == 0,
+            severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
+            metadata={"found": finding.count, "sessions": found.sessions, "rows": found.rows, **_examples(finding)},
+        )
+
+
+@dg.asset_check(asset="daily_bars", blocking=True)
+def bars_match_their_schema(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """The newest of the sessions has the columns, types and values that its pandera schema says."""
+    keys = [key for key in _checked_sessions(context.run.tags) if lake.exists("daily_bars", key)]
+    return _schema_result("daily_bars", lake.read("daily_bars", keys[-1])) if keys else _nothing_there()
+
+
+@dg.asset_check(asset="daily_bars")
+def every_session_is_there(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """From the start of the history to the newest session in the lake, no trading session is missing."""
+    present = lake.partitions("daily_bars")
+    if not present:
+        return _nothing_there()
+    missing = missing_sessions(lake, get_settings().mltrainer_history_start, date.fromisoformat(present[-1]))
+    return dg.AssetCheckResult(
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "sessions": len(present),
+            "missing_sessions": len(missing),
+            "missing": ", ".join(str(day) for day in missing[:20]) or "none",
+        },
+    )
+
+
+@dg.asset_check(asset="daily_bars")
+def newest_session_is_there(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Freshness: the newest session that closed at least four hours ago has its bars."""
+    due = last_closed_session(now() - _PUBLISHED_WITHIN)
+    return dg.AssetCheckResult(
+        passed=lake.exists("daily_bars", str(due)),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"due": str(due)},
+    )
+
+
+@dg.asset_check(asset="corporate_actions", blocking=True)
+def actions_are_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Every split has a positive ratio, every dividend a cash amount that is not negative, as the pandera schema says."""
+    return _schema_result("corporate_actions", lake.read("corporate_actions"))
+
+
+@dg.asset_check(asset="corporate_actions")
+def no_action_comes_twice(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """No split and no dividend is listed twice for one symbol and ex-date with the same terms."""
+    actions = lake.read("corporate_actions")
+    twice = actions.filter(pl.struct("symbol", "ex_date", "kind", "ratio", "cash").is_duplicated())
+    return _counted(twice, actions.height)
+
+
+@dg.asset_check(asset="macro_series", blocking=True)
+def values_come_before_their_publication(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """No value is published before the first day of the period it is about, and each is there once."""
+    macro = lake.read("macro_series")
+    return _counted(
+        macro.filter((pl.col("published") < pl.col("date")) | pl.struct("series_id", "date").is_duplicated()),
+        macro.height,
+        dg.AssetCheckSeverity.ERROR,
+    )
+
+
+@dg.asset_check(asset="macro_series")
+def macro_is_fresh(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Every series of the settings is there, and something was published in the last ten days."""
+    macro = lake.read("macro_series")
+    missing = sorted(set(get_settings().macro_series) - set(macro["series_id"]))
+    newest = macro["published"].max()
+    fresh = newest is not None and newest >= now().date() - _MACRO_FRESH  # type: ignore[operator]
+    return dg.AssetCheckResult(
+        passed=fresh and not missing,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"missing_series": ", ".join(missing) or "none", "last_published": str(newest)},
+    )
+
+
+@dg.asset_check(asset="universe", blocking=True)
+def members_are_eligible(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Every member is there once, closed above 5 dollars and traded, as the pandera schema says."""
+    keys = _between(context.run.tags, months.get_partition_keys()) or lake.partitions("universe")[-1:]
+    return _schema_result("universe", lake.scan("universe", keys).collect()) if keys else _nothing_there()
+
+
+def _checked_sessions(tags: dict[str, str]) -> list[str]:
+    """The sessions of a run, from its tags."""
+    chosen = _between(tags, sessions.get_partition_keys())
+    if chosen:
+        return chosen
+    newest = last_closed_session(now())
+    return [str(day) for day in sessions_between(previous_session(newest, _LOOK_BACK - 1), newest)]
+
+
+def _between(tags: dict[str, str], keys: list[str]) -> list[str]:
+    first = tags.get(_RANGE_START) or tags.get(_PARTITION)
+    last = tags.get(_RANGE_END) or tags.get(_PARTITION)
+    return [key for key in keys if first <= key <= last] if first and last else []
+
+
+def _schema_result(asset: str, frame: pl.DataFrame) -> dg.AssetCheckResult:
+    from mltrainer_pipelines.market.schemas import mismatches
+
+    problems = mismatches(asset, frame)
+    return dg.AssetCheckResult(
+        passed=not problems, metadata={"rows": frame.height, "problems": "; ".join(problems[:10]) or "none"}
+    )
+
+
+def _counted(
+    wrong: pl.DataFrame, rows: int, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
+) -> dg.AssetCheckResult:
+    finding = Finding()
+    finding.add(wrong)
+    return dg.AssetCheckResult(
+        passed=finding.count == 0, severity=severity, metadata={"found": finding.count, "rows": rows, **_examples(finding)}
+    )
+
+
+def _examples(finding: Finding) -> dict[str, dg.MarkdownMetadataValue]:
+    from mltrainer_pipelines.defs.reporting import table
+
+    return {"examples": table(pl.DataFrame(finding.examples))} if finding.examples else {}
+
+
+def _nothing_there() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, metadata={"sessions": 0})
+
+
+MARKET_CHECKS = [
+    daily_bars_content,
+    bars_match_their_schema,
+    every_session_is_there,
+    newest_session_is_there,
+    actions_are_possible,
+    no_action_comes_twice,
+    values_come_before_their_publication,
+    macro_is_fresh,
+    members_are_eligible,
+]

@@ -1,0 +1,232 @@
+r"""Drift: whether the market that a champion scores is still the one it was made for.
+
+Three looks, each with a threshold that the champion's own past sets, so that its false-alarm rate is known without any
+assumption on how features hang together:
+
+- **features**: the population stability index of each feature, recent sessions against the reference; the largest counts.
+- **predictions**: the Kolmogorov–Smirnov distance between recent and earlier probabilities.
+- **calibration**: a CUSUM (Page 1954, Continuous inspection schemes, Biometrika 41) on each session's Brier score above
+  what the forecasts themselves promise, Σ p(1 − p)/n, which needs no reference value from a luckier time.
+
+The past is cut into blocks as long as the recent window, and each block is measured against the half year before it as
+the recent one is. In a market that keeps its ways the recent block is one more of these, and the chance that it ranks
+among the k highest of B is k/B (the argument of conformal prediction: Vovk, Gammerman & Shafer 2005, Algorithmic Learning
+in a Random World). A check crosses where that p-value is at most `FALSE_ALARM_RATE`: without drift that happens to at most
+1 window in 20, and where there are fewer than 20 blocks never. `mltrainer audit learning` measures the rate on a market
+without any premium.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.store.tables import DriftCheck
+
+FALSE_ALARM_RATE = 0.05
+RECENT_SESSIONS = 20
+COMPARED_BLOCKS = 6
+"""Blocks before one that it is measured against: half a year."""
+MOST_BLOCKS = 60
+"""Blocks that are measured: five years."""
+BINS = 10
+_FLOOR = 1e-4
+"""Share of an empty bin: a logarithm needs one."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One look for drift.
+
+    Parameters
+    ----------
+    kind : {'features', 'predictions', 'calibration'}
+    subject : str
+        What drifts most: a feature's name, or what was looked at.
+    statistic, threshold : float
+        The recent window's, and the lowest that would have crossed; infinite where there are too few blocks to tell.
+    p_value : float
+        Share of blocks, the recent one among them, with at least its statistic.
+    blocks : int
+        Blocks that were measured, the recent one among them.
+    crossed : bool
+    advice : str
+        What to do, in a sentence.
+    """
+
+    kind: str
+    subject: str
+    statistic: float
+    threshold: float
+    p_value: float
+    blocks: int
+    crossed: bool
+    advice: str
+
+
+def feature_drift(features: pl.DataFrame, recent_sessions: int = RECENT_SESSIONS) -> Check | None:
+    """Whether the features of the newest sessions come from where the earlier ones come from.
+
+    Parameters
+    ----------
+    features : DataFrame
+        date, symbol and feature columns: the reference and, last, the recent sessions.
+    recent_sessions : int
+
+    Returns
+    -------
+    Check or None
+        None where there are fewer than two blocks before the recent one.
+    """
+    names = [name for name in features.columns if name not in ("date", "symbol")]
+    blocks = _blocks(features, recent_sessions)
+    measured = range(COMPARED_BLOCKS, len(blocks))
+    if len(measured) < 2:
+        return None
+    counts = _binned([block.select(names) for block in blocks])
+    scores = np.array([_psi(counts[number - COMPARED_BLOCKS : number].sum(axis=0), counts[number]) for number in measured])
+    # A feature that never varies across the universe moves as a whole; it counts by how it usually does.
+    usual = np.maximum(np.median(scores[:-1], axis=0), 1e-3)
+    relative = scores / usual
+    subject = names[int(np.argmax(relative[-1]))]
+    return _check("features", f"{subject} (of {len(names)} features)", relative.max(axis=1), "train champion_model anew")
+
+
+def prediction_drift(forecasts: pl.DataFrame, recent_sessions: int = RECENT_SESSIONS) -> Check | None:
+    """Whether the newest probabilities are spread as the earlier ones are.
+
+    Parameters
+    ----------
+    forecasts : DataFrame
+        date and probability, of one model.
+    """
+    blocks = [block["probability"].drop_nulls().to_numpy() for block in _blocks(forecasts, recent_sessions)]
+    measured = range(COMPARED_BLOCKS, len(blocks))
+    if len(measured) < 2:
+        return None
+    scores = [_ks(blocks[n], np.concatenate(blocks[n - COMPARED_BLOCKS : n])) for n in measured]
+    return _check("predictions", "the champion's probabilities", np.array(scores), "train champion_model anew")
+
+
+def calibration_drift(forecasts: pl.DataFrame, recent_sessions: int = RECENT_SESSIONS) -> Check | None:
+    """Whether forecasts have come to be worse than they promise.
+
+    Parameters
+    ----------
+    forecasts : DataFrame
+        date (on which the outcome was known), probability, label, of one model, matured.
+    """
+    excess = (pl.col("probability") - pl.col("label")) ** 2 - pl.col("probability") * (1 - pl.col("probability"))
+    daily = forecasts.drop_nulls(["probability", "label"]).group_by("date").agg(excess=excess.mean()).sort("date")
+    values = daily["excess"].to_numpy()
+    count = len(values) // recent_sessions
+    if count < 3:
+        return None
+    parts = values[len(values) - count * recent_sessions :].reshape(count, recent_sessions)
+    slack = np.median(parts.mean(axis=1)) + 0.5 * parts.mean(axis=1).std()
+    scores = np.array([cusum(part - slack).max() for part in parts])
+    return _check(
+        "calibration", "Brier score above its promise", scores, "recalibrate, retrain, or roll back to the version before"
+    )
+
+
+def cusum(excess: np.ndarray) -> np.ndarray:
+    """Page's sum after each value: the sum so far, never below 0."""
+    path, total = np.empty(len(excess)), 0.0
+    for number, value in enumerate(excess):
+        total = max(0.0, total + value)
+        path[number] = total
+    return path
+
+
+def population_stability(reference: np.ndarray, recent: np.ndarray, bins: int = BINS) -> float:
+    """PSI of two samples over the quantile bins of the first; unknown values are a bin of their own."""
+    counts = _binned([pl.DataFrame({"x": part}) for part in (reference, recent)], bins, edges_of=[0])
+    return float(_psi(counts[0], counts[1])[0])
+
+
+def record_checks(engine: Engine, as_of: date, timeframe: str, trial_id: str, checks: Sequence[Check]) -> None:
+    """Keep the looks of a session; again replaces them."""
+    rows = [
+        {
+            "as_of": as_of,
+            "timeframe": timeframe,
+            "kind": check.kind,
+            "trial_id": trial_id,
+            "subject": check.subject,
+            "statistic": check.statistic,
+            "threshold": check.threshold,
+            "p_value": check.p_value,
+            "false_alarm_rate": FALSE_ALARM_RATE,
+            "crossed": check.crossed,
+            "advice": check.advice,
+        }
+        for check in checks
+    ]
+    with engine.begin() as connection:
+        connection.execute(sa.delete(DriftCheck).where(DriftCheck.as_of == as_of, DriftCheck.timeframe == timeframe))
+        if rows:
+            connection.execute(insert(DriftCheck), rows)
+
+
+def crossed_checks(engine: Engine, since: date) -> list[DriftCheck]:
+    """Looks that crossed their threshold, of a session or later, in order."""
+    from sqlalchemy.orm import Session
+
+    chosen = sa.select(DriftCheck).where(DriftCheck.crossed, DriftCheck.as_of >= since)
+    with Session(engine) as session:
+        return list(session.scalars(chosen.order_by(DriftCheck.as_of, DriftCheck.timeframe, DriftCheck.kind)))
+
+
+def _blocks(rows: pl.DataFrame, length: int) -> list[pl.DataFrame]:
+    """Rows in blocks of `length` sessions, counted back from the newest; what is left over at the start is dropped."""
+    sessions = rows["date"].unique().sort()
+    count = min(len(sessions) // length, MOST_BLOCKS + COMPARED_BLOCKS)
+    kept = sessions.tail(count * length)
+    number = pl.DataFrame({"date": kept, "_block": np.repeat(np.arange(count), length)})
+    parts = rows.join(number, on="date").partition_by("_block", as_dict=True, include_key=False)
+    return [parts[(block,)] for block in range(count)]
+
+
+def _binned(blocks: Sequence[pl.DataFrame], bins: int = BINS, edges_of: Sequence[int] | None = None) -> np.ndarray:
+    """Rows in each bin: (blocks, columns, bins + 1), the last bin for unknown values; bins are quantiles of the reference."""
+    chosen = range(len(blocks) - 1) if edges_of is None else edges_of
+    values = [block.select(pl.all().cast(pl.Float64)).fill_null(float("nan")).to_numpy() for block in blocks]
+    reference = np.concatenate([values[number] for number in chosen])
+    counts = np.zeros((len(blocks), values[0].shape[1], bins + 1))
+    for column in range(values[0].shape[1]):
+        known = reference[:, column][~np.isnan(reference[:, column])]
+        edges = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if len(known) else np.empty(0)
+        for number, block in enumerate(values):
+            place = np.where(np.isnan(block[:, column]), bins, np.searchsorted(edges, block[:, column], side="right"))
+            counts[number, column] = np.bincount(place, minlength=bins + 1)
+    return counts
+
+
+def _psi(reference: np.ndarray, recent: np.ndarray) -> np.ndarray:
+    """PSI of each column, from rows in each bin, (columns, bins) each."""
+    there, here = (np.maximum(part / part.sum(axis=1, keepdims=True), _FLOOR) for part in (reference, recent))
+    return ((here - there) * np.log(here / there)).sum(axis=1)
+
+
+def _ks(one: np.ndarray, other: np.ndarray) -> float:
+    """Kolmogorov–Smirnov distance of two samples."""
+    points = np.concatenate([one, other])
+    shares = [np.searchsorted(np.sort(part), points, side="right") / len(part) for part in (one, other)]
+    return float(np.abs(shares[0] - shares[1]).max())
+
+
+def _check(kind: str, subject: str, scores: np.ndarray, remedy: str) -> Check:
+    """The newest block's rank among all: a check crosses where it is among the highest `FALSE_ALARM_RATE` of them."""
+    blocks = len(scores)
+    p_value = float((scores >= scores[-1]).mean())
+    allowed = int(FALSE_ALARM_RATE * blocks + 1e-9)
+    threshold = float(np.sort(scores[:-1])[-allowed]) if allowed else float("inf")
+    crossed = p_value <= FALSE_ALARM_RATE
+    advice = f"{subject} left the range of {blocks - 1} earlier spans: {remedy}" if crossed else "nothing to do"
+    return Check(kind, subject, float(scores[-1]), threshold, p_value, blocks, crossed, advice)

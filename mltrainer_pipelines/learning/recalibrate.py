@@ -1,0 +1,138 @@
+"""Recalibration: correct a champion's probabilities by what became of the signals it made.
+
+Not only recommendations count but every symbol's last signal of each session, so that the correction is not learnt from
+the few that were chosen for being high. It is a correction of two numbers with a prior at "no correction": outcomes of
+one holding period hang together, and ten thousand rows may be worth fifty.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.signals.learned import Recalibration
+from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
+from mltrainer_pipelines.trials.calibration import holding_blocks
+
+INTERCEPT_PRIOR, SLOPE_PRIOR = 0.5, 0.35
+"""Standard deviations, in log-odds, of what is thought possible before any outcome is seen."""
+LEAST_SLOPE = 0.05
+_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A correction and what it rests on; Brier scores are of the rows it was learnt from, before and after it.
+
+    Parameters
+    ----------
+    effective_observations : float
+        How many independent outcomes the rows are worth.
+    """
+
+    recalibration: Recalibration
+    observations: int
+    effective_observations: float
+    brier_before: float | None
+    brier_after: float | None
+
+
+def fit_recalibration(forecasts: pl.DataFrame) -> Fitted:
+    """Learn a correction: the mode of the posterior, each row counting for as much of an outcome as it is worth.
+
+    Parameters
+    ----------
+    forecasts : DataFrame
+        date (of the decision), exit_date, probability (as shown, before any correction), label (0 or 1); no null.
+
+    Notes
+    -----
+    Rows are worth less than one outcome by Kish's design effect of holding periods: rows of one share its market. A
+    thousand rows of one holding period are worth one outcome, and the correction stays at none.
+    """
+    rows = forecasts.height
+    if rows == 0:
+        return Fitted(Recalibration(), 0, 0.0, None, None)
+    probability = np.clip(forecasts["probability"].to_numpy().astype(np.float64), 1e-6, 1 - 1e-6)
+    label = forecasts["label"].to_numpy().astype(np.float64)
+    odds = np.log(probability / (1 - probability))
+    effective = effective_observations(probability, label, holding_blocks(forecasts))
+    weight = effective / rows
+
+    # Newton's method on two numbers; the prior keeps the curvature away from zero.
+    beta, prior = np.array([0.0, 1.0]), np.array([INTERCEPT_PRIOR, SLOPE_PRIOR]) ** -2.0
+    design = np.column_stack([np.ones(rows), odds])
+    for _ in range(_STEPS):
+        fitted = 1 / (1 + np.exp(-design @ beta))
+        gradient = weight * design.T @ (label - fitted) - prior * (beta - np.array([0.0, 1.0]))
+        curvature = weight * (design * (fitted * (1 - fitted))[:, None]).T @ design + np.diag(prior)
+        step = np.linalg.solve(curvature, gradient)
+        beta = beta + step
+        if np.abs(step).max() < 1e-9:
+            break
+    found = Recalibration(float(beta[0]), float(max(beta[1], LEAST_SLOPE)))
+    after = found.apply(probability)
+    return Fitted(found, rows, effective, float(((probability - label) ** 2).mean()), float(((after - label) ** 2).mean()))
+
+
+def effective_observations(probability: np.ndarray, label: np.ndarray, blocks: np.ndarray) -> float:
+    """How many independent outcomes the rows are worth: what their blocks' surprises vary by, beside what chance would give.
+
+    With fewer than three blocks nobody can tell; every block then counts as one outcome.
+    """
+    numbers, block = np.unique(blocks, return_inverse=True)
+    if len(numbers) < 3:
+        return float(len(numbers))
+    within = float((probability * (1 - probability)).sum())
+    surprises = np.bincount(block, label - probability)
+    # The mean surprise is what the correction is there for; around it blocks vary by what hangs together.
+    counts = np.bincount(block)
+    around = surprises - counts * (surprises.sum() / counts.sum())
+    between = float((around**2).sum()) * len(numbers) / (len(numbers) - 1)
+    rows = len(label)
+    return float(np.clip(rows * within / between if between > 0 else rows, min(len(numbers), rows), rows))
+
+
+def record_recalibration(engine: Engine, as_of: date, timeframe: str, trial_id: str, fitted: Fitted) -> None:
+    """Keep a correction under the session after which it was learnt; again replaces it. Refreshes of later sessions use it."""
+    values = {
+        "as_of": as_of,
+        "timeframe": timeframe,
+        "trial_id": trial_id,
+        "intercept": fitted.recalibration.intercept,
+        "slope": fitted.recalibration.slope,
+        "observations": fitted.observations,
+        "effective_observations": fitted.effective_observations,
+        "brier_before": fitted.brier_before,
+        "brier_after": fitted.brier_after,
+    }
+    statement = insert(RecalibrationRow).values(values)
+    with engine.begin() as connection:
+        connection.execute(statement.on_conflict_do_update(index_elements=["as_of", "timeframe", "trial_id"], set_=values))
+
+
+def matured_signals(signals: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """Each session's last signals, uncorrected, beside their outcomes known at the close of `as_of`.
+
+    Parameters
+    ----------
+    signals : DataFrame
+        timestamp, date, symbol, timeframe, trial_id, uncorrected_probability.
+    labels : DataFrame
+        date, symbol, timeframe, exit_date, net_return, label.
+
+    Returns
+    -------
+    DataFrame
+        date, exit_date, symbol, timeframe, trial_id, probability, label, net_return.
+    """
+    newest = signals.filter(pl.col("timestamp") == pl.col("timestamp").max().over("date")).drop_nulls("uncorrected_probability")
+    outcomes = labels.filter((pl.col("exit_date") <= as_of) & pl.col("label").is_not_null())
+    joined = newest.join(
+        outcomes.select("date", "symbol", "timeframe", "exit_date", "label", "net_return"), on=["date", "symbol", "timeframe"]
+    )
+    names = ("date", "exit_date", "symbol", "timeframe", "trial_id", "label", "net_return")
+    return joined.select(*names, probability="uncorrected_probability").sort("date", "timeframe", "symbol")

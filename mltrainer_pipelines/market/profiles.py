@@ -1,0 +1,80 @@
+"""Sectors of companies: a call each, so each is asked for once and kept."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from typing import Protocol
+
+import polars as pl
+
+from mltrainer_pipelines.market.errors import UnknownSymbolError
+
+PROFILE_SCHEMA = pl.Schema({"symbol": pl.String, "sector": pl.String, "asked": pl.Date})
+"""`sector` is null where the vendor does not say; `asked` is the day as of which it was asked for."""
+
+_AT_ONCE = 4
+
+
+class DetailsClient(Protocol):
+    """What `PolygonMarket` does."""
+
+    def ticker_details(self, symbol: str, as_of: date | None = None) -> pl.DataFrame: ...
+
+
+def with_sectors(
+    universe: pl.DataFrame,
+    known: pl.DataFrame | None,
+    client: DetailsClient,
+    most_calls: int | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The universe with its members' sectors, and the profiles that are known now.
+
+    Lists of tickers hold no sector; a ticker's own page does. A member is asked for once, as of the last month it is
+    in. A sector is what the company's filings call its industry; it hardly ever changes, and one word serves for all
+    months.
+
+    Parameters
+    ----------
+    universe : pl.DataFrame
+        Columns of `UNIVERSE_SCHEMA`.
+    known : pl.DataFrame or None
+        Columns of `PROFILE_SCHEMA`: what was asked for before.
+    most_calls : int, optional
+        Members to ask for at most, the newest and most liquid first; the others stay without a sector until next time.
+    say : callable
+        Told how many calls this makes, and how many are left for later.
+
+    Raises
+    ------
+    MarketDataError
+        From the client. An unknown ticker is no error: its sector is null.
+    """
+    profiles = pl.DataFrame(schema=PROFILE_SCHEMA) if known is None else known
+    new = (
+        universe.sort("month", "rank", descending=[True, False])
+        .unique("symbol", keep="first", maintain_order=True)
+        .join(profiles, on="symbol", how="anti", maintain_order="left")
+        .select("symbol", "month")
+        .rows()
+    )
+    asking = new if most_calls is None else new[:most_calls]
+    if asking:
+        left = f"; {len(new) - len(asking)} are left for the next time" if len(new) > len(asking) else ""
+        say(f"asking for the sectors of {len(asking)} new members, a call each{left}")
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            sectors = list(pool.map(lambda member: _sector(client, *member), asking))
+        rows = [(symbol, sector, month) for (symbol, month), sector in zip(asking, sectors, strict=True)]
+        profiles = pl.concat([profiles, pl.DataFrame(rows, schema=PROFILE_SCHEMA, orient="row")]).sort("symbol")
+    told = profiles.select("symbol", told="sector")
+    filled = universe.join(told, on="symbol", how="left", maintain_order="left").with_columns(
+        sector=pl.coalesce("sector", "told")
+    )
+    return filled.drop("told"), profiles
+
+
+def _sector(client: DetailsClient, symbol: str, month: date) -> str | None:
+    try:
+        return client.ticker_details(symbol, month)["sector"][0]
+    except UnknownSymbolError:
+        return None

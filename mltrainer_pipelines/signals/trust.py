@@ -1,0 +1,128 @@
+"""Which prices are trusted: nothing is recommended from one that is not, and no bar is made of it.
+
+A wrong price does harm twice: in the signal of its symbol, and, through averages and ranks, in all the others. It is
+therefore taken out before features are computed. What looks wrong may be true (a takeover, a biotech's trial): then
+the final bars of the evening say so, and a day is lost, not money.
+"""
+
+import math
+from dataclasses import dataclass
+
+import polars as pl
+
+from mltrainer_pipelines.market.adjustment import adjusted
+
+LARGEST_MOVE = 1.5
+"""Times the last close, up or down, beyond which a price is not believed without its final bar."""
+LARGEST_EXCURSION = 2.0
+"""The same for the open, the high and the low."""
+LEAST_SHARE = 0.8
+"""Share of the universe's members that need a trusted price of the session for the market to be scored."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What of a session's prices is trusted.
+
+    Parameters
+    ----------
+    doubts : DataFrame
+        symbol, doubt: a row a symbol whose price is not trusted, and why.
+    market_doubt : str or None
+        Why nothing can be recommended at all; None where enough of the market is there.
+    present, expected : int
+        Members with a trusted price of the session, and members that traded in the session before.
+    """
+
+    doubts: pl.DataFrame
+    market_doubt: str | None
+    present: int
+    expected: int
+
+
+def trust(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.DataFrame | None, members: pl.Series) -> Trust:
+    """Look at a session's prices before anything is made of them.
+
+    A price is not trusted where its bar is impossible, or where it lies more than 50 % above, or a third below, the last
+    close as splits and dividends known by now restate it: a misplaced decimal point, or a split that is not known yet.
+
+    Parameters
+    ----------
+    prices : DataFrame
+        date, symbol, open, high, low, close of one session, unadjusted: delayed quotes, or final bars. Open, high and
+        low are null where the symbol has not traded in it.
+    last_bars : DataFrame
+        date, symbol, close: the final bar of each symbol before the session, unadjusted; a symbol without one is
+        trusted as it is.
+    actions : DataFrame or None
+        symbol, ex_date, kind, ratio, cash, as known now.
+    members : Series of str
+        The universe of the session's month.
+    """
+    told = prices.filter(pl.col("symbol").is_in(members.implode()))
+    before = last_bars.filter(pl.col("symbol").is_in(members.implode()))
+    expected = _restated(before, told, actions)
+    traded = pl.col("open").is_not_null()
+    found = (
+        told.join(expected, on="symbol", how="left")
+        .with_columns(doubt=pl.coalesce(_impossible(), _moved(), _excursion()))
+        .select("symbol", "doubt", traded=traded)
+    )
+    doubts = found.filter(pl.col("doubt").is_not_null()).select("symbol", "doubt").sort("symbol")
+    awaited = before["symbol"].n_unique()
+    present = found.filter(
+        pl.col("doubt").is_null() & pl.col("traded") & pl.col("symbol").is_in(before["symbol"].implode())
+    ).height
+    short = awaited > 0 and present < LEAST_SHARE * awaited
+    note = (
+        f"only {present} of {awaited} symbols have a trusted price of the session, {LEAST_SHARE:.0%} are needed"
+        if short
+        else None
+    )
+    return Trust(doubts, note, present, awaited)
+
+
+def _restated(before: pl.DataFrame, told: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
+    """symbol, expected: the last close, restated for what happened between it and the session."""
+    closes = before.select("symbol", "date", "close")
+    if actions is None or actions.is_empty() or before.is_empty():
+        return closes.select("symbol", expected="close")
+    # Two bars a symbol: the adjustment between them is what the session's own bar will be given.
+    both = pl.concat([closes, told.filter(pl.col("symbol").is_in(closes["symbol"].implode())).select("symbol", "date", "close")])
+    bars = both.with_columns(*(pl.col("close").alias(name) for name in ("open", "high", "low")), volume=pl.lit(0.0))
+    known = actions.filter(pl.col("symbol").is_in(closes["symbol"].implode()))
+    factors = adjusted(bars, known).group_by("symbol", maintain_order=True).agg(factor=pl.col("factor").last())
+    return closes.join(factors, on="symbol").select("symbol", expected=pl.col("close") / pl.col("factor"))
+
+
+def _impossible() -> pl.Expr:
+    low, high = pl.col("low"), pl.col("high")
+    outside = ~(pl.all_horizontal(pl.col("open", "close") >= low * (1 - 1e-9), pl.col("open", "close") <= high * (1 + 1e-9)))
+    wrong = (pl.col("open").is_not_null() & (outside.fill_null(True) | ~(low > 0).fill_null(False))) | ~(
+        pl.col("close").is_finite() & (pl.col("close") > 0)
+    ).fill_null(True)
+    text = pl.format("its bar cannot be: open {}, high {}, low {}, close {}", *map(_cents, ("open", "high", "low", "close")))
+    return pl.when(wrong).then(text)
+
+
+def _moved() -> pl.Expr:
+    ratio = pl.col("close") / pl.col("expected")
+    text = pl.format(
+        "its price of {} is {} times the last close of {}: a split that is not known yet, or an error",
+        _cents("close"),
+        ratio.round(2).cast(pl.String),
+        _cents("expected"),
+    )
+    return pl.when(ratio.log().abs() > math.log(LARGEST_MOVE)).then(text)
+
+
+def _excursion() -> pl.Expr:
+    ratios = [(pl.col(name) / pl.col("expected")).log().abs() for name in ("open", "high", "low")]
+    text = pl.format(
+        "its prices of the session, {} to {}, lie too far from the last close of {}", *map(_cents, ("low", "high", "expected"))
+    )
+    return pl.when(pl.max_horizontal(ratios) > math.log(LARGEST_EXCURSION)).then(text)
+
+
+def _cents(name: str) -> pl.Expr:
+    return pl.col(name).round(2).cast(pl.String).fill_null("unknown")

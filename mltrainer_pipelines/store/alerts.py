@@ -1,0 +1,84 @@
+"""Alerts: what a person should know, each raised once, until somebody acknowledges it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.store.tables import Alert
+
+Severity = Literal["info", "warning", "error"]
+
+
+class UnknownAlertError(LookupError):
+    """An alert was named that there is not."""
+
+
+def raise_alert(
+    engine: Engine,
+    key: str,
+    kind: str,
+    severity: Severity,
+    message: str,
+    details: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+) -> bool:
+    """Raise an alert, unless one with the same key was raised before.
+
+    Parameters
+    ----------
+    key : str
+        What it is about: a run, a timeframe and session. The same thing is never raised twice.
+    kind : str
+        `run_failure`, `snapshot`, `champion`, `drift`, …: for filtering.
+    message : str
+        One sentence: what happened, and what to do.
+    details : mapping, optional
+        Whatever JSON holds.
+
+    Returns
+    -------
+    bool
+        Whether it is new.
+    """
+    values = {
+        "key": key,
+        "kind": kind,
+        "severity": severity,
+        "message": message,
+        "details": dict(details or {}),
+        "run_id": run_id,
+    }
+    statement = insert(Alert).values(values).on_conflict_do_nothing(index_elements=["key"]).returning(Alert.id)
+    with engine.begin() as connection:
+        return connection.execute(statement).first() is not None
+
+
+def alerts(engine: Engine, open_only: bool = False, limit: int = 100) -> list[dict[str, Any]]:
+    """Alerts as mappings of the table's columns, the newest first."""
+    statement = sa.select(Alert.__table__).order_by(Alert.id.desc()).limit(limit)
+    if open_only:
+        statement = statement.where(Alert.acknowledged_at.is_(None))
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def acknowledge(engine: Engine, alert_id: int, who: str, moment: datetime) -> None:
+    """Note that somebody has seen an alert; the first one to say so is kept.
+
+    Raises
+    ------
+    UnknownAlertError
+        If there is no such alert.
+    """
+    values = {
+        "acknowledged_at": sa.func.coalesce(Alert.acknowledged_at, moment),
+        "acknowledged_by": sa.func.coalesce(Alert.acknowledged_by, who),
+    }
+    with engine.begin() as connection:
+        done = connection.execute(sa.update(Alert).where(Alert.id == alert_id).values(values).returning(Alert.id))
+        if done.first() is None:
+            raise UnknownAlertError(f"there is no alert {alert_id}")
