@@ -82,6 +82,40 @@ def exchange(
         serve(settings, port=settings.exchange_port if port is None else port, calls_per_minute=calls_per_minute)
 
 
+@app.command(epilog="Example: mltrainer models --json | jq '.[].id'")
+def models(as_json: AsJson = False) -> None:
+    """List the model catalogue."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mltrainer_pipelines.models.catalogue import list_models
+
+    specs = list_models()
+    if as_json:
+        _print_json([{name: getattr(spec, name) for name in ("id", "family", "core", "source", "gpu", "cost")} for spec in specs])
+        return
+    table = Table("id", "family", "core", "cost", "good at")
+    for spec in specs:
+        table.add_row(spec.id, spec.family, "yes" if spec.core else "", spec.cost, spec.summary)
+    Console().print(table)
+
+
+@app.command(epilog="Example: mltrainer doctor --json")
+def doctor(as_json: AsJson = False) -> None:
+    """Look at what this installation needs and say what is missing; exit code 1 where something stops it from working."""
+    from dataclasses import asdict
+
+    from mltrainer_pipelines.services.doctor import examine
+
+    findings = examine(_settings())
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<18} {finding.detail}")
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
 @trial_app.command("submit", epilog="Example: mltrainer trial submit trial.json --wait --json")
 def trial_submit(
     file: Annotated[Path, typer.Argument(help="JSON file with a trial's configuration.")],

@@ -28,6 +28,10 @@ VOLATILITY_LOOK_BACK = VOLATILITY_WINDOW + 6
 """Sessions before t that the daily volatility at t can reach: the window, the return into it, and a filled gap."""
 
 
+class BadBarriersError(ValueError):
+    """Barriers or costs that no position can have: names the one, and what to give."""
+
+
 @dataclass(frozen=True)
 class Barriers:
     """Target and stop of a position, in multiples of the symbol's volatility over the time barrier.
@@ -48,7 +52,7 @@ class Barriers:
         for name in ("target", "stop"):
             value = getattr(self, name)
             if math.isnan(value) or value <= 0:
-                raise ValueError(f"barriers: {name} must be above 0 (a multiple of σ·√max_sessions), not {value}")
+                raise BadBarriersError(f"barriers: {name} must be above 0 (a multiple of σ·√max_sessions), not {value}")
 
 
 @dataclass(frozen=True)

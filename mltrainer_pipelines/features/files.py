@@ -7,6 +7,7 @@ universe: every symbol of the file is a member for as long as it trades.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import time as midnight
 from pathlib import Path
 
 import polars as pl
@@ -178,10 +179,9 @@ def _days(path: Path, dates: pl.Series) -> pl.Series:
             raise BadFileError(f"{path}: {dates.filter(days.is_null())[0]!r} is not a date; write dates as 2015-10-30")
         return days
     if isinstance(dates.dtype, pl.Datetime):
-        days = dates.dt.date()
-        if (dates.dt.time() != pl.time(0, 0)).any() if dates.dtype.time_zone is None else True:
+        if dates.dtype.time_zone is not None or (dates.dt.time() != midnight()).any():
             raise BadFileError(f"{path}: the column date has times or a time zone; give the session of each daily bar as a date")
-        return days
+        return dates.dt.date()
     raise BadFileError(f"{path}: the column date is {dates.dtype}; give dates")
 
 

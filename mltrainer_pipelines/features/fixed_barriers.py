@@ -5,7 +5,7 @@ import math
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import BARRIERS, DELISTED_AFTER
+from mltrainer_pipelines.features.barriers import BARRIERS, DELISTED_AFTER, BadBarriersError
 from mltrainer_pipelines.features.panel import PRICES, BadPanelError, check_columns, dense
 
 TRADE_SCHEMA = {
@@ -55,15 +55,15 @@ def fixed_barrier_trades(
     ------
     BadPanelError
         If the bars or the entries cannot be used.
-    ValueError
+    BadBarriersError
         If a barrier or `max_sessions` is out of range.
     """
     from mltrainer_pipelines.features import barrier_kernels
 
     if not (target > 0.0 and stop > 0.0):
-        raise ValueError(f"fixed barriers: target {target} and stop {stop} must be above 0 (0.07 is 7 % of the entry price)")
+        raise BadBarriersError(f"fixed barriers: target {target} and stop {stop} must be above 0 (0.07 is 7 % of the entry price)")
     if max_sessions is not None and max_sessions < 2:
-        raise ValueError(f"fixed barriers: max_sessions is {max_sessions}; a trade entered at a close lasts 2 sessions or more")
+        raise BadBarriersError(f"fixed barriers: max_sessions is {max_sessions}; a trade entered at a close lasts 2 sessions or more")
     check_columns(entries, ["date", "symbol"], "entries")
     panel = dense(adjusted_bars, PRICES)
     open_, high, low, close = (np.ascontiguousarray(panel.fields[name].T) for name in PRICES)

@@ -9,6 +9,7 @@ from mltrainer_pipelines.features.barriers import (
     BARRIERS,
     DELISTED_AFTER,
     VOLATILITY_LOOK_BACK,
+    BadBarriersError,
     Barriers,
     net_return,
     price_levels,
@@ -93,13 +94,13 @@ def compute_labels(
     ------
     BadPanelError
         If the bars or the universe cannot be used, or no session lies in the range.
-    ValueError
+    BadBarriersError
         If `cost_bps` is negative or not below 10,000.
     """
     from mltrainer_pipelines.features import barrier_kernels
 
     if not 0.0 <= cost_bps < 10_000.0:
-        raise ValueError(f"cost_bps={cost_bps}: give the cost a side in basis points, from 0 to below 10000")
+        raise BadBarriersError(f"cost_bps={cost_bps}: give the cost a side in basis points, from 0 to below 10000")
     check_columns(adjusted_bars, ["date", "symbol", *PRICES], "adjusted bars")
     wanted = _sessions_in(sessions_of(adjusted_bars), first, last)
     months = months_between(wanted)

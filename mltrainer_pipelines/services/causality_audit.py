@@ -88,7 +88,14 @@ class SimulatedAudit:
             "values": sum(self.checked.values()),
             "leaking": sorted({violation.name for violation in self.violations}),
             "violations": [
-                {"name": v.name, "cut": str(v.cut), "against": v.against, "date": str(v.date), "symbol": v.symbol, "count": v.count}
+                {
+                    "name": v.name,
+                    "cut": str(v.cut),
+                    "against": v.against,
+                    "date": str(v.date),
+                    "symbol": v.symbol,
+                    "count": v.count,
+                }
                 for v in self.violations
             ],
             "training_rows": self.training_rows,
@@ -137,9 +144,7 @@ def audit_simulated_market(feature_set: str | None = None, market: AuditedMarket
         for name in sets
     ]
     rows, unpurged = _purge(frames, universe(frames.bars))
-    return SimulatedAudit(
-        sets, tuple(cuts), _together(reports), _different(reports), rows, unpurged, time.perf_counter() - start
-    )
+    return SimulatedAudit(sets, tuple(cuts), _together(reports), _different(reports), rows, unpurged, time.perf_counter() - start)
 
 
 def _cuts(bars: pl.DataFrame, market: AuditedMarket) -> list[date]:

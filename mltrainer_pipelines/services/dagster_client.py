@@ -110,7 +110,9 @@ class DagsterClient:
         unknown = sorted(set(partitions) - set(self.partition_keys(asset)))
         if unknown:
             shown = ", ".join(unknown[:5])
-            raise DagsterError(f"{asset} has no partition {shown}; sessions leave out weekends and holidays, months start with a 1st")
+            raise DagsterError(
+                f"{asset} has no partition {shown}; sessions leave out weekends and holidays, months start with a 1st"
+            )
         answer = self.query(
             """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
                  __typename ... on LaunchBackfillSuccess { backfillId } ... on Error { message } } }""",
@@ -232,7 +234,8 @@ class DagsterClient:
     def partition_keys(self, asset: str) -> list[str]:
         """Every partition an asset has, materialized or not."""
         found = self.query(
-            "query Keys($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename ... on AssetNode { partitionKeys } } }",
+            """query Keys($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename
+                 ... on AssetNode { partitionKeys } } }""",
             key={"path": [asset]},
         )["assetNodeOrError"]
         if found["__typename"] != "AssetNode":

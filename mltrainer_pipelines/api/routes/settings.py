@@ -1,0 +1,140 @@
+"""Settings that are changed while the system runs: thresholds, the agent's autonomy and its budgets; every change is kept."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field, model_validator
+
+from mltrainer_pipelines.api.context import Context, Installation
+from mltrainer_pipelines.api.fields import Body, Name, Parameters, Text, with_example
+from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.store import runtime_settings
+from mltrainer_pipelines.store.runtime_settings import Change, InvalidSettingError, UnknownSettingError
+from mltrainer_pipelines.store.tables import RuntimeSetting
+
+router = APIRouter(prefix="/api/settings", tags=["settings"])
+
+Value = float | int | str | bool
+
+
+class Setting(BaseModel):
+    """A setting, what it may be, and what holds now."""
+
+    name: str = Field(examples=["min_confidence"])
+    value: Value = Field(examples=[0.7])
+    default: Value
+    kind: Literal["number", "integer", "choice", "switch"]
+    meaning: str
+    allowed: str = Field(examples=["a number from 0 to 1"])
+    low: float
+    high: float
+    choices: list[str]
+    changed: bool = Field(description="Whether it differs from the default because somebody changed it.")
+
+
+class SettingChange(BaseModel):
+    """A change; `value` is null where it went back to the default."""
+
+    id: int
+    name: str
+    value: Value | None
+    changed_by: str
+    reason: str
+    changed_at: datetime
+
+
+class Settings(BaseModel):
+    version: int = Field(description="Of all settings together: the number of the newest change, 0 before the first.")
+    settings: list[Setting]
+    history: list[SettingChange] = Field(description="Changes, the newest first.")
+
+
+class Changes(Body):
+    """New values by name; null goes back to the default."""
+
+    model_config = with_example({"values": {"min_confidence": 0.9}, "reason": "fewer, surer recommendations"})
+
+    values: dict[Name, Value | None] = Field(min_length=1, max_length=50)
+    reason: Text = "changed through the API"
+    if_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody changed something since.")
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Changes":
+        for name, value in self.values.items():
+            try:
+                setting = runtime_settings.SETTINGS[name]
+            except KeyError:
+                raise ValueError(str(UnknownSettingError(name)).strip("'\"")) from None
+            if value is not None:
+                setting.checked(value)
+        return self
+
+
+class HistoryParameters(Parameters):
+    history: Annotated[int, Field(ge=0, le=500, description="Changes to return.")] = 20
+
+
+@router.get("")
+def get_settings(installation: Installation, chosen: Annotated[HistoryParameters, Query()]) -> Settings:
+    """What holds now, what it may be, and the last changes."""
+    return _settings(installation, chosen.history)
+
+
+@router.put("")
+def put_settings(installation: Installation, changes: Changes) -> Settings:
+    """Change settings; a refresh uses them from its next run on. Every change is kept and can be taken back."""
+    before = _settings(installation, 0)
+    if changes.if_version is not None and changes.if_version != before.version:
+        raise Problem(409, f"the settings are at version {before.version} by now, not {changes.if_version}; look again, then change")
+    now = {setting.name: setting.value for setting in before.settings}
+    for name, value in changes.values.items():
+        if value is None or value != now[name]:
+            runtime_settings.put(installation.engine, name, value, "user", changes.reason)
+    return _settings(installation, 20)
+
+
+@router.post("/{name}/revert")
+def revert_setting(
+    installation: Installation, name: Annotated[str, Path(pattern=r"^[a-z_]{1,60}$", examples=["min_confidence"])]
+) -> Settings:
+    """Take the newest change of a setting back."""
+    try:
+        runtime_settings.revert(installation.engine, name, "user")
+    except UnknownSettingError as error:
+        raise Problem(404, str(error).strip("'\"")) from None
+    except InvalidSettingError as error:
+        raise Problem(409, str(error)) from None
+    return _settings(installation, 20)
+
+
+def _settings(installation: Context, changes: int) -> Settings:
+    defaults = installation.threshold_defaults
+    values = runtime_settings.get_all(installation.engine, defaults)
+    with installation.engine.connect() as connection:
+        version = connection.scalar(sa.select(sa.func.max(RuntimeSetting.id))) or 0
+    found = []
+    for name, setting in runtime_settings.SETTINGS.items():
+        default = defaults.get(name, setting.default)
+        found.append(
+            Setting(
+                name=name,
+                value=values[name],
+                default=default,
+                kind=setting.kind,
+                meaning=setting.meaning,
+                allowed=setting.describe(),
+                low=setting.low,
+                high=setting.high,
+                choices=list(setting.choices),
+                changed=values[name] != default,
+            )
+        )
+    past = runtime_settings.history(installation.engine, limit=changes) if changes else []
+    return Settings(version=version, settings=found, history=[_change(change) for change in past])
+
+
+def _change(change: Change) -> SettingChange:
+    values: dict[str, Any] = {name: getattr(change, name) for name in SettingChange.model_fields}
+    return SettingChange(**values)

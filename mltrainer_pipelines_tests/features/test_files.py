@@ -1,0 +1,168 @@
+"""The commands `features` and `labels` on files of bars, as a researcher runs them."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from typer.testing import CliRunner
+
+from mltrainer_pipelines.cli import app
+from mltrainer_pipelines.features.engine import compute_features, feature_sets, get_feature_set
+from mltrainer_pipelines.features.files import LABEL_COLUMNS, BadFileError, read_bars
+from mltrainer_pipelines.features.labels import compute_labels
+from mltrainer_pipelines.features.timeframes import LONG
+from mltrainer_pipelines_tests.features import panels
+
+RAW = ["date", "symbol", "open", "high", "low", "close", "volume"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return panels.punctured(panels.bars(8, 300), 0.02, seed=4)
+
+
+@pytest.fixture
+def file(frame, tmp_path):
+    path = tmp_path / "bars.parquet"
+    frame.select(RAW).sample(fraction=1.0, shuffle=True, seed=2).write_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("feature_set", feature_sets())
+def test_every_set_of_a_file_is_what_the_engine_gives(frame, file, tmp_path, feature_set):
+    out = tmp_path / "features.parquet"
+    done = run("features", "--bars", file, "--set", feature_set, "--out", out, "--workers", 2, "--json")
+    assert done.exit_code == 0, done.output
+    found, said = pl.read_parquet(out), json.loads(done.stdout)
+    assert (said["rows"], said["features"]) == (found.height, len(get_feature_set(feature_set).names))
+    assert said["seconds"] > 0
+    if feature_set != "macro":  # a file alone has a regime too
+        days = panels.days(frame)
+        members = panels.universe(frame).drop("sector")
+        expected = compute_features(frame, members, None, days[0], days[-1], feature_set)
+        assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_macro_of_a_file_has_the_regime_of_its_own_market(file, tmp_path):
+    out = tmp_path / "features.parquet"
+    assert run("features", "--bars", file, "--set", "macro", "--out", out).exit_code == 0
+    newest = pl.read_parquet(out).tail(1).row(0, named=True)
+    assert 0 <= newest["regime_score"] <= 100
+    assert newest["rate_10y"] is None
+
+
+def test_labels_of_a_file_are_what_the_stage_gives(frame, file, tmp_path):
+    out = tmp_path / "labels.parquet"
+    done = run("labels", "--bars", file, "--timeframe", "long", "--target", 2.5, "--stop", 0.5, "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    found, said = pl.read_parquet(out), json.loads(done.stdout)
+    assert found.columns == list(LABEL_COLUMNS)
+    assert said["rows"] == found.height == frame.height
+    assert said["known"] == found["label"].is_not_null().sum() > 0
+    from mltrainer_pipelines.features.barriers import Barriers
+
+    days = panels.days(frame)
+    expected = compute_labels(frame, panels.universe(frame), LONG, Barriers(2.5, 0.5), 10.0, days[0], days[-1])
+    assert_frame_equal(found, expected.select(LABEL_COLUMNS), check_exact=True)
+
+
+def test_a_csv_and_a_parquet_file_of_the_same_bars_give_the_same(frame, file, tmp_path):
+    frame.select(RAW).write_csv(tmp_path / "bars.csv")
+    for kind in ("parquet", "csv"):
+        path = tmp_path / f"bars.{kind}"
+        assert run("labels", "--bars", path, "--timeframe", "short", "--out", tmp_path / f"{kind}.csv").exit_code == 0
+    assert (tmp_path / "csv.csv").read_text() == (tmp_path / "parquet.csv").read_text()
+
+
+def test_dates_at_midnight_whole_number_volumes_and_further_columns_are_taken(frame, tmp_path):
+    path = tmp_path / "bars.parquet"
+    odd = frame.select(
+        pl.col("date").cast(pl.Datetime("ns")), pl.col("symbol").cast(pl.Categorical), *RAW[2:6], pl.col("volume").cast(pl.Int64),
+        pl.lit("x").alias("note"),
+    )  # fmt: skip
+    odd.write_parquet(path)
+    assert_frame_equal(read_bars(path).select(RAW), frame.select(RAW))
+
+
+def test_a_sector_column_makes_features_within_sectors(frame, tmp_path):
+    path, out = tmp_path / "bars.parquet", tmp_path / "features.parquet"
+    frame.select(*RAW, sector=pl.col("symbol").str.slice(2).cast(pl.Int32) % 2).write_parquet(path)
+    assert run("features", "--bars", path, "--set", "momentum", "--out", out).exit_code == 0
+    assert pl.read_parquet(out)["sector_relative_21"].null_count() < 1000
+
+
+def test_bars_that_cannot_be_used_are_refused_in_one_line(frame, tmp_path):
+    bars = frame.select(RAW)
+    first = pl.int_range(pl.len()) == 0
+    broken = {
+        "a column is missing": (bars.drop("high"), "lacks the column\\(s\\) high"),
+        "no rows": (bars.clear(), "has no rows"),
+        "a row is there twice": (pl.concat([bars, bars[7:8]]), "more than one row for"),
+        "a price is negative": (bars.with_columns(close=pl.when(first).then(-1.0).otherwise("close")), "close of S00 on 2019-01-02"),
+        "a price is infinite": (bars.with_columns(open=pl.when(first).then(float("inf")).otherwise("open")), "must be finite"),
+        "volume is text": (bars.with_columns(pl.col("volume").cast(pl.String)), "volume is String, not a number"),
+        "dates have times": (bars.with_columns(pl.col("date").cast(pl.Datetime) + timedelta(hours=16)), "has times or a time zone"),
+        "dates are text": (bars.with_columns(date=pl.lit("yesterday")), "'yesterday' is not a date"),
+        "a symbol is missing": (bars.with_columns(symbol=pl.when(~first).then("symbol")), "1 rows have no symbol"),
+    }
+    for what, (rows, message) in broken.items():
+        path = tmp_path / "broken.parquet"
+        rows.write_parquet(path)
+        done = run("features", "--bars", path, "--set", "momentum", "--out", tmp_path / "out.parquet")
+        assert done.exit_code == 1, what
+        assert done.stdout == ""
+        assert len(done.stderr.strip().splitlines()) == 1, what
+        pytest.raises(BadFileError, _raise, done.stderr).match(message)
+        assert "adj_" not in done.stderr
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def _raise(message):
+    raise BadFileError(message)
+
+
+def test_files_sets_and_timeframes_that_are_not_there_are_named(file, tmp_path):
+    (tmp_path / "text.parquet").write_text("not parquet")
+    wrong = {
+        "does not exist": ("features", "--bars", tmp_path / "none.parquet", "--set", "momentum", "--out", tmp_path / "o.parquet"),
+        "cannot be read as parquet": ("features", "--bars", tmp_path / "text.parquet", "--out", tmp_path / "o.parquet"),
+        "give a file that ends in": ("features", "--bars", Path(__file__), "--out", tmp_path / "o.parquet"),
+        "give an output file that ends in": ("features", "--bars", file, "--out", tmp_path / "o.xlsx"),
+        "the folder": ("features", "--bars", file, "--out", tmp_path / "nowhere/o.parquet"),
+        "there is no feature set 'best'": ("features", "--bars", file, "--set", "best", "--out", tmp_path / "o.parquet"),
+        "there is no timeframe 'medium'": ("labels", "--bars", file, "--timeframe", "medium", "--out", tmp_path / "o.parquet"),
+        "target must be above 0": (
+            "labels", "--bars", file, "--timeframe", "short", "--target", "-1", "--out", tmp_path / "o.parquet",
+        ),
+    }  # fmt: skip
+    for message, arguments in wrong.items():
+        done = run(*arguments)
+        assert done.exit_code == 1, message
+        assert message in done.stderr
+        assert "Traceback" not in done.output
+
+
+def test_a_day_of_one_symbol_has_features_and_a_label_that_are_unknown(tmp_path):
+    path, out = tmp_path / "bars.parquet", tmp_path / "out.parquet"
+    panels.bars(1, 1).select(RAW).with_columns(pl.col("date").cast(pl.Datetime("us"))).write_parquet(path)
+    for feature_set in feature_sets():
+        done = run("features", "--bars", path, "--set", feature_set, "--out", out)
+        assert done.exit_code == 0, done.output
+        assert pl.read_parquet(out).height == 1
+    assert run("labels", "--bars", path, "--timeframe", "short", "--out", out).exit_code == 0
+    assert pl.read_parquet(out)["label"].to_list() == [None]
+
+
+def test_dates_with_a_time_zone_are_refused(tmp_path):
+    path = tmp_path / "bars.parquet"
+    when = pl.lit(datetime(2020, 1, 2)).dt.replace_time_zone("UTC")  # noqa: DTZ001
+    panels.bars(1, 1).select(RAW).with_columns(date=when).write_parquet(path)
+    with pytest.raises(BadFileError, match="time zone"):
+        read_bars(path)
