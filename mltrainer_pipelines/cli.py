@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,12 @@ app.add_typer(trial_app, name="trial")
 
 audit_app = typer.Typer(help="Prove what is promised.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+
+portfolio_app = typer.Typer(help="Paper trades: live a period through again.", no_args_is_help=True)
+app.add_typer(portfolio_app, name="portfolio")
+
+agent_app = typer.Typer(help="The agent that proposes trials: talk to it, see what it may do, stop it.", no_args_is_help=True)
+app.add_typer(agent_app, name="agent")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output and nothing else.")]
 
@@ -204,6 +211,189 @@ def audit_causality(
     raise typer.Exit(0 if found.passed else 1)
 
 
+@audit_app.command("learning", epilog="Example: mltrainer audit learning --json | jq .passed")
+def audit_learning(
+    symbols: Annotated[int, typer.Option(min=20, help="Companies of the simulated markets.")] = 60, as_json: AsJson = False
+) -> None:
+    """Prove on simulated markets that the weights follow a premium that flips, and that nothing is claimed where nothing is."""
+    from mltrainer_pipelines.services.learning_audit import audit, shown
+
+    with _readable_errors():
+        found = audit(symbols)
+    if as_json:
+        _print_json(found)
+    else:
+        print(shown(found))  # noqa: T201
+    if not found["passed"]:
+        raise typer.Exit(1)
+
+
+@portfolio_app.command("replay", epilog="Example: mltrainer portfolio replay --from 2026-01-02 --to 2026-06-30 --json")
+def portfolio_replay(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session.")],
+    as_json: AsJson = False,
+) -> None:
+    """Live through a period session by session, with what was known then; nothing is written."""
+    from rich.console import Console
+
+    from mltrainer_pipelines.services.replay import replayed, shown
+
+    with _readable_errors():
+        found = replayed(_settings(), first.date(), last.date(), Console(stderr=True))
+    if as_json:
+        _print_json(found)
+    else:
+        print(shown(found))  # noqa: T201
+
+
+@audit_app.command("null", epilog="Example: mltrainer audit null --trials 50 --json | jq .false_promotions")
+def audit_null(
+    trials: Annotated[int, typer.Option(min=2, help="Trials drawn at random from the model catalogue.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Run many trials on a simulated market in which nothing can be predicted: none may come out proven."""
+    from mltrainer_pipelines.services import trial_audits
+
+    with _readable_errors(), _progress(f"{trials} trials without a premium") as advance:
+        found = trial_audits.audit_null(trials, progress=advance)
+    _show_audit(found, as_json)
+
+
+@audit_app.command("planted", epilog="Example: mltrainer audit planted --seed 3 --json | jq .trials")
+def audit_planted(
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated market.")] = 7, as_json: AsJson = False
+) -> None:
+    """Run the core models on a simulated market with a premium: they have to find it and to know what it is worth."""
+    from mltrainer_pipelines.services import trial_audits
+
+    with _readable_errors(), _progress("Trials on a planted premium") as advance:
+        found = trial_audits.audit_planted(trial_audits.AuditMarket(seed=seed), progress=advance)
+    _show_audit(found, as_json)
+
+
+@audit_app.command("calibration", epilog="Example: mltrainer audit calibration --json | jq '.trials[].calibration_error'")
+def audit_calibration(
+    markets: Annotated[int, typer.Option(min=1, help="Simulated markets, of consecutive seeds.")] = 4, as_json: AsJson = False
+) -> None:
+    """Compare the probabilities of the core models with what came, out of sample, over several simulated markets."""
+    from mltrainer_pipelines.services import trial_audits
+
+    with _readable_errors(), _progress(f"Probabilities over {markets} markets") as advance:
+        found = trial_audits.audit_calibration(markets, progress=advance)
+    _show_audit(found, as_json)
+
+
+@agent_app.command("status", epilog="Example: mltrainer agent status --json | jq .budget")
+def agent_status(as_json: AsJson = False) -> None:
+    """Show what the agent may do and has cost today, and which of its actions wait or run."""
+    from mltrainer_pipelines.agent import commands, ledger, reading
+    from mltrainer_pipelines.agent.outside import plain
+    from mltrainer_pipelines.agent.patterns import Lookup
+    from mltrainer_pipelines.services.agent import provided_agent
+
+    settings = _settings()
+    with _readable_errors(), provided_agent(settings) as agent:
+        if not as_json:
+            print(commands.answer(agent.system, Lookup("status"))[0])  # noqa: T201
+            return
+        days = [vars(day) for day in ledger.spending_by_day(agent.system.engine)]
+        model = settings.mltrainer_agent_model if agent.claude else None
+        _print_json(plain({**reading.status(agent.system), "model": model, "spending": days}))
+
+
+@agent_app.command("chat", epilog="Example: mltrainer agent chat 'start momentum analysis' yes")
+def agent_chat(
+    messages: Annotated[
+        list[str] | None, typer.Argument(help="What to say, one message after the other; none: a conversation.")
+    ] = None,
+    session: Annotated[str, typer.Option(help="Name of the conversation; the same name goes on where it ended.")] = "terminal",
+    as_json: AsJson = False,
+) -> None:
+    """Talk to the agent. Without ANTHROPIC_API_KEY it understands commands; `help` lists them."""
+    from mltrainer_pipelines.services.agent import provided_agent
+
+    events: list[dict[str, Any]] = []
+
+    def show(event: Any) -> None:
+        if as_json:
+            events.append({"kind": event.kind, **event.data} if "kind" not in event.data else {"event": event.kind, **event.data})
+        elif event.kind in ("text", "notice"):
+            typer.echo(event.data["text"], nl=event.kind == "notice")
+        elif event.kind == "tool":
+            typer.echo(f"  [{event.data['name']}]")
+        elif event.kind == "action":
+            typer.echo(
+                f"  action {event.data['id']}, {event.data['status']}: {event.data.get('progress') or event.data['summary']}"
+            )
+        elif event.kind == "done":
+            typer.echo("")
+
+    def typed() -> Iterator[str]:
+        while True:
+            try:
+                yield input("you> ")
+            except EOFError:
+                return
+
+    with _readable_errors(), provided_agent(_settings()) as agent:
+        for text in messages or typed():
+            for event in agent.chat(session, text):
+                show(event)
+            for event in agent.follow(session):
+                show(event)
+    if as_json:
+        _print_json(events)
+
+
+@agent_app.command("stop", epilog="Example: mltrainer agent stop --reason 'too many trials'")
+def agent_stop(
+    reason: Annotated[str, typer.Option(help="Kept with the change.")] = "stopped by hand", as_json: AsJson = False
+) -> None:
+    """Switch the agent off and stop everything it started; `agent resume` switches it on again."""
+    from mltrainer_pipelines.agent.autonomy import halt
+    from mltrainer_pipelines.services.agent import provided_agent
+
+    with _readable_errors(), provided_agent(_settings()) as agent:
+        system = agent.system
+        halted = halt(system.engine, system.launcher, "user", reason, system.clock())
+    if as_json:
+        _print_json(vars(halted))
+    else:
+        done = f"{len(halted.proposals)} proposals and {len(halted.actions)} actions rejected, {len(halted.jobs)} jobs cancelled"
+        print(f"The agent is off: {done}.")  # noqa: T201
+
+
+@agent_app.command("resume", epilog="Example: mltrainer agent resume")
+def agent_resume() -> None:
+    """Switch the agent on again."""
+    from mltrainer_pipelines.services.agent import provided_agent
+    from mltrainer_pipelines.store import runtime_settings
+
+    with _readable_errors(), provided_agent(_settings()) as agent:
+        runtime_settings.put(agent.system.engine, "agent_enabled", True, "user", "resumed by hand")
+    print("The agent is on.")  # noqa: T201
+
+
+@agent_app.command("compare", epilog="Example: mltrainer agent compare --trials 24 --seeds 3 --plot proposers.png --json")
+def agent_compare(
+    trials: Annotated[int, typer.Option(min=1, help="For each proposer and seed.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Trials proposed at once, before their results are known.")] = 4,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each from nothing.")] = 2,
+    plot: Annotated[Path | None, typer.Option(help="Draw the courses into this file (.png, .svg, .pdf).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the proposers on a small simulated market: the best score out of sample against the number of trials."""
+    from mltrainer_pipelines.services.proposer_comparison import compare_proposers, shown
+
+    with _readable_errors(), _progress("Trials") as advance:
+        found = compare_proposers(_settings(), trials, batch, seeds, plot, on_trial=advance)
+    if as_json:
+        _print_json(found)
+    else:
+        print(shown(found))  # noqa: T201
+
+
 def main() -> None:
     """Entry point of the `mltrainer` command."""
     app()
@@ -234,6 +424,26 @@ def _which_market(settings: Any) -> str:
     if settings.market_kind == "replay":
         return f"mlTrainer demo on the recording {settings.mltrainer_exchange.removeprefix('replay:')}"
     return "mlTrainer demo on Polygon's data"
+
+
+def _show_audit(found: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        print(found.text())  # noqa: T201
+    raise typer.Exit(0 if found.passed else 1)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error; gives the function that is told what is being done and which share of it is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda doing, share: bar.update(task, completed=share, description=f"{what}: {doing}")
 
 
 def _print_json(value: Any) -> None:

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     mltrainer_macro_series: str = "DGS2,DGS10,T10Y2Y,FEDFUNDS,BAMLH0A0HYM2,VIXCLS,UNRATE,CPIAUCSL,DTWEXBGS,M2SL"
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str | None = None
-    mltrainer_agent_model: str = "claude-sonnet-4-5"
+    mltrainer_agent_model: str = "claude-sonnet-5-5"
     mlflow_tracking_uri: str | None = None
 
     # costs a side, in basis points of the traded value
@@ -80,6 +80,17 @@ class Settings(BaseSettings):
     dagster_port: int = Field(default=3000, validation_alias=AliasChoices("MLTRAINER_DAGSTER_PORT", "dagster_port"))
     mlflow_port: int = Field(default=5000, validation_alias=AliasChoices("MLTRAINER_MLFLOW_PORT", "mlflow_port"))
     exchange_port: int = Field(default=8900, validation_alias=AliasChoices("MLTRAINER_EXCHANGE_PORT", "exchange_port"))
+    api_port: int = Field(default=8000, validation_alias=AliasChoices("MLTRAINER_API_PORT", "api_port"))
+    app_port: int = Field(default=8501, validation_alias=AliasChoices("MLTRAINER_APP_PORT", "app_port"))
+
+    mltrainer_serve_app: bool = True  # whether `mltrainer up` serves the API and the app too
+
+    # the API: names and pages beside the local ones that may talk to it, separated by commas; requests a minute and client
+    mltrainer_api_hosts: str = ""
+    mltrainer_api_cors_origins: str = ""
+    mltrainer_api_reads_per_minute: int = Field(default=120_000, ge=1)
+    mltrainer_api_writes_per_minute: int = Field(default=6_000, ge=1)
+    mltrainer_api_jobs_per_minute: int = Field(default=60, ge=1)
 
     @field_validator("mltrainer_as_of", mode="before")
     @classmethod
@@ -199,6 +210,16 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         return self.mlflow_tracking_uri or f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def api_hosts(self) -> frozenset[str]:
+        """Names in a Host header that the API answers to, beside the local ones."""
+        return frozenset(part.strip().lower() for part in self.mltrainer_api_hosts.split(",") if part.strip())
+
+    @property
+    def api_cors_origins(self) -> tuple[str, ...]:
+        """Origins whose pages may read the API from a browser; none unless set."""
+        return tuple(part.strip() for part in self.mltrainer_api_cors_origins.split(",") if part.strip())
 
     @property
     def cost_bps(self) -> float:

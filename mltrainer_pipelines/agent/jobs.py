@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from mltrainer_pipelines.trials.config import TrialConfig
 
-Job = Literal["refresh_signals", "promote_champion", "propose_trials", "learn"]
+Job = Literal["refresh_signals", "promote_champion", "propose_trials", "learn", "score_trials"]
 
 
 class JobError(RuntimeError):

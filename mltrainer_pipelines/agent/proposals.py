@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 
+from mltrainer_pipelines.agent.outside import plain
 from mltrainer_pipelines.store.tables import Trial, TrialProposal
 from mltrainer_pipelines.trials.config import TrialConfig
 
@@ -73,9 +74,9 @@ def store_proposals(engine: Engine, proposals: Sequence[Proposal]) -> list[int]:
             {
                 "proposer": proposal.proposer,
                 "trial_id": proposal.config.trial_id,
-                "config": proposal.config.model_dump(mode="json"),
-                "hypothesis": proposal.hypothesis,
-                "refuted_if": proposal.refuted_if,
+                "config": plain(proposal.config.model_dump(mode="json")),
+                "hypothesis": plain(proposal.hypothesis),
+                "refuted_if": plain(proposal.refuted_if),
                 "expected_gain": proposal.expected_gain,
             }
             for proposal in proposals
@@ -133,7 +134,7 @@ def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeed
     statement = (
         sa.update(TrialProposal)
         .where(TrialProposal.trial_id == trial_id, TrialProposal.status.in_(("launched", "failed")))
-        .values(status="done" if succeeded else "failed", result=result)
+        .values(status="done" if succeeded else "failed", result=plain(result))
     )
     with engine.begin() as connection:
         return connection.execute(statement.returning(TrialProposal.id)).first() is not None

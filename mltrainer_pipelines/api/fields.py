@@ -1,10 +1,10 @@
 """Types of fields that several routes share: bounded, so that nothing reaches the database that it cannot hold."""
 
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from fastapi import Path, Query
+from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 
 Timeframe = Literal["short", "long"]
@@ -79,5 +79,3 @@ class Started(BaseModel):
 def with_example(example: Any) -> ConfigDict:
     """Configuration of a model with an example in the OpenAPI document."""
     return ConfigDict(json_schema_extra={"examples": [example]})
-
-

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent.jobs import Job, JobError, JobProgress
-from mltrainer_pipelines.services.dagster_client import FINISHED, DagsterClient, DagsterError
+from mltrainer_pipelines.services.dagster_client import FINISHED, DagsterClient, DagsterError, Run
+from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig
 
@@ -51,11 +52,14 @@ class DagsterJobs:
         Where trials are recorded.
     started_by : str
         Written on each run.
+    lake : Lake, optional
+        Where progress is looked up.
     """
 
     dagster: DagsterClient
     engine: Engine
     started_by: str = "api"
+    lake: Lake | None = None
 
     def launch(self, job: str, reason: str = "", partition: str | None = None, last: str | None = None) -> str:
         """Start a run of a job, over a partition or from `partition` to `last`; returns its id.
@@ -142,11 +146,10 @@ class DagsterJobs:
                 raise JobError(f"Dagster knows no run {job_id}")
             (run,) = found
             if run.status == "SUCCESS":
-                return JobProgress("succeeded", self._scoring(run.tags) if run.job == "walk_forward" else "")
+                return JobProgress("succeeded", "predicted, to be scored" if run.job == "walk_forward" else "")
             if run.status in FINISHED:
                 return JobProgress("failed", self.dagster.failure(job_id) if run.status == "FAILURE" else "it was cancelled")
-            done, doing = self.dagster.finished_steps(job_id)
-            return JobProgress("running", f"{run.job}: {doing or f'{len(done)} steps done'}")
+            return JobProgress("running", self._doing(run))
         except DagsterError as error:
             raise JobError(str(error)) from None
 
@@ -162,8 +165,16 @@ class DagsterJobs:
             raise JobError(str(error)) from None
         return [run.run_id for run in mine]
 
-    def _scoring(self, tags: dict[str, str]) -> str:
-        return "predicted; a sensor has it scored" if tags else ""
+    def _doing(self, run: Run) -> str:
+        first, last = (run.tags.get(f"dagster/asset_partition_range_{end}", "") for end in ("start", "end"))
+        if run.job == "walk_forward" and "|" in first and self.lake is not None:
+            trial_id = first.split("|", 1)[1]
+            done = sum(key.startswith(f"{trial_id}/") for key in self.lake.partitions("trial_predictions"))
+            return f"{done} quarters predicted, the last is {last.split('|', 1)[0]}"
+        if run.status not in ("STARTED", "STARTING"):
+            return f"{run.job} waits for its turn"
+        done_steps, doing = self.dagster.finished_steps(run.run_id)
+        return f"{run.job}: {doing or f'{len(done_steps)} steps done'}"
 
     def _require_room(self) -> None:
         waiting = len(self.recent(MOST_UNFINISHED, unfinished=True))

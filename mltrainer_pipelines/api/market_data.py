@@ -133,6 +133,8 @@ def nearest_misses(signals: pl.DataFrame, thresholds: Thresholds, most: int) -> 
         (thresholds.min_expected_net_return - pl.col("expected_net_return")).clip(lower_bound=0.0),
     ]
     levels = ("profit_probability", "confidence", "expected_net_return", "entry_price", "target_price", "stop_loss")
-    known = signals.filter(~pl.col("strong_buy")).filter(*(pl.col(name).is_not_null() & pl.col(name).is_finite() for name in levels))
+    known = signals.filter(~pl.col("strong_buy")).filter(
+        *(pl.col(name).is_not_null() & pl.col(name).is_finite() for name in levels)
+    )
     ranked = known.with_columns(shortfall=pl.sum_horizontal(below))
     return ranked.sort("shortfall", "profit_probability", "symbol", descending=[False, True, False]).head(most)

@@ -3,7 +3,6 @@
 import hmac
 import os
 import secrets
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from starlette.responses import JSONResponse
@@ -143,5 +142,3 @@ class BodyLimit:
             if started:
                 raise
             await refuse(scope, receive, send, 413, detail)
-
-

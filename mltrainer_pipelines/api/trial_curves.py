@@ -51,7 +51,7 @@ def equity_curve(quarters: Sequence[dict[str, Any]]) -> list[EquityPoint]:
     return points
 
 
-def calibration_curve(lake: Lake, config: TrialConfig) -> list[CalibrationPoint]:
+def calibration_curve(lake: Lake, trial_id: str, config: TrialConfig) -> list[CalibrationPoint]:
     """Forecast against outcome, out of sample, over ten bins of equal mass; seconds the first time, then remembered.
 
     Raises
@@ -60,10 +60,10 @@ def calibration_curve(lake: Lake, config: TrialConfig) -> list[CalibrationPoint]
         If nothing is predicted, or the trial has barriers of its own, whose labels are not kept.
     """
     if config.label != Barriers():
-        raise NotInTheLakeError(f"{config.trial_id} has barriers of its own, and their labels are not kept; see its MLflow run")
-    keys = tuple(key for key in lake.partitions("trial_predictions") if key.startswith(f"{config.trial_id}/"))
+        raise NotInTheLakeError(f"{trial_id} has barriers of its own, and their labels are not kept; see its MLflow run")
+    keys = tuple(key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/"))
     if not keys:
-        raise NotInTheLakeError(f"nothing is predicted for {config.trial_id} yet")
+        raise NotInTheLakeError(f"nothing is predicted for {trial_id} yet")
     with _calibrating:  # one after the other: each takes a processor and some hundred megabytes
         return list(_calibration(lake, config.timeframe, keys))
 

@@ -6,7 +6,14 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
-from mltrainer_pipelines.defs.market import corporate_actions, daily_bars, macro_series, universe
+from mltrainer_pipelines.defs.market import (
+    bar_corrections,
+    corporate_actions,
+    corrections_of,
+    daily_bars,
+    macro_series,
+    universe,
+)
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
@@ -23,6 +30,7 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[
         dg.AssetDep(daily_bars, partition_mapping=_span(-13, 0)),
+        dg.AssetDep(bar_corrections, partition_mapping=corrections_of(-13, 0)),
         dg.AssetDep(universe, partition_mapping=_span(0, 0)),
         corporate_actions,
         macro_series,
@@ -51,6 +59,7 @@ def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
     deps=[
         # A label is known when its position has ended: up to 70 sessions, four months, later.
         dg.AssetDep(daily_bars, partition_mapping=_span(-4, 4)),
+        dg.AssetDep(bar_corrections, partition_mapping=corrections_of(-4, 4)),
         dg.AssetDep(universe, partition_mapping=_span(0, 0)),
         dg.AssetDep(features, partition_mapping=_span(0, 0)),
         corporate_actions,
@@ -77,7 +86,13 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
 
 
 @dg.asset(
-    deps=[daily_bars, corporate_actions, macro_series, universe],
+    deps=[
+        daily_bars,
+        dg.AssetDep(bar_corrections, partition_mapping=dg.LastPartitionMapping()),
+        corporate_actions,
+        macro_series,
+        universe,
+    ],
     group_name="features",
     kinds={"polars", "parquet"},
     owners=OWNERS,

@@ -1,16 +1,36 @@
-"""Learning: what became of each recommendation, how much each model is worth, and what there is to say about it."""
+"""Learning: what became of each recommendation, how much each model is worth, what drifts, and what there is to say about it."""
+
+import base64
+import io
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 
+from mltrainer_pipelines.defs.partitions import timeframes
 from mltrainer_pipelines.defs.portfolio import virtual_positions
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
+from mltrainer_pipelines.defs.signals import AGAIN
+from mltrainer_pipelines.defs.trials import promote_champion
 from mltrainer_pipelines.market.sessions import last_closed_session
+from mltrainer_pipelines.services.databases import database_url
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.tracking import Tracking
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LEARNT_FROM = timedelta(days=3 * 365)
+"""How far back forecasts are weighed: with a fixed share, older ones no longer matter."""
+_REFITTED_AT_MOST_EVERY = timedelta(days=14)
+"""Drift asks for retraining once; a refit needs new outcomes to be another one."""
 
 
-@dg.asset(deps=[virtual_positions], group_name="learning", kinds={"postgres"}, owners=OWNERS)
+@dg.asset(deps=[virtual_positions], group_name="learning", kinds={"postgres"}, owners=OWNERS, retry_policy=AGAIN)
 def outcomes(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
     """Each closed position beside what was predicted for it."""
     from mltrainer_pipelines.learning.outcomes import record_outcomes
@@ -18,29 +38,136 @@ def outcomes(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"new": record_outcomes(database.engine), "market": get_settings().market_kind})
 
 
-@dg.asset(deps=[outcomes], group_name="learning", kinds={"postgres"}, owners=OWNERS)
-def model_weights(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
-    """How much each trial's model counts, by how well its matured forecasts came true; equal before the first."""
-    from mltrainer_pipelines.learning.weights import matured_outcomes, update_weights
+@dg.asset(
+    deps=[outcomes, dg.AssetDep("labels", partition_mapping=dg.AllPartitionMapping())],
+    group_name="learning",
+    kinds={"postgres"},
+    owners=OWNERS,
+)
+def model_weights(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+    """How much each trial's model counts, by how well its matured forecasts came true; equal before the first.
 
-    weights = pl.DataFrame(update_weights(database.engine, matured_outcomes(database.engine)))
-    return dg.MaterializeResult(metadata=frame_metadata(weights, weights=table(weights)))
+    Also corrects the champions' probabilities by what became of the signals they made.
+    """
+    from mltrainer_pipelines.learning.matured import matured_forecasts
+    from mltrainer_pipelines.learning.weights import on_the_leaderboard, update_weights
+
+    as_of = last_closed_session(now())
+    experts, labels = on_the_leaderboard(database.engine), _labels(lake, as_of)
+    matured = matured_forecasts(lake, experts, labels, as_of, as_of - _LEARNT_FROM)
+    weights = pl.DataFrame(update_weights(database.engine, matured, experts, as_of))
+    corrections = _recalibrate(lake, database, labels, as_of)
+    return dg.MaterializeResult(
+        metadata=frame_metadata(weights, weights=table(weights), corrections=table(corrections), forecasts=matured.height)
+    )
 
 
 @dg.asset(deps=[model_weights], group_name="learning", kinds={"postgres"}, owners=OWNERS)
-def learning_report(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+def drift(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+    """Whether features, predictions and calibration of the champions are still what they were; false alarms 1 look in 20."""
+    from mltrainer_pipelines.learning.drift import (
+        Check,
+        calibration_drift,
+        feature_drift,
+        prediction_drift,
+        record_checks,
+    )
+    from mltrainer_pipelines.learning.matured import calibrated_predictions, matured_forecasts
+    from mltrainer_pipelines.store.alerts import raise_alert
+    from mltrainer_pipelines.trials import records
+
+    as_of = last_closed_session(now())
+    first = as_of - _LEARNT_FROM
+    rows = lake.scan("features").filter(pl.col("date").is_between(first, as_of)).collect()
+    labels, found = _labels(lake, as_of), []
+    of_features = feature_drift(rows)
+    for timeframe in timeframes.get_partition_keys():
+        champion = records.champion_of(database.engine, timeframe)
+        if champion is None:
+            continue
+        told = calibrated_predictions(lake, timeframe, champion, labels, first).rename({"decided": "date"})
+        matured = matured_forecasts(lake, {timeframe: [champion]}, labels, as_of, first)
+        checks: list[Check] = [
+            check for check in (of_features, prediction_drift(told), calibration_drift(matured)) if check is not None
+        ]
+        record_checks(database.engine, as_of, timeframe, champion, checks)
+        for check in checks:
+            found.append({"timeframe": timeframe, "trial_id": champion, **vars(check)})
+            if check.crossed:
+                key = f"drift:{timeframe}:{check.kind}:{as_of:%Y-%m}"
+                raise_alert(database.engine, key, "drift", "warning", f"{timeframe}: {check.advice}", {"p_value": check.p_value})
+    shown = pl.DataFrame(found) if found else pl.DataFrame(schema={"timeframe": pl.String})
+    crossed = sum(bool(check["crossed"]) for check in found)
+    return dg.MaterializeResult(metadata=frame_metadata(shown, crossed=crossed, checks=table(shown)))
+
+
+@dg.asset(deps=[model_weights, drift], group_name="learning", kinds={"postgres", "mlflow"}, owners=OWNERS)
+def learning_report(
+    context: dg.AssetExecutionContext, database: dg.ResourceParam[Database], tracking: dg.ResourceParam[Tracking]
+) -> dg.MaterializeResult:
     """What worked, what did not, and where the models promised too much; for people and for the agent."""
     from mltrainer_pipelines.learning import report
+    from mltrainer_pipelines.learning.figures import learning_figures
+    from mltrainer_pipelines.learning.publishing import log_report
 
-    made = report.learning_report(database.engine, last_closed_session(now()))
+    as_of, market = last_closed_session(now()), get_settings().market_kind
+    made = report.learning_report(database.engine, as_of)
     report_id = report.store_report(database.engine, made)
-    return dg.MaterializeResult(metadata={"report": dg.MetadataValue.md(made.markdown), "report_id": report_id})
+    figures = learning_figures(database.engine, as_of, market)
+    run_id = log_report(tracking, made, figures, market, context.run_id)
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.md(made.markdown),
+            "report_id": report_id,
+            "mlflow_run": dg.MetadataValue.url(f"{tracking.uri}/#/runs/{run_id}"),
+            "market": market,
+            **_pictures(figures),
+        }
+    )
+
+
+def _labels(lake: Lake, as_of: date) -> pl.DataFrame:
+    return lake.scan("labels").filter(pl.col("date") <= as_of).collect()
+
+
+def _recalibrate(lake: Lake, database: Database, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """Correct each champion by its own signals' outcomes; kept under `as_of`, for the sessions after it."""
+    from mltrainer_pipelines.learning.recalibrate import fit_recalibration, matured_signals, record_recalibration
+    from mltrainer_pipelines.trials import records
+
+    found = []
+    sessions = [key for key in lake.partitions("signals") if key <= str(as_of)]
+    parts = [lake.read("signals", key) for key in sessions]
+    parts = [part for part in parts if "uncorrected_probability" in part.columns]
+    made = matured_signals(pl.concat(parts, how="diagonal_relaxed"), labels, as_of) if parts else None
+    for timeframe in timeframes.get_partition_keys():
+        champion = records.champion_of(database.engine, timeframe)
+        if champion is None or made is None:
+            continue
+        fitted = fit_recalibration(made.filter((pl.col("timeframe") == timeframe) & (pl.col("trial_id") == champion)))
+        record_recalibration(database.engine, as_of, timeframe, champion, fitted)
+        found.append(
+            {"timeframe": timeframe, "trial_id": champion, **vars(fitted.recalibration), "outcomes": fitted.observations}
+        )
+    return pl.DataFrame(found) if found else pl.DataFrame(schema={"timeframe": pl.String})
+
+
+def _pictures(figures: Mapping[str, "Figure"]) -> dict[str, dg.MarkdownMetadataValue]:
+    """Figures as Markdown that Dagster's UI shows."""
+    shown = {}
+    for name, figure in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=80)
+        shown[f"plot_{name}"] = dg.MetadataValue.md(
+            f"![{name}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+        )
+    return shown
 
 
 learn = dg.define_asset_job(
     "learn",
     selection=dg.AssetSelection.assets(
-        "virtual_positions", "portfolio_performance", "outcomes", "model_weights", "learning_report"
+        "virtual_positions", "portfolio_performance", "outcomes", "model_weights", "drift", "learning_report"
     ),
     description="Settle the paper trades on the session's final bars, and learn from those that closed.",
 )
@@ -57,4 +184,60 @@ def learn_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
     return dg.RunRequest(run_key=str(day))
 
 
-DEFS = dg.Definitions(assets=[outcomes, model_weights, learning_report], jobs=[learn], schedules=[learn_schedule])
+@dg.sensor(job=learn, minimum_interval_seconds=60)
+def learn_from_closed_positions(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Positions that were closed and whose outcome is not recorded yet trigger learning."""
+    from mltrainer_pipelines.learning.outcomes import closed_without_outcome
+
+    waiting = closed_without_outcome(Database(database_url(get_settings(), "mltrainer")).engine)
+    if not waiting:
+        return dg.SkipReason("the outcome of every closed position is recorded")
+    # By the newest of them: the same positions ask once, whatever becomes of the run.
+    return dg.RunRequest(run_key=f"closed:{waiting[-1]}", tags={"mltrainer/closed_positions": str(len(waiting))})
+
+
+@dg.sensor(job=promote_champion, minimum_interval_seconds=300)
+def retrain_on_drift(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Drift that crossed its threshold asks for the champions to be trained anew, at most every two weeks a timeframe."""
+    from mltrainer_pipelines.learning.drift import crossed_checks
+
+    today = now().date()
+    asked = dict(part.split("=") for part in context.cursor.split(";")) if context.cursor else {}
+    requests = []
+    for check in crossed_checks(Database(database_url(get_settings(), "mltrainer")).engine, today - _REFITTED_AT_MOST_EVERY):
+        before = asked.get(check.timeframe)
+        if before and check.as_of - date.fromisoformat(before) < _REFITTED_AT_MOST_EVERY:
+            continue
+        asked[check.timeframe] = str(check.as_of)
+        tags = {"mltrainer/asked_by": "drift", "mltrainer/drift": f"{check.kind} of {check.as_of}"}
+        requests.append(dg.RunRequest(f"drift:{check.timeframe}:{check.as_of}", partition_key=check.timeframe, tags=tags))
+    if not requests:
+        return dg.SkipReason("nothing drifts, or it was asked for already")
+    return dg.SensorResult(run_requests=requests, cursor=";".join(f"{name}={day}" for name, day in sorted(asked.items())))
+
+
+@dg.run_failure_sensor(monitor_all_code_locations=False)
+def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
+    """A failed run raises an alert: which job, why, and where its log is."""
+    from mltrainer_pipelines.store.alerts import raise_alert
+
+    run, settings = context.dagster_run, get_settings()
+    reason = (context.failure_event.message or "").strip()[:2000]
+    steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
+    message = f"{run.job_name} failed{' in ' + ', '.join(steps) if steps else ''}: {reason.splitlines()[0] if reason else 'no reason recorded'}"
+    details = {
+        "job": run.job_name,
+        "steps": steps,
+        "reason": reason,
+        "url": f"http://127.0.0.1:{settings.dagster_port}/runs/{run.run_id}",
+    }
+    engine = Database(database_url(settings, "mltrainer")).engine
+    raise_alert(engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
+
+
+DEFS = dg.Definitions(
+    assets=[outcomes, model_weights, drift, learning_report],
+    jobs=[learn],
+    schedules=[learn_schedule],
+    sensors=[learn_from_closed_positions, retrain_on_drift, alert_on_failure],
+)

@@ -107,7 +107,7 @@ def daily_bars(
     except Exception:
         record_written(context, "daily_bars", rows)
         raise
-    _open_records(context, lake, changed)
+    _open_records(context, lake, keys)
     _describe(context, lake, keys, rows)
     yield dg.MaterializeResult(
         metadata={
@@ -137,9 +137,9 @@ def _stored(lake: Lake, key: str, bars: pl.DataFrame, rejected: pl.DataFrame, co
     return True
 
 
-def _open_records(context: dg.AssetExecutionContext, lake: Lake, written: Sequence[str]) -> None:
+def _open_records(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str]) -> None:
     """An empty record of corrections for each month that has none: so a first correction is seen as a change."""
-    for month in sorted({f"{key[:7]}-01" for key in written} & set(months.get_partition_keys())):
+    for month in sorted({f"{key[:7]}-01" for key in keys} & set(months.get_partition_keys())):
         if not lake.exists("bar_corrections", month):
             lake.write("bar_corrections", pl.DataFrame(schema=CORRECTION_SCHEMA), month)
             context.log_event(with_version("bar_corrections", _corrections_version(lake, month), month, {"dagster/row_count": 0}))
@@ -176,7 +176,7 @@ def _require_closed(keys: list[str]) -> None:
             )
 
 
-def _all_of(errors: list[Exception]) -> Exception:
+def _all_of(errors: Sequence[Exception]) -> Exception:
     """The first error, with a note on how many others there are."""
     if len(errors) > 1:
         errors[0].add_note(f"{len(errors)} sessions came back empty; the other sessions of this run are written")
@@ -246,6 +246,16 @@ def bar_corrections(
         context.log_event(with_version("bar_corrections", _corrections_version(lake, month), month, count))
 
 
+def corrections_of(first_month: int, last_month: int) -> dg.TimeWindowPartitionMapping:
+    """What a month has to depend on besides `daily_bars` if it reads the bars of so many months around it.
+
+    Dagster compares no more than a hundred partitions of an asset one by one, which is less than five months of
+    sessions. The months of corrections are few enough: what reads a year of bars is marked as stale through them.
+    An asset without partitions takes `LastPartitionMapping`: a month's version tells of the month before it too.
+    """
+    return dg.TimeWindowPartitionMapping(first_month, last_month, allow_nonexistent_upstream_partitions=True)
+
+
 def _sessions_to_check(keys: Sequence[str]) -> list[date]:
     """The newest sessions where they lie in these months; of months without any of them all sessions."""
     newest = last_closed_session(now())
@@ -307,9 +317,7 @@ def _whole(lake: Lake, asset: str, frame: pl.DataFrame, **metadata: Any) -> dg.M
     from mltrainer_pipelines.market.schemas import validated
 
     lake.write(asset, validated(asset, frame))
-    return dg.MaterializeResult(
-        metadata=frame_metadata(asset, frame, **metadata), data_version=dg.DataVersion(version_of(frame))
-    )
+    return dg.MaterializeResult(metadata=frame_metadata(asset, frame, **metadata), data_version=dg.DataVersion(version_of(frame)))
 
 
 @dg.asset(

@@ -1,6 +1,6 @@
 """Asset checks of the market data. Blocking where nothing may be built on it; a warning where a person should look."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 
 import dagster as dg
@@ -135,7 +135,7 @@ def macro_is_fresh(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     newest = macro["published"].max()
     fresh = newest is not None and newest >= now().date() - _MACRO_FRESH  # type: ignore[operator]
     return dg.AssetCheckResult(
-        passed=fresh and not missing,
+        passed=bool(fresh) and not missing,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"missing_series": ", ".join(missing) or "none", "last_published": str(newest)},
     )
@@ -148,7 +148,27 @@ def members_are_eligible(context: dg.AssetCheckExecutionContext, lake: dg.Resour
     return _schema_result("universe", lake.scan("universe", keys).collect()) if keys else _nothing_there()
 
 
-def _checked_sessions(tags: dict[str, str]) -> list[str]:
+@dg.asset_check(asset="delayed_quotes", blocking=True)
+def quotes_are_delayed_and_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Every price of the newest refresh is at least 15 minutes old, and the quotes are as their pandera schema says."""
+    from mltrainer_pipelines.market.quotes import too_young
+    from mltrainer_pipelines.market.schemas import mismatches
+
+    stored = lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1])
+    newest = stored.filter(pl.col("as_of") == stored["as_of"].max())
+    young, problems = too_young(newest).height, mismatches("delayed_quotes", newest)
+    return dg.AssetCheckResult(
+        passed=young == 0 and not problems,
+        metadata={
+            "quotes": newest.height,
+            "too_young": young,
+            "stale": int(newest["stale"].sum()),
+            "problems": "; ".join(problems[:10]) or "none",
+        },
+    )
+
+
+def _checked_sessions(tags: Mapping[str, str]) -> list[str]:
     """The sessions of a run, from its tags."""
     chosen = _between(tags, sessions.get_partition_keys())
     if chosen:
@@ -157,7 +177,7 @@ def _checked_sessions(tags: dict[str, str]) -> list[str]:
     return [str(day) for day in sessions_between(previous_session(newest, _LOOK_BACK - 1), newest)]
 
 
-def _between(tags: dict[str, str], keys: list[str]) -> list[str]:
+def _between(tags: Mapping[str, str], keys: Sequence[str]) -> list[str]:
     first = tags.get(_RANGE_START) or tags.get(_PARTITION)
     last = tags.get(_RANGE_END) or tags.get(_PARTITION)
     return [key for key in keys if first <= key <= last] if first and last else []
@@ -172,9 +192,7 @@ def _schema_result(asset: str, frame: pl.DataFrame) -> dg.AssetCheckResult:
     )
 
 
-def _counted(
-    wrong: pl.DataFrame, rows: int, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
-) -> dg.AssetCheckResult:
+def _counted(wrong: pl.DataFrame, rows: int, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN) -> dg.AssetCheckResult:
     finding = Finding()
     finding.add(wrong)
     return dg.AssetCheckResult(
@@ -202,4 +220,5 @@ MARKET_CHECKS = [
     values_come_before_their_publication,
     macro_is_fresh,
     members_are_eligible,
+    quotes_are_delayed_and_possible,
 ]

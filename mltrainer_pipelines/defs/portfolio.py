@@ -7,7 +7,7 @@ import dagster as dg
 
 from mltrainer_pipelines.defs.market import corporate_actions, daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS
-from mltrainer_pipelines.defs.signals import recommendations
+from mltrainer_pipelines.defs.signals import AGAIN, newest_signals, recommendations, threshold_defaults
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.database import Database
@@ -19,17 +19,29 @@ from mltrainer_pipelines.store.lake import Lake
     group_name="portfolio",
     kinds={"postgres"},
     owners=OWNERS,
+    retry_policy=AGAIN,
 )
 def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
-    """Every recommendation bought on paper, filled, marked and closed by the barriers of its label."""
-    from mltrainer_pipelines.market.quotes import provisional_bars
-    from mltrainer_pipelines.portfolio.positions import bars_needed_from, mark, open_positions, settle
-    from mltrainer_pipelines.signals.refresh import newest_refresh
+    """Every recommendation bought on paper, filled, marked and closed by the barriers of its label.
 
-    opened = open_positions(database.engine, get_settings().cost_bps)
+    So is a sample of the signals just below the thresholds, in a table of its own.
+    """
+    from mltrainer_pipelines.market.quotes import provisional_bars
+    from mltrainer_pipelines.portfolio.positions import bars_needed_from, mark, open_positions, open_samples, settle
+    from mltrainer_pipelines.signals.refresh import newest_refresh
+    from mltrainer_pipelines.signals.rules import near_misses
+    from mltrainer_pipelines.signals.thresholds import thresholds_at
+
+    settings = get_settings()
+    opened = open_positions(database.engine, settings.cost_bps)
+    report: dict[str, Any] = {"opened": len(opened)}
+    scored = newest_signals(lake)
+    if scored is not None and "settings_version" in scored.columns:
+        thresholds = thresholds_at(database.engine, threshold_defaults(), scored["settings_version"][0])
+        near = near_misses(scored, thresholds)
+        report["sampled"] = open_samples(database.engine, near, settings.cost_bps, settings.market_kind)
     newest = sessions_in_lake(lake, date.min, date.max)[-1]
     first = bars_needed_from(database.engine)
-    report: dict[str, Any] = {"opened": len(opened)}
     if first is not None and first <= newest:
         settled = settle(database.engine, adjusted_history(lake, first, newest, look_back=1), newest)
         report |= {"entered": settled.entered, "closed": dict(settled.closed), "pending": settled.still_pending}
@@ -37,17 +49,35 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
         quotes = newest_refresh(lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1]), "as_of")
         if quotes["date"][0] > newest and not provisional_bars(quotes).is_empty():
             report["marked"] = mark(database.engine, quotes, lake.read("corporate_actions"))
-    return dg.MaterializeResult(metadata={**report, "market": get_settings().market_kind})
+    return dg.MaterializeResult(metadata={**report, "market": settings.market_kind})
 
 
-@dg.asset(deps=[virtual_positions], group_name="portfolio", kinds={"postgres"}, owners=OWNERS)
+@dg.asset(deps=[virtual_positions], group_name="portfolio", kinds={"postgres"}, owners=OWNERS, retry_policy=AGAIN)
 def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
-    """Equity, drawdown, exposure and hit rate of the recommendations and of what the user selected."""
-    from mltrainer_pipelines.portfolio.performance import performance
+    """Equity, drawdown, exposure, turnover, hit rate, alpha and beta of the recommendations, of what the user selected, and of
+    what the user passed over.
 
-    books = performance(database.engine, sessions_in_lake(lake, date.min, date.max)[-1])
-    figures = {f"{book.book}_{name}": float(getattr(book, name)) for book in books for name in ("equity", "drawdown", "exposure")}
-    return dg.MaterializeResult(metadata={**figures, "market": get_settings().market_kind})
+    During a session the row of that session stands on delayed prices; the evening's final bars replace it.
+    """
+    from mltrainer_pipelines.portfolio.performance import performance, sessions_without_benchmark, universe_returns
+
+    newest = sessions_in_lake(lake, date.min, date.max)[-1]
+    quoted = [date.fromisoformat(key) for key in lake.partitions("delayed_quotes")]
+    under_way = max([day for day in quoted if day > newest], default=newest)
+    lacking = sorted({*sessions_without_benchmark(database.engine, newest), *([newest] if under_way == newest else [])})
+    benchmark: dict[date, float] = {}
+    if lacking:
+        months = sorted({str(day.replace(day=1)) for day in lacking} & set(lake.partitions("universe")))
+        if months:
+            members = lake.scan("universe", months).collect()
+            bars = adjusted_history(lake, lacking[0], lacking[-1], look_back=1, symbols=members["symbol"].unique())
+            benchmark = {day: value for day, value in universe_returns(bars, members).items() if day in set(lacking)}
+    books = performance(database.engine, under_way, benchmark=benchmark)
+    shown = ("equity", "drawdown", "exposure", "turnover", "hit_rate", "alpha", "beta")
+    figures = {
+        f"{book.book}_{name}": float(value) for book in books for name in shown if (value := getattr(book, name)) is not None
+    }
+    return dg.MaterializeResult(metadata={**figures, "session": str(under_way), "market": get_settings().market_kind})
 
 
 DEFS = dg.Definitions(assets=[virtual_positions, portfolio_performance])

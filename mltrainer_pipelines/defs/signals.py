@@ -1,6 +1,8 @@
 """Signals: delayed quotes, the market scored by the champions, and the strong buys among them."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -14,23 +16,56 @@ from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.tracking import NoChampionError, Tracking
+from mltrainer_pipelines.trials.tracking import Tracking
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.signals.learned import Recalibration
+    from mltrainer_pipelines.signals.refresh import Refresh
+    from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
+    from mltrainer_pipelines.trials.tracking import ChampionVersion
 
 _ALL = dg.AllPartitionMapping()
-_SHOWN = ("symbol", "timeframe", "grade", "profit_probability", "confidence", "expected_net_return", "entry_price", "reason")
+_SHOWN = (
+    "symbol",
+    "timeframe",
+    "grade",
+    "profit_probability",
+    "confidence",
+    "expected_net_return",
+    "entry_price",
+    "reason",
+    "why",
+)
+AGAIN = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+"""For steps that change nothing when they are repeated: a database that restarts is back within seconds."""
+_GIVEN_UP_AFTER = timedelta(hours=1)
+"""A refresh that has not ended for so long is not waited for: its process is gone."""
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 @dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS)
-def delayed_quotes(lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[PolygonMarket]) -> dg.MaterializeResult:
+def delayed_quotes(
+    lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], polygon: dg.ResourceParam[PolygonMarket]
+) -> dg.MaterializeResult:
     """The whole market as of 15 minutes ago, in one call; a refresh is added to its session's file."""
+    from mltrainer_pipelines.defs import schemas
     from mltrainer_pipelines.market import quotes
-    from mltrainer_pipelines.signals.refresh import with_refresh
+    from mltrainer_pipelines.signals.scoring import UnusableInputError
 
     found = quotes.delayed_quotes(polygon, now())
-    session = str(found["date"][0])
-    stored = lake.read("delayed_quotes", session) if lake.exists("delayed_quotes", session) else None
-    lake.write("delayed_quotes", with_refresh(stored, found, "as_of"), session)
-    return dg.MaterializeResult(metadata=frame_metadata(found, stale=int(found["stale"].sum()), as_of=str(found["as_of"][0])))
+    if found.is_empty():
+        raise UnusableInputError(
+            f"the snapshot of {now():%Y-%m-%d %H:%M} holds no price; is the exchange up, and its clock ours?"
+        )
+    _add_refresh(lake, database, "delayed_quotes", found, "as_of")
+    shown = schemas.frame_metadata("delayed_quotes", found, stale=int(found["stale"].sum()), as_of=str(found["as_of"][0]))
+    return dg.MaterializeResult(metadata=shown)
 
 
 @dg.asset(
@@ -46,56 +81,149 @@ def delayed_quotes(lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[Polyg
     owners=OWNERS,
 )
 def signals(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracking: dg.ResourceParam[Tracking]
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+    tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult:
-    """Every symbol of the universe scored by the champion of each timeframe, and which rule keeps it from being a strong buy."""
-    from mltrainer_pipelines.features.timeframes import TIMEFRAMES
-    from mltrainer_pipelines.signals.refresh import newest_refresh, refreshed_signals, with_refresh
+    """Every symbol of the universe scored for both timeframes, why, and which rule keeps it from being a strong buy.
+
+    Where a champion is missing or cannot be read, its timeframe has no signals and an alert says so; positions go on.
+    """
+    from mltrainer_pipelines.learning.matured import MEMBER_FORECASTS
+    from mltrainer_pipelines.signals.inputs import LakeInputs
+    from mltrainer_pipelines.signals.refresh import newest_refresh, refresh_market
 
     quotes = newest_refresh(lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1]), "as_of")
-    champions, absent = {}, []
-    for timeframe in TIMEFRAMES:
-        try:
-            champions[timeframe] = tracking.load_champion(timeframe)
-        except NoChampionError as error:
-            absent.append(error)
-            context.log.warning(str(error))
+    moment, session = quotes["as_of"][0], quotes["date"][0]
+    champions, corrections, absent = _known_champions(context, database, tracking, session)
     if not champions:
-        raise absent[0]
-    scored = refreshed_signals(lake, quotes, champions, _thresholds(), _moment(quotes))
-    session = str(scored["date"][0])
-    stored = lake.read("signals", session) if lake.exists("signals", session) else None
-    lake.write("signals", with_refresh(stored, scored, "timestamp"), session)
+        context.log.warning(f"no signals: {'; '.join(absent.values())}")
+        return dg.MaterializeResult(metadata={"status": "no signals", "absent": absent, "market": get_settings().market_kind})
+    found = refresh_market(LakeInputs(lake), quotes, champions, _thresholds(database), moment, corrections)
+    scored = found.signals
+    _add_refresh(lake, database, "signals", scored, "timestamp")
+    lake.write(MEMBER_FORECASTS, found.forecasts, str(scored["date"][0]))
+    status = _report_trust(context, database, found, session)
     strongest = scored.sort("profit_probability", descending=True, nulls_last=True).select(_SHOWN)
     return dg.MaterializeResult(
-        metadata=frame_metadata(scored, strong_buys=int(scored["strong_buy"].sum()), strongest=table(strongest, 20))
+        metadata=frame_metadata(
+            scored.drop("drivers"),
+            status=status,
+            absent=absent,
+            strong_buys=int(scored["strong_buy"].sum()),
+            untrusted_prices=table(found.trust.doubts),
+            settings_version=scored["settings_version"][0],
+            weights={timeframe: ensemble.weights for timeframe, (ensemble, _) in champions.items()},
+            strongest=table(strongest, 20),
+        )
     )
 
 
-@dg.asset(deps=[signals], group_name="signals", kinds={"postgres"}, owners=OWNERS)
+@dg.asset(deps=[signals], group_name="signals", kinds={"postgres"}, owners=OWNERS, retry_policy=AGAIN)
 def recommendations(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]
 ) -> dg.MaterializeResult:
     """The strong buys, each recommended once a symbol, timeframe and session, with the grade of the model behind it."""
     from mltrainer_pipelines.signals.recommendations import publish
-    from mltrainer_pipelines.signals.refresh import newest_refresh
 
-    scored = newest_refresh(lake.read("signals", lake.partitions("signals")[-1]), "timestamp")
-    published = publish(database, scored, _thresholds(), get_settings().market_kind)
+    scored = newest_signals(lake)
+    if scored is None:
+        context.log.warning("there are no signals of the newest quotes, so nothing is recommended")
+        return dg.MaterializeResult(metadata={"new": 0, "known_before": 0, "market": get_settings().market_kind})
+    version = scored["settings_version"][0] if "settings_version" in scored.columns else None
+    published = publish(database, scored, _thresholds(database, version), get_settings().market_kind)
     strong = scored.filter(pl.col("strong_buy"))
     if strong.is_empty():
         context.log.info("nothing is good enough to be recommended now")
-    shown = table(strong.select(_SHOWN))
+    shown = table(strong.select(pl.col(name) for name in _SHOWN if name in strong.columns))
     return dg.MaterializeResult(metadata={"new": published.new, "known_before": published.existing, "strong_buys": shown})
 
 
-def _thresholds() -> Thresholds:
+def newest_signals(lake: Lake) -> pl.DataFrame | None:
+    """The signals made of the newest quotes; None where those were not scored: older ones are not decided on again."""
+    from mltrainer_pipelines.signals.refresh import newest_refresh
+
+    quoted, scored = lake.partitions("delayed_quotes"), lake.partitions("signals")
+    if not quoted or not scored:
+        return None
+    found = newest_refresh(lake.read("signals", scored[-1]), "timestamp")
+    moment = lake.read("delayed_quotes", quoted[-1])["as_of"].max()
+    return found if found["timestamp"][0] == moment else None
+
+
+def _add_refresh(lake: Lake, database: Database, asset: str, found: pl.DataFrame, moment_column: str) -> None:
+    """Add a refresh to its session's file, one process after the other: of two at once neither is lost."""
+    from mltrainer_pipelines.signals.refresh import with_refresh
+    from mltrainer_pipelines.store.locks import advisory_lock
+
+    session = str(found["date"][0])
+    with advisory_lock(database.engine, f"{asset}/{session}"):
+        stored = lake.read(asset, session) if lake.exists(asset, session) else None
+        lake.write(asset, with_refresh(stored, found, moment_column), session)
+
+
+def _known_champions(
+    context: dg.AssetExecutionContext, database: Database, tracking: Tracking, session: date
+) -> tuple[dict[str, tuple["ChampionEnsemble", "ChampionVersion"]], dict[str, "Recalibration"], dict[str, str]]:
+    """The ensembles as weighted and corrected by what was learnt before the session, and why a timeframe has none."""
+    from mltrainer_pipelines.features.timeframes import TIMEFRAMES
+    from mltrainer_pipelines.signals.champions import Champions, ChampionUnloadableError
+    from mltrainer_pipelines.signals.learned import recalibration_before, weighted
+    from mltrainer_pipelines.store.alerts import raise_alert
+    from mltrainer_pipelines.trials.tracking import NoChampionError
+
+    store = Champions(tracking, get_settings().state / "champions")
+    champions, corrections, absent = {}, {}, {}
+    for timeframe in TIMEFRAMES:
+        try:
+            ensemble, version = store.load(timeframe)
+        except NoChampionError as error:
+            absent[timeframe] = str(error)
+        except ChampionUnloadableError as error:
+            absent[timeframe] = str(error)
+            key = f"champion:{timeframe}:{session}"
+            raise_alert(database.engine, key, "champion", "error", str(error), {"timeframe": timeframe}, context.run_id)
+        else:
+            champions[timeframe] = weighted(database.engine, ensemble, session), version
+            corrections[timeframe] = recalibration_before(database.engine, session, timeframe, version.trial_id)
+    for reason in absent.values():
+        context.log.warning(reason)
+    return champions, corrections, absent
+
+
+def _report_trust(context: dg.AssetExecutionContext, database: Database, found: "Refresh", session: date) -> str:
+    """What the refresh makes of the prices, in words; an alert a session where they are not to be trusted."""
+    from mltrainer_pipelines.store.alerts import raise_alert
+
+    trust = found.trust
+    if trust.market_doubt:
+        context.log.warning(f"nothing is recommended: {trust.market_doubt}")
+        details = {"present": trust.present, "expected": trust.expected}
+        message = f"nothing is recommended on {session}: {trust.market_doubt}"
+        raise_alert(database.engine, f"snapshot:{session}", "snapshot", "warning", message, details, context.run_id)
+        return f"nothing recommended: {trust.market_doubt}"
+    for symbol, doubt in trust.doubts.iter_rows():
+        context.log.warning(f"{symbol} is left out: {doubt}")
+        message = f"{symbol} is left out on {session}: {doubt}"
+        raise_alert(database.engine, f"price:{symbol}:{session}", "price", "warning", message, {"symbol": symbol}, context.run_id)
+    return f"scored; {trust.doubts.height} prices not trusted" if trust.doubts.height else "scored"
+
+
+def threshold_defaults() -> Mapping[str, float]:
+    """What the environment says of the thresholds: holds until a run-time setting is changed."""
     settings = get_settings()
-    return Thresholds(settings.min_profit_probability, settings.min_confidence, min_regime=settings.min_regime_score)
+    return {
+        "min_profit_probability": settings.min_profit_probability,
+        "min_confidence": settings.min_confidence,
+        "min_regime_score": settings.min_regime_score,
+    }
 
 
-def _moment(quotes: pl.DataFrame) -> datetime:
-    return quotes["as_of"][0]
+def _thresholds(database: Database, version: int | None = None) -> Thresholds:
+    from mltrainer_pipelines.signals.thresholds import thresholds_at
+
+    return thresholds_at(database.engine, threshold_defaults(), version)
 
 
 refresh_signals = dg.define_asset_job(
@@ -109,7 +237,10 @@ refresh_signals = dg.define_asset_job(
 
 @dg.schedule(job=refresh_signals, cron_schedule="*/15 9-16 * * 1-5", execution_timezone="America/New_York")
 def refresh_signals_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Every 15 minutes of the session, from the first delayed price to the closing one; honours holidays and early closes."""
+    """Every 15 minutes of the session, from the first delayed price to the closing one; honours holidays and early closes.
+
+    A tick that finds the refresh before still running is skipped.
+    """
     from mltrainer_pipelines.market.quotes import DELAY
     from mltrainer_pipelines.market.sessions import is_session, session_hours
 
@@ -122,7 +253,19 @@ def refresh_signals_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReq
         return dg.SkipReason(
             f"{tick:%H:%M} lies outside of the session of {day}, {opens:%H:%M} to {closes:%H:%M}, seen 15 minutes later"
         )
+    running = _still_running(context.instance, tick)
+    if running:
+        return dg.SkipReason(f"the refresh before is still running (run {running}); the next tick is in 15 minutes")
     return dg.RunRequest(run_key=tick.isoformat())
+
+
+def _still_running(instance: dg.DagsterInstance, tick: datetime) -> str | None:
+    """Id of a refresh that has not ended yet."""
+    unfinished = dg.RunsFilter(job_name="refresh_signals", statuses=_UNFINISHED)
+    for record in instance.get_run_records(unfinished, limit=20):
+        if record.create_timestamp > tick - _GIVEN_UP_AFTER or record.dagster_run.status == dg.DagsterRunStatus.QUEUED:
+            return record.dagster_run.run_id
+    return None
 
 
 @dg.asset_check(asset=recommendations)
@@ -135,9 +278,18 @@ def levels_ascend(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=wrong.is_empty(), metadata={"recommendations": made.height, "wrong": wrong.height})
 
 
+@dg.asset_check(asset=recommendations)
+def one_position_a_recommendation(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """No recommendation is there twice, and none that is older than this run's lacks its position."""
+    from mltrainer_pipelines.portfolio.positions import unpositioned
+
+    lacking = unpositioned(database.engine, older_than=timedelta(hours=1))
+    return dg.AssetCheckResult(passed=not lacking, metadata={"without_position": ", ".join(map(str, lacking[:20])) or "none"})
+
+
 DEFS = dg.Definitions(
     assets=[delayed_quotes, signals, recommendations],
-    asset_checks=[levels_ascend],
+    asset_checks=[levels_ascend, one_position_a_recommendation],
     jobs=[refresh_signals],
     schedules=[refresh_signals_schedule],
 )

@@ -18,14 +18,14 @@ from mltrainer_pipelines.exchange.regimes import Regimes
 
 Array = NDArray[np.float64]
 
-MARKET_DRIFT = np.array([0.0011, -0.0004, -0.0060])
-"""Mean daily return of the market in a bull, a bear and a crash, at a premium of 1 or more."""
-MARKET_VOLATILITY = np.array([0.0042, 0.0078, 0.0190])
+MARKET_DRIFT = np.array([0.0005, -0.0002, -0.0030])
+"""Mean daily return of the market in a bull, a bear and a crash, at a premium of 1 or more: some 6 % a year in all."""
+MARKET_VOLATILITY = np.array([0.0055, 0.0095, 0.0220])
 """Daily volatility of the market in a bull, a bear and a crash."""
-MOMENTUM_DRIFT = 0.082
+MOMENTUM_DRIFT = 0.135
 """Standard deviation of a company's daily drift in units of its own volatility, at a premium of 1."""
-MOMENTUM_MEMORY = 0.5 ** (1 / 150)
-"""Share of a company's drift that is left a session later: half of it in 150 sessions."""
+MOMENTUM_MEMORY = 0.5 ** (1 / 40)
+"""Share of a company's drift that is left a session later: half of it in 40 sessions."""
 MOMENTUM_TAILS = 1.6
 """Exponent that spreads the drift: above 1 most companies have little of it and a few have much."""
 SECTOR_SHARE = 0.2

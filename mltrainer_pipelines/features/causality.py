@@ -232,8 +232,9 @@ def _with_noise_after(inputs: _Inputs, cut: date, random: np.random.Generator) -
     size = inputs.bars.height
     prices = pl.Series(np.exp(random.normal(0.0, 0.5, size)))
     shares = pl.Series(np.exp(random.normal(0.0, 1.5, size)))
+    priced = [name for name in ("open", "high", "low", "close", "vwap") if name in inputs.bars.columns]
     bars = inputs.bars.with_columns(
-        *(pl.when(later).then(pl.col(name) * prices).otherwise(name).alias(name) for name in ("open", "high", "low", "close")),
+        *(pl.when(later).then(pl.col(name) * prices).otherwise(name).alias(name) for name in priced),
         pl.when(later).then(pl.col("volume") * shares).otherwise("volume").alias("volume"),
     )
     actions = inputs.actions

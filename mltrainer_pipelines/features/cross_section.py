@@ -40,8 +40,6 @@ def _standing(base: Feature, output: int, kind: str, summary: str) -> Feature:
 
 CROSS_SECTION = FeatureSet(
     "cross_section",
-    tuple(
-        _standing(base, output, kind, summary) for base in _bases() for output, (kind, summary) in enumerate(KINDS.items())
-    ),
+    tuple(_standing(base, output, kind, summary) for base in _bases() for output, (kind, summary) in enumerate(KINDS.items())),
     bases=_bases(),
 )

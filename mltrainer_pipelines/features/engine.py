@@ -15,6 +15,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.features.block import BAR_FIELDS, FIELDS, SERIES, Block
 from mltrainer_pipelines.features.panel import (
     BadPanelError,
     Members,
@@ -27,7 +28,7 @@ from mltrainer_pipelines.features.panel import (
     sessions_of,
     symbols_of,
 )
-from mltrainer_pipelines.features.window import BAR_FIELDS, FIELDS, SERIES, Block, Window
+from mltrainer_pipelines.features.window import Window
 
 SESSIONS_IN_A_MONTH = 23
 """The most sessions a month has; a block is anchored at its month's first session."""
@@ -52,7 +53,7 @@ class Feature:
     name : str
         Column name: lower case, the window in sessions last.
     reads : tuple of str
-        Fields (`window.FIELDS`, ``macro:<series>`` or ``regime:<part>``) and features declared before this one.
+        Fields (`block.FIELDS`, ``macro:<series>`` or ``regime:<part>``) and features declared before this one.
     look_back : int
         Sessions before t that the value at t uses.
     formula : callable
@@ -256,7 +257,7 @@ def _task(panel: Panel, members: Members, start: int, stop: int, depth: int) -> 
 
 
 def _compute(task: _Task, panel: Panel, series: dict[str, np.ndarray], chosen: FeatureSet, out: np.ndarray) -> None:
-    from mltrainer_pipelines.features import kernels
+    from mltrainer_pipelines.features import cross_kernels
 
     slices = {name: np.ascontiguousarray(panel.fields[name][task.begin : task.stop, task.members.columns]) for name in BAR_FIELDS}
     block = Block(
@@ -272,7 +273,7 @@ def _compute(task: _Task, panel: Panel, series: dict[str, np.ndarray], chosen: F
             if feature.name in read_later:
                 block.features[feature.name] = np.where(task.traded & np.isfinite(values), values, np.nan)
             if feature.name in shown:
-                kernels.gather(values, task.traded, out[shown[feature.name]])
+                cross_kernels.gather(values, task.traded, out[shown[feature.name]])
 
 
 def _panel(bars: pl.DataFrame, universe: pl.DataFrame, first: date, last: date, chosen: FeatureSet) -> tuple[Panel, int]:

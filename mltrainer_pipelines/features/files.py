@@ -7,6 +7,7 @@ universe: every symbol of the file is a member for as long as it trades.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from datetime import time as midnight
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def labels_of_file(
     chosen = barriers or Barriers()
 
     def labels(bars: pl.DataFrame) -> pl.DataFrame:
-        return compute_labels(bars, _everyone(bars), timeframe, chosen, cost_bps, bars["date"].min(), bars["date"].max())
+        return compute_labels(bars, _everyone(bars), timeframe, chosen, cost_bps, *_first_and_last(bars))
 
     _from_file(path, lambda: labels(bars.group_by("symbol").head(3).head(60)))
     start = time.perf_counter()
@@ -142,9 +143,12 @@ def labels_of_file(
 def _features(bars: pl.DataFrame, chosen: FeatureSet, workers: int | None) -> pl.DataFrame:
     reads_regime = any(read.startswith("regime:") for feature in chosen.all_features for read in feature.reads)
     regime = regime_scores(bars, None) if reads_regime else None
-    return compute_features(
-        bars, _everyone(bars), None, bars["date"].min(), bars["date"].max(), chosen, workers, regime
-    )
+    return compute_features(bars, _everyone(bars), None, *_first_and_last(bars), chosen, workers, regime)
+
+
+def _first_and_last(bars: pl.DataFrame) -> tuple[date, date]:
+    days = bars["date"].sort()
+    return days[0], days[-1]
 
 
 def _everyone(bars: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.features.barriers import BARRIERS, DELISTED_AFTER, BadBarriersError
-from mltrainer_pipelines.features.panel import PRICES, BadPanelError, check_columns, dense
+from mltrainer_pipelines.features.panel import PRICES, BadPanelError, Panel, check_columns, dense
 
 TRADE_SCHEMA = {
     "symbol": pl.String,
@@ -58,14 +58,20 @@ def fixed_barrier_trades(
     BadBarriersError
         If a barrier or `max_sessions` is out of range.
     """
+    return panel_trades(dense(adjusted_bars, PRICES), entries, target, stop, max_sessions)
+
+
+def panel_trades(
+    panel: Panel, entries: pl.DataFrame, target: float, stop: float, max_sessions: int | None = None
+) -> pl.DataFrame:
+    """`fixed_barrier_trades` on bars that are aligned already: a panel of adj_open, adj_high, adj_low, adj_close."""
     from mltrainer_pipelines.features import barrier_kernels
 
     if not (target > 0.0 and stop > 0.0):
-        raise BadBarriersError(f"fixed barriers: target {target} and stop {stop} must be above 0 (0.07 is 7 % of the entry price)")
+        raise BadBarriersError(f"fixed barriers: target {target} and stop {stop} must be above 0 (0.07 is 7 % of the entry)")
     if max_sessions is not None and max_sessions < 2:
-        raise BadBarriersError(f"fixed barriers: max_sessions is {max_sessions}; a trade entered at a close lasts 2 sessions or more")
+        raise BadBarriersError(f"fixed barriers: max_sessions is {max_sessions}; a trade from a close lasts 2 sessions or more")
     check_columns(entries, ["date", "symbol"], "entries")
-    panel = dense(adjusted_bars, PRICES)
     open_, high, low, close = (np.ascontiguousarray(panel.fields[name].T) for name in PRICES)
     symbols, rows = _places(entries, panel.symbols, panel.sessions)
     known = ~np.isnan(close[symbols, rows])
@@ -101,5 +107,7 @@ def _places(entries: pl.DataFrame, symbols: list[str], sessions: np.ndarray) -> 
     outside[~outside] = sessions[rows[~outside]] != wanted["date"].to_numpy().astype("datetime64[D]")[~outside]
     if outside.any():
         first = wanted.row(int(np.argmax(outside)), named=True)
-        raise BadPanelError(f"entries: the bars know no {first['symbol']} or no session {first['date']}; give entries inside them")
+        raise BadPanelError(
+            f"entries: the bars know no {first['symbol']} or no session {first['date']}; give entries inside them"
+        )
     return columns.to_numpy(), rows

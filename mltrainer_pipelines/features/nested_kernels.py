@@ -155,9 +155,9 @@ def correlation(left, right, windows, leasts, first):
             for s in range(columns):
                 if n[s] >= leasts[k] and n[s] > 2.0:
                     xx, yy = sxx[s] - sx[s] * sx[s] / n[s], syy[s] - sy[s] * sy[s] / n[s]
-                    if xx > NOTHING * n[s] * first_left[s] ** 2 and yy > NOTHING * n[s] * first_right[s] ** 2:
-                        if xx > 0.0 and yy > 0.0:
-                            out[0, k, t - first, s] = (sxy[s] - sx[s] * sy[s] / n[s]) / math.sqrt(xx * yy)
+                    least_x, least_y = NOTHING * n[s] * first_left[s] ** 2, NOTHING * n[s] * first_right[s] ** 2
+                    if xx > least_x and yy > least_y:
+                        out[0, k, t - first, s] = (sxy[s] - sx[s] * sy[s] / n[s]) / math.sqrt(xx * yy)
     return out
 
 

@@ -150,34 +150,40 @@ def members_by_month(universe: pl.DataFrame, panel_symbols: Sequence[str], month
     BadPanelError
         If the universe lacks one of the months, or repeats a (month, symbol).
     """
-    position = {symbol: column for column, symbol in enumerate(panel_symbols)}
+    wanted = _of_months(universe, months)
+    repeated = wanted.filter(pl.struct("month", "symbol").is_duplicated())
+    if repeated.height:
+        twice = repeated.row(0, named=True)
+        raise BadPanelError(f"universe: {twice['symbol']} is twice in the month {twice['month']}; (month, symbol) must be unique")
+    sector = pl.col("sector") if "sector" in wanted.columns else pl.lit(None, pl.String)
+    column = pl.DataFrame(
+        {"symbol": pl.Series(panel_symbols, dtype=pl.String), "column": np.arange(len(panel_symbols), dtype=np.int64)}
+    )
+    known = wanted.select("month", "symbol", sector.rank("dense").cast(pl.Int64).fill_null(0) - 1).join(column, on="symbol")
+    known = known.select("month", "column", pl.nth(2).alias("sector")).sort("month", "column")
+    starts, columns, sectors = (known[name].to_numpy() for name in ("month", "column", "sector"))
     found = []
-    for month, rows in _months_of(universe, months):
-        if rows["symbol"].n_unique() != rows.height:
-            twice = rows.filter(pl.col("symbol").is_duplicated())["symbol"][0]
-            raise BadPanelError(f"universe: {twice} is twice in the month {month}; (month, symbol) must be unique")
-        sectors = rows["sector"].to_list() if "sector" in rows.columns else [None] * rows.height
-        numbers = {name: number for number, name in enumerate(sorted({s for s in sectors if s is not None}))}
-        known = sorted((position[s], numbers.get(g, -1)) for s, g in zip(rows["symbol"], sectors, strict=True) if s in position)
-        columns, groups = (np.array([pair[i] for pair in known], dtype=np.int64) for i in (0, 1))
-        found.append(Members(month, columns, groups))
+    for month in months:
+        begin, end = (int(np.searchsorted(starts, np.datetime64(month), side=side)) for side in ("left", "right"))
+        found.append(Members(month, columns[begin:end], sectors[begin:end]))
     return found
 
 
 def symbols_of(universe: pl.DataFrame, months: Sequence[date]) -> list[str]:
     """Symbols that are in the universe of any of the months, sorted; raises as `members_by_month` does."""
-    return sorted({symbol for _, rows in _months_of(universe, months) for symbol in rows["symbol"]})
+    return _of_months(universe, months)["symbol"].unique().sort().to_list()
 
 
-def _months_of(universe: pl.DataFrame, months: Sequence[date]) -> list[tuple[date, pl.DataFrame]]:
+def _of_months(universe: pl.DataFrame, months: Sequence[date]) -> pl.DataFrame:
+    """The universe's rows of the months; raises where one of them has none."""
     check_columns(universe, ["month", "symbol"], "universe")
     wanted = universe.filter(pl.col("month").is_in(list(months)))
-    parts = {key[0]: rows for key, rows in wanted.partition_by("month", as_dict=True).items()}
-    absent = [month for month in months if month not in parts]
+    there = set(wanted["month"].unique().to_list())
+    absent = [month for month in months if month not in there]
     if absent:
         shown = ", ".join(str(month) for month in absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
         raise BadPanelError(f"universe: no members for the month(s) {shown}; materialize universe for them first")
-    return [(month, parts[month]) for month in months]
+    return wanted
 
 
 def months_between(sessions: np.ndarray) -> list[date]:

@@ -86,7 +86,7 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     (volatility), Gilchrist & Zakrajšek (2012), Credit Spreads and Business Cycle Fluctuations, and Estrella & Mishkin
     (1998), Predicting U.S. Recessions (curve).
     """
-    from mltrainer_pipelines.features import kernels
+    from mltrainer_pipelines.features import cross_kernels, kernels, series_kernels
 
     ranged = {"adj_high", "adj_low"} <= set(adjusted_bars.columns)
     panel = dense(adjusted_bars, ["adj_close", "adj_high", "adj_low"] if ranged else ["adj_close"])
@@ -96,20 +96,20 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     with np.errstate(all="ignore"):
         average = kernels.mean(price, BREADTH_WINDOW, math.ceil(0.8 * BREADTH_WINDOW), 0)
         known = members & ~np.isnan(close) & ~np.isnan(average)
-        breadth = 100.0 * kernels.cross_mean(np.where(known, (price > average) * 1.0, np.nan), LEAST_SYMBOLS)
+        breadth = 100.0 * cross_kernels.cross_mean(np.where(known, (price > average) * 1.0, np.nan), LEAST_SYMBOLS)
         returns = np.where(members, kernels.log_return(close, price), np.nan)
-    market = kernels.winsorised_mean(returns, WINSORISED, LEAST_SYMBOLS)
+    market = cross_kernels.winsorised_mean(returns, WINSORISED, LEAST_SYMBOLS)
 
-    leads = [kernels.normal_cdf(kernels.average_lead(market, n, SCALE_WINDOW, SCALE_LEAST)) for n in TREND_WINDOWS]
+    leads = [series_kernels.average_lead(market, window, SCALE_WINDOW, SCALE_LEAST) for window in TREND_WINDOWS]
     swings = kernels.deviation(market.reshape(-1, 1), VOLATILITY_WINDOW, math.ceil(0.8 * VOLATILITY_WINDOW), 0)[:, 0]
     series = _aligned(macro, panel.sessions)
-    calm = [1.0 - kernels.trailing_rank(values, RANK_WINDOW, RANK_LEAST) for values in (swings, series[VOLATILITY_SERIES])]
+    calm = [1.0 - series_kernels.trailing_rank(values, RANK_WINDOW, RANK_LEAST) for values in (swings, series[VOLATILITY_SERIES])]
     parts = {
-        "trend": 100.0 * _mean_of_known(leads),
+        "trend": 100.0 * _mean_of_known([series_kernels.normal_cdf(lead) for lead in leads]),
         "breadth": breadth,
         "volatility": 100.0 * _mean_of_known(calm),
-        "credit": 100.0 * (1.0 - kernels.trailing_rank(series[CREDIT_SERIES], RANK_WINDOW, RANK_LEAST)),
-        "curve": 100.0 * kernels.trailing_rank(series[CURVE_SERIES], CURVE_WINDOW, RANK_LEAST),
+        "credit": 100.0 * (1.0 - series_kernels.trailing_rank(series[CREDIT_SERIES], RANK_WINDOW, RANK_LEAST)),
+        "curve": 100.0 * series_kernels.trailing_rank(series[CURVE_SERIES], CURVE_WINDOW, RANK_LEAST),
     }
     mean_of_parts = _mean_of_known(list(parts.values()))
     observed = np.column_stack([market, _range_surprise(panel, members)])
@@ -128,14 +128,14 @@ def _range_surprise(panel: Panel, members: np.ndarray) -> np.ndarray:
 
     Source: Parkinson (1980), The Extreme Value Method for Estimating the Variance of the Rate of Return.
     """
-    from mltrainer_pipelines.features import kernels
+    from mltrainer_pipelines.features import cross_kernels, series_kernels
 
     if "adj_high" not in panel.fields:
         return np.full(len(panel.sessions), np.nan)
     ranges = np.where(members, np.log(panel.fields["adj_high"] / panel.fields["adj_low"]), np.nan)
-    mean = kernels.winsorised_mean(ranges, WINSORISED, LEAST_SYMBOLS)
+    mean = cross_kernels.winsorised_mean(ranges, WINSORISED, LEAST_SYMBOLS)
     with np.errstate(all="ignore"):
-        surprise = np.log(mean / kernels.trailing_median(mean, RANGE_WINDOW, RANGE_LEAST))
+        surprise = np.log(mean / series_kernels.trailing_median(mean, RANGE_WINDOW, RANGE_LEAST))
     return np.where(np.isfinite(surprise), surprise, np.nan)
 
 

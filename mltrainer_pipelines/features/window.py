@@ -1,136 +1,18 @@
 """What a feature's formula sees, and the vocabulary it is written in."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from mltrainer_pipelines.features.block import FIELDS, MIN_CROSS_SECTION, MIN_SECTOR, SERIES, Block
+
 MOST = 0.8
 """Share of a window's values that must be known for a result."""
 
-MIN_CROSS_SECTION = 5
-"""Members that must be known for a market average or a rank."""
-
-MIN_SECTOR = 3
-"""Members that must be known for a sector average."""
-
 TINY = 1e-10
 """A deviation below this is rounding of a constant price, not volatility."""
-
-FIELDS = {
-    "open": "adjusted open",
-    "high": "adjusted high",
-    "low": "adjusted low",
-    "close": "adjusted close, null where the symbol did not trade",
-    "volume": "split-adjusted volume, shares",
-    "dollar_volume": "unadjusted close times volume, $",
-    "price": "last known adjusted close, at most 5 sessions old",
-    "log_price": "natural log of price",
-    "vwap": "adjusted volume-weighted mean price; the mean of open, high, low and close where the bars have none",
-    "log_return": "log of close over the price of the session before",
-    "overnight_return": "log of open over the price of the session before",
-    "intraday_return": "log of close over open",
-    "illiquidity": "|log_return| a million dollars traded",
-    "market_return": "equal-weight mean log_return of the month's universe; one value a session",
-    "sector_return": "equal-weight mean log_return of the members of the symbol's sector",
-    "close_ratio": "close over the close of the session before; null after a session without trade, as the next six",
-    "move": "absolute change of the close since the session before, $",
-    "rise": "change of the close where it rose, else 0, $",
-    "rose": "1 where the close rose, else 0",
-    "fell": "1 where the close fell, else 0",
-    "moved_volume": "|close_ratio − 1| times volume, shares",
-    "volume_move": "absolute change of volume since the session before, shares",
-    "volume_rise": "change of volume where it rose, else 0, shares",
-    "log_volume": "log of volume + 1",
-    "log_volume_ratio": "log of 1 + volume over the volume of the session before",
-}
-"""Fields a feature can read, besides ``macro:<series>``, ``regime:<part>`` and the features declared before it."""
-
-SERIES = ("macro:", "regime:")
-"""How the names of fields begin that have one value a session and come from outside the bars."""
-
-BAR_FIELDS = ("open", "high", "low", "close", "volume", "dollar_volume", "vwap")
-
-
-class Block:
-    """Bars of one month's members, from the look-back before the month's first session to the last session wanted.
-
-    Everything in it is a function of this slice alone, so a value does not depend on the range asked for. Fields that
-    are derived from others are computed once, when first read.
-
-    Parameters
-    ----------
-    bars : mapping of str to ndarray, shape (n_rows, n_members)
-        The fields of `BAR_FIELDS`.
-    sectors : ndarray of int64, shape (n_members,)
-        Sector numbers, -1 where unknown.
-    series : mapping of str to ndarray, shape (n_rows,)
-        ``macro:<series>`` and ``regime:<part>`` as known at each session; what is missing is unknown.
-    first : int
-        First row wanted.
-    """
-
-    def __init__(self, bars: Mapping[str, np.ndarray], sectors: np.ndarray, series: Mapping[str, np.ndarray], first: int):
-        self.first = first
-        self.sectors = sectors
-        self.series = series
-        self.traded = ~np.isnan(bars["close"][first:])
-        self.features: dict[str, np.ndarray] = {}
-        self.results: dict[tuple, np.ndarray] = {}
-        self._fields = dict(bars)
-
-    def field(self, name: str) -> np.ndarray:
-        if name not in self._fields:
-            self._fields[name] = self._derived(name)
-        return self._fields[name]
-
-    def _derived(self, name: str) -> np.ndarray:
-        from mltrainer_pipelines.features import kernels
-
-        if name == "price":
-            return kernels.filled(self.field("close"))
-        if name == "log_price":
-            return kernels.logarithm(self.field("price"))
-        if name == "log_return":
-            return kernels.log_return(self.field("close"), self.field("price"))
-        if name == "overnight_return":
-            return kernels.log_return(self.field("open"), self.field("price"))
-        if name == "intraday_return":
-            return kernels.logarithm(self.field("close") / self.field("open"))
-        if name == "illiquidity":
-            dollars = np.where(self.field("dollar_volume") > 0.0, self.field("dollar_volume"), np.nan)
-            return np.abs(self.field("log_return")) / (dollars / 1e6)
-        if name == "market_return":
-            return kernels.cross_mean(self.field("log_return"), MIN_CROSS_SECTION).reshape(-1, 1)
-        if name == "sector_return":
-            return kernels.group_mean(self.field("log_return"), self.sectors, MIN_SECTOR)
-        if name in _OF_CHANGES:
-            return _OF_CHANGES[name](*(self.field(field) for field in ("close", "volume")))
-        raise KeyError(name)
-
-
-def _before(values: np.ndarray) -> np.ndarray:
-    """The values of the session before."""
-    return np.vstack([np.full((1, values.shape[1]), np.nan), values[:-1]])
-
-
-def _flag(condition: np.ndarray, change: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(change), np.nan, condition * 1.0)
-
-
-_OF_CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "close_ratio": lambda close, _: close / _before(close),
-    "move": lambda close, _: np.abs(close - _before(close)),
-    "rise": lambda close, _: np.maximum(close - _before(close), 0.0),
-    "rose": lambda close, _: _flag(close > _before(close), close - _before(close)),
-    "fell": lambda close, _: _flag(close < _before(close), close - _before(close)),
-    "moved_volume": lambda close, volume: np.abs(close / _before(close) - 1.0) * volume,
-    "volume_move": lambda _, volume: np.abs(volume - _before(volume)),
-    "volume_rise": lambda _, volume: np.maximum(volume - _before(volume), 0.0),
-    "log_volume": lambda _, volume: np.log(volume + 1.0),
-    "log_volume_ratio": lambda _, volume: np.log(volume / _before(volume) + 1.0),
-}
-"""Fields of two neighbouring sessions, from close and volume."""
 
 
 class Window:
@@ -210,11 +92,14 @@ class Window:
         """Beta, correlation, residual deviation and sum of residuals up to `skip` sessions ago; shape (4, …)."""
         from mltrainer_pipelines.features import kernels
 
-        returns, market = self.field("log_return"), self.field("market_return")
+        self._declared("log_return")
+        market = self.field("market_return")
         key = ("market_model", sessions, skip)
         if key not in self._block.results:
             least = math.ceil(MOST * sessions)
-            self._block.results[key] = kernels.market_model(returns, market[:, 0], sessions, least, skip, self.first)
+            self._block.results[key] = self._by_columns(
+                kernels.market_model, ["log_return"], market[:, 0], sessions, least, skip, self.first
+            )
         return self._block.results[key]
 
     def log(self, values: np.ndarray) -> np.ndarray:
@@ -225,25 +110,25 @@ class Window:
 
     def rank(self, values: np.ndarray) -> np.ndarray:
         """Percentile within the members of the session, in (0, 1)."""
-        from mltrainer_pipelines.features import kernels
+        from mltrainer_pipelines.features import cross_kernels
 
-        return kernels.rank(np.where(self._block.traded, values, np.nan), MIN_CROSS_SECTION)
+        return cross_kernels.rank(np.where(self._block.traded, values, np.nan), MIN_CROSS_SECTION)
 
     def standing(self, name: str) -> np.ndarray:
         """Rank and z-score of an earlier feature within the session's members, then within the sector: (4, …)."""
-        from mltrainer_pipelines.features import kernels
+        from mltrainer_pipelines.features import cross_kernels
 
         key = ("standing", name)
         values = self.feature(name)
         if key not in self._block.results:
-            self._block.results[key] = kernels.standing(values, self._block.sectors, MIN_CROSS_SECTION, MIN_SECTOR)
+            self._block.results[key] = cross_kernels.standing(values, self._block.sectors, MIN_CROSS_SECTION, MIN_SECTOR)
         return self._block.results[key]
 
     def members_mean(self, values: np.ndarray) -> np.ndarray:
         """Mean over the members that trade on the session; the same value for each."""
-        from mltrainer_pipelines.features import kernels
+        from mltrainer_pipelines.features import cross_kernels
 
-        level = kernels.cross_mean(np.where(self._block.traded, values, np.nan), MIN_CROSS_SECTION)
+        level = cross_kernels.cross_mean(np.where(self._block.traded, values, np.nan), MIN_CROSS_SECTION)
         return np.repeat(level.reshape(-1, 1), values.shape[1], axis=1)
 
     def everywhere(self, values: np.ndarray) -> np.ndarray:
@@ -270,32 +155,38 @@ class Window:
         """A TA-Lib indicator of one output over what `indicator_path` gives."""
         return _talib(function, [path], parameters)[0][self.first :]
 
-    def nested(
-        self, kernel: str, fields: Sequence[str], windows: Sequence[int], sessions: int, *parameters: float
-    ) -> np.ndarray:
+    def nested(self, kernel: str, fields: Sequence[str], windows: Sequence[int], sessions: int, *parameters: float) -> np.ndarray:
         """Outputs of a kernel of `nested_kernels` for the window `sessions`, one of `windows`: (outputs, rows, members).
 
         All the windows are computed at the first call, in one pass.
         """
         from mltrainer_pipelines.features import nested_kernels
 
-        values = [self.field(name) for name in fields]
+        for name in fields:
+            self._declared(name)
         key = (kernel, *fields, *windows, *parameters)
         if key not in self._block.results:
             leasts = np.array([math.ceil(MOST * n) for n in windows], dtype=np.float64)
-            self._block.results[key] = getattr(nested_kernels, kernel)(
-                *values, np.array(windows, dtype=np.int64), leasts, self.first, *parameters
+            self._block.results[key] = self._by_columns(
+                getattr(nested_kernels, kernel), fields, np.array(windows, dtype=np.int64), leasts, self.first, *parameters
             )
         return self._block.results[key][:, windows.index(sessions)]
 
     def _once(self, kernel: str, name: str, sessions: int) -> np.ndarray:
         from mltrainer_pipelines.features import kernels
 
-        values = self.field(name)
+        self._declared(name)
         key = (kernel, name, sessions)
         if key not in self._block.results:
-            self._block.results[key] = getattr(kernels, kernel)(values, sessions, math.ceil(MOST * sessions), self.first)
+            least = math.ceil(MOST * sessions)
+            self._block.results[key] = self._by_columns(getattr(kernels, kernel), [name], sessions, least, self.first)
         return self._block.results[key]
+
+    def _by_columns(self, kernel: Callable[..., np.ndarray], fields: Sequence[str], *parameters: object) -> np.ndarray:
+        """A kernel that treats each column by itself, on as many columns at a time as stay in the processor's cache."""
+        pieces = [self._block.pieces(name) if name in FIELDS else [self.field(name)] for name in fields]
+        parts = [kernel(*piece, *parameters) for piece in zip(*pieces, strict=True)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
     def _declared(self, name: str) -> None:
         if name not in self._reads:
@@ -306,7 +197,8 @@ def _talib(function: str, inputs: Sequence[np.ndarray], parameters: Mapping[str,
     """Outputs of a TA-Lib function for each column: (outputs, rows, columns)."""
     import talib
 
-    call: Callable[..., np.ndarray | tuple[np.ndarray, ...]] = getattr(talib, function)
+    # Unwrapped: the wrapper looks at every argument of every call for a frame of pandas or Polars.
+    call: Callable[..., np.ndarray | tuple[np.ndarray, ...]] = inspect.unwrap(getattr(talib, function))
     columns = [np.ascontiguousarray(values.T) for values in inputs]
     known = ~np.isnan(columns[0])
     for values in columns[1:]:

@@ -47,3 +47,16 @@ def record_outcomes(engine: Engine) -> int:
     statement = insert(Outcome).from_select(columns, closed, include_defaults=False).on_conflict_do_nothing()
     with engine.begin() as connection:
         return len(connection.execute(statement.returning(Outcome.position_id)).all())
+
+
+def closed_without_outcome(engine: Engine) -> list[int]:
+    """Ids of closed positions, entered ones, whose outcome is not recorded yet, ascending."""
+    p = VirtualPosition
+    statement = (
+        sa.select(p.id)
+        .where(p.status == "closed", p.net_return.is_not(None))
+        .where(~sa.exists().where(Outcome.position_id == p.id))
+        .order_by(p.id)
+    )
+    with engine.connect() as connection:
+        return list(connection.scalars(statement))

@@ -1,5 +1,6 @@
 """The learning report: what the closed positions teach, for people as Markdown and for programs as JSON."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -8,11 +9,23 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.store.tables import LearningReport, ModelWeight, Outcome, VirtualPosition
+from mltrainer_pipelines.store.tables import (
+    DriftCheck,
+    LearningReport,
+    ModelWeight,
+    Outcome,
+    Recalibration,
+    Recommendation,
+    SamplePosition,
+    VirtualPosition,
+)
 
 _REGIMES = ((0, 25, "regime 0-25"), (25, 50, "regime 25-50"), (50, 75, "regime 50-75"), (75, 101, "regime 75-100"))
 _FEW = 30
 """Below this many closed positions a group's numbers say little; the report says so."""
+_CORRECTION = ("timeframe", "trial_id", "intercept", "slope", "observations", "effective_observations")
+_FEW_SESSIONS = 10
+"""Closing sessions below which nothing is said to stand out."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +40,18 @@ class Report:
 def learning_report(engine: Engine, as_of: date) -> Report:
     """What the positions closed up to `as_of` say about the models that recommended them.
 
-    For everything, and by timeframe, model, regime and exit: how many, the hit rate, the mean net return, the mean
-    predicted probability, the Brier score beside that of always predicting the group's own hit rate, and the
-    over-confidence (mean prediction less hit rate: above 0, the model promised too much). Where nothing is closed
-    yet, the report says so and holds no number.
+    For everything, and by timeframe, model, regime, sector, grade, exit and what was promised: how many, the hit rate, the
+    mean net return, the mean predicted probability, the Brier score beside that of always predicting the group's own hit
+    rate, and the over-confidence (mean prediction less hit rate: above 0, the model promised too much). Beside them what
+    the sample below the thresholds earned, how probabilities are corrected, what drifts, and the weights. Where nothing is
+    closed yet, the report says so and holds no number.
     """
     with engine.connect() as connection:
         outcomes = connection.execute(
-            sa.select(Outcome.__table__).where(Outcome.closed_session <= as_of).order_by(Outcome.position_id)
+            sa.select(Outcome.__table__, Recommendation.sector, Recommendation.grade)
+            .join(Recommendation, Recommendation.id == Outcome.recommendation_id)
+            .where(Outcome.closed_session <= as_of)
+            .order_by(Outcome.position_id)
         ).all()
         positions = dict(
             connection.execute(sa.select(VirtualPosition.status, sa.func.count()).group_by(VirtualPosition.status)).tuples().all()
@@ -42,11 +59,24 @@ def learning_report(engine: Engine, as_of: date) -> Report:
         weights = connection.execute(
             sa.select(ModelWeight.__table__).order_by(ModelWeight.timeframe, ModelWeight.weight.desc(), ModelWeight.trial_id)
         ).all()
+        samples = connection.execute(
+            sa.select(
+                SamplePosition.timeframe,
+                SamplePosition.profit_probability.label("predicted_probability"),
+                SamplePosition.net_return,
+                (SamplePosition.net_return > 0).label("profitable"),
+            ).where(SamplePosition.net_return.is_not(None), SamplePosition.exit_session <= as_of)
+        ).all()
+        checks = connection.execute(_newest(DriftCheck.__table__, as_of)).mappings().all()
+        corrections = connection.execute(_newest(Recalibration.__table__, as_of)).mappings().all()
     groups: dict[str, Callable[[Any], str]] = {
         "timeframe": lambda row: row.timeframe,
         "model": lambda row: row.model_used,
         "regime": _regime,
+        "sector": lambda row: row.sector or "sector unknown",
+        "grade": lambda row: row.grade,
         "exit": lambda row: row.exit_reason,
+        "promise": _promise,
     }
     content: dict[str, Any] = {
         "as_of": as_of.isoformat(),
@@ -55,6 +85,23 @@ def learning_report(engine: Engine, as_of: date) -> Report:
         "pending_positions": positions.get("pending", 0),
         "overall": _summary(outcomes) if outcomes else None,
         "groups": {name: _grouped(outcomes, key) for name, key in groups.items()},
+        "just_below_thresholds": _grouped(samples, groups["timeframe"]),
+        "findings": _findings(outcomes, samples, groups),
+        "recalibrations": [
+            {
+                name: row[name]
+                for name in ("timeframe", "trial_id", "intercept", "slope", "observations", "effective_observations")
+            }
+            for row in corrections
+        ],
+        "drift": [
+            {
+                **{name: row[name] for name in ("timeframe", "kind", "subject", "statistic", "p_value", "crossed", "advice")},
+                "threshold": row["threshold"] if math.isfinite(row["threshold"]) else None,
+                "false_alarm_rate": row["false_alarm_rate"],
+            }
+            for row in checks
+        ],
         "weights": [
             {
                 "timeframe": row.timeframe,
@@ -91,6 +138,46 @@ def _regime(row: Any) -> str:
     return next(name for low, high, name in _REGIMES if low <= row.regime_score < high)
 
 
+def _promise(row: Any) -> str:
+    """The tenth of probability that was promised."""
+    tenth = min(9, int(row.predicted_probability * 10))
+    return f"{tenth * 10}-{tenth * 10 + 10} % promised"
+
+
+def _newest(table: Any, as_of: date) -> Any:
+    """Rows of the newest session up to `as_of`."""
+    newest = sa.select(sa.func.max(table.c.as_of)).where(table.c.as_of <= as_of).scalar_subquery()
+    return sa.select(table).where(table.c.as_of == newest).order_by(*table.primary_key.columns)
+
+
+def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str, Callable[[Any], str]]) -> list[str]:
+    """What stands out, in sentences: groups whose hit rate lies more than two standard errors from what was promised.
+
+    Positions overlap in time, so that their outcomes hang together: two standard errors are of the number of different
+    closing sessions, not of the number of positions.
+    """
+    found = []
+    for name, key in groups.items():
+        for group in sorted({key(row) for row in outcomes}):
+            rows = [row for row in outcomes if key(row) == group]
+            sessions = len({row.closed_session for row in rows})
+            if sessions < _FEW_SESSIONS:
+                continue
+            summary = _summary(rows)
+            gap, promised = summary["over_confidence"], summary["mean_predicted_probability"]
+            error = math.sqrt(promised * (1 - promised) / sessions)
+            if abs(gap) > 2 * error:
+                side = "over-confident" if gap > 0 else "under-confident"
+                found.append(
+                    f"{name} {group}: {side}; {promised:.0%} was promised, {summary['hit_rate']:.0%} of {len(rows)} came true"
+                )
+    if len(samples) >= _FEW and len(outcomes) >= _FEW:
+        ours, below = (sum(row.net_return for row in rows) / len(rows) for rows in (outcomes, samples))
+        better = "hold back what is worse" if ours > below else "hold back what was no worse: consider lowering them"
+        found.append(f"the thresholds {better}: {ours:+.2%} a position above them, {below:+.2%} just below")
+    return found
+
+
 def _grouped(outcomes: Sequence[Any], key: Callable[[Any], str]) -> dict[str, dict[str, float | int]]:
     return {name: _summary([row for row in outcomes if key(row) == name]) for name in sorted({key(row) for row in outcomes})}
 
@@ -120,8 +207,30 @@ def _markdown(content: dict[str, Any]) -> str:
         if content["closed_positions"] < _FEW:
             lines += [f"Fewer than {_FEW} closed positions: these numbers may well be chance.", ""]
         lines += _table({"all": content["overall"]}, "")
+        lines += ["## What stands out", ""]
+        lines += [f"- {finding}" for finding in content["findings"]] or ["Nothing that could not be chance."]
+        lines.append("")
         for name, groups in content["groups"].items():
             lines += [f"## By {name}", "", *_table(groups, name)]
+    if content["just_below_thresholds"]:
+        lines += ["## Just below the thresholds, bought as a sample", "", *_table(content["just_below_thresholds"], "timeframe")]
+    if content["recalibrations"]:
+        lines += ["## Correction of the probabilities", "", "| timeframe | trial | intercept | slope | outcomes | worth |"]
+        lines.append("|---|---|---:|---:|---:|---:|")
+        lines += [
+            f"| {row['timeframe']} | {row['trial_id']} | {row['intercept']:+.3f} | {row['slope']:.3f} "
+            f"| {row['observations']} | {row['effective_observations']:.0f} |"
+            for row in content["recalibrations"]
+        ]
+        lines.append("")
+    if content["drift"]:
+        lines += ["## Drift", "", "| timeframe | of | p | crosses at | advice |", "|---|---|---:|---:|---|"]
+        lines += [
+            f"| {row['timeframe']} | {row['kind']}: {row['subject']} | {row['p_value']:.3f} | {row['false_alarm_rate']:.2f} "
+            f"| {row['advice']} |"
+            for row in content["drift"]
+        ]
+        lines.append("")
     lines += ["## Model weights", ""]
     if not content["weights"]:
         lines += ["No models are weighted yet.", ""]

@@ -38,7 +38,7 @@ from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.store.tables import LeaderboardRow, ModelWeight, ModelWeightHistory, Outcome
 
-LEARNING_RATE = 1.5
+LEARNING_RATE = 0.8
 """c: the log of the factor between the weights of the best and the worst model after a round as telling as any so far."""
 SHARE = 1 / 120
 """α: share of the weights that is dealt out anew each session; a model is expected to lead for half a year."""

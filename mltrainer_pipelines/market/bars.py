@@ -21,7 +21,7 @@ BAR_SCHEMA = pl.Schema(
 )
 """Unadjusted bars as they traded: dollars a share, shares; `vwap` and `trades` are null where unknown."""
 
-REJECTED_SCHEMA = pl.Schema({**BAR_SCHEMA, "reason": pl.String})
+REJECTED_SCHEMA = pl.Schema([*BAR_SCHEMA.items(), ("reason", pl.String())])
 """Bars that were set aside, as they came, and the rule each of them breaks."""
 MOST_REJECTED = 0.001
 """Share of a session's bars that may be set aside: ten of ten thousand. A smaller session is refused for its first one."""

@@ -67,7 +67,9 @@ class CallBudget:
         on_wait: Callable[[float], object] | None = None,
     ):
         if calls_per_minute < 1:
-            raise ValueError(f"POLYGON_CALLS_PER_MINUTE={calls_per_minute}: a budget has at least 1 call a minute; 0 means none at all")
+            raise ValueError(
+                f"POLYGON_CALLS_PER_MINUTE={calls_per_minute}: a budget has at least 1 call a minute; 0 means none at all"
+            )
         self.calls_per_minute = calls_per_minute
         self._file, self._window_s, self._on_wait = file, window_s, on_wait
 

@@ -102,8 +102,9 @@ class ThinSessionError(MarketDataError):
 
     def __init__(self, session: date, symbols: int, usual: float):
         super().__init__(
-            f"only {symbols} symbols came for {session} where the sessions before it have {usual:.0f} (median): the answer is most "
-            "likely incomplete, and nothing was stored; ask again later, or run with accept_thin_sessions if the market was that small"
+            f"only {symbols} symbols came for {session} where the sessions before it have {usual:.0f} (median): the answer is "
+            "most likely incomplete, and nothing was stored; ask again later, or run with accept_thin_sessions if the market "
+            "really was that small"
         )
         self.session, self.symbols, self.usual = session, symbols, usual
 

@@ -71,7 +71,11 @@ class BackfillPlan:
             return "no session is missing: 0 calls"
         span = f"{self.sessions[0]} to {self.sessions[-1]}" if len(self.sessions) > 1 else f"{self.sessions[0]}"
         how = "a call a session" if self.way == "sessions" else f"a call for each of {len(self.tickers):,} tickers"
-        limit = f"at least {_duration(self.seconds)} under the limit of calls a minute" if self.seconds else "no limit of calls a minute"
+        limit = (
+            f"at least {_duration(self.seconds)} under the limit of calls a minute"
+            if self.seconds
+            else "no limit of calls a minute"
+        )
         return f"{len(self.sessions):,} sessions ({span}) in {self.calls:,} calls, {how}; {limit}"
 
 
@@ -153,9 +157,7 @@ def _is_thin(found: SiftedBars, sizes: Sequence[int]) -> bool:
     return bool(sizes) and found.bars.height < THIN_BELOW * median(sizes)
 
 
-def _by_session(
-    client: BarsClient, sessions: Sequence[date]
-) -> Iterator[tuple[date, SiftedBars | EmptySessionError]]:
+def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[date, SiftedBars | EmptySessionError]]:
     """A call a session, a few ahead."""
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting = deque(pool.submit(_session, client, day) for day in sessions[:_AHEAD])
@@ -203,9 +205,7 @@ def _by_ticker(
     except BadBarsError as error:
         say(f"{error}; fetching session by session")
         return None
-    return (
-        (day, sifted_bars(days[day,], day) if (day,) in days else EmptySessionError(day)) for day in plan.sessions
-    )
+    return ((day, sifted_bars(days[day,], day) if (day,) in days else EmptySessionError(day)) for day in plan.sessions)
 
 
 def _session_or_none(client: BarsClient, session: date) -> pl.DataFrame | None:

@@ -16,6 +16,8 @@ STALE_AFTER = timedelta(minutes=30)
 """A price is stale when the symbol has not traded for so long."""
 _CLOCK_SKEW = timedelta(seconds=2)
 """How far the exchange's clock may be ahead of ours."""
+_LONGEST_SNAPSHOT = timedelta(seconds=120)
+"""How long a snapshot may be on its way, while prices go on ageing into it."""
 
 _MOMENT: Any = pl.Datetime("us", "America/New_York")
 QUOTE_SCHEMA = pl.Schema(
@@ -133,6 +135,12 @@ def delayed_quotes(client: SnapshotClient, moment: datetime) -> pl.DataFrame:
             "clock is ahead of it; check this machine's clock, MLTRAINER_AS_OF, and that POLYGON_BASE_URL is the exchange meant"
         )
     return usable.select(pl.col(name).cast(kind) for name, kind in QUOTE_SCHEMA.items()).sort("symbol")
+
+
+def too_young(quotes: pl.DataFrame) -> pl.DataFrame:
+    """Quotes whose price is younger than 15 minutes; empty where all are as `delayed_quotes` gives them."""
+    allowed = DELAY - _CLOCK_SKEW - _LONGEST_SNAPSHOT
+    return quotes.filter(pl.col("as_of") - pl.col("updated_at") < allowed)
 
 
 def provisional_bars(quotes: pl.DataFrame) -> pl.DataFrame:

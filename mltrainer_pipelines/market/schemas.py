@@ -3,6 +3,8 @@
 Imported only by what validates or describes a frame: pandera takes a third of a second to load.
 """
 
+from typing import Any
+
 import pandera.polars as pa
 import polars as pl
 
@@ -14,7 +16,7 @@ class SchemaMismatchError(MarketDataError):
     """A frame does not have the columns, types or values of its asset: names the first that are wrong."""
 
 
-def _column(kind: object, description: str, *checks: pa.Check, nullable: bool = False) -> pa.Column:
+def _column(kind: Any, description: str, *checks: pa.Check, nullable: bool = False) -> pa.Column:
     return pa.Column(kind, list(checks), nullable=nullable, description=description)
 
 

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
@@ -196,6 +196,15 @@ def bars_needed_from(engine: Engine) -> date | None:
     firsts = [sa.select(sa.func.min(table.c.entry_session)).where(table.c.status != "closed") for table in (_TABLE, _SAMPLES)]
     with engine.connect() as connection:
         return min(filter(None, (connection.scalar(first) for first in firsts)), default=None)
+
+
+def unpositioned(engine: Engine, older_than: timedelta) -> list[int]:
+    """Ids of recommendations that were stored longer ago than this and have no position."""
+    r = Recommendation
+    has_one = sa.exists().where(VirtualPosition.recommendation_id == r.id)
+    statement = sa.select(r.id).where(~has_one, r.timestamp < sa.func.now() - older_than).order_by(r.id)
+    with engine.connect() as connection:
+        return list(connection.scalars(statement))
 
 
 def positions_of(engine: Engine, recommendation_ids: Sequence[int]) -> list[dict[str, Any]]:

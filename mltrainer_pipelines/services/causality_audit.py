@@ -7,15 +7,15 @@ from typing import Any
 
 import polars as pl
 
+from mltrainer_pipelines.features.barriers import Barriers
 from mltrainer_pipelines.features.causality import CausalityReport, Violation, audit
 from mltrainer_pipelines.features.engine import get_feature_set
 from mltrainer_pipelines.features.labels import compute_labels
-from mltrainer_pipelines.features.barriers import Barriers
 from mltrainer_pipelines.features.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.universe import first_universe_month, universes_of
 from mltrainer_pipelines.services.simulated_market import SimulatedFrames, simulated_frames
-from mltrainer_pipelines.trials.windows import EmptyWindowError, quarter_window, quarters_between, training_rows
+from mltrainer_pipelines.trials.windows import EmptyWindowError, Window, quarter_window, quarters_between, training_rows
 
 EVERY_SET = ("momentum", "technical", "alpha158", "cross_section", "macro")
 """What is audited unless told otherwise; ``default`` is one of them."""
@@ -28,6 +28,7 @@ class AuditedMarket:
     Parameters
     ----------
     seed, symbols : int
+        By default a market in which companies list, split and fail, and all three regimes occur, while it is audited.
     first, last : date
         The market begins a year of sessions before `first`.
     members : int
@@ -38,7 +39,7 @@ class AuditedMarket:
         Sessions of features and labels compared before each cut.
     """
 
-    seed: int = 7
+    seed: int = 21
     symbols: int = 36
     first: date = date(2023, 1, 3)
     last: date = date(2024, 3, 28)
@@ -168,10 +169,14 @@ def _purge(frames: SimulatedFrames, members: pl.DataFrame) -> tuple[int, dict[st
                 continue
             trained = training_rows(labels, window)
             rows += trained.height
-            inside = int((trained["exit_date"] >= window.test_first).sum())
-            if inside or trained["exit_date"].null_count():
-                unpurged[f"{timeframe.name} {window.test_first}"] = inside + trained["exit_date"].null_count()
+            if inside := rows_not_over(trained, window):
+                unpurged[f"{timeframe.name} {window.test_first}"] = inside
     return rows, unpurged
+
+
+def rows_not_over(trained: pl.DataFrame, window: Window) -> int:
+    """Training rows whose exit session is unknown, inside the window, or after it."""
+    return trained.filter((pl.col("exit_date") >= window.test_first).fill_null(value=True)).height
 
 
 def _together(reports: list[CausalityReport]) -> dict[str, int]:

@@ -82,7 +82,9 @@ def services_up(settings: Settings, console: Console) -> Iterator[Services]:
 
 
 def _free_ports(settings: Settings) -> dict[str, str]:
-    return {f"MLTRAINER_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "EXCHANGE")}
+    # A command has no use for the API and the pages.
+    ports = {f"MLTRAINER_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "EXCHANGE")}
+    return {**ports, "MLTRAINER_SERVE_APP": "false"}
 
 
 def _stop_with_parent() -> None:

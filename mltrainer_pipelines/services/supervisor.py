@@ -87,6 +87,13 @@ def services(settings: Settings) -> list[Service]:
     daemon = [f"{scripts}/dagster-daemon", "run", "-w", str(home.workspace())]
     found.append(Service("dagster", webserver, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
     found.append(Service("daemon", [*python, "mltrainer_pipelines.services.after", dagster_url, *daemon]))
+    if settings.mltrainer_serve_app:
+        api = [*python, "mltrainer_pipelines.api.server", "--port", str(settings.api_port)]
+        app = [*python, "mltrainer_pipelines.app", "--port", str(settings.app_port)]
+        app += ["--api", f"http://{HOST}:{settings.api_port}", "--token-file", str(settings.state / "api-token")]
+        api_url, app_url = f"http://{HOST}:{settings.api_port}/health", f"http://{HOST}:{settings.app_port}/_stcore/health"
+        found.append(Service("api", api, api_url, settings.api_port, "MLTRAINER_API_PORT"))
+        found.append(Service("app", app, app_url, settings.app_port, "MLTRAINER_APP_PORT"))
     return found
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 from mltrainer_pipelines.signals.scoring import Scorer
 from mltrainer_pipelines.store.tables import ModelWeightHistory
 from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
+from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
 
 _EDGE = 1e-6
 
@@ -67,7 +68,9 @@ class Recalibrated:
         """As `ChampionEnsemble.predict`, and `uncorrected_probability`."""
         found = self.scorer.predict(features, self.recalibration.before(threshold))
         names = ("profit_probability", "probability_low", "probability_high")
-        corrected = found.with_columns(pl.Series(name, self.recalibration.apply(found[name].to_numpy())) for name in names)
+        corrected = found.with_columns(
+            pl.Series(name, self.recalibration.apply(found[name].cast(pl.Float64).to_numpy())).fill_nan(None) for name in names
+        )
         width = pl.col("probability_high") - pl.col("probability_low")
         return corrected.with_columns(
             confidence=pl.col("agreement") * (1.0 - width), uncorrected_probability=found["profit_probability"]
@@ -86,6 +89,13 @@ def recalibration_before(engine: Engine, session: date, timeframe: str, trial_id
     with engine.connect() as connection:
         found = connection.execute(newest).first()
     return Recalibration(*found) if found else Recalibration()
+
+
+def weighted(engine: Engine, ensemble: ChampionEnsemble, session: date) -> ChampionEnsemble:
+    """The ensemble with the weights that had been learnt before a session; as it was fitted, where nothing was."""
+    learnt = weights_before(engine, session, ensemble.timeframe)
+    known = {trial_id: weight for trial_id, weight in learnt.items() if trial_id in ensemble.weights}
+    return ensemble.reweighted(known) if len(known) == len(ensemble.weights) else ensemble
 
 
 def weights_before(engine: Engine, session: date, timeframe: str) -> dict[str, float]:

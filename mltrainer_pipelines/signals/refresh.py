@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime
+from typing import Protocol
 
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import Barriers, daily_volatility
-from mltrainer_pipelines.features.engine import compute_features, look_back
-from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
-from mltrainer_pipelines.market.macro import known_macro
+from mltrainer_pipelines.features.barriers import Barriers
 from mltrainer_pipelines.market.quotes import provisional_bars
-from mltrainer_pipelines.market.sessions import next_session, sessions_between
+from mltrainer_pipelines.signals.inputs import HistoryBehindError, LakeInputs
 from mltrainer_pipelines.signals.learned import Recalibrated, Recalibration
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import Champion, UnusableInputError, closing_prices, delayed_prices, score_market
 from mltrainer_pipelines.signals.trust import Trust, trust
 from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.promotion import Grade
 from mltrainer_pipelines.trials.tracking import ChampionVersion
+
+__all__ = ["Ensemble", "HistoryBehindError", "Refresh", "newest_refresh", "refresh_market", "refreshed_signals", "with_refresh"]
 
 FORECAST_SCHEMA: dict[str, pl.DataType] = {
     "date": pl.Date(),
@@ -28,16 +29,16 @@ FORECAST_SCHEMA: dict[str, pl.DataType] = {
     "trial_id": pl.String(),
     "probability": pl.Float64(),
 }
-REGIME_VALID_SESSIONS = 3
-"""A regime score older than this many sessions says nothing about now: the gate then stays closed."""
+"""What each trial of the ensembles says alone."""
 
 
-_LAST_SEEN_SESSIONS = 5
-"""Sessions within which a symbol's last close is looked for: what has not traded for longer is not compared."""
+class Ensemble(Protocol):
+    """What a refresh asks of an ensemble: who leads it, and forecasts."""
 
+    @property
+    def champion(self) -> TrialConfig: ...
 
-class HistoryBehindError(LookupError):
-    """Sessions are missing between the lake's bars and now: names them and what to materialize."""
+    def predict(self, features: pl.DataFrame, threshold: float) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,23 @@ class Refresh:
 def refreshed_signals(
     lake: Lake,
     quotes: pl.DataFrame,
-    champions: Mapping[str, tuple[ChampionEnsemble, ChampionVersion]],
+    champions: Mapping[str, tuple[Ensemble, ChampionVersion]],
     thresholds: Thresholds,
     moment: datetime,
 ) -> pl.DataFrame:
     """The signals of `refresh_market`."""
-    return refresh_market(lake, quotes, champions, thresholds, moment).signals
+    return refresh_market(LakeInputs(lake), quotes, champions, thresholds, moment).signals
 
 
 def refresh_market(
-    lake: Lake,
+    inputs: LakeInputs,
     quotes: pl.DataFrame,
-    champions: Mapping[str, tuple[ChampionEnsemble, ChampionVersion]],
+    champions: Mapping[str, tuple[Ensemble, ChampionVersion]],
     thresholds: Thresholds,
     moment: datetime,
     recalibrations: Mapping[str, Recalibration] | None = None,
     final: bool | None = None,
+    explain: bool = True,
 ) -> Refresh:
     """Score the market as it is known at `moment`.
 
@@ -90,7 +92,7 @@ def refresh_market(
 
     Parameters
     ----------
-    lake : Lake
+    inputs : LakeInputs
         daily_bars up to the session before at least, corporate_actions, macro_series, universe of the month, regime.
     quotes : DataFrame
         As `market.quotes.delayed_quotes` gives them.
@@ -103,6 +105,8 @@ def refresh_market(
     final : bool, optional
         Whether the session's final bars are known; by default whether the lake has them. A replay says it: the lake
         knows more today than it did then.
+    explain : bool
+        Whether signals are given their reasons, and the members' own forecasts are told.
 
     Raises
     ------
@@ -116,51 +120,44 @@ def refresh_market(
     if quotes.is_empty():
         raise UnusableInputError("the snapshot holds no quote; is the exchange up, and is its clock ours?")
     session = quotes["date"][0]
-    final = lake.exists("daily_bars", str(session)) if final is None else final
-    if not final and quotes["open"].null_count() == quotes.height:
-        session, final = _last_session_before(lake, session), True
-        decided_on_quotes = True
-    else:
-        decided_on_quotes = not final
-    _require_history(lake, session, final=final)
+    final = inputs.has_final_bars(session) if final is None else final
+    on_quotes = not final
+    if on_quotes and quotes["open"].null_count() == quotes.height:
+        session, final = inputs.last_session_before(session), True
+    inputs.require_history(session, final)
 
-    members = lake.read("universe", str(session.replace(day=1)))
-    actions = lake.read("corporate_actions")
-    depth = max(look_back(ensemble.champion.feature_set) for ensemble, _ in champions.values())
-    told = lake.read("daily_bars", str(session)) if final else quotes
-    trusted = trust(told, _last_bars(lake, session, members["symbol"]), actions, members["symbol"])
+    members, actions = inputs.members(session), inputs.actions()
+    told = inputs.final_bars(session) if final else quotes
+    trusted = trust(told, inputs.last_closes(session, members["symbol"]), actions, members["symbol"])
     believed = members.filter(~pl.col("symbol").is_in(trusted.doubts["symbol"].implode()))
     provisional = None if final else provisional_bars(quotes.filter(pl.col("symbol").is_in(believed["symbol"].implode())))
-    bars = adjusted_history(lake, session, session, look_back=depth, symbols=believed["symbol"], provisional=provisional)
-    bars = bars.filter(pl.col("date") <= session)
-    known = known_macro(lake.read("macro_series"), bars["date"].unique().sort().to_list())
-    volatility = daily_volatility(bars).filter(pl.col("date") == session).select("symbol", "volatility")
-    prices = delayed_prices(quotes) if decided_on_quotes else closing_prices(bars.filter(pl.col("date") == session))
-    regime = _regime(lake, session)
-    rows: dict[str, pl.DataFrame] = {}
-    parts, forecasts = [], []
+    feature_sets = list(dict.fromkeys(ensemble.champion.feature_set for ensemble, _ in champions.values()))
+    scene = inputs.scene(session, believed, feature_sets, provisional)
+    prices = delayed_prices(quotes) if on_quotes else closing_prices(scene.closes)
+    regime = inputs.regime(session)
+    signals, forecasts = [], [pl.DataFrame(schema=FORECAST_SCHEMA)]
     for timeframe, (ensemble, version) in champions.items():
-        feature_set = ensemble.champion.feature_set
-        if feature_set not in rows:
-            rows[feature_set] = compute_features(bars, believed, known, session, session, feature_set)
-        forecasts.append(_forecasts(timeframe, ensemble, rows[feature_set]))
+        rows = scene.features[ensemble.champion.feature_set]
+        explained = ensemble if explain and isinstance(ensemble, ChampionEnsemble) else None
+        if explained:
+            forecasts.append(_forecasts(timeframe, explained, rows))
         scorer = Recalibrated(ensemble, (recalibrations or {}).get(timeframe, Recalibration()))
-        parts.append(
+        signals.append(
             score_market(
-                rows[feature_set],
+                rows,
                 {timeframe: (scorer, _champion(ensemble, version))},
                 prices,
-                volatility,
+                scene.volatility,
                 regime,
                 thresholds,
                 moment,
                 members,
                 trusted.doubts,
                 trusted.market_doubt,
-                {timeframe: ensemble},
+                {timeframe: explained} if explained else None,
             )
         )
-    return Refresh(pl.concat(parts), pl.concat(forecasts), trusted)
+    return Refresh(pl.concat(signals), pl.concat(forecasts), trusted)
 
 
 def _forecasts(timeframe: str, ensemble: ChampionEnsemble, rows: pl.DataFrame) -> pl.DataFrame:
@@ -188,41 +185,8 @@ def newest_refresh(stored: pl.DataFrame, moment_column: str) -> pl.DataFrame:
     return stored.filter(pl.col(moment_column) == pl.col(moment_column).max())
 
 
-def _champion(ensemble: ChampionEnsemble, version: ChampionVersion) -> Champion:
+def _champion(ensemble: Ensemble, version: ChampionVersion) -> Champion:
     label = ensemble.champion.label
     barriers = Barriers(label.target, label.stop)
     standing: Grade = "proven" if version.grade == "proven" else "candidate"
     return Champion(version.trial_id, ensemble.champion.model, version.version, standing, barriers)
-
-
-def _last_bars(lake: Lake, session: date, symbols: pl.Series) -> pl.DataFrame:
-    """The newest final bar of each symbol within the week of sessions before one."""
-    before = [str(day) for day in sessions_in_lake(lake, date.min, session - timedelta(days=1))[-_LAST_SEEN_SESSIONS:]]
-    if not before:
-        return pl.DataFrame(schema={"date": pl.Date, "symbol": pl.String, "close": pl.Float64})
-    bars = lake.scan("daily_bars", before).filter(pl.col("symbol").is_in(symbols.implode())).select("date", "symbol", "close")
-    return bars.collect().sort("date").group_by("symbol", maintain_order=True).last().select("date", "symbol", "close")
-
-
-def _last_session_before(lake: Lake, session: date) -> date:
-    return sessions_in_lake(lake, date.min, session - timedelta(days=1))[-1]
-
-
-def _require_history(lake: Lake, session: date, final: bool) -> None:
-    present = sessions_in_lake(lake, date.min, session)
-    if not present:
-        raise HistoryBehindError(f"the lake has no daily_bars up to {session}; materialize daily_bars first")
-    missing = sessions_between(next_session(present[-1]), session if final else session - timedelta(days=1))
-    if missing:
-        shown = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise HistoryBehindError(
-            f"daily_bars end with {present[-1]}, but {shown} traded since; materialize daily_bars for them first"
-        )
-
-
-def _regime(lake: Lake, session: date) -> float | None:
-    """The newest score known at the decision, or None where it is too old to mean anything."""
-    known = lake.read("regime").filter((pl.col("date") <= session) & pl.col("score").is_not_null())
-    if known.is_empty() or next_session(known["date"][-1], REGIME_VALID_SESSIONS) < session:
-        return None
-    return known["score"][-1]

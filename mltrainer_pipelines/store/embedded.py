@@ -124,7 +124,7 @@ class EmbeddedPostgres:
             try:
                 postmaster = self._postmaster()
                 if postmaster is not None:
-                    done = self._program("pg_ctl", "stop", "--pgdata", str(self.data), "-m", "fast", "-w", "-t", "30")
+                    done = self._program("pg_ctl", "stop", "--pgdata", str(self.data), "-m", "fast", "-w", "-t", "120")
                     if done.returncode:
                         raise EmbeddedPostgresError(
                             f"PostgreSQL in {self.folder} did not stop: {_last_lines(done.stdout)}; see {self.log}"

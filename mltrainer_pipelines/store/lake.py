@@ -4,16 +4,16 @@ A partition is written whole and atomically, so a partition that exists is compl
 resumed run needs no other sign. The same frame gives the same bytes.
 """
 
+import fcntl
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import polars as pl
 from pyarrow import fs
@@ -114,17 +114,12 @@ class Lake:
         frame.write_parquet(buffer, compression="zstd", statistics=True)
         if isinstance(files, fs.LocalFileSystem):
             os.makedirs(os.path.dirname(key), exist_ok=True)
-            # The name starts with a dot and does not end in .parquet: a listing never takes it for a partition.
-            draft = os.path.join(os.path.dirname(key), f".{uuid4().hex}.part")
-            try:
-                with open(draft, "wb") as out:
+            with _draft_of(key) as draft:
+                os.ftruncate(draft, 0)
+                with open(draft, "wb", closefd=False) as out:
                     out.write(buffer.getbuffer())
-                    out.flush()
-                    os.fsync(out.fileno())
-                os.replace(draft, key)
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(draft)
+                os.fsync(draft)
+                os.replace(_draft_name(key), key)
         else:
             with files.open_output_stream(key) as out:  # an object store publishes an object when its upload ends
                 out.write(buffer.getbuffer())
@@ -172,6 +167,40 @@ class Lake:
         """Remove a partition; nothing happens where there is none."""
         with suppress(FileNotFoundError):
             self._files[0].delete_file(self._key(asset, partition))
+
+
+def _draft_name(key: str) -> str:
+    """Where a file is written before it takes its place: no listing takes it for a partition, and each has one name.
+
+    What a killed process leaves behind is so written over, and put in place, by whoever writes the partition next.
+    """
+    folder, name = os.path.split(key)
+    return os.path.join(folder, f".{name}.part")
+
+
+@contextmanager
+def _draft_of(key: str) -> Iterator[int]:
+    """The draft's file descriptor, held by this writer alone; a writer that fails leaves no draft."""
+    name = _draft_name(key)
+    while True:
+        draft = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(draft, fcntl.LOCK_EX)
+            try:
+                still_there = os.path.samestat(os.fstat(draft), os.stat(name))
+            except FileNotFoundError:
+                still_there = False
+            if not still_there:  # the writer before us has put it in its place, or has given up
+                continue
+            try:
+                yield draft
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
+                raise
+            return
+        finally:
+            os.close(draft)
 
 
 def _s3_options() -> Mapping[str, str]:

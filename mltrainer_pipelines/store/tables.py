@@ -259,13 +259,15 @@ class SamplePosition(_PaperTrade, Base):
 
 
 class UserPosition(Base):
-    """A recommendation the user says to have bought; what is theirs is recorded as they told it."""
+    """A recommendation the user says to have bought, and perhaps sold; what is theirs is recorded as they told it."""
 
     __tablename__ = "user_portfolio"
     __table_args__ = (
         Index("ix_user_portfolio_recommendation_id", "recommendation_id"),
         CheckConstraint("actual_buy_price > 0", name="actual_buy_price"),
         CheckConstraint("actual_shares > 0", name="actual_shares"),
+        CheckConstraint("actual_sell_price > 0", name="actual_sell_price"),
+        CheckConstraint("(actual_sell_price IS NULL) = (closed_time IS NULL)", name="closed"),
     )
 
     id: Mapped[Id]
@@ -273,6 +275,8 @@ class UserPosition(Base):
     selected_time: Mapped[RecordedAt]
     actual_buy_price: Mapped[Money | None]
     actual_shares: Mapped[Money | None]
+    actual_sell_price: Mapped[Money | None]
+    closed_time: Mapped[Moment | None]
     notes: Mapped[str | None]
 
 

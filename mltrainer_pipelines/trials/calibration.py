@@ -42,10 +42,10 @@ MIN_BLOCKS = 4
 """Holding periods below which nobody can tell whether a curve holds: every score then means the level."""
 LINE_ROWS = 20.0
 """Independent outcomes that the straight line is worth to each bin: with fewer of its own, a bin follows the line."""
-LEVEL_PRIOR, LEVEL_PRIOR_ROWS = 0.5, 1000.0
+LEVEL_PRIOR, LEVEL_PRIOR_ROWS = 0.5, 500.0
 """Share of profitable trades before anything is known, and the independent outcomes that belief is worth.
 
-A thousand outcomes know a share to 1.6 points: as far from one half as the long-run share of liquid stocks usually is
+Five hundred outcomes know a share to 2.2 points: as far from one half as the long-run share of liquid stocks usually is
 over holding periods of weeks and months, where drift and costs nearly cancel. The mean net return leans to zero alike.
 """
 _NORMAL = NormalDist()
@@ -196,13 +196,14 @@ def fit_calibrator(
         rise, return_rise = (_rise(block_rows.astype(np.float64), sums, effective) for sums in (hits, gains))
     if level is None:
         level = Level(float(labels.mean()), float(net_returns.mean()), effective)
-    rates = np.clip(level.rate + rise.share * rise.curve, 1e-3, 1.0 - 1e-3) if blocks is not None else level.rate + rise.curve
-    low, high = _venn_abers(rates, count * (effective / rows))
+    low, high = _venn_abers(np.clip(level.rate + rise.curve, 0.0, 1.0), count * (effective / rows))
+    level_low = level.rate * effective / (effective + 1.0)
+    level_high = level_low + 1.0 / (effective + 1.0)
     return_scores, returns = _centred_isotonic(centres, count, return_rise.curve)
     return Calibrator(
         scores=centres,
-        low=low,
-        high=high,
+        low=level_low + rise.share * (low - level_low),
+        high=level_high + rise.share * (high - level_high),
         return_scores=return_scores,
         returns=level.net_return + return_rise.share * returns,
         rows=rows,

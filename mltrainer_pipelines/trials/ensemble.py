@@ -43,7 +43,8 @@ class Member:
         What is done to them within a session, as its configuration says.
     estimator : ProbabilityEstimator
     calibrator : Calibrator
-        From its score's standing within the session to probability and expected return, learnt from the trial's own out-of-sample predictions.
+        From its score's standing within the session to probability and expected return, learnt from the trial's own
+        out-of-sample predictions.
     """
 
     trial_id: str

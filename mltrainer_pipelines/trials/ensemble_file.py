@@ -39,7 +39,10 @@ class ServedEnsemble:
         self.ensemble = ensemble
 
     def predict(self, features: "pd.DataFrame", params: dict[str, Any] | None = None) -> "pd.DataFrame":
-        """Score rows of feature columns; returns the columns of `ChampionEnsemble.predict` but date and symbol."""
+        """Score rows of feature columns; returns the columns of `ChampionEnsemble.predict` but date and symbol.
+
+        Give all rows of one session: members compare them with each other.
+        """
         rows = pl.from_pandas(features).with_columns(date=pl.lit(self.ensemble.as_of), symbol=pl.lit(""))
         return self.ensemble.predict(rows).drop("date", "symbol").to_pandas()
 

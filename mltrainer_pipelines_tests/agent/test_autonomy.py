@@ -114,7 +114,7 @@ class Cancelled:
     def start_job(self, job: str, reason: str, partition: str | None = None) -> str:
         raise AssertionError("nothing may start")
 
-    def progress(self, job_id: str):  # noqa: ANN201
+    def progress(self, job_id: str):
         raise AssertionError("nothing runs")
 
 

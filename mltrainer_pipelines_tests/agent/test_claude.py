@@ -23,7 +23,7 @@ from mltrainer_pipelines.agent.proposals import (
     store_proposals,
 )
 from mltrainer_pipelines.agent.rounds import NO_KEY, ProposalRound, run_round
-from mltrainer_pipelines.agent.search import Tried, propose
+from mltrainer_pipelines.agent.search import propose
 from mltrainer_pipelines.models.catalogue import get_model, list_models
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.store import runtime_settings

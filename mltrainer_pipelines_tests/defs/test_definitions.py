@@ -10,7 +10,7 @@ from mltrainer_pipelines.definitions import defs
 
 HEAVY = ("torch", "mlflow", "sklearn", "lightgbm", "xgboost", "anthropic")
 LOOP = {
-    "market": {"daily_bars", "corporate_actions", "macro_series", "universe"},
+    "market": {"daily_bars", "bar_corrections", "corporate_actions", "macro_series", "universe"},
     "features": {"features", "labels", "regime"},
     "trials": {"trial_predictions", "trial_scorecard", "leaderboard", "champion_model"},
     "signals": {"delayed_quotes", "signals", "recommendations"},
@@ -53,7 +53,14 @@ def test_the_jobs_are_there_with_a_description(name: str) -> None:
 def test_everything_recommended_descends_from_the_bars() -> None:
     graph = defs.resolve_asset_graph()
     upstream = graph.get_ancestor_asset_keys(dg.AssetKey("virtual_positions"))
-    assert {key.to_user_string() for key in upstream} >= {"daily_bars", "features", "labels", "leaderboard", "champion_model", "signals"}
+    assert {key.to_user_string() for key in upstream} >= {
+        "daily_bars",
+        "features",
+        "labels",
+        "leaderboard",
+        "champion_model",
+        "signals",
+    }
 
 
 def test_no_resource_shows_a_key_in_its_configuration() -> None:

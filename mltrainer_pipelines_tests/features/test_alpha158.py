@@ -35,6 +35,17 @@ def share_apart(ours: pl.DataFrame, theirs: pl.DataFrame) -> tuple[int, int]:
     return both, apart
 
 
+def line(y):
+    """Slope and R² of the line through the values, and the last value less the line there."""
+    x = np.arange(1.0, len(y) + 1)
+    slope, start = np.polyfit(x, y, 1)
+    return slope, np.corrcoef(x, y)[0, 1] ** 2, y[-1] - (slope * len(y) + start)
+
+
+def up(change, d):
+    return change.clip(lower=0).rolling(d).sum() / change.abs().rolling(d).sum()
+
+
 def by_pandas(bars: pd.DataFrame) -> pd.DataFrame:
     """Alpha158 of one symbol: `qlib.contrib.data.loader.Alpha158DL` in pandas, whole windows only."""
     o, h, low, c, v = (bars[name] for name in ("open", "high", "low", "close", "volume"))
@@ -47,20 +58,12 @@ def by_pandas(bars: pd.DataFrame) -> pd.DataFrame:
     dc, dv, ratio = c.diff(), v.diff(), c / c.shift(1)
     moved = (ratio - 1).abs() * v
     for d in WINDOWS:
-
-        def line(y):
-            x = np.arange(1.0, d + 1)
-            slope, start = np.polyfit(x, y, 1)
-            return slope, np.corrcoef(x, y)[0, 1] ** 2, y[-1] - (slope * d + start)
-
-        def up(change):
-            return change.clip(lower=0).rolling(d).sum() / change.abs().rolling(d).sum()
-
         fits = np.full((len(c), 3), np.nan)
         for t in range(d - 1, len(c)):
             fits[t] = line(c.to_numpy()[t - d + 1 : t + 1])
         high, lowest = h.rolling(d).max(), low.rolling(d).min()
-        at_high, at_low = (x.rolling(d).apply(f, raw=True) for x, f in ((h, lambda y: y.argmax() + 1), (low, lambda y: y.argmin() + 1)))
+        at_high = h.rolling(d).apply(lambda y: y.argmax() + 1, raw=True)
+        at_low = low.rolling(d).apply(lambda y: y.argmin() + 1, raw=True)
         rose, fell = ((dc > 0) * 1.0).where(dc.notna()), ((dc < 0) * 1.0).where(dc.notna())
         out |= {
             f"ROC{d}": c.shift(d) / c, f"MA{d}": c.rolling(d).mean() / c, f"STD{d}": c.rolling(d).std() / c,
@@ -69,10 +72,10 @@ def by_pandas(bars: pd.DataFrame) -> pd.DataFrame:
             f"RANK{d}": c.rolling(d).rank(pct=True), f"RSV{d}": (c - lowest) / (high - lowest), f"IMAX{d}": at_high / d,
             f"IMIN{d}": at_low / d, f"IMXD{d}": (at_high - at_low) / d, f"CORR{d}": c.rolling(d).corr(np.log(v + 1)),
             f"CORD{d}": ratio.rolling(d).corr(np.log(v / v.shift(1) + 1)), f"CNTP{d}": rose.rolling(d).mean(),
-            f"CNTN{d}": fell.rolling(d).mean(), f"CNTD{d}": (rose - fell).rolling(d).mean(), f"SUMP{d}": up(dc),
-            f"SUMN{d}": up(-dc), f"SUMD{d}": up(dc) - up(-dc), f"VMA{d}": v.rolling(d).mean() / v,
+            f"CNTN{d}": fell.rolling(d).mean(), f"CNTD{d}": (rose - fell).rolling(d).mean(), f"SUMP{d}": up(dc, d),
+            f"SUMN{d}": up(-dc, d), f"SUMD{d}": up(dc, d) - up(-dc, d), f"VMA{d}": v.rolling(d).mean() / v,
             f"VSTD{d}": v.rolling(d).std() / v, f"WVMA{d}": moved.rolling(d).std() / moved.rolling(d).mean(),
-            f"VSUMP{d}": up(dv), f"VSUMN{d}": up(-dv), f"VSUMD{d}": up(dv) - up(-dv),
+            f"VSUMP{d}": up(dv, d), f"VSUMN{d}": up(-dv, d), f"VSUMD{d}": up(dv, d) - up(-dv, d),
         }  # fmt: skip
     return pd.DataFrame(out, index=bars.index)
 
@@ -139,6 +142,7 @@ def test_values_are_qlibs_on_real_bars(tmp_path):
     assert json.loads(done.stdout.strip().splitlines()[-1])["features"] == 158
     theirs = pl.read_parquet(tmp_path / "qlib.parquet").with_columns(pl.col("date").cast(pl.Date))
     ours = computed(panels.with_adjustment(bars))
-    both, apart = share_apart(ours, ours.select("date", "symbol").join(theirs, on=["date", "symbol"], how="left", maintain_order="left"))
+    aligned = ours.select("date", "symbol").join(theirs, on=["date", "symbol"], how="left", maintain_order="left")
+    both, apart = share_apart(ours, aligned)
     assert both > 0.95 * ours.height * 158
     assert apart / both < 0.001

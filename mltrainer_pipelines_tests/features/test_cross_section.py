@@ -37,7 +37,9 @@ def test_every_feature_that_differs_between_symbols_is_ranked_and_scored():
     assert CROSS_SECTION.names == [f"{feature.name}_{kind}" for feature in CROSS_SECTION.bases for kind in KINDS]
 
 
-@pytest.mark.parametrize(("name", "feature_set"), [("momentum_6_1", "momentum"), ("natr_14", "technical"), ("CORD20", "alpha158")])
+@pytest.mark.parametrize(
+    ("name", "feature_set"), [("momentum_6_1", "momentum"), ("natr_14", "technical"), ("CORD20", "alpha158")]
+)
 def test_ranks_and_scores_are_those_of_polars(frame, standing, name, feature_set):
     values = with_sector(frame, name, feature_set)
     x = pl.col("value")

@@ -19,13 +19,14 @@ from mltrainer_pipelines.features.engine import (
     look_back,
 )
 from mltrainer_pipelines.features.panel import BadPanelError
+from mltrainer_pipelines.features.regime import regime_scores
 from mltrainer_pipelines_tests.features import panels
 
 
-def features_of(frame, first=None, last=None, feature_set="momentum", universe=None, macro=None, workers=1):
+def features_of(frame, first=None, last=None, feature_set="momentum", universe=None, macro=None, workers=1, regime=None):
     days = panels.days(frame)
     members = panels.universe(frame) if universe is None else universe
-    return compute_features(frame, members, macro, first or days[0], last or days[-1], feature_set, workers)
+    return compute_features(frame, members, macro, first or days[0], last or days[-1], feature_set, workers, regime)
 
 
 def single(reads, formula, look_back=0, name="probe"):
@@ -67,6 +68,34 @@ def test_a_range_gives_the_same_values_as_the_whole_and_so_do_more_workers(frame
     first, last = date(2020, 1, 17), date(2020, 4, 8)
     found = features_of(frame, first, last, workers=3)
     assert_frame_equal(found, whole.filter(pl.col("date").is_between(first, last)), check_exact=True)
+
+
+@pytest.mark.parametrize("name", ["technical", "alpha158", "cross_section"])
+def test_the_newest_session_of_other_sets_is_bit_identical_too(frame, name):
+    days = panels.days(frame)
+    whole = features_of(frame, days[380], feature_set=name)
+    short = frame.filter(pl.col("date") >= days[-1 - look_back(name)])
+    assert_frame_equal(features_of(short, days[-1], feature_set=name), whole.filter(date=days[-1]), check_exact=True)
+
+
+def test_alpha158_declares_what_each_of_its_windows_reaches():
+    frame = panels.bars(6, 130)
+    days = panels.days(frame)
+    whole = features_of(frame, days[-1], feature_set="alpha158")
+    for feature in get_feature_set("alpha158").features[::7]:
+        alone = FeatureSet("alone", (feature,))
+        short = frame.filter(pl.col("date") >= days[-1 - look_back(alone)])
+        assert_frame_equal(features_of(short, days[-1], feature_set=alone), whole.select("date", "symbol", feature.name))
+
+
+def test_bases_are_computed_for_others_and_not_shown():
+    base = Feature("base", ("price",), 5, lambda w: w.change(5), "test", "test")
+    shown = Feature("shown", ("base",), 0, lambda w: 2.0 * w.feature("base"), "test", "test")
+    frame = panels.bars(6, 40)
+    found = features_of(frame, feature_set=FeatureSet("probe", (shown,), bases=(base,)))
+    assert found.columns == ["date", "symbol", "shown"]
+    alone = features_of(frame, feature_set=FeatureSet("probe", (base,)))
+    assert found["shown"].to_list() == pytest.approx([None if v is None else 2.0 * v for v in alone["base"]], nan_ok=True)
 
 
 @pytest.mark.parametrize("feature", get_feature_set("momentum").features, ids=lambda f: f.name)
@@ -194,7 +223,7 @@ def test_duplicates_and_impossible_prices_are_named():
 
 def test_an_unknown_set_names_those_there_are():
     assert feature_sets() == ["momentum", "technical", "alpha158", "cross_section", "macro", "default"]
-    with pytest.raises(UnknownFeatureSetError, match="'alpha'; the feature sets are momentum, technical, alpha158, cross_section, macro, default"):
+    with pytest.raises(UnknownFeatureSetError, match="'alpha'; the feature sets are momentum, technical, alpha158"):
         get_feature_set("alpha")
 
 
@@ -218,7 +247,7 @@ def test_a_formula_sees_no_more_history_than_its_set_declares():
 
 @st.composite
 def broken_panels(draw):
-    """Panels with holes, late listings, early delistings, zero volumes, constant prices and NaN in one column."""
+    """Panels with holes, a late listing, an early end, three bars, a split, no volume, a constant price, NaN; unsorted."""
     frame = panels.bars(7, 170, seed=draw(st.integers(0, 4)))
     days = panels.days(frame)
     frame = panels.punctured(frame, draw(st.sampled_from([0.0, 0.05, 0.4])), draw(st.integers(0, 99)))
@@ -230,28 +259,54 @@ def broken_panels(draw):
         frame = frame.with_columns(pl.when(flat).then(5.0).otherwise(n).alias(n) for n in ("adj_high", "adj_low", "adj_close"))
     if draw(st.booleans()):
         frame = frame.with_columns(pl.when(silent).then(0.0).otherwise(n).alias(n) for n in ("volume", "adj_volume"))
+    frame = frame.filter((pl.col("symbol") != "S05") | pl.col("date").is_between(days[begin], days[min(begin + 2, 169)]))
+    split = (pl.col("symbol") == "S06") & (pl.col("date") >= days[end]) & draw(st.booleans())
+    prices = ("adj_open", "adj_high", "adj_low", "adj_close")
+    frame = frame.with_columns(pl.when(split).then(pl.col(name) / 100.0).otherwise(name).alias(name) for name in prices)
     column = draw(st.sampled_from(["adj_open", "adj_high", "adj_low", "adj_close", "adj_volume", "volume", "close"]))
     spoilt = pl.Series(np.random.default_rng(begin).random(frame.height) < draw(st.sampled_from([0.0, 0.2])))
-    return frame.with_columns(pl.when(spoilt).then(float("nan")).otherwise(column).alias(column))
+    spoilt_frame = frame.with_columns(pl.when(spoilt).then(float("nan")).otherwise(column).alias(column))
+    return spoilt_frame.sample(fraction=1.0, shuffle=True, seed=end)
+
+
+def holds_on_any_panel(frame, cut, feature_set):
+    """Values are finite or null, there is a row for each bar, and none changes when the data end at the cut."""
+    regime = regime_scores(frame, None) if feature_set == "macro" else None
+    whole = features_of(frame, feature_set=feature_set, regime=regime)
+    values = whole.drop("date", "symbol")
+    assert values.select((~pl.all().is_finite()).sum()).transpose().to_series().sum() == 0
+    traded = frame.filter(pl.col("adj_close").is_not_nan()).select("date", "symbol").sort("date", "symbol")
+    assert whole.columns[2:] == get_feature_set(feature_set).names
+    assert whole.select("date", "symbol").equals(traded)
+    end = panels.days(frame)[cut]
+    before = frame.filter(pl.col("date") <= end)
+    regime = regime_scores(before, None) if feature_set == "macro" else None
+    found = features_of(before, last=end, universe=panels.universe(frame), feature_set=feature_set, regime=regime)
+    assert_frame_equal(found, whole.filter(pl.col("date") <= end), check_exact=True)
 
 
 @settings(max_examples=25, deadline=None)
 @given(frame=broken_panels(), cut=st.integers(20, 168))
 def test_any_panel_gives_defined_values_that_the_future_does_not_change(frame, cut):
-    whole = features_of(frame)
-    values = whole.drop("date", "symbol")
-    assert values.select((~pl.all().is_finite()).sum()).transpose().to_series().sum() == 0
-    traded = frame.filter(pl.col("adj_close").is_not_nan()).select("date", "symbol").sort("date", "symbol")
-    assert whole.select("date", "symbol").equals(traded)
-    end = panels.days(frame)[cut]
-    before = frame.filter(pl.col("date") <= end)
-    found = features_of(before, last=end, universe=panels.universe(frame))
-    assert_frame_equal(found, whole.filter(pl.col("date") <= end), check_exact=True)
+    holds_on_any_panel(frame, cut, "momentum")
+
+
+@settings(max_examples=12, deadline=None)
+@given(frame=broken_panels(), cut=st.integers(20, 168), feature_set=st.sampled_from(["technical", "alpha158", "macro"]))
+def test_any_panel_gives_defined_values_of_the_other_sets_too(frame, cut, feature_set):
+    holds_on_any_panel(frame, cut, feature_set)
+
+
+@settings(max_examples=3, deadline=None)
+@given(frame=broken_panels(), cut=st.integers(20, 168))
+def test_any_panel_gives_defined_ranks_and_scores(frame, cut):
+    holds_on_any_panel(frame, cut, "cross_section")
 
 
 def test_importing_the_stage_imports_no_heavy_library():
     code = (
-        "import sys; import mltrainer_pipelines.features.engine, mltrainer_pipelines.features.momentum, "
+        "import sys; import mltrainer_pipelines.features.engine, mltrainer_pipelines.features.cross_section, "
+        "mltrainer_pipelines.features.macro, mltrainer_pipelines.features.files, mltrainer_pipelines.features.fixed_barriers, "
         "mltrainer_pipelines.features.labels, mltrainer_pipelines.features.regime, mltrainer_pipelines.features.causality; "
         "print({'numba', 'talib', 'torch', 'sklearn', 'scipy', 'lightgbm', 'mlflow'} & set(sys.modules))"
     )

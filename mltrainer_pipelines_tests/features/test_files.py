@@ -1,6 +1,7 @@
 """The commands `features` and `labels` on files of bars, as a researcher runs them."""
 
 import json
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -105,10 +106,16 @@ def test_bars_that_cannot_be_used_are_refused_in_one_line(frame, tmp_path):
         "a column is missing": (bars.drop("high"), "lacks the column\\(s\\) high"),
         "no rows": (bars.clear(), "has no rows"),
         "a row is there twice": (pl.concat([bars, bars[7:8]]), "more than one row for"),
-        "a price is negative": (bars.with_columns(close=pl.when(first).then(-1.0).otherwise("close")), "close of S00 on 2019-01-02"),
+        "a price is negative": (
+            bars.with_columns(close=pl.when(first).then(-1.0).otherwise("close")),
+            "close of S00 on 2019-01-02",
+        ),
         "a price is infinite": (bars.with_columns(open=pl.when(first).then(float("inf")).otherwise("open")), "must be finite"),
         "volume is text": (bars.with_columns(pl.col("volume").cast(pl.String)), "volume is String, not a number"),
-        "dates have times": (bars.with_columns(pl.col("date").cast(pl.Datetime) + timedelta(hours=16)), "has times or a time zone"),
+        "dates have times": (
+            bars.with_columns(pl.col("date").cast(pl.Datetime) + timedelta(hours=16)),
+            "has times or a time zone",
+        ),
         "dates are text": (bars.with_columns(date=pl.lit("yesterday")), "'yesterday' is not a date"),
         "a symbol is missing": (bars.with_columns(symbol=pl.when(~first).then("symbol")), "1 rows have no symbol"),
     }
@@ -119,13 +126,9 @@ def test_bars_that_cannot_be_used_are_refused_in_one_line(frame, tmp_path):
         assert done.exit_code == 1, what
         assert done.stdout == ""
         assert len(done.stderr.strip().splitlines()) == 1, what
-        pytest.raises(BadFileError, _raise, done.stderr).match(message)
+        assert re.search(message, done.stderr), done.stderr
         assert "adj_" not in done.stderr
     assert not (tmp_path / "out.parquet").exists()
-
-
-def _raise(message):
-    raise BadFileError(message)
 
 
 def test_files_sets_and_timeframes_that_are_not_there_are_named(file, tmp_path):

@@ -40,9 +40,8 @@ def test_values_are_those_of_the_series_and_one_a_session(frame, known):
     regime = regime_scores(frame, known)
     found = computed(frame, known, regime)
     days = panels.days(frame)
-    assert found.group_by("date").agg(pl.exclude("symbol", "date").n_unique()).select(pl.exclude("date").max()).row(0) == (1,) * len(
-        MACRO.names
-    )
+    different = found.group_by("date").agg(pl.exclude("symbol", "date").n_unique()).select(pl.exclude("date").max())
+    assert set(different.row(0)) == {1}
     row, at = found.filter(date=days[-1]).row(0, named=True), known.row(-1, named=True)
     ago = known.row(-22, named=True)
     assert row["rate_10y"] == pytest.approx(at["DGS10"], rel=1e-6)
@@ -60,7 +59,12 @@ def test_values_are_those_of_the_series_and_one_a_session(frame, known):
 def test_a_value_shows_on_the_session_after_its_publication(frame):
     days = panels.days(frame)
     observations = pl.DataFrame(
-        {"series_id": "UNRATE", "date": [date(2019, 1, 1), date(2019, 2, 1)], "value": [4.0, 3.8], "published": [days[30], days[50]]}
+        {
+            "series_id": "UNRATE",
+            "date": [date(2019, 1, 1), date(2019, 2, 1)],
+            "value": [4.0, 3.8],
+            "published": [days[30], days[50]],
+        }
     )
     found = computed(frame, known_macro(observations, days)).filter(symbol="S00")["unemployment"]
     assert found[:31].is_null().all()

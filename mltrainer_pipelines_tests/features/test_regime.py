@@ -111,10 +111,10 @@ def separation(markets, apart) -> float:
 
 @pytest.fixture(scope="module")
 def simulated():
-    """The true regimes and the scores of five simulated markets of eight years."""
+    """The true regimes and the scores of four simulated markets of eight years."""
     markets = []
-    for seed in (1, 5, 8, 9, 12):
-        frames = simulated_frames(seed, 40, date(2016, 1, 4), date(2023, 12, 29))
+    for seed in (5, 8, 9, 12):
+        frames = simulated_frames(seed, 30, date(2016, 1, 4), date(2023, 12, 29))
         bars = adjusted(frames.bars, frames.actions)
         markets.append((frames.regimes, regime_scores(bars, known_macro(frames.observations, panels.days(bars)))))
     return markets

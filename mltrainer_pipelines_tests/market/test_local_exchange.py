@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -18,6 +19,7 @@ from mltrainer_pipelines.market.errors import EmptySessionError, KeyRefusedError
 from mltrainer_pipelines.market.fred import FredSeries
 from mltrainer_pipelines.market.macro import MACRO_SERIES, fetch_macro, known_macro
 from mltrainer_pipelines.market.polygon import PolygonMarket
+from mltrainer_pipelines.market.profiles import with_sectors
 from mltrainer_pipelines.market.quotes import delayed_quotes, provisional_bars
 from mltrainer_pipelines.market.sessions import NEW_YORK, sessions_between
 from mltrainer_pipelines.market.transport import Backoff
@@ -164,3 +166,47 @@ def test_quotes_grow_into_the_sessions_bar(polygon, clock):
 def test_market_status_and_holidays(polygon):
     assert polygon.market_status().market == "open"
     assert date(2023, 5, 29) in polygon.upcoming_holidays()["date"].to_list()
+
+
+def test_a_revision_changes_nothing_that_was_decided_before(url, market, clock):
+    decided, later = date(2022, 12, 15), date(2023, 5, 15)
+    revised = {
+        series_id
+        for series_id, series in market.macro().items()
+        for before, after in pairwise(series.values)
+        if before.observed == after.observed
+        and before.published <= decided < after.published <= later
+        and after.observed >= FIRST
+    }
+    assert {"UNRATE", "CPIAUCSL"} & revised
+    fred = FredSeries(f"{url}/fred", KEY)
+    try:
+        clock[0] = datetime(2022, 12, 15, 20, 0, tzinfo=NEW_YORK)
+        then = fetch_macro(fred, MACRO_SERIES, FIRST, decided)
+    finally:
+        clock[0] = NOW
+    since = fetch_macro(fred, MACRO_SERIES, FIRST, later)
+    assert since.filter(pl.col("published") <= decided).equals(then)
+    sessions = sessions_between(FIRST, decided)
+    assert known_macro(since, sessions).equals(known_macro(then, sessions))
+    for series_id in revised:
+        truth = {(one.observed, one.published): one.value for one in market.macro()[series_id].values}
+        for day, value, published in since.filter(pl.col("series_id") == series_id).select("date", "value", "published").rows():
+            assert truth[day, published] == pytest.approx(value, abs=1e-4)
+            assert published == min(at for observed, at in truth if observed == day)
+
+
+def test_a_simulated_company_tells_its_sector_as_polygon_does(polygon, bars):
+    symbols = bars["symbol"].unique().sort().to_list()[:5]
+    assert polygon.reference_tickers(date(2023, 5, 1))["sector"].null_count() == len(polygon.reference_tickers(date(2023, 5, 1)))
+    universe = universe_of(date(2023, 5, 1), bars, None, 10)
+    filled, profiles = with_sectors(universe, None, polygon, most_calls=7)
+    assert filled["sector"].null_count() == 3
+    assert profiles.height == 7
+    before = polygon.calls_made
+    again, profiles = with_sectors(universe, profiles, polygon)
+    assert polygon.calls_made - before == 3
+    assert again["sector"].null_count() == 0
+    assert again.drop("sector").equals(universe.drop("sector"))
+    assert with_sectors(universe, profiles, polygon)[0].equals(again)
+    assert all(polygon.ticker_details(symbol)["sector"][0].isupper() for symbol in symbols)

@@ -1,6 +1,7 @@
 from datetime import date
 from decimal import Decimal
 
+import numpy as np
 import polars as pl
 import pytest
 from sqlalchemy import insert, select
@@ -8,7 +9,8 @@ from sqlalchemy import insert, select
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount
-from mltrainer_pipelines.portfolio.performance import BookPerformance, performance
+from mltrainer_pipelines.portfolio.performance import BookPerformance, performance, universe_returns
+from mltrainer_pipelines.portfolio.performance import sessions_without_benchmark as lacking
 from mltrainer_pipelines.portfolio.positions import open_positions, settle
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition
@@ -43,7 +45,7 @@ def test_before_the_first_entry_the_account_is_whole(database: Database) -> None
 
 def test_equity_is_the_account_and_the_profit_of_its_positions(database: Database) -> None:
     books = lived_through(database)
-    for day, (book, _) in books.items():
+    for day, (book, *_) in books.items():
         assert book.equity == 100_000 + book.realized + book.unrealized
         assert book.date == day
     win, drop = sorted(positions(database.engine), key=lambda p: p["symbol"], reverse=True)
@@ -58,7 +60,7 @@ def test_equity_is_the_account_and_the_profit_of_its_positions(database: Databas
 
 
 def test_the_drawdown_is_measured_from_the_highest_equity_so_far(database: Database) -> None:
-    books = [book for book, _ in lived_through(database).values()]
+    books = [book for book, *_ in lived_through(database).values()]
     equities = [Decimal(100_000), *(book.equity for book in books)]
     for number, book in enumerate(books):
         assert book.drawdown == pytest.approx(float(book.equity / max(equities[: number + 2]) - 1))
@@ -73,7 +75,7 @@ def test_the_users_book_holds_what_the_user_bought_at_the_users_price(database: 
     prices = [(100.0, 100.0, 100.0, 100.0)] * 2 + [(110.0, 110.0, 110.0, 110.0)]
     open_positions(database.engine, 10.0, ACCOUNT)
     settle(database.engine, adjusted(pl.concat([bars_of("WIN", DAYS, prices)]), NO_ACTIONS), DAYS[2])
-    _, user = performance(database.engine, DAYS[2], ACCOUNT)
+    _, user, passed_over = performance(database.engine, DAYS[2], ACCOUNT)
     assert (user.book, user.closed_positions) == ("user", 1)  # 110 is beyond the target
     assert user.realized == Decimal("770.00") - Decimal("738.50") - Decimal("0.74") - Decimal("0.77")
 
@@ -84,5 +86,56 @@ def test_recording_a_session_again_replaces_it(database: Database) -> None:
     assert again == books[DAYS[4]]
     with database.engine.connect() as connection:
         rows = connection.execute(select(PortfolioPerformance.__table__).order_by("date", "book")).all()
-    assert len(rows) == 10
+    assert len(rows) == 15
     assert rows[-2].equity == again[0].equity
+
+
+def test_what_the_user_passed_over_is_a_book_of_its_own(database: Database) -> None:
+    lived_through(database)
+    with database.engine.begin() as connection:
+        connection.execute(insert(UserPosition).values({"recommendation_id": 1}))
+    everything, user, passed_over = performance(database.engine, DAYS[4], ACCOUNT)
+    assert (user.book, passed_over.book) == ("user", "passed_over")
+    assert (user.closed_positions, passed_over.closed_positions) == (1, 0)  # WIN was taken, DROP passed over
+    assert user.realized + passed_over.realized == everything.realized
+    assert user.unrealized + passed_over.unrealized == everything.unrealized
+
+
+def test_wins_losses_and_turnover_are_those_of_the_trades(database: Database) -> None:
+    books = lived_through(database)
+    win, drop = sorted(positions(database.engine), key=lambda p: p["symbol"], reverse=True)
+    entered, closed = books[DAYS[1]][0], books[DAYS[3]][0]
+    assert entered.turnover == pytest.approx(float((win["notional"] + drop["notional"]) / (2 * entered.equity)))
+    assert closed.turnover == pytest.approx(float(win["shares"] * win["exit_price"] / (2 * closed.equity)))
+    assert books[DAYS[2]][0].turnover == 0
+    assert (closed.average_win, closed.average_loss) == (win["profit_loss"], None)
+
+
+def test_alpha_and_beta_are_those_of_a_regression_on_the_universe(database: Database) -> None:
+    days = sessions_between(date(2015, 3, 2), date(2015, 5, 15))
+    rng = np.random.default_rng(0)
+    market = dict(zip(days, rng.normal(0, 0.01, len(days)), strict=True))
+    equity, daily = Decimal(100_000), []
+    with database.engine.begin() as connection:
+        for day in days[:-1]:
+            daily.append(0.0004 + 0.6 * market[day] + rng.normal(0, 0.001))
+            equity = (equity * Decimal(str(1 + daily[-1]))).quantize(Decimal("0.01"))
+            row = {"date": day, "book": "recommendations", "equity": equity, "benchmark_return": market[day]}
+            rest = dict.fromkeys(
+                ("cash", "drawdown", "exposure", "open_positions", "closed_positions", "realized", "unrealized"), 0
+            )
+            connection.execute(insert(PortfolioPerformance).values(row | rest))
+    book, *_ = performance(database.engine, days[-1], PaperAccount(equity), benchmark=market)
+    ours = np.array([*daily[1:], 0.0])
+    theirs = np.array([market[day] for day in days[1:]])
+    slope, intercept = np.polyfit(theirs, ours, 1)
+    assert book.beta == pytest.approx(slope, rel=1e-4)
+    assert book.alpha == pytest.approx(intercept * 252, rel=1e-3)
+    assert lacking(database.engine, days[-1]) == [] or set(lacking(database.engine, days[-1])) == {days[-1]}
+
+
+def test_the_universes_return_is_the_mean_of_its_members(database: Database) -> None:
+    flat, up = [(100.0,) * 4] * 3, [(100.0,) * 4, (102.0,) * 4, (102.0,) * 4]
+    bars = adjusted(pl.concat([bars_of("A", DAYS, flat), bars_of("B", DAYS, up), bars_of("C", DAYS, up)]), NO_ACTIONS)
+    members = pl.DataFrame({"month": [DAYS[0].replace(day=1)] * 2, "symbol": ["A", "B"]})
+    assert universe_returns(bars, members) == pytest.approx({DAYS[1]: 0.01, DAYS[2]: 0.0})

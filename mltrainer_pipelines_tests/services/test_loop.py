@@ -33,7 +33,7 @@ STAGES = {
     "total",
 }
 ASSETS = {
-    *("daily_bars", "corporate_actions", "macro_series", "universe", "features", "labels", "regime"),
+    *("daily_bars", "corporate_actions", "macro_series", "universe", "bar_corrections", "features", "labels", "regime"),
     *("trial_predictions", "trial_scorecard", "leaderboard", "champion_model"),
     *("delayed_quotes", "signals", "recommendations", "virtual_positions", "portfolio_performance"),
     *("outcomes", "model_weights", "learning_report", "trial_proposals"),

@@ -16,7 +16,7 @@ from mltrainer_pipelines.services.after import answers
 from mltrainer_pipelines.services.supervisor import free_port
 from mltrainer_pipelines_tests.services.stack import alive, environment, mltrainer, processes_below
 
-NAMES = ("DAGSTER", "MLFLOW", "EXCHANGE")
+NAMES = ("DAGSTER", "MLFLOW", "EXCHANGE", "API", "APP")
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 import io
+import os
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -9,32 +12,59 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.store.lake import Lake, MissingPartitionError
+from mltrainer_pipelines_tests.servers.s3 import new_bucket, s3_server
 
 FRAME = pl.DataFrame({"symbol": ["A", "B"], "close": [1.5, None], "volume": [10, 20]})
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    with s3_server() as environment:
+        yield environment
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """The same lake twice: in a folder, and on an object store."""
+    if request.param == "folder":
+        return Lake(str(tmp_path / "lake"))
+    for name, value in request.getfixturevalue("s3").items():
+        monkeypatch.setenv(name, value)
+    return Lake(new_bucket(os.environ["AWS_ENDPOINT_URL"]))
+
+
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+def folder_lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
+
+
+def content(lake: Lake, asset: str, partition: str = "all") -> bytes:
+    files, _ = lake._files
+    with files.open_input_file(lake._key(asset, partition)) as source:
+        return source.read()
 
 
 def test_what_is_written_is_read_back(lake: Lake) -> None:
     path = lake.write("daily_bars", FRAME, "2015-10-30")
     assert path == lake.path("daily_bars", "2015-10-30")
-    assert Path(path).exists()
+    assert lake.row_count("daily_bars", "2015-10-30") == FRAME.height
     assert_frame_equal(lake.read("daily_bars", "2015-10-30"), FRAME)
     assert lake.exists("daily_bars", "2015-10-30")
     assert not lake.exists("daily_bars", "2015-10-29")
 
 
 def test_the_same_frame_gives_the_same_bytes(lake: Lake) -> None:
-    first = Path(lake.write("a", FRAME)).read_bytes()
-    assert Path(lake.write("a", FRAME.clone())).read_bytes() == first
+    lake.write("a", FRAME)
+    first = content(lake, "a")
+    lake.write("a", FRAME.clone())
+    assert content(lake, "a") == first
 
 
 def test_a_missing_partition_is_named_with_the_remedy(lake: Lake) -> None:
     with pytest.raises(MissingPartitionError, match=r"no daily_bars for 2015-10-30; materialize daily_bars"):
         lake.read("daily_bars", "2015-10-30")
+    with pytest.raises(MissingPartitionError, match=r"no daily_bars for 2015-10-30"):
+        lake.row_count("daily_bars", "2015-10-30")
     with pytest.raises(MissingPartitionError, match="any partition"):
         lake.scan("daily_bars")
     lake.write("daily_bars", FRAME, "2015-10-29")
@@ -67,7 +97,38 @@ def test_a_deleted_partition_is_gone_and_deleting_it_again_is_nothing(lake: Lake
     assert not lake.exists("a", "x")
 
 
-def test_a_write_that_fails_leaves_the_old_partition_and_no_draft(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_partitions_are_scanned_as_few_are(lake: Lake) -> None:
+    days = [f"2015-{month:02}-{day:02}" for month in (1, 2, 3) for day in range(1, 28)]
+    for day in days:
+        lake.write("daily_bars", FRAME.with_columns(day=pl.lit(day)), day)
+    for chosen in (days, days[3:10], days[::-1][:70]):
+        assert lake.scan("daily_bars", chosen).collect()["day"].unique(maintain_order=True).to_list() == chosen
+    with pytest.raises(MissingPartitionError, match="2016-01-01"):
+        lake.scan("daily_bars", [*days, "2016-01-01"])
+
+
+def test_what_a_killed_writer_left_behind_is_written_over(folder_lake: Lake) -> None:
+    lake = folder_lake
+    path = Path(lake.write("a", FRAME, "x"))
+    path.with_name(".x.parquet.part").write_bytes(b"half of a file that is longer than the whole one" * 100)
+    assert lake.partitions("a") == ["x"]
+    lake.write("a", FRAME.head(1), "x")
+    assert_frame_equal(lake.read("a", "x"), FRAME.head(1))
+    assert [child.name for child in path.parent.iterdir()] == ["x.parquet"]
+
+
+def test_writers_of_one_partition_wait_for_each_other(folder_lake: Lake) -> None:
+    lake = folder_lake
+    frames = [pl.DataFrame({"writer": [number] * 3_000}) for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            list(pool.map(lambda frame: lake.write("a", frame), frames))
+            assert lake.read("a")["writer"].n_unique() == 1
+    assert [child.name for child in Path(lake.path("a")).parent.iterdir()] == ["all.parquet"]
+
+
+def test_a_write_that_fails_leaves_the_old_partition_and_no_draft(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = folder_lake
     path = Path(lake.write("a", FRAME, "x"))
 
     def full_disk(*_: object) -> None:
@@ -94,7 +155,7 @@ def test_a_reader_beside_a_writer_sees_whole_partitions_only(lake: Lake) -> None
     writer = threading.Thread(target=keep_writing)
     writer.start()
     try:
-        for _ in range(100):
+        for _ in range(30):
             seen = lake.read("a")
             assert seen.height == 5_000
             assert seen["version"].n_unique() == 1

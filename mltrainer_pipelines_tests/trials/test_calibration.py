@@ -96,7 +96,7 @@ def test_a_curve_that_holds_in_time_is_kept_and_one_that_does_not_is_shrunk_to_t
 
 
 def test_too_little_time_to_tell_means_the_base_rate_for_every_score():
-    scores, labels, blocks = _clustered(5_000, 4)
+    scores, labels, blocks = _clustered(5_000, 3)
     calibrated = fit_calibrator(scores, labels, labels - 0.5, blocks).apply(scores)
     assert np.ptp(calibrated.probability) == 0
     assert (calibrated.low < labels.mean()).all()

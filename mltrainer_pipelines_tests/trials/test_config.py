@@ -14,17 +14,17 @@ def test_the_id_depends_on_what_determines_the_result_and_on_nothing_else():
     plain = TrialConfig(model="logistic_l2", timeframe="short")
     assert plain.trial_id.startswith("logistic-l2-short-")
     assert len(plain.trial_id.removeprefix("logistic-l2-short-")) == 8
-    same = TrialConfig(
-        model="logistic_l2", timeframe="short", proposed_by="claude", rationale="it was steady", params={"C": 0.01}
-    )
+    same = TrialConfig(model="logistic_l2", timeframe="short", proposed_by="claude", rationale="it was steady", params={"C": 2.5})
     assert same.trial_id == plain.trial_id
     changed = [
         plain.model_copy(update={"seed": 1}),
         TrialConfig(model="logistic_l2", timeframe="long"),
-        TrialConfig(model="logistic_l2", timeframe="short", params={"C": 0.02}),
+        TrialConfig(model="logistic_l2", timeframe="short", params={"C": 5.0}),
         TrialConfig(model="logistic_l2", timeframe="short", train_sessions=504),
         TrialConfig(model="logistic_l2", timeframe="short", label=Barriers(target=2.0)),
         TrialConfig(model="logistic_l2", timeframe="short", universe_size=50),
+        TrialConfig(model="logistic_l2", timeframe="short", normalise="none"),
+        TrialConfig(model="logistic_l2", timeframe="short", target="absolute"),
     ]
     assert len({config.trial_id for config in [plain, *changed]}) == 1 + len(changed)
 

@@ -95,11 +95,17 @@ def test_agreement_is_the_weighted_share_of_members_above_the_threshold(ensemble
     assert ensemble.predict(rows, threshold=0.0)["agreement"].to_list() == [1.0] * 200
 
 
-def test_a_row_is_scored_alike_alone_and_among_others(ensemble, later):
-    rows = later.head(300).with_row_index()
-    together = ensemble.predict(rows.drop("index"))
-    alone = pl.concat(ensemble.predict(rows.filter(pl.col("index") == i).drop("index")) for i in (0, 17, 299))
-    assert_frame_equal(together[[0, 17, 299]], alone, check_exact=True)
+def test_a_session_is_scored_alike_alone_and_among_others_in_any_order(ensemble, later):
+    together = ensemble.predict(later.sample(fraction=1.0, shuffle=True, seed=4))
+    for day in later["date"].unique().sort()[[0, 7, -1]]:
+        alone = ensemble.predict(later.filter(pl.col("date") == day))
+        assert_frame_equal(together.filter(pl.col("date") == day).sort("symbol"), alone.sort("symbol"), check_exact=True)
+
+
+def test_what_moves_the_whole_market_moves_no_score(ensemble, later):
+    day = later.filter(pl.col("date") == later["date"][0])
+    shifted = day.with_columns(pl.col("signal", "noise_1", "noise_2") * 3.0 + 5.0)
+    assert_frame_equal(ensemble.predict(shifted), ensemble.predict(day), check_exact=True)
 
 
 def test_weights_can_be_learnt_later_and_stay_shares(ensemble):

@@ -8,9 +8,21 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
-from mltrainer_pipelines.api.fields import Body, Dollars, Identifier, MarketKind, Number, Page, Paged, Text, Timeframe, with_example
+from mltrainer_pipelines.api.fields import (
+    Body,
+    Dollars,
+    Identifier,
+    MarketKind,
+    Number,
+    Page,
+    Paged,
+    Text,
+    Timeframe,
+    with_example,
+)
 from mltrainer_pipelines.api.market_data import Company, companies, last_prices
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.store import tables
@@ -22,7 +34,7 @@ _CENT = Decimal("0.01")
 
 
 class Holding(BaseModel):
-    """A recommendation the user selected, at the price they paid, and what has become of it. Dollars before the user's own fees."""
+    """A recommendation the user selected, at their price, and what became of it. Dollars before the user's own fees."""
 
     id: int
     recommendation_id: int
@@ -67,7 +79,7 @@ class HoldingFilter(Paged):
 class Selection(Body):
     """A recommendation that was bought."""
 
-    model_config = with_example({"recommendation_id": 17, "actual_buy_price": 148.2, "actual_shares": 40, "notes": "half a position"})
+    model_config = with_example({"recommendation_id": 17, "actual_buy_price": 148.2, "actual_shares": 40, "notes": "half"})
 
     recommendation_id: Number
     actual_buy_price: Amount
@@ -124,17 +136,14 @@ def list_portfolio(installation: Installation, chosen: Annotated[HoldingFilter, 
 @router.post("", status_code=201)
 def select_recommendation(installation: Installation, selection: Selection, response: Response) -> Holding:
     """Note that the user bought a recommendation, at what price and how many shares."""
-    u = tables.UserPosition
+    u, r, wanted = tables.UserPosition, tables.Recommendation, selection.recommendation_id
     with installation.engine.begin() as connection:
         # The row is locked so that two requests at once cannot both select it.
-        wanted = sa.select(tables.Recommendation.id).where(tables.Recommendation.id == selection.recommendation_id).with_for_update()
-        if connection.execute(wanted).first() is None:
-            raise Problem(404, f"there is no recommendation {selection.recommendation_id}; /api/recommendations lists those there are")
-        taken = sa.select(u.id).where(u.recommendation_id == selection.recommendation_id, u.closed_time.is_(None))
-        if (present := connection.scalar(taken)) is not None:
-            raise Problem(
-                409, f"recommendation {selection.recommendation_id} is in the portfolio already, as {present}; change or close that one"
-            )
+        if connection.execute(sa.select(r.id).where(r.id == wanted).with_for_update()).first() is None:
+            raise Problem(404, f"there is no recommendation {wanted}; /api/recommendations lists those there are")
+        held = connection.scalar(sa.select(u.id).where(u.recommendation_id == wanted, u.closed_time.is_(None)))
+        if held is not None:
+            raise Problem(409, f"recommendation {wanted} is in the portfolio already (holding {held}); change or close that one")
         values = selection.model_dump() | {"selected_time": selection.selected_time or installation.now()}
         number = connection.execute(sa.insert(u).values(values).returning(u.id)).scalar_one()
     response.headers["Location"] = f"/api/portfolio/{number}"
@@ -207,9 +216,7 @@ def _holdings(installation: Context, number: int | None = None) -> list[Holding]
     return [_valued(row, priced_on, prices, known) for row in rows]
 
 
-def _valued(
-    row: Mapping[str, Any], priced_on: date | None, prices: Mapping[str, float], known: Mapping[str, Company]
-) -> Holding:
+def _valued(row: RowMapping, priced_on: date | None, prices: Mapping[str, float], known: Mapping[str, Company]) -> Holding:
     price, day = _newest_price(row, priced_on, prices)
     sold, bought, paid = row["actual_sell_price"], row["actual_shares"], row["actual_buy_price"]
     factor = Decimal(repr(row["factor"])) if row["factor"] else Decimal(1)
@@ -249,9 +256,7 @@ def _valued(
     )
 
 
-def _newest_price(
-    row: Mapping[str, Any], priced_on: date | None, prices: Mapping[str, float]
-) -> tuple[Decimal | None, date | None]:
+def _newest_price(row: RowMapping, priced_on: date | None, prices: Mapping[str, float]) -> tuple[Decimal | None, date | None]:
     """The lake's newest price, or the paper trade's mark where that is newer or the only one."""
     quoted = prices.get(row["symbol"])
     if quoted is not None and (row["marked_session"] is None or priced_on is None or priced_on >= row["marked_session"]):

@@ -1,13 +1,17 @@
 """Virtual positions, and how the books did."""
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol, Timeframe
@@ -16,6 +20,7 @@ from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api", tags=["portfolio"])
 
+_CHUNK = 64 * 1024
 Status = Literal["pending", "open", "closed"]
 
 
@@ -55,24 +60,29 @@ class VirtualPositions(Page[VirtualPosition]):
     hit_rate: float | None = Field(description="Share of the closed ones with a profit; null before the first.")
 
 
+Book = Literal["recommendations", "user", "passed_over"]
+
+
 class PositionFilter(Paged):
     status: Status | None = None
     timeframe: Timeframe | None = None
     symbol: Symbol | None = None
-    book: Literal["recommendations", "user", "passed_over"] = Field(
-        default="recommendations", description="All of them, those the user selected too, or those the user passed over."
-    )
+    book: Book = Field(default="recommendations", description="All of them, the user's selection, or what the user passed over.")
     sort: Literal["-id", "id", "-profit_loss", "profit_loss", "-exit_session", "exit_session", "symbol"] = "-id"
+
+
+class ExportFilter(Parameters):
+    status: Status | None = None
+    timeframe: Timeframe | None = None
+    symbol: Symbol | None = None
+    book: Book = "recommendations"
 
 
 @router.get("/virtual-positions")
 def list_virtual_positions(installation: Installation, chosen: Annotated[PositionFilter, Query()]) -> VirtualPositions:
     """Paper trades of the recommendations that match."""
     p = tables.VirtualPosition
-    conditions = [getattr(p, name) == value for name in ("status", "timeframe", "symbol") if (value := getattr(chosen, name))]
-    if chosen.book != "recommendations":
-        theirs = sa.exists().where(tables.UserPosition.recommendation_id == p.recommendation_id)
-        conditions.append(theirs if chosen.book == "user" else ~theirs)
+    conditions = _conditions(chosen.status, chosen.timeframe, chosen.symbol, chosen.book)
     column = getattr(p, chosen.sort.removeprefix("-"))
     order = column.desc().nulls_last() if chosen.sort.startswith("-") else column.asc().nulls_last()
     closed = p.status == "closed"
@@ -100,11 +110,45 @@ def list_virtual_positions(installation: Installation, chosen: Annotated[Positio
     )
 
 
-def virtual_position(row: Mapping[str, Any]) -> VirtualPosition:
+@router.get(
+    "/virtual-positions.csv",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}, "example": "id,symbol,status\r\n1,BGUO,open\r\n"}}}},
+)
+def export_virtual_positions(installation: Installation, chosen: Annotated[ExportFilter, Query()]) -> StreamingResponse:
+    """All paper trades that match, as CSV."""
+    p = tables.VirtualPosition
+    conditions = _conditions(chosen.status, chosen.timeframe, chosen.symbol, chosen.book)
+    columns = [getattr(p, name) for name in VirtualPosition.model_fields]
+
+    def rows() -> Iterator[str]:
+        out = io.StringIO()
+        writer = csv.writer(out)
+        writer.writerow(VirtualPosition.model_fields)
+        with installation.engine.connect().execution_options(yield_per=2000) as connection:
+            for row in connection.execute(sa.select(*columns).where(*conditions).order_by(p.id)):
+                writer.writerow(row)
+                if out.tell() > _CHUNK:
+                    yield out.getvalue()
+                    out.seek(0)
+                    out.truncate()
+        yield out.getvalue()
+
+    return StreamingResponse(rows(), media_type="text/csv; charset=utf-8")
+
+
+def _conditions(status: str | None, timeframe: str | None, symbol: str | None, book: Book) -> list[sa.ColumnElement[bool]]:
+    p = tables.VirtualPosition
+    given = {"status": status, "timeframe": timeframe, "symbol": symbol}
+    conditions: list[sa.ColumnElement[bool]] = [getattr(p, name) == value for name, value in given.items() if value]
+    if book != "recommendations":
+        theirs = sa.exists().where(tables.UserPosition.recommendation_id == p.recommendation_id)
+        conditions.append(theirs if book == "user" else ~theirs)
+    return conditions
+
+
+def virtual_position(row: RowMapping) -> VirtualPosition:
     return VirtualPosition(**{name: row[name] for name in VirtualPosition.model_fields})
-
-
-Book = Literal["recommendations", "user", "passed_over"]
 
 
 class BookDay(BaseModel):
@@ -168,7 +212,8 @@ def get_performance(installation: Installation, span: Annotated[Span, Query()]) 
 
 
 def _benchmark(rows: Any, account: Decimal) -> list[BenchmarkDay]:
-    equity, days = account, []
+    equity = account
+    days: list[BenchmarkDay] = []
     for row in rows:
         if row["book"] != "recommendations" or row["benchmark_return"] is None:
             continue

@@ -8,6 +8,7 @@ import polars as pl
 import sqlalchemy as sa
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
+from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import (
@@ -32,14 +33,27 @@ from mltrainer_pipelines.store import tables
 router = APIRouter(prefix="/api/recommendations", tags=["recommendations"])
 
 Sort = Literal[
-    *("timestamp", "symbol", "profit_probability", "confidence", "signal_strength", "expected_net_return", "grade", "session"),
-    *("-timestamp", "-symbol", "-profit_probability", "-confidence", "-signal_strength", "-expected_net_return", "-grade"),
+    "timestamp",
+    "-timestamp",
+    "symbol",
+    "-symbol",
+    "profit_probability",
+    "-profit_probability",
+    "confidence",
+    "-confidence",
+    "signal_strength",
+    "-signal_strength",
+    "expected_net_return",
+    "-expected_net_return",
+    "grade",
+    "-grade",
+    "session",
     "-session",
 ]
 
 
 class Recommendation(BaseModel):
-    """A strong buy, as it was known at `timestamp`. Probabilities and shares are from 0 to 1, returns are fractions after costs."""
+    """A strong buy, as it was known at `timestamp`. Probabilities are from 0 to 1, returns are fractions after costs."""
 
     id: int = Field(examples=[17])
     timestamp: datetime
@@ -102,8 +116,9 @@ class Driver(BaseModel):
 
     feature: str
     value: float | None
-    contribution: float | None
-    words: str | None
+    percentile: float | None = Field(description="Of the value among the session's symbols, 0 to 1.")
+    effect: float | None = Field(description="On the log-odds of a profit.")
+    share: float | None = Field(description="Of all features' effects, by size.")
 
 
 class Reasons(BaseModel):
@@ -185,7 +200,13 @@ def list_recommendations(installation: Installation, chosen: Annotated[Filter, Q
     descending, name = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
     column = getattr(r, name)
     order = column.desc().nulls_last() if descending else column.asc().nulls_last()
-    statement = _joined().where(*conditions).order_by(order, r.id.desc()).limit(chosen.limit).offset(chosen.offset)
+    statement = (
+        _joined()
+        .where(*conditions)
+        .order_by(order, r.signal_strength.desc(), r.id.desc())
+        .limit(chosen.limit)
+        .offset(chosen.offset)
+    )
     newest = sa.select(sa.func.max(r.id), sa.func.max(r.session))
     with installation.engine.connect() as connection:
         total = connection.scalar(sa.select(sa.func.count()).select_from(r).where(*conditions)) or 0
@@ -256,10 +277,8 @@ def _joined() -> sa.Select[Any]:
 
 def _conditions(installation: Context, chosen: Filter) -> list[sa.ColumnElement[bool]]:
     r = tables.Recommendation
-    found: list[sa.ColumnElement[bool]] = []
-    for name in ("timeframe", "grade", "symbol", "session"):
-        if (value := getattr(chosen, name)) is not None:
-            found.append(getattr(r, name) == value)
+    given = {name: getattr(chosen, name) for name in ("timeframe", "grade", "symbol", "session")}
+    found: list[sa.ColumnElement[bool]] = [getattr(r, name) == value for name, value in given.items() if value is not None]
     if chosen.latest:
         found.append(r.session == sa.select(sa.func.max(r.session)).scalar_subquery())
     if chosen.since_id is not None:
@@ -276,13 +295,13 @@ def _conditions(installation: Context, chosen: Filter) -> list[sa.ColumnElement[
     return found + [getattr(r, name) >= value for name, value in lowest.items() if value is not None]
 
 
-def _recommendation(row: Mapping[str, Any], known: Mapping[str, Company]) -> Recommendation:
+def _recommendation(row: RowMapping, known: Mapping[str, Company]) -> Recommendation:
     company = known.get(row["symbol"], Company(None, None))
     values = {name: row[name] for name in Recommendation.model_fields if name in row}
     return Recommendation(**values | {"company": company.name, "sector": row["sector"] or company.sector})
 
 
-def _reasons(row: Mapping[str, Any]) -> Reasons:
+def _reasons(row: RowMapping) -> Reasons:
     bars = row["thresholds"]
     rules = []
     for value, key, what, digits in (
@@ -298,14 +317,5 @@ def _reasons(row: Mapping[str, Any]) -> Reasons:
     return Reasons(summary=row["why"], drivers=[_driver(found) for found in row["drivers"] or []], rules=rules)
 
 
-def _driver(found: Any) -> Driver:
-    if not isinstance(found, Mapping):
-        return Driver(feature=str(found), value=None, contribution=None, words=None)
-    return Driver(
-        feature=str(found.get("feature", "")),
-        value=found.get("value"),
-        contribution=found.get("contribution"),
-        words=found.get("words"),
-    )
-
-
+def _driver(found: Mapping[str, Any]) -> Driver:
+    return Driver(**{name: found.get(name) for name in Driver.model_fields})

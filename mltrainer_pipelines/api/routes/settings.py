@@ -87,7 +87,9 @@ def put_settings(installation: Installation, changes: Changes) -> Settings:
     """Change settings; a refresh uses them from its next run on. Every change is kept and can be taken back."""
     before = _settings(installation, 0)
     if changes.if_version is not None and changes.if_version != before.version:
-        raise Problem(409, f"the settings are at version {before.version} by now, not {changes.if_version}; look again, then change")
+        raise Problem(
+            409, f"the settings are at version {before.version} by now, not {changes.if_version}; look at them again first"
+        )
     now = {setting.name: setting.value for setting in before.settings}
     for name, value in changes.values.items():
         if value is None or value != now[name]:

@@ -1,12 +1,12 @@
 """Trials, the models they are of, and the proposals that wait for a yes."""
 
-from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
+from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.agent import proposals as agent_proposals
 from mltrainer_pipelines.agent.proposals import ProposalStateError
@@ -196,10 +196,8 @@ class ProposerComparison(BaseModel):
 def list_trials(installation: Installation, chosen: Annotated[TrialFilter, Query()]) -> Trials:
     """Trials that match, best first, and the champions."""
     t, c, b = tables.Trial, tables.TrialScorecard, tables.LeaderboardRow
-    conditions: list[sa.ColumnElement[bool]] = []
-    for name in ("timeframe", "model", "status"):
-        if (value := getattr(chosen, name)) is not None:
-            conditions.append(getattr(t, name) == value)
+    given = {name: getattr(chosen, name) for name in ("timeframe", "model", "status")}
+    conditions: list[sa.ColumnElement[bool]] = [getattr(t, name) == value for name, value in given.items() if value is not None]
     if chosen.grade is not None:
         conditions.append(sa.func.coalesce(b.grade, c.grade) == chosen.grade)
     orders: dict[str, list[Any]] = {
@@ -251,7 +249,7 @@ def get_calibration(installation: Installation, trial_id: TrialId) -> Calibratio
     """What a trial forecast against what came, out of sample, over ten bins of equal mass."""
     try:
         config = records.config_of(installation.engine, trial_id)
-        bins = calibration_curve(installation.lake, config)
+        bins = calibration_curve(installation.lake, trial_id, config)
     except (UnknownTrialError, NotInTheLakeError) as error:
         raise Problem(404, str(error)) from None
     return Calibration(trial_id=trial_id, bins=[CalibrationBin(**vars(point)) for point in bins])
@@ -310,7 +308,7 @@ def compare_proposers(installation: Installation, _: Annotated[Parameters, Query
     with installation.engine.connect() as connection:
         for proposer, timeframe, value in connection.execute(scored).tuples():
             so_far = best.setdefault((proposer, timeframe), [])
-            so_far.append(max([value, *so_far[-1:]]))
+            so_far.append(max([float(value or 0.0), *so_far[-1:]]))
     items = [
         ProposerRecord(proposer=proposer, timeframe=timeframe, trials=len(values), best_deflated_sharpe=values)
         for (proposer, timeframe), values in sorted(best.items())
@@ -364,7 +362,7 @@ def _trials() -> sa.Select[Any]:
     )
 
 
-def _row(installation: Context, trial_id: str) -> Mapping[str, Any]:
+def _row(installation: Context, trial_id: str) -> RowMapping:
     with installation.engine.connect() as connection:
         row = connection.execute(_trials().where(tables.Trial.trial_id == trial_id)).mappings().one_or_none()
     if row is None:
@@ -378,7 +376,7 @@ _FROM_THE_CARD = (
 )
 
 
-def _trial(installation: Context, row: Mapping[str, Any], champions: set[str]) -> dict[str, Any]:
+def _trial(installation: Context, row: RowMapping, champions: set[str]) -> dict[str, Any]:
     card = row["metrics"] or {}
     settings = installation.settings
     own = {name: row[name] for name in ("trial_id", "model", "timeframe", "feature_set", "status", "proposed_by", "rationale")}
@@ -411,6 +409,6 @@ def _parameter(name: str, space: Range | Choices) -> Parameter:
     return Parameter(name=name, default=space.default, allowed=space.describe())
 
 
-def _proposal(row: Mapping[str, Any]) -> Proposal:
+def _proposal(row: RowMapping) -> Proposal:
     own = {name: row[name] for name in Proposal.model_fields if name in row}
     return Proposal(**own, model=str(row["config"].get("model", "")), timeframe=row["config"].get("timeframe"))

@@ -1,0 +1,63 @@
+"""Barriers: labels a second on the shared bars, and the trades of vectorbt on the same entries."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.peers import BARS, peer, result
+
+LABELS_A_SECOND = 1_000_000
+TARGET, STOP, RATE, SEED = 0.07, 0.05, 0.05, 0
+
+
+def run() -> list[dict[str, Any]]:
+    """Rows: the labels of each timeframe, and the trades beside vectorbt's."""
+    from pathlib import Path
+
+    import polars as pl
+
+    from mltrainer_pipelines.features.barriers import Barriers
+    from mltrainer_pipelines.features.files import read_bars
+    from mltrainer_pipelines.features.fixed_barriers import panel_trades
+    from mltrainer_pipelines.features.labels import compute_labels
+    from mltrainer_pipelines.features.panel import PRICES, dense
+    from mltrainer_pipelines.features.timeframes import TIMEFRAMES
+
+    bars = read_bars(Path(BARS))
+    members = bars.select(pl.col("date").dt.truncate("1mo").alias("month"), "symbol").unique()
+    first, last = bars["date"].min(), bars["date"].max()
+    rows = []
+    for timeframe in TIMEFRAMES.values():
+        seconds = _best(lambda timeframe=timeframe: compute_labels(bars, members, timeframe, Barriers(), 10.0, first, last))
+        rate = bars.height / seconds
+        name = f"labels {timeframe.name}, {bars.height:,} rows, {rate / 1e6:.1f} million a second"
+        rows.append(result(name, seconds, "at least 1 million a second", rate >= LABELS_A_SECOND))
+    theirs = peer("vectorbt_barriers.py", BARS, "--target", TARGET, "--stop", STOP, "--entry-rate", RATE, "--seed", SEED)
+    # Both start from aligned prices, theirs pandas frames of sessions by symbols, and end with a frame of trades.
+    entries, panel = vectorbt_entries(bars), dense(bars, PRICES)
+    seconds = _best(lambda: panel_trades(panel, entries, TARGET, STOP))
+    count = panel_trades(panel, entries, TARGET, STOP).height
+    met = seconds <= theirs["seconds"] and count == theirs["trades"]
+    name = f"fixed barriers, {count:,} trades"
+    return [*rows, result(name, seconds, "no slower than vectorbt", met, "vectorbt 1.2.0", theirs["seconds"])]
+
+
+def vectorbt_entries(bars: Any) -> Any:
+    """The entries that the peer's script draws, as date and symbol."""
+    import numpy as np
+    import polars as pl
+
+    days, symbols = (bars[name].unique().sort() for name in ("date", "symbol"))
+    at, of = np.nonzero(np.random.default_rng(SEED).random((len(days), len(symbols))) < RATE)
+    return pl.DataFrame({"date": days.gather(at), "symbol": symbols.gather(of)})
+
+
+def _best(compute: Callable[[], object]) -> float:
+    """Seconds of the best of three runs after one that compiles."""
+    compute()
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        compute()
+        times.append(time.perf_counter() - start)
+    return min(times)

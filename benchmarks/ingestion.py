@@ -1,0 +1,209 @@
+"""Ingestion: a backfill of the whole market from the local exchange, five years of a universe read back, one session more.
+
+`python -m benchmarks.ingestion` runs it alone; `--sessions 1260` in full, which takes ten minutes. A shorter run is
+stretched to 1,260 sessions, and says so: every session costs the same.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import result
+
+SYMBOLS, SESSIONS = 10_000, 1_260
+LAST = date(2024, 12, 31)
+BACKFILL_SECONDS, BACKFILL_MIB = 600, 2048
+LOAD_SECONDS, UNIVERSE = 2.0, 200
+MOST_GROWTH = 1.5
+"""What one session more may cost after five years, as a multiple of what it costs after five days."""
+
+
+def run(sessions: int = 60) -> list[dict[str, Any]]:
+    """Rows: the backfill, the load of five years of 200 symbols, and one session more after five days and five years."""
+    from mltrainer_pipelines.market.sessions import previous_session, sessions_between
+
+    days = sessions_between(previous_session(LAST, sessions - 1), LAST)
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Path(folder) / "lake"
+        with _exchange(days[0]) as (url, server):
+            ours = _in_a_process("backfill", url, str(lake), str(days[0]), str(days[-1]))
+            servers = _cpu_seconds(server)
+        whole = ours["seconds"] * SESSIONS / len(days)
+        share = ours["cpu_seconds"] / (ours["cpu_seconds"] + servers)
+        stretched = "" if len(days) == SESSIONS else f", from {len(days)} sessions in {ours['seconds']:.0f} s"
+        name = f"backfill of {SESSIONS:,} sessions x {SYMBOLS:,} symbols{stretched}; {share:.0%} of the work is ours"
+        rows = [result(name, whole, f"at most {BACKFILL_SECONDS} s", whole <= BACKFILL_SECONDS)]
+        peak = f"memory of the backfill: {ours['mib']:.0f} MiB"
+        rows.append(result(peak, ours["seconds"], f"at most {BACKFILL_MIB} MiB", ours["mib"] <= BACKFILL_MIB))
+        _fill(lake, days)
+        loaded = _in_a_process("load", str(lake))
+        name = f"{UNIVERSE} adjusted symbols of {SESSIONS:,} sessions, {loaded['rows']:,} rows"
+        rows.append(result(name, loaded["seconds"], f"at most {LOAD_SECONDS} s", loaded["seconds"] <= LOAD_SECONDS))
+        young, old = _one_more(lake, days, few=5), _one_more(lake, days, few=None)
+        name = f"one session more after {SESSIONS:,} sessions; after 5: {young * 1000:.0f} ms"
+        rows.append(result(name, old, f"at most {MOST_GROWTH} times", old <= MOST_GROWTH * young))
+    return rows
+
+
+@contextmanager
+def _exchange(first: date) -> Iterator[tuple[str, int]]:
+    """The local exchange with ten thousand symbols, in a process of its own: its address and its process."""
+    from mltrainer_pipelines.services.supervisor import free_port
+
+    port = free_port()
+    world = {
+        "MLTRAINER_SIMULATED_SYMBOLS": str(SYMBOLS),
+        "MLTRAINER_HISTORY_START": str(first),
+        "MLTRAINER_AS_OF": f"{LAST}T20:00:00-05:00",
+        "MLTRAINER_EXCHANGE": "simulated",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mltrainer_pipelines.cli", "exchange", "--port", str(port)], env=os.environ | world
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
+                break
+            except OSError:
+                if process.poll() is not None:
+                    raise RuntimeError("the exchange did not start") from None
+                time.sleep(0.2)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _cpu_seconds(pid: int) -> float:
+    import psutil
+
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
+def _in_a_process(*arguments: str) -> dict[str, Any]:
+    """What a part of this module prints, run in a process whose time and memory are its own."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks.ingestion", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def backfill(url: str, lake: str, first: str, last: str) -> dict[str, float]:
+    """Fetch, check and store every session from first to last, as the asset does."""
+    from pydantic import SecretStr
+
+    from mltrainer_pipelines.market.ingestion import fetched, planned_backfill
+    from mltrainer_pipelines.market.polygon import PolygonMarket
+    from mltrainer_pipelines.market.sessions import sessions_between
+    from mltrainer_pipelines.settings import LOCAL_EXCHANGE_KEY
+    from mltrainer_pipelines.store.lake import Lake
+
+    client, store = PolygonMarket(url, SecretStr(LOCAL_EXCHANGE_KEY)), Lake(lake)
+    begin = time.perf_counter()
+    plan = planned_backfill(client, sessions_between(date.fromisoformat(first), date.fromisoformat(last)))
+    for session, found in fetched(client, plan):
+        if isinstance(found, Exception):
+            raise found
+        store.write("daily_bars", found.bars, str(session))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "seconds": time.perf_counter() - begin,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "mib": used.ru_maxrss / 1024,
+    }
+
+
+def load(lake: str) -> dict[str, float]:
+    """Read five years of the most traded symbols, adjusted."""
+    import polars as pl
+
+    from mltrainer_pipelines.market.history import adjusted_history
+    from mltrainer_pipelines.store.lake import Lake
+
+    store = Lake(lake)
+    newest = store.read("daily_bars", store.partitions("daily_bars")[-1])
+    symbols = newest.top_k(UNIVERSE, by=pl.col("close") * pl.col("volume"))["symbol"]
+    first = date.fromisoformat(store.partitions("daily_bars")[0])
+    adjusted_history(store, LAST, LAST, symbols=symbols)  # what is imported at the first use
+    begin = time.perf_counter()
+    found = adjusted_history(store, first, LAST, symbols=symbols)
+    return {"seconds": time.perf_counter() - begin, "rows": found.height}
+
+
+def _fill(lake: Path, days: list[date]) -> None:
+    """Make five years of the sessions that were fetched, the same bars under earlier dates, and some corporate actions."""
+    import polars as pl
+
+    from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA
+    from mltrainer_pipelines.market.sessions import previous_session, sessions_between
+    from mltrainer_pipelines.store.lake import Lake
+
+    store = Lake(str(lake))
+    frames = [store.read("daily_bars", str(day)) for day in days]
+    whole = sessions_between(previous_session(LAST, SESSIONS - 1), LAST)
+    for place, day in enumerate(whole):
+        if not store.exists("daily_bars", str(day)):
+            store.write("daily_bars", frames[place % len(frames)].with_columns(date=pl.lit(day)), str(day))
+    symbols = frames[0]["symbol"][:2000]
+    actions = pl.DataFrame({"symbol": symbols, "ex_date": [whole[(7 * n) % len(whole)] for n in range(len(symbols))]})
+    store.write(
+        "corporate_actions",
+        actions.with_columns(
+            kind=pl.lit("split"), ratio=pl.lit(2.0), cash=pl.lit(None, pl.Float64), declared=pl.lit(None, pl.Date)
+        ).cast(dict(ACTION_SCHEMA)),  # type: ignore[arg-type]
+    )
+
+
+def _one_more(lake: Path, days: list[date], few: int | None) -> float:
+    """Seconds to look at what is there, store one session and check it, in a lake of all sessions or of the last few."""
+    from mltrainer_pipelines.market.bar_checks import bar_findings
+    from mltrainer_pipelines.market.ingestion import symbols_before
+    from mltrainer_pipelines.store.lake import Lake
+
+    store = Lake(str(lake))
+    if few:
+        small = Lake(str(lake.with_name("small")))
+        for day in days[-few - 1 :]:
+            small.write("daily_bars", store.read("daily_bars", str(day)), str(day))
+        small.write("corporate_actions", store.read("corporate_actions"))
+        store = small
+    bars = store.read("daily_bars", str(LAST))
+    times = []
+    for _ in range(5):
+        store.delete("daily_bars", str(LAST))
+        begin = time.perf_counter()
+        if store.exists("daily_bars", str(LAST)):
+            raise RuntimeError("the session is there already")
+        symbols_before(store, LAST)
+        store.write("daily_bars", bars, str(LAST))
+        bar_findings(store, [LAST])
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def _main() -> None:
+    if len(sys.argv) > 1 and sys.argv[1] in ("backfill", "load"):
+        print(json.dumps({"backfill": backfill, "load": load}[sys.argv[1]](*sys.argv[2:])))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=60, help="sessions to fetch; 1260 for the whole")
+    for row in run(parser.parse_args().sessions):
+        print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,213 @@
+"""The kinds of action there are: what each may be asked with, in what words it is put to the user."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mltrainer_pipelines.agent import proposals as proposal_book
+from mltrainer_pipelines.agent.outside import plain
+from mltrainer_pipelines.agent.system import System
+from mltrainer_pipelines.models.catalogue import list_models
+from mltrainer_pipelines.store import runtime_settings
+from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
+from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+
+Kind = Literal[
+    "momentum_screening", "submit_trial", "ensemble", "change_setting", "decide_proposal", "refresh_signals", "propose_trials"
+]
+
+
+class ActionError(ValueError):
+    """An action that cannot be: says what is wrong with it and what would do."""
+
+
+class ActionParams(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+Timeframe = Literal["short", "long"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class MomentumScreening(ActionParams):
+    """Try models walk-forward, score the market, and list what clears the bars."""
+
+    models: Annotated[list[str], Field(min_length=1, max_length=4)]
+    timeframe: Timeframe = "short"
+    min_probability: Share | None = None
+    min_confidence: Share | None = None
+    min_expected_return: Annotated[float, Field(ge=-1, le=1)] | None = None
+
+
+class SubmitTrial(ActionParams):
+    """Run one model walk-forward over all quarters and judge it."""
+
+    model: str
+    timeframe: Timeframe = "short"
+    params: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    train_sessions: int | None = None
+    rationale: Annotated[str, Field(max_length=600)] = ""
+
+
+class Ensemble(ActionParams):
+    """Try models, then refit the champion with the best trials voting beside it."""
+
+    models: Annotated[list[str], Field(min_length=2, max_length=4)]
+    timeframe: Timeframe = "short"
+
+
+class ChangeSetting(ActionParams):
+    """Change a run-time setting."""
+
+    name: str
+    value: float | int | bool | str
+    reason: Annotated[str, Field(max_length=300)] = ""
+
+
+class DecideProposal(ActionParams):
+    """Approve or reject a proposed trial."""
+
+    proposal_id: int
+    decision: Literal["approve", "reject"]
+
+
+class RefreshSignals(ActionParams):
+    """Score the market on delayed prices now."""
+
+
+class ProposeTrials(ActionParams):
+    """Ask the proposer for new trials."""
+
+
+PARAMS: Mapping[Kind, type[ActionParams]] = {
+    "momentum_screening": MomentumScreening,
+    "submit_trial": SubmitTrial,
+    "ensemble": Ensemble,
+    "change_setting": ChangeSetting,
+    "decide_proposal": DecideProposal,
+    "refresh_signals": RefreshSignals,
+    "propose_trials": ProposeTrials,
+}
+
+
+def model_named(name: str) -> str:
+    """Id of the model that a person means by `RandomForest`, `LightGBM`, `logistic regression`.
+
+    Raises
+    ------
+    ActionError
+        If the catalogue has none like it; names the closest.
+    """
+    wanted = _letters(name)
+    ids = {_letters(spec.id): spec.id for spec in list_models()}
+    if wanted in ids:
+        return ids[wanted]
+    if _ALIASES.get(wanted) in {spec.id for spec in list_models()}:
+        return _ALIASES[wanted]
+    starts = [model for letters, model in ids.items() if len(wanted) >= 5 and letters.startswith(wanted)]
+    if len(starts) == 1:
+        return starts[0]
+    close = [ids[letters] for letters in get_close_matches(wanted, list(ids), n=3, cutoff=0.5)]
+    like = f"; it has {', '.join(close)}" if close else f"; it has {', '.join(sorted(ids.values())[:8])}"
+    raise ActionError(f"the catalogue has no model {plain(name, 40)!r}{like}")
+
+
+_ALIASES = {
+    "logisticregression": "logistic_l2",
+    "logistic": "logistic_l2",
+    "logreg": "logistic_l2",
+    "lgbm": "lightgbm",
+    "xgb": "xgboost",
+    "rf": "random_forest",
+    "randomforestclassifier": "random_forest",
+    "gbm": "gradient_boosting",
+}
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def checked_params(system: System, kind: Kind, params: Mapping[str, Any]) -> ActionParams:
+    if kind not in PARAMS:
+        raise ActionError(f"there is no action {kind!r}; there are {', '.join(PARAMS)}")
+    try:
+        checked = PARAMS[kind].model_validate(plain(params))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+        raise ActionError(f"{kind}: {'; '.join(problems)}") from None
+    if isinstance(checked, MomentumScreening | Ensemble):
+        names = list(dict.fromkeys(model_named(name) for name in checked.models))
+        checked = checked.model_copy(update={"models": names})
+        if isinstance(checked, Ensemble) and len(names) < 2:
+            raise ActionError("an ensemble takes two models at least")
+        trial_configs(system, checked)
+    elif isinstance(checked, SubmitTrial):
+        checked = checked.model_copy(update={"model": model_named(checked.model)})
+        trial_configs(system, checked)
+    elif isinstance(checked, ChangeSetting):
+        if checked.name not in runtime_settings.SETTINGS:
+            raise ActionError(str(UnknownSettingError(checked.name)))
+        try:
+            value = runtime_settings.SETTINGS[checked.name].checked(checked.value)
+        except InvalidSettingError as error:
+            raise ActionError(str(error)) from None
+        checked = checked.model_copy(update={"value": value})
+    elif isinstance(checked, DecideProposal):
+        known = {stored.id: stored.status for stored in proposal_book.proposals(system.engine)}
+        if known.get(checked.proposal_id) != "proposed":
+            raise ActionError(f"proposal {checked.proposal_id} is {known.get(checked.proposal_id, 'unknown')}, not waiting")
+    return checked
+
+
+def trial_configs(system: System, checked: MomentumScreening | Ensemble | SubmitTrial) -> list[TrialConfig]:
+    """The trials that an action asks for."""
+    template = system.templates[checked.timeframe]
+    if isinstance(checked, SubmitTrial):
+        wanted: list[dict[str, Any]] = [{"model": checked.model, "params": checked.params}]
+        if checked.train_sessions is not None:
+            wanted[0]["train_sessions"] = checked.train_sessions
+    else:
+        wanted = [{"model": model, "params": {}} for model in checked.models]
+    reason = checked.rationale if isinstance(checked, SubmitTrial) else "asked for in the chat"
+    try:
+        return [
+            TrialConfig.parse(template.model_dump() | values | {"proposed_by": "agent", "rationale": reason}) for values in wanted
+        ]
+    except InvalidTrialError as error:
+        raise ActionError(str(error)) from None
+
+
+def summary(checked: ActionParams) -> str:
+    """What will be done, in words of ours: nothing in it is free text of anybody."""
+    if isinstance(checked, MomentumScreening):
+        bars = [
+            f"{name} of at least {value:.0%}"
+            for name, value in (("profit probability", checked.min_probability), ("confidence", checked.min_confidence))
+            if value is not None
+        ]
+        if checked.min_expected_return is not None:
+            bars.append(f"expected return above {checked.min_expected_return:+.1%}")
+        asked = f", listing symbols with {' and '.join(bars)}" if bars else ""
+        return (
+            f"Momentum screening ({checked.timeframe}): try {_names(checked.models)} walk-forward, then score the market{asked}"
+        )
+    if isinstance(checked, Ensemble):
+        return (
+            f"Ensemble ({checked.timeframe}): try {_names(checked.models)}, then refit the champion with the best trials voting"
+        )
+    if isinstance(checked, SubmitTrial):
+        given = ", ".join(f"{name}={value}" for name, value in checked.params.items()) or "its defaults"
+        window = f" on {checked.train_sessions} sessions" if checked.train_sessions else ""
+        return f"Trial ({checked.timeframe}): {checked.model} with {plain(given, 200)}{window}, walk-forward over all quarters"
+    if isinstance(checked, ChangeSetting):
+        return f"Set {checked.name} to {checked.value}"
+    if isinstance(checked, DecideProposal):
+        return f"{checked.decision.capitalize()} the proposed trial {checked.proposal_id}"
+    return "Score the market on delayed prices now" if isinstance(checked, RefreshSignals) else "Ask the proposer for new trials"
+
+
+def _names(models: list[str]) -> str:
+    return " and ".join([", ".join(models[:-1]), models[-1]] if len(models) > 1 else models)

@@ -1,0 +1,146 @@
+"""The agent without Claude: what it looks up and proposes is the same, its words are ours."""
+
+from typing import Any
+
+from mltrainer_pipelines.agent import reading
+from mltrainer_pipelines.agent.actions import Action
+from mltrainer_pipelines.agent.patterns import Lookup
+from mltrainer_pipelines.agent.search import propose, proposed_trials, tried_trials
+from mltrainer_pipelines.agent.system import System
+from mltrainer_pipelines.models.catalogue import list_models
+
+HELP = """You can ask me to look things up: models, leaderboard, regime, candidates, explain SYMBOL, portfolio, performance, \
+proposals, report, settings, status.
+You can have me do things, each after your yes: "start momentum analysis", "initiate momentum screening with LightGBM", \
+"run the model lightgbm", "try an ensemble of A and B", "increase the confidence threshold to 90 %", "refresh the signals", \
+"propose new trials", "approve proposal 3", "set autonomy to budgeted"."""
+
+
+def answer(system: System, wanted: Lookup) -> tuple[str, Any]:
+    """The answer to a lookup in words, and the values it was made of."""
+    if wanted.what == "help":
+        return HELP, None
+    given = wanted.arguments
+    readers = {
+        "models": lambda: reading.models(),
+        "leaderboard": lambda: reading.leaderboard(system, **given),
+        "regime": lambda: reading.regime(system.lake),
+        "candidates": lambda: reading.candidates(system, **given),
+        "explain": lambda: reading.explain(system, **given),
+        "portfolio": lambda: reading.portfolio(system),
+        "performance": lambda: reading.performance(system),
+        "status": lambda: reading.status(system),
+        "proposals": lambda: reading.proposed(system),
+        "report": lambda: reading.learning_report(system),
+        "settings": lambda: reading.settings(system),
+        "trial": lambda: reading.trial(system, **given),
+    }
+    value = readers[wanted.what]()
+    return "\n".join(_lines(value)), value
+
+
+def suggested_models(system: System, timeframe: str) -> list[str]:
+    """Two models worth screening with: the best of the leaderboard, then core models that were never tried."""
+    best = [row["model"] for row in reading.leaderboard(system, timeframe)[timeframe]["best"]]
+    tried = {one.config.model for one in tried_trials(system.engine)}
+    fresh = [spec.id for spec in sorted(list_models(), key=lambda spec: (not spec.core, spec.cost != "fast", spec.id))]
+    order = [*best, *(model for model in fresh if model not in tried), *fresh]
+    return list(dict.fromkeys(order))[:2]
+
+
+def next_trial(system: System, timeframe: str) -> dict[str, Any] | None:
+    """The parameters of a `submit_trial` that the search would try next, with why; None where nothing new is left."""
+    tried, taken = tried_trials(system.engine), proposed_trials(system.engine)
+    found = propose("tpe", 1, system.templates[timeframe], tried, taken, seed=len(tried) + len(taken))
+    if not found:
+        return None
+    config = found[0].config
+    return {
+        "model": config.model,
+        "timeframe": timeframe,
+        "params": config.params,
+        "train_sessions": config.train_sessions,
+        "rationale": found[0].hypothesis[:600],
+    }
+
+
+def told(ended: Action) -> str:
+    """How an action ended, in words."""
+    if ended.status == "failed":
+        return "\n".join([f"Action {ended.id} failed: {ended.error}", *_result(ended.result or {})])
+    if ended.status in ("rejected", "expired"):
+        how = "was dismissed" if ended.status == "rejected" else "was left for more than an hour and has expired"
+        return f"Action {ended.id} {how}."
+    return "\n".join([f"Action {ended.id} is done: {ended.summary}.", *_result(ended.result or {})])
+
+
+def _result(result: dict[str, Any]) -> list[str]:
+    lines = []
+    if "setting" in result:
+        lines.append(f"{result['setting']} was {result['before']} and is now {result['now']}.")
+    for trial in result.get("trials", []):
+        sharpe = "unknown" if trial.get("sharpe") is None else f"{trial['sharpe']:.2f}"
+        net, precision = (_percent(trial.get(name)) for name in ("net_return", "precision_top_decile"))
+        lines.append(
+            f"{trial['model']} ({trial['trial_id']}, {trial.get('grade')}): Sharpe ratio {sharpe}, net return {net} a year, "
+            f"{precision} of its picks profitable, over {trial.get('sessions')} sessions out of sample."
+        )
+    if "screening" in result:
+        found = result["screening"]
+        if not found.get("known"):
+            lines.append(f"Nothing was screened: {found.get('why')}.")
+        else:
+            confidence = found.get("mean_confidence")
+            average = f" with {_percent(confidence)} average confidence" if confidence is not None else ""
+            lines.append(f"{found['passing']} momentum stocks identified among {found['scored']} scored{average}.")
+            rows = found["symbols"] or found.get("nearest_misses") or []
+            lines += [_candidate(row) + ("" if found["symbols"] else f"; missed: {row['reason']}") for row in rows[:5]]
+    if "proposals" in result:
+        lines += [f"Proposal {one['id']}: {one['hypothesis']}" for one in result["proposals"]["proposals"][:5]]
+    if "leaderboard" in result:
+        lines += [line for line in _lines(result["leaderboard"]) if line]
+    if result.get("market") in ("simulated", "replay"):
+        lines.append(f"(The market is {'simulated' if result['market'] == 'simulated' else 'a recording'}.)")
+    return lines
+
+
+def _lines(value: Any, name: str = "", depth: int = 0) -> list[str]:
+    """Nested values as indented lines, numbers rounded for reading; rows of a table on a line each."""
+    pad = "  " * depth
+    label = f"{pad}{name.replace('_', ' ')}: " if name else pad
+    if isinstance(value, dict):
+        if name and all(not isinstance(item, dict | list) for item in value.values()):
+            return [label + _row(value)]
+        head = [label.rstrip()] if name else []
+        return head + [line for key, item in value.items() for line in _lines(item, str(key), depth + bool(name))]
+    if isinstance(value, list):
+        if not value:
+            return [label + "none"]
+        if all(not isinstance(item, dict | list) for item in value):
+            return [label + ", ".join(_short(item) for item in value)]
+        return [label.rstrip(), *(f"{pad}  {_row(row)}" for row in value)]
+    return [label + _short(value)]
+
+
+def _candidate(row: dict[str, Any]) -> str:
+    probability, confidence, expected = (
+        _percent(row[name]) for name in ("profit_probability", "confidence", "expected_net_return")
+    )
+    what = f"{row['symbol']} ({row['timeframe']}, {row['grade']})"
+    return f"  {what}: probability {probability}, confidence {confidence}, expected {expected}"
+
+
+def _row(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in values.items() if value is not None)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    return "unknown" if value is None else str(value)
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1%}"

@@ -1,0 +1,211 @@
+"""Proposers beside each other: the best score found against the number of trials it took, on the same market.
+
+Every proposer sees the same market, the same space and only its own results. It is judged twice: by the
+best Sharpe ratio over the quarters it could learn from, which rises with the number of tries even where
+there is nothing to find, and by what that very trial earned over the later quarters, which nobody had
+seen when it was chosen. The second is what learning faster means.
+"""
+
+import math
+import statistics as st
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from mltrainer_pipelines.agent.proposals import Proposal
+from mltrainer_pipelines.agent.search import Tried
+from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.scorecard import NothingToScoreError, QuarterScore, Scorecard, score
+from mltrainer_pipelines.trials.statistics import SESSIONS_PER_YEAR
+from mltrainer_pipelines.trials.walk_forward import TooFewRowsError, WalkForward
+
+LEARNT_FROM = 0.6
+"""Share of a trial's quarters, the first ones, that proposers are told the score of."""
+
+
+class Proposer(Protocol):
+    """Proposes so many new trials, knowing its own results and nothing else."""
+
+    def __call__(self, many: int, template: TrialConfig, tried: Sequence[Tried], seed: int, /) -> list[Proposal]: ...
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A trial's Sharpe ratios, annualised and after costs: over the quarters told, and over the later ones."""
+
+    told: float | None
+    later: float | None
+
+
+@dataclass
+class Laboratory:
+    """Runs trials in this process on one market; the same trial is computed once.
+
+    Parameters
+    ----------
+    features, labels, adjusted_bars, universe : DataFrame
+        As the assets of those names hold them.
+    quarters : sequence of (date, date)
+        First day of each quarter to predict, and of the quarter after it.
+    cost_bps : float
+        Of one side of a trade.
+    """
+
+    features: pl.DataFrame
+    labels: pl.DataFrame
+    adjusted_bars: pl.DataFrame
+    universe: pl.DataFrame
+    quarters: Sequence[tuple[date, date]]
+    cost_bps: float = 10.0
+    _cards: dict[str, Scorecard | None] = field(default_factory=dict)
+
+    def scorecard(self, config: TrialConfig) -> Scorecard | None:
+        """A trial's scorecard over all quarters; None where its training windows hold too little to fit it."""
+        if config.trial_id not in self._cards:
+            self._cards[config.trial_id] = self._computed(config)
+        return self._cards[config.trial_id]
+
+    def judged(self, config: TrialConfig) -> Judged:
+        """What a proposer is told of a trial, and what it is judged by."""
+        card = self.scorecard(config)
+        if card is None:
+            return Judged(None, None)
+        told = math.ceil(LEARNT_FROM * len(card.per_quarter))
+        return Judged(_sharpe(card.per_quarter[:told]), _sharpe(card.per_quarter[told:]))
+
+    def _computed(self, config: TrialConfig) -> Scorecard | None:
+        walk = WalkForward(config, self.features, self.labels, universe=self.universe)
+        try:
+            predictions = pl.concat([walk.predict_quarter(first, after).predictions for first, after in self.quarters])
+            calibrated = calibrate_walk_forward(predictions, self.labels.filter(pl.col("timeframe") == config.timeframe))
+            return score(config, calibrated, self.labels, self.adjusted_bars, cost_bps=self.cost_bps).scorecard
+        except (TooFewRowsError, NothingToScoreError):
+            return None
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one proposer got on: after each trial the best Sharpe ratio told so far, and that trial's over the later quarters."""
+
+    proposer: str
+    seed: int
+    best: list[float | None]
+    later: list[float | None]
+    trials: list[str]
+    instead: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The courses of all proposers, each once a seed."""
+
+    courses: list[Course]
+    trials: int
+
+    def summary(self) -> dict[str, Any]:
+        """By proposer: the mean course, and how many trials it takes to be as good as `random` is at its end."""
+        names = list(dict.fromkeys(course.proposer for course in self.courses))
+        means = {name: self._mean(name, "best") for name in names}
+        bar = means["random"][-1] if means.get("random") else None
+        told: dict[str, Any] = {}
+        for name in names:
+            reached = (
+                None
+                if bar is None
+                else next((n + 1 for n, best in enumerate(means[name]) if best is not None and best >= bar), None)
+            )
+            told[name] = {
+                "seeds": sum(course.proposer == name for course in self.courses),
+                "best_by_trials": means[name],
+                "later_by_trials": self._mean(name, "later"),
+                "trials_to_random_final": reached,
+                "speed_up": None if reached is None else self.trials / reached,
+            }
+        return told
+
+    def _mean(self, name: str, what: str) -> list[float | None]:
+        courses = [getattr(course, what) for course in self.courses if course.proposer == name]
+        columns = [[values[n] for values in courses if values[n] is not None] for n in range(min(map(len, courses)))]
+        return [st.mean(column) if column else None for column in columns]
+
+
+def compare(
+    proposers: Mapping[str, Proposer],
+    laboratory: Laboratory,
+    template: TrialConfig,
+    trials: int,
+    batch: int = 4,
+    seeds: Sequence[int] = (0,),
+    on_trial: Callable[[str, int], None] = lambda _name, _count: None,
+) -> Comparison:
+    """Let every proposer run the same number of trials, in batches, from nothing.
+
+    Parameters
+    ----------
+    trials : int
+        For each proposer and seed.
+    batch : int
+        Trials proposed at once; results are told after each batch.
+    on_trial : callable
+        Called with the proposer's name and how many of its trials are done.
+    """
+    courses = []
+    for name, proposer in proposers.items():
+        for seed in seeds:
+            tried: list[Tried] = []
+            judged: list[Judged] = []
+            while len(tried) < trials:
+                found = proposer(min(batch, trials - len(tried)), template, tried, seed * 1000 + len(tried))
+                if not found:
+                    break
+                for proposal in found[: trials - len(tried)]:
+                    judged.append(laboratory.judged(proposal.config))
+                    tried.append(Tried(proposal.config, judged[-1].told))
+                    on_trial(name, len(tried))
+            courses.append(_course(name, seed, tried, judged))
+    return Comparison(courses, trials)
+
+
+def plot(comparison: Comparison, path: Path) -> None:
+    """Draw the mean courses, what was told on the left and the later quarters on the right; format by the file's name."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    titles = ("Best Sharpe ratio told so far", "The same trial over later quarters")
+    for place, (key, title) in enumerate(zip(("best_by_trials", "later_by_trials"), titles, strict=True), start=1):
+        axes = figure.add_subplot(1, 2, place)
+        for name, told in comparison.summary().items():
+            values = [math.nan if value is None else value for value in told[key]]
+            axes.plot(range(1, len(values) + 1), values, marker=".", label=f"{name} ({told['seeds']} seeds)")
+        axes.set(title=title, xlabel="trials", ylabel="annualised, after costs")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path)
+
+
+def _course(name: str, seed: int, tried: Sequence[Tried], judged: Sequence[Judged]) -> Course:
+    best: list[float | None] = []
+    later: list[float | None] = []
+    leader: Judged | None = None
+    for one in judged:
+        if one.told is not None and (leader is None or leader.told is None or one.told > leader.told):
+            leader = one
+        best.append(leader.told if leader else None)
+        later.append(leader.later if leader else None)
+    return Course(name, seed, best, later, [one.config.trial_id for one in tried])
+
+
+def _sharpe(quarters: Sequence[QuarterScore]) -> float | None:
+    """Annualised Sharpe ratio over some quarters, from the mean and deviation of the daily returns of each."""
+    held = [quarter for quarter in quarters if quarter.sessions > 1]
+    count = sum(quarter.sessions for quarter in held)
+    if count < 2:
+        return None
+    mean = sum(quarter.sessions * quarter.daily_mean for quarter in held) / count
+    squares = sum((q.sessions - 1) * q.daily_deviation**2 + q.sessions * (q.daily_mean - mean) ** 2 for q in held)
+    return mean / math.sqrt(squares / (count - 1)) * math.sqrt(SESSIONS_PER_YEAR) if squares > 0 else None

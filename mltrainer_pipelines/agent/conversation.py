@@ -1,0 +1,177 @@
+"""A conversation as it is kept: messages by turn, one speaker at a time, old turns summarised whole.
+
+A turn begins with what the user said. Tool calls and their results are written together, so that no
+reader ever finds one without the other; only whole turns are summarised.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from mltrainer_pipelines.agent.actions import actions, mark_told
+from mltrainer_pipelines.agent.ledger import DailyBudgetError
+from mltrainer_pipelines.agent.messages import Claude, ClaudeError, estimated_tokens
+from mltrainer_pipelines.agent.outside import as_data, plain
+from mltrainer_pipelines.agent.prompts import prompt
+from mltrainer_pipelines.agent.system import System
+from mltrainer_pipelines.store.tables import ChatMessage, ChatSession
+
+MOST_TURNS, KEPT_TURNS = 24, 8
+"""A conversation of more turns, or of `MOST_TOKENS`, is summarised down to the last `KEPT_TURNS`."""
+MOST_TOKENS = 12_000
+_BUSY = timedelta(minutes=15)
+_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
+_THINKING = ("thinking", "redacted_thinking")
+Block = dict[str, Any]
+
+
+class SessionNameError(ValueError):
+    """A name that no conversation can have: says what one may be."""
+
+
+class SessionBusyError(RuntimeError):
+    """An answer is being given in this conversation already."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that was kept."""
+
+    id: int
+    turn: int
+    role: str
+    content: list[Block]
+    written_at: Any
+
+
+@contextmanager
+def held(system: System, session_id: str) -> Iterator[int]:
+    """Hold a conversation for one turn; gives the turn's number. It is let go at the end, or after a quarter of an hour.
+
+    Raises
+    ------
+    SessionNameError, SessionBusyError
+    """
+    if not _SESSION.fullmatch(session_id):
+        raise SessionNameError("a conversation is named with letters, digits and _.:- , at most 100 of them")
+    now = system.clock()
+    table = ChatSession
+    begun = insert(table).values(session_id=session_id, started_at=now).on_conflict_do_nothing()
+    free = sa.or_(table.busy_until.is_(None), table.busy_until < now)
+    claim = sa.update(table).where(table.session_id == session_id, free).values(busy_until=now + _BUSY)
+    last = sa.select(sa.func.coalesce(sa.func.max(ChatMessage.turn), 0)).where(ChatMessage.session_id == session_id)
+    with system.engine.begin() as connection:
+        connection.execute(begun)
+        if connection.execute(claim.returning(table.session_id)).first() is None:
+            raise SessionBusyError("an answer is still being given in this conversation; wait for its end")
+        turn = connection.execute(last).scalar_one() + 1
+    try:
+        yield turn
+    finally:
+        with system.engine.begin() as connection:
+            connection.execute(sa.update(table).where(table.session_id == session_id).values(busy_until=None))
+
+
+def write(
+    system: System, session_id: str, turn: int, messages: Sequence[tuple[str, list[Block]]], told: Sequence[int] = ()
+) -> None:
+    """Keep messages (role and blocks) of a turn, all of them or none; `told` are actions whose end they tell."""
+    now = system.clock()
+    rows = [
+        {"session_id": session_id, "turn": turn, "role": role, "content": plain(content), "written_at": now}
+        for role, content in messages
+        if content
+    ]
+    with system.engine.begin() as connection:
+        if rows:
+            connection.execute(sa.insert(ChatMessage), rows)
+        mark_told(connection, list(told))
+
+
+def messages(system: System, session_id: str, after: int = 0, newest: int | None = None) -> list[Message]:
+    """Messages of a conversation in their order: those after an id, and of those the newest ones where a number is given."""
+    table = ChatMessage.__table__.c
+    chosen = sa.select(table.id, table.turn, table.role, table.content, table.written_at)
+    chosen = chosen.where(table.session_id == session_id, table.id > after).order_by(table.id.desc())
+    with system.engine.connect() as connection:
+        return [Message(*row) for row in connection.execute(chosen.limit(newest)).tuples()][::-1]
+
+
+def context(system: System, claude: Claude | None, session_id: str) -> list[Mapping[str, Any]]:
+    """What the agent is sent of a conversation: the summary of old turns, and the later ones as they were said.
+
+    Thinking of earlier turns is left out: it has served, and belongs to the model that thought it.
+    """
+    summary, later = _summarised(system, claude, session_id)
+    sent: list[dict[str, Any]] = []
+    for message in later:
+        blocks = [block for block in message.content if block["type"] not in _THINKING and block.get("text") != ""]
+        if blocks:
+            sent.append({"role": message.role, "content": blocks})
+    if summary is not None:
+        told = {"type": "text", "text": f'<data name="earlier_conversation">{as_data(summary, 6000)}</data>'}
+        if sent and sent[0]["role"] == "user":
+            sent[0] = {"role": "user", "content": [told, *sent[0]["content"]]}
+        else:
+            sent.insert(0, {"role": "user", "content": [told]})
+    return list(sent)
+
+
+def _summarised(system: System, claude: Claude | None, session_id: str) -> tuple[str | None, list[Message]]:
+    table = ChatSession
+    with system.engine.connect() as connection:
+        row = connection.execute(sa.select(table.summary, table.summarised_until).where(table.session_id == session_id)).one()
+    later = messages(system, session_id, row.summarised_until)
+    turns = sorted({message.turn for message in later})
+    if len(turns) <= KEPT_TURNS or (len(turns) <= MOST_TURNS and _tokens(later) <= MOST_TOKENS):
+        return row.summary, later
+    kept = [message for message in later if message.turn > turns[-KEPT_TURNS - 1]]
+    old = [message for message in later if message.turn <= turns[-KEPT_TURNS - 1]]
+    while _tokens(kept) > MOST_TOKENS and len({message.turn for message in kept}) > 1:
+        first = kept[0].turn
+        old += [message for message in kept if message.turn == first]
+        kept = [message for message in kept if message.turn > first]
+    summary = _summary(system, claude, session_id, row.summary, old)
+    with system.engine.begin() as connection:
+        change = sa.update(table).where(table.session_id == session_id)
+        connection.execute(change.values(summary=summary, summarised_until=old[-1].id))
+    return summary, kept
+
+
+def _tokens(of: Sequence[Message]) -> int:
+    return estimated_tokens([message.content for message in of])
+
+
+def _summary(system: System, claude: Claude | None, session_id: str, before: str | None, old: Sequence[Message]) -> str:
+    """Claude's summary; the bare facts where it gives none."""
+    lines = [line for message in old for line in _lines(message)]
+    if claude is not None:
+        data = as_data({"summary_of_what_was_before": before, "conversation": lines[-400:]}, 1500)[-40_000:]
+        asked = [{"role": "user", "content": [{"type": "text", "text": f"<data>{data}</data>"}]}]
+        try:
+            text = claude.complete("summary", prompt("summarise"), asked, 4000).text.strip()
+            if text:
+                return plain(text, 4000)
+        except (ClaudeError, DailyBudgetError):
+            pass  # it is on the record; the facts below do
+    said = [f"The user said: {line[6:126]}" for line in lines if line.startswith("user: ")]
+    done = [f"Action {one.id} ({one.summary}): {one.status}." for one in reversed(actions(system, session_id, limit=30))]
+    return plain("\n".join([*(before or "").splitlines()[-20:], *said[-30:], *done])[-4000:], 4000)
+
+
+def _lines(message: Message) -> list[str]:
+    lines = []
+    for block in message.content:
+        if block["type"] == "text":
+            lines.append(f"{message.role}: {block['text']}")
+        elif block["type"] == "tool_use":
+            lines.append(f"called {block['name']} with {as_data(block['input'])}")
+        elif block["type"] == "tool_result":
+            lines.append(f"result: {str(block['content'])[:600]}")
+    return lines

@@ -1,0 +1,198 @@
+"""The tools that Claude has in conversation: reading ones answer at once, acting ones put an action before the user.
+
+There is no tool that places orders, runs code, reads files or opens addresses, and none that approves.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mltrainer_pipelines.agent import reading
+from mltrainer_pipelines.agent.action_kinds import ActionError, Ensemble, Kind, MomentumScreening, SubmitTrial, Timeframe
+from mltrainer_pipelines.agent.actions import Action, propose_action
+from mltrainer_pipelines.agent.ledger import record_event
+from mltrainer_pipelines.agent.outside import as_data
+from mltrainer_pipelines.agent.system import System
+from mltrainer_pipelines.store.lake import MissingPartitionError
+
+RESULT_AT_MOST = 6_000
+"""Characters of a tool's result that reach a prompt."""
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Nothing(_Input):
+    pass
+
+
+class Family(_Input):
+    family: str | None = Field(None, description="A family or a model's id: then with search spaces.")
+
+
+class Top(_Input):
+    timeframe: Timeframe | None = None
+    top: Annotated[int, Field(ge=1, le=20)] = 10
+
+
+class TrialId(_Input):
+    trial_id: str
+
+
+class Screened(_Input):
+    timeframe: Timeframe | None = None
+    min_probability: float | None = None
+    min_confidence: float | None = None
+    min_expected_return: float | None = None
+
+
+class Explained(_Input):
+    recommendation_id: int | None = None
+    symbol: str | None = None
+
+
+class Status(_Input):
+    status: Literal["proposed", "approved", "rejected", "launched", "done", "failed"] | None = None
+
+
+class Threshold(_Input):
+    """A threshold of a strong buy: probability and confidence from 0 to 1, the regime score from 0 to 100."""
+
+    name: Literal["min_profit_probability", "min_confidence", "min_regime_score"]
+    value: float
+    reason: Annotated[str, Field(max_length=300)] = ""
+
+
+class ProposalId(_Input):
+    proposal_id: int
+    decision: Literal["approve", "reject"]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool: its input, and either what it reads or the kind of action it proposes."""
+
+    name: str
+    description: str
+    input: type[BaseModel]
+    read: Callable[[System, dict[str, Any]], Any] | None = None
+    action: Kind | None = None
+
+
+TOOLS: Mapping[str, Tool] = {
+    tool.name: tool
+    for tool in (
+        Tool("list_models", "The model catalogue.", Family, lambda _, given: reading.models(**given)),
+        Tool("leaderboard", "The best trials and the champions.", Top, lambda it, given: reading.leaderboard(it, **given)),
+        Tool("trial", "A trial's configuration and results.", TrialId, lambda it, given: reading.trial(it, **given)),
+        Tool("detect_regime", "The market's regime score now.", Nothing, lambda it, _: reading.regime(it.lake)),
+        Tool(
+            "momentum_candidates",
+            "Symbols that clear given bars in the newest scoring of the market.",
+            Screened,
+            lambda it, given: reading.candidates(it, **given),
+        ),
+        Tool(
+            "explain_recommendation",
+            "Why a symbol is or is not recommended.",
+            Explained,
+            lambda it, given: reading.explain(it, **given),
+        ),
+        Tool("portfolio", "Paper trades and the user's positions.", Nothing, lambda it, _: reading.portfolio(it)),
+        Tool("performance", "How both books stand.", Nothing, lambda it, _: reading.performance(it)),
+        Tool("learning_report", "What closed positions teach.", Nothing, lambda it, _: reading.learning_report(it)),
+        Tool(
+            "proposals",
+            "Proposed trials and what became of them.",
+            Status,
+            lambda it, given: reading.proposed(it, **given),
+        ),
+        Tool("settings", "Run-time settings.", Nothing, lambda it, _: reading.settings(it)),
+        Tool("system_status", "Freshness, budget, actions.", Nothing, lambda it, _: reading.status(it)),
+        Tool(
+            "run_momentum_screening",
+            "Action, waits for the user's yes: try models walk-forward, score the market, list what clears the bars.",
+            MomentumScreening,
+            action="momentum_screening",
+        ),
+        Tool("submit_trial", "Action, waits for the user's yes: run one model walk-forward.", SubmitTrial, action="submit_trial"),
+        Tool(
+            "try_ensemble",
+            "Action, waits for the user's yes: try models, then refit the champion with the best trials voting beside it.",
+            Ensemble,
+            action="ensemble",
+        ),
+        Tool("change_threshold", "Action, waits for the user's yes: change a threshold.", Threshold, action="change_setting"),
+        Tool("decide_proposal", "Action, waits for the user's yes: decide on a proposal.", ProposalId, action="decide_proposal"),
+        Tool("refresh_signals", "Action, waits for the user's yes: score the market now.", Nothing, action="refresh_signals"),
+        Tool("propose_trials", "Action, waits for the user's yes: have new trials proposed.", Nothing, action="propose_trials"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool call came to: text for the agent, and the action it put before the user, if any."""
+
+    content: str
+    failed: bool = False
+    action: Action | None = None
+
+
+@lru_cache(maxsize=1)
+def definitions() -> Sequence[dict[str, Any]]:
+    """The tools as the Messages API takes them, always in the same order (they are cached there)."""
+    return [{"name": tool.name, "description": tool.description, "input_schema": _schema(tool.input)} for tool in TOOLS.values()]
+
+
+def call(system: System, session_id: str, name: str, given: Any, call_id: int | None) -> ToolResult:
+    """Do what a tool call of the agent asks for, and keep it on the record.
+
+    A call that cannot be (unknown tool, wrong input, nothing there yet) gives the agent a reason; it starts nothing.
+    """
+    result = _called(system, session_id, name, given)
+    detail = {"tool": name, "input": given, "failed": result.failed, "result": result.content[:2000]}
+    record_event(system.engine, "tool_call", "claude", detail, session_id, call_id, system.clock())
+    return result
+
+
+def _called(system: System, session_id: str, name: str, given: Any) -> ToolResult:
+    tool = TOOLS.get(name)
+    if tool is None:
+        return ToolResult(as_data({"error": f"there is no tool {name!r}; there are {', '.join(TOOLS)}"}), failed=True)
+    try:
+        checked = tool.input.model_validate(given)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+        return ToolResult(as_data({"error": "; ".join(problems)}), failed=True)
+    arguments = checked.model_dump(exclude_none=True)
+    try:
+        if tool.action is not None:
+            waiting = propose_action(system, session_id, tool.action, arguments, "claude")
+            told = {"action": waiting.id, "what": waiting.summary, "status": "waits for the user's yes"}
+            return ToolResult(as_data(told, 600), action=waiting)
+        assert tool.read is not None  # noqa: S101
+        return ToolResult(_bounded(tool.read(system, arguments)))
+    except (ActionError, MissingPartitionError) as error:
+        return ToolResult(as_data({"error": str(error)}, 600), failed=True)
+
+
+def _bounded(value: Any) -> str:
+    text = as_data(value)
+    return text if len(text) <= RESULT_AT_MOST else json.dumps({"cut": True, "beginning": text[:RESULT_AT_MOST]})
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON schema without titles, which only cost tokens."""
+
+    def lean(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: lean(value) for name, value in part.items() if not (name == "title" and isinstance(value, str))}
+        return [lean(value) for value in part] if isinstance(part, list) else part
+
+    return lean(model.model_json_schema())

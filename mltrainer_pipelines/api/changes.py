@@ -1,0 +1,110 @@
+"""What has changed, as numbered marks: a reader that knows its marks can ask what came since."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.store.tables import AgentAction, Alert, Recommendation, RuntimeSetting, TrialProposal, VirtualPosition
+
+_MOST = 100
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How far everything is; written as `recommendation-alert-action-proposal-setting-marked`."""
+
+    recommendation: int = 0
+    alert: int = 0
+    action: int = 0
+    proposal: int = 0
+    setting: int = 0
+    marked: int = 0
+
+    def __str__(self) -> str:
+        return "-".join(str(getattr(self, field.name)) for field in fields(self))
+
+    @classmethod
+    def parse(cls, text: str) -> "Marks | None":
+        """The marks in a `Last-Event-ID`; None where it is not one of ours."""
+        parts = text.split("-")
+        if len(parts) != len(fields(cls)) or not all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts):
+            return None
+        return cls(*map(int, parts))
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: `name` is one of `recommendations`, `positions`, `action`, `proposal`, `settings`,
+    `alert`."""
+
+    name: str
+    data: Mapping[str, Any]
+    marks: Marks
+
+    def as_text(self) -> str:
+        """In the format of server-sent events."""
+        return f"id: {self.marks}\nevent: {self.name}\ndata: {json.dumps(self.data, default=str)}\n\n"
+
+
+def marks(engine: Engine) -> Marks:
+    """How far everything is now."""
+    # An action moves through its states after it is made: the newest moment counts, not the newest number.
+    moved = sa.func.greatest(
+        sa.func.max(AgentAction.created_at), sa.func.max(AgentAction.decided_at), sa.func.max(AgentAction.finished_at)
+    )
+    decided = sa.func.greatest(sa.func.max(TrialProposal.created_at), sa.func.max(TrialProposal.decided_at))
+    statement = sa.select(
+        sa.select(sa.func.coalesce(sa.func.max(Recommendation.id), 0)).scalar_subquery(),
+        sa.select(sa.func.coalesce(sa.func.max(Alert.id), 0)).scalar_subquery(),
+        sa.select(_microseconds(moved)).select_from(AgentAction).scalar_subquery(),
+        sa.select(_microseconds(decided)).select_from(TrialProposal).scalar_subquery(),
+        sa.select(sa.func.coalesce(sa.func.max(RuntimeSetting.id), 0)).scalar_subquery(),
+        sa.select(_microseconds(sa.func.max(VirtualPosition.updated_at))).scalar_subquery(),
+    )
+    with engine.connect() as connection:
+        return Marks(*(int(value) for value in connection.execute(statement).one()))
+
+
+def since(engine: Engine, known: Marks, now: Marks) -> list[Event]:
+    """What happened between two marks, in an order that makes sense to a reader."""
+    events = []
+    with engine.connect() as connection:
+        if now.recommendation > known.recommendation:
+            r = Recommendation
+            new = sa.select(r.id, r.symbol, r.timeframe, r.grade, r.session).where(r.id > known.recommendation)
+            rows = connection.execute(new.order_by(r.id).limit(_MOST)).mappings().all()
+            events.append(Event("recommendations", {"new": [dict(row) for row in rows], "newest_id": now.recommendation}, now))
+        if now.marked > known.marked:
+            events.append(Event("positions", {"updated_at_us": now.marked}, now))
+        if now.action > known.action:
+            a = AgentAction
+            columns = (a.id, a.session_id, a.kind, a.summary, a.status, a.created_at, a.decided_at, a.finished_at, a.error)
+            edge = _moment(known.action)
+            moved = sa.select(*columns).where(sa.or_(a.created_at > edge, a.decided_at > edge, a.finished_at > edge))
+            rows = connection.execute(moved.order_by(a.id).limit(_MOST)).mappings().all()
+            events += [Event("action", dict(row), now) for row in rows]
+        if now.proposal > known.proposal:
+            p = TrialProposal
+            edge = _moment(known.proposal)
+            chosen = sa.select(p.id, p.trial_id, p.proposer, p.status).where(sa.or_(p.created_at > edge, p.decided_at > edge))
+            rows = connection.execute(chosen.order_by(p.id).limit(_MOST)).mappings().all()
+            events += [Event("proposal", dict(row), now) for row in rows]
+        if now.setting > known.setting:
+            events.append(Event("settings", {"version": now.setting}, now))
+        if now.alert > known.alert:
+            raised = sa.select(Alert.id, Alert.kind, Alert.severity, Alert.message, Alert.created_at)
+            rows = connection.execute(raised.where(Alert.id > known.alert).order_by(Alert.id).limit(_MOST)).mappings().all()
+            events += [Event("alert", dict(row), now) for row in rows]
+    return events
+
+
+def _microseconds(moment: Any) -> Any:
+    return sa.func.coalesce(sa.cast(sa.extract("epoch", moment) * 1_000_000, sa.BigInteger), 0)
+
+
+def _moment(microseconds: int) -> Any:
+    return sa.func.to_timestamp(sa.cast(microseconds, sa.Numeric) / 1_000_000)

@@ -1,0 +1,111 @@
+"""Metrics for Prometheus: how the API is used, and how the system stands."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mltrainer_pipelines.agent.ledger import spent
+from mltrainer_pipelines.api.context import Context
+from mltrainer_pipelines.api.market_data import newest_signals
+from mltrainer_pipelines.store.tables import AgentAction, Alert, Recommendation, Trial, TrialProposal, VirtualPosition
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Metrics:
+    """The metrics of one API process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "mltrainer_http_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "mltrainer_http_request_seconds", "Until the first byte.", ["route"], buckets=_BUCKETS, registry=self.registry
+        )
+        self._gauges = {
+            name: Gauge(f"mltrainer_{name}", text, registry=self.registry)
+            for name, text in {
+                "recommendations": "Recommendations ever made.",
+                "recommendations_latest_session": "Of the newest session.",
+                "virtual_positions_open": "Paper trades that are open.",
+                "virtual_positions_pending": "Paper trades that wait for their entry.",
+                "virtual_positions_closed": "Paper trades that are closed.",
+                "profit_loss_realized_dollars": "Of the closed paper trades, after fees.",
+                "profit_loss_unrealized_dollars": "Of the open ones.",
+                "trials": "Trials ever submitted.",
+                "proposals_waiting": "Proposals that wait for a yes.",
+                "actions_pending": "Actions that wait for a yes.",
+                "alerts_open": "Alerts nobody has acknowledged.",
+                "agent_dollars_today": "What Claude has cost today, New York time.",
+                "last_refresh_timestamp_seconds": "When the market was scored last.",
+                "signals_latest": "Signals of the last refresh.",
+            }.items()
+        }
+        info = Gauge("mltrainer_info", "1, with the kind of market.", ["market"], registry=self.registry)
+        self._info = info
+
+    def text(self, context: Context) -> bytes:
+        """Everything, in Prometheus's text format, with the system's state as of now."""
+        self._info.labels(context.settings.market_kind).set(1)
+        for name, value in _state(context).items():
+            self._gauges[name].set(value)
+        return generate_latest(self.registry)
+
+
+class Measured:
+    """Counts and times every request, by the route that answered it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics):
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begin, status, waited = time.perf_counter(), 500, 0.0
+
+        async def noted(message: Message) -> None:
+            nonlocal status, waited
+            if message["type"] == "http.response.start":
+                status, waited = message["status"], time.perf_counter() - begin
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            route = scope.get("route")
+            path = getattr(route, "path", "other")
+            self.metrics.requests.labels(scope["method"] if path != "other" else "any", path, str(status)).inc()
+            self.metrics.seconds.labels(path).observe(waited or time.perf_counter() - begin)
+
+
+def _state(context: Context) -> dict[str, float]:
+    r, p = Recommendation, VirtualPosition
+    newest = sa.select(sa.func.max(r.session)).scalar_subquery()
+    paid = sa.func.coalesce(sa.func.sum(p.profit_loss), 0)
+    measures: dict[str, sa.Select[Any]] = {
+        "recommendations": sa.select(sa.func.count()).select_from(r),
+        "recommendations_latest_session": sa.select(sa.func.count()).select_from(r).where(r.session == newest),
+        "virtual_positions_open": sa.select(sa.func.count()).select_from(p).where(p.status == "open"),
+        "virtual_positions_pending": sa.select(sa.func.count()).select_from(p).where(p.status == "pending"),
+        "virtual_positions_closed": sa.select(sa.func.count()).select_from(p).where(p.status == "closed"),
+        "profit_loss_realized_dollars": sa.select(paid).where(p.status == "closed"),
+        "profit_loss_unrealized_dollars": sa.select(paid).where(p.status == "open"),
+        "trials": sa.select(sa.func.count()).select_from(Trial),
+        "proposals_waiting": sa.select(sa.func.count()).select_from(TrialProposal).where(TrialProposal.status == "proposed"),
+        "actions_pending": sa.select(sa.func.count()).select_from(AgentAction).where(AgentAction.status == "pending"),
+        "alerts_open": sa.select(sa.func.count()).select_from(Alert).where(Alert.acknowledged_at.is_(None)),
+    }
+    statement = sa.select(*(measure.scalar_subquery() for measure in measures.values()))
+    with context.engine.connect() as connection:
+        found = dict(zip(measures, map(float, connection.execute(statement).one()), strict=True))
+    signals = newest_signals(context.lake)
+    found["agent_dollars_today"] = float(spent(context.engine, datetime.now(UTC)).dollars)
+    if signals is not None:
+        found |= {"last_refresh_timestamp_seconds": signals["timestamp"][0].timestamp(), "signals_latest": float(signals.height)}
+    return found

@@ -1,0 +1,164 @@
+"""The API as an application, and the process that serves it on 127.0.0.1."""
+
+import argparse
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from fastapi import FastAPI
+
+from mltrainer_pipelines.api.assistant import Caretaker, chat_agent
+from mltrainer_pipelines.api.context import Context
+from mltrainer_pipelines.api.limits import RateLimit
+from mltrainer_pipelines.api.metrics import Measured, Metrics
+from mltrainer_pipelines.api.openapi import openapi_document
+from mltrainer_pipelines.api.problems import answer_problems
+from mltrainer_pipelines.api.recent import RecentReads
+from mltrainer_pipelines.api.routes import (
+    alerts,
+    conversation,
+    events,
+    facilitator,
+    market,
+    portfolio,
+    positions,
+    recommendations,
+    system,
+    trials,
+)
+from mltrainer_pipelines.api.routes import settings as settings_routes
+from mltrainer_pipelines.api.security import BearerToken, BodyLimit, HostCheck, load_token, token_file
+from mltrainer_pipelines.services.dagster_client import DagsterClient
+from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.settings import now as wall_clock
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.lake import Lake
+
+HOST = "127.0.0.1"
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_DESCRIPTION = (
+    "mlTrainer learns to recommend US equities for two holding periods and trades its recommendations on paper. "
+    "It cannot place orders. Every answer says which market it is about: `real`, `simulated` or `replay`."
+)
+_ROUTES = (
+    *(recommendations, portfolio, positions, trials, market, settings_routes, facilitator, conversation),
+    *(alerts, events, system),
+)
+
+
+def create_api(
+    settings: Settings,
+    database: Database,
+    lake: Lake | None = None,
+    dagster: DagsterClient | None = None,
+    now: Callable[[], datetime] = wall_clock,
+    token: str | None = None,
+) -> FastAPI:
+    """The API of an installation.
+
+    Parameters
+    ----------
+    settings : Settings
+    database : Database
+        With its tables migrated.
+    lake : Lake, optional
+        That of the settings by default.
+    dagster : DagsterClient, optional
+        Of the webserver on the settings' port by default.
+    now : callable, optional
+        The clock.
+    token : str, optional
+        What callers have to give; by default the one in `token_file(settings)`, made there where it is missing.
+
+    Raises
+    ------
+    TokenFileError
+        If the file of the token cannot be used.
+    """
+    app = FastAPI(
+        title="mlTrainer",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        docs_url=None,  # their scripts come from elsewhere, and a browser would not send the token
+        redoc_url=None,
+        lifespan=_cared_for,
+    )
+    app.state.context = Context(
+        settings,
+        database,
+        lake or Lake(settings.lake_url),
+        dagster or DagsterClient(f"http://{HOST}:{settings.dagster_port}", timeout_s=20.0),
+        now,
+    )
+    app.state.metrics = Metrics()
+    app.state.watch = events.Watch(app.state.context)
+    app.state.agent = chat_agent(app.state.context)
+    for module in _ROUTES:
+        app.include_router(module.router)
+    answer_problems(app)
+    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
+    # The last one added is the first to see a request.
+    app.add_middleware(RecentReads)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(BearerToken, token=token or load_token(token_file(settings)))
+    app.add_middleware(
+        RateLimit,
+        reads_per_minute=settings.mltrainer_api_reads_per_minute,
+        writes_per_minute=settings.mltrainer_api_writes_per_minute,
+        jobs_per_minute=settings.mltrainer_api_jobs_per_minute,
+    )
+    if settings.api_cors_origins:
+        from starlette.middleware.cors import CORSMiddleware
+
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.api_cors_origins),
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+        )
+    app.add_middleware(HostCheck, allowed=LOCAL_NAMES | settings.api_hosts)
+    app.add_middleware(Measured, metrics=app.state.metrics)
+    return app
+
+
+@asynccontextmanager
+async def _cared_for(app: FastAPI) -> AsyncIterator[None]:
+    """While the API is up, running actions are looked after."""
+    caretaker = Caretaker(app.state.agent.system)
+    caretaker.start()
+    yield
+    caretaker.stop()
+
+
+def serve(settings: Settings, port: int) -> None:
+    """Serve the API on 127.0.0.1 until SIGTERM; the database runs already.
+
+    Raises
+    ------
+    EmbeddedPostgresError, DatabaseUnavailableError
+        If the database does not answer.
+    """
+    import uvicorn
+
+    from mltrainer_pipelines.services.databases import database_url
+
+    database = Database(database_url(settings, "mltrainer"))
+    database.check()
+    app = create_api(settings, database)
+    logging.getLogger("uvicorn.access").disabled = True
+    # A stream that is open does not hold up the end of the process.
+    uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+
+
+def main() -> None:
+    from mltrainer_pipelines.settings import get_settings
+
+    settings = get_settings()
+    parser = argparse.ArgumentParser(description="Serve mlTrainer's API on 127.0.0.1.")
+    parser.add_argument("--port", type=int, default=settings.api_port)
+    serve(settings, parser.parse_args().port)
+
+
+if __name__ == "__main__":
+    main()

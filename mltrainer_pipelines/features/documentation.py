@@ -1,0 +1,165 @@
+"""`docs/features.md`, written from the declarations.
+
+``python -m mltrainer_pipelines.features.documentation > docs/features.md``
+"""
+
+import sys
+from collections.abc import Sequence
+
+from mltrainer_pipelines.features.block import FIELDS
+from mltrainer_pipelines.features.engine import Feature, feature_sets, get_feature_set
+
+INTRODUCTION = """\
+# Features
+
+*Written from the declarations by `python -m mltrainer_pipelines.features.documentation > docs/features.md`; a test fails
+where it is out of date. Change the declarations, not this page.*
+
+A feature is a declaration: a name, what it reads, its look-back in sessions, its formula and its source. The engine does
+the rest: it aligns sessions and symbols, runs the formulas month by month over that month's universe, in parallel, and
+keeps causality.
+
+```
+mltrainer features --bars bars.parquet --set momentum --out features.parquet --workers 2
+mltrainer labels --bars bars.parquet --timeframe short --target 1.5 --stop 1 --out labels.parquet
+mltrainer audit causality
+```
+
+The bars are a Parquet or CSV file with the columns date, symbol, open, high, low, close and volume, and optionally vwap and
+sector. Their prices are taken as they are, and every symbol is a member while it trades. From Python:
+`features.engine.compute_features(adjusted_bars, universe, macro, first, last, feature_set, workers, regime)`.
+
+## Rules
+
+- A value at t is what was known at t's close. It is the same, to the last bit, whether the data end at t or years later,
+  and whether it is computed for one session or for all (`mltrainer audit causality` proves it).
+- A window of n sessions at t is t and the n − 1 sessions before it, of the market, not of the symbol. 80 % of its values
+  must be known; otherwise the result is null. Null is the only unknown: never 0, never a value of a shorter window.
+- A symbol that does not trade keeps its last price for 5 sessions in the fields `price` and `log_price`, and in those alone.
+- Averages and ranks across symbols are over the members of the month's universe; at least 5 of them (3 of a sector).
+- TA-Lib runs over the sessions on which the symbol has all the fields, from a start that the month and the look-back fix.
+"""
+
+FIELDS_HEADER = """\
+## Fields
+
+What a feature can read, besides `macro:<series>` (as published before the close), `regime:<part>` (see
+[regime.md](regime.md)) and the features declared before it.
+
+| field | meaning |
+|---|---|
+"""
+
+SETS = {
+    "momentum": "What the two timeframes need, and what says whether momentum can be trusted.",
+    "technical": (
+        "TA-Lib's indicators without units, so that symbols can be pooled. Each value is TA-Lib's for the symbol, in single\n"
+        "precision. Two things differ. Where the price (or volume) an oscillator divides by has not moved, TA-Lib answers 0,\n"
+        "and here the value is null. And an average with unbounded memory starts 252 sessions before the month, not at the\n"
+        "symbol's first bar: less than 1e-5 of an indicator's standard deviation on the shared bars."
+    ),
+    "alpha158": (
+        "The 158 features of Qlib's Alpha158, by Qlib's names. On the shared bars 99.97 % of the 45.7 million values that both\n"
+        "have differ by less than a thousandth from Qlib 0.9.7's. The others, and the values that only one has:\n\n"
+        "- **Precision.** Qlib stores prices in single precision. Where a feature is a small difference of large numbers, its\n"
+        "  last digits are Qlib's rounding: KSFT and KSFT2 near 0, RESI, BETA, RSQR and CORR of 5 to 20 sessions, CORD.\n"
+        "- **Gaps.** In a window with a session on which the symbol did not trade, Qlib counts that session as neither risen\n"
+        "  nor fallen in CNTP, CNTN and CNTD, and takes it for the extreme in IMAX, IMIN and IMXD. Here it is left out.\n"
+        "- **Beginnings.** Qlib computes from as much of a window as there is, from 1 session on. Here 80 % of the window must\n"
+        "  be known, and a window that begins before the bars do is null.\n"
+        "- **Denominators of 0.** Qlib adds 1e-12 to them, which gives 0 (KMID2, RSV, SUMP of a constant price) or values of\n"
+        "  the order of 1e17 (VMA without volume). Here they are null."
+    ),
+    "cross_section": (
+        "Where each symbol stands among the members of its session: the four columns below for every feature of `momentum`,\n"
+        "`technical` and `alpha158` that differs between symbols. A rank is (average rank − ½) / members, a z-score is in\n"
+        "sample standard deviations; the last two are within the symbol's sector, null where that is unknown or has fewer than\n"
+        "3 members."
+    ),
+    "macro": (
+        "Rates, curve, credit, volatility and the regime: one value a session, the same for every member. A series counts from\n"
+        "the session after its first publication and is never revised; a monthly series changes once a month.\n"
+        "On a file of bars alone the series are null, and the regime is that of the file's own market."
+    ),
+}
+
+LABELS = """\
+## Labels and barriers
+
+A decision at the close of t is entered at the open of t+1. The target and the stop lie `target` and `stop` volatilities of
+the horizon away (σ · √max_sessions, σ of the 60 sessions up to t), and the time barrier is the close of session 12 (`short`)
+or 70 (`long`), the entry session being 1. A session that opens at or beyond a barrier exits at the open; otherwise the first
+barrier touched exits at its price; where one session touches both, the stop wins. A symbol without a bar for 5 sessions has
+stopped trading: it exits at its last close, known on the fifth. Everything about an exit is null until it is known.
+
+`features.fixed_barriers.fixed_barrier_trades` takes entries and fixed percentages instead, at the close of the entry session.
+Its trades are vectorbt's (`Portfolio.from_signals` with `sl_stop` and `tp_stop`, without costs), entry by entry and exit by
+exit, with two conventions of vectorbt's own, which the parity test maps:
+
+- A session that opens above the target and later falls to the stop: vectorbt looks at the stop first and exits there; here
+  the open comes first, and it exits at the open.
+- A symbol that stops trading: vectorbt leaves the trade open; here it exits at the last close, `delisted`.
+
+## Peers
+
+`make bench` prints our times beside those of Qlib and vectorbt. They live in an environment of their own:
+`python3 -m venv .peers && .peers/bin/pip install pyqlib==0.9.7 vectorbt==1.2.0 pyarrow`. Without it the parity tests against
+them are skipped; the formulas are then still held against pandas, TA-Lib and hand-made trades.
+"""
+
+
+def features_page() -> str:
+    """The page, as the declarations have it now."""
+    fields = FIELDS_HEADER + "".join(f"| `{name}` | {_escaped(meaning)} |\n" for name, meaning in FIELDS.items())
+    parts = [INTRODUCTION, _contents(), fields, *(_section(name) for name in SETS), LABELS]
+    return "\n".join(parts)
+
+
+def _contents() -> str:
+    rows = [
+        f"| `{name}` | {len(chosen.features)} | {chosen.depth} |\n"
+        for name, chosen in ((name, get_feature_set(name)) for name in feature_sets())
+        if name in SETS
+    ]
+    default = get_feature_set("default").name
+    return (
+        "## Sets\n\n| set | features | sessions of history before a month |\n|---|---|---|\n"
+        + "".join(rows)
+        + f"\n`default`, the set trials use unless told otherwise, is `{default}`.\n"
+    )
+
+
+def _section(name: str) -> str:
+    chosen = get_feature_set(name)
+    table = _standings(chosen.features) if chosen.bases else _table(chosen.features)
+    return f"## {name}\n\n{SETS[name]}\n\n{table}"
+
+
+def _table(features: Sequence[Feature]) -> str:
+    rows = []
+    for feature in features:
+        reads = ", ".join(f"`{read}`" for read in feature.reads)
+        meaning, source = _escaped(feature.summary), _escaped(feature.source)
+        rows.append(f"| `{feature.name}` | {meaning} | {reads} | {feature.look_back} | {source} |\n")
+    return "| feature | meaning | reads | look-back | source |\n|---|---|---|---|---|\n" + "".join(rows)
+
+
+def _standings(features: Sequence[Feature]) -> str:
+    """One row for each feature that is ranked: the columns it has."""
+    from mltrainer_pipelines.features.cross_section import KINDS, SOURCE
+
+    kinds = "".join(f"| `<feature>_{kind}` | {summary.format('the feature')} |\n" for kind, summary in KINDS.items())
+    by_base: dict[str, list[str]] = {}
+    for feature in features:
+        by_base.setdefault(feature.reads[0], []).append(feature.name)
+    rows = [f"| `{base}` | {', '.join(f'`{name}`' for name in names)} |\n" for base, names in by_base.items()]
+    return f"| column | meaning |\n|---|---|\n{kinds}\nSource: {SOURCE}.\n\n| feature | columns |\n|---|---|\n" + "".join(rows)
+
+
+def _escaped(text: str) -> str:
+    """Text for a cell of a table: a bar would end it."""
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(features_page())

@@ -1,0 +1,255 @@
+"""Living a period through again: every session decided with what was known then, bought and settled as it was.
+
+Nothing is written. Of the lake it takes what a refresh of that day took; of PostgreSQL the weights, corrections,
+thresholds and champions as they stood before each session. Where the delayed quotes of a session were kept, each of its
+refreshes is lived through; otherwise the session is decided once, at its close.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from mltrainer_pipelines.features.barriers import daily_volatility
+from mltrainer_pipelines.features.engine import compute_features, look_back
+from mltrainer_pipelines.features.panel import PRICES, dense
+from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
+from mltrainer_pipelines.market.macro import known_macro
+from mltrainer_pipelines.market.quotes import DELAY, QUOTE_SCHEMA
+from mltrainer_pipelines.market.sessions import previous_session, session_hours, sessions_between
+from mltrainer_pipelines.portfolio.account import PaperAccount
+from mltrainer_pipelines.portfolio.positions import planned
+from mltrainer_pipelines.portfolio.valuation import walked
+from mltrainer_pipelines.signals.inputs import LAST_SEEN_SESSIONS, LakeInputs, Scene, newest_closes, newest_score
+from mltrainer_pipelines.signals.learned import Recalibration
+from mltrainer_pipelines.signals.refresh import Ensemble, refresh_market
+from mltrainer_pipelines.signals.rules import Thresholds
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.tracking import ChampionVersion
+
+Scorers = Mapping[str, tuple[Ensemble, ChampionVersion]]
+
+
+class NothingToReplayError(LookupError):
+    """A period in which nothing can be decided: says what is missing."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was known at the moment of a decision, besides prices.
+
+    Parameters
+    ----------
+    champions : mapping
+        Timeframe to its ensemble, weighted as it was, and version; empty before the first.
+    recalibrations : mapping of timeframe to Recalibration
+    thresholds : Thresholds
+    """
+
+    champions: Scorers
+    recalibrations: Mapping[str, Recalibration]
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a period would have brought.
+
+    Parameters
+    ----------
+    recommendations : list of mapping
+        In the order they were made, with the columns of signals.
+    positions : list of mapping
+        Of each recommendation, in the same order, as `virtual_positions` has them at the close of the last session.
+    sessions : int
+        Sessions lived through.
+    refreshes : int
+    undecided : list of date
+        Sessions without a champion yet.
+    """
+
+    recommendations: list[dict[str, Any]]
+    positions: list[dict[str, Any]]
+    sessions: int
+    refreshes: int
+    undecided: list[date]
+
+
+def replay(
+    lake: Lake,
+    first: date,
+    last: date,
+    known_at: Callable[[datetime, date], Known],
+    cost_bps: float,
+    account: PaperAccount | None = None,
+    on_session: Callable[[date], None] = lambda _: None,
+) -> Replay:
+    """Live through the sessions from `first` to `last`, both included.
+
+    Parameters
+    ----------
+    lake : Lake
+    first, last : date
+    known_at : callable
+        Takes a moment and the session decided on; gives what was known.
+    cost_bps : float
+        As for `positions.open_positions`.
+    account : PaperAccount, optional
+    on_session : callable
+        Called before each session.
+
+    Raises
+    ------
+    NothingToReplayError
+        If the lake has no session in the period, or there was no champion in any of it.
+    """
+    account = account or PaperAccount()
+    sessions = sessions_in_lake(lake, first, last)
+    if not sessions:
+        raise NothingToReplayError(f"the lake has no daily_bars from {first} to {last}; materialize them, or replay other dates")
+    missing = sorted(set(sessions_between(sessions[0], sessions[-1])) - set(sessions))
+    if missing:
+        raise NothingToReplayError(f"daily_bars of {missing[0]} are missing in the lake; materialize them first")
+    inputs = PreparedInputs(lake, sessions[0], sessions[-1])
+    kept_quotes = set(lake.partitions("delayed_quotes"))
+    made: dict[tuple[str, str, date], dict[str, Any]] = {}
+    undecided, refreshes = [], 0
+    for session in sessions:
+        on_session(session)
+        decided = False
+        for moment, quotes, final in _moments(lake, session, str(session) in kept_quotes):
+            known = known_at(moment, session)
+            if not known.champions:
+                continue
+            decided, refreshes = True, refreshes + 1
+            found = refresh_market(
+                inputs, quotes, known.champions, known.thresholds, moment, known.recalibrations, final, explain=False
+            )
+            for signal in found.signals.filter(pl.col("strong_buy")).iter_rows(named=True):
+                made.setdefault((signal["symbol"], signal["timeframe"], signal["date"]), signal)
+        if not decided:
+            undecided.append(session)
+    if len(undecided) == len(sessions):
+        raise NothingToReplayError(
+            f"no champion was registered from {sessions[0]} to {sessions[-1]}; replay a later period, or promote one first"
+        )
+    recommendations = list(made.values())
+    return Replay(
+        recommendations, _lived(lake, recommendations, sessions[-1], cost_bps, account), len(sessions), refreshes, undecided
+    )
+
+
+class PreparedInputs(LakeInputs):
+    """The inputs of many sessions at once: features and volatilities of the whole period are computed together.
+
+    A feature's value at t is the same whether the data end at t or later, so that a session's rows are those its own
+    refresh computed. Where a price of the session is doubted, or its bar was provisional, they are computed for it alone.
+    """
+
+    def __init__(self, lake: Lake, first: date, last: date):
+        super().__init__(lake)
+        self.first, self.last = first, last
+        self._actions, self._macro, self._regime = (lake.read(name) for name in ("corporate_actions", "macro_series", "regime"))
+        months = [key for key in lake.partitions("universe") if str(first.replace(day=1)) <= key <= str(last)]
+        self._universe = lake.scan("universe", months or [str(first.replace(day=1))]).collect()
+        self._symbols = self._universe["symbol"].unique()
+        self._features: dict[str, dict[date, pl.DataFrame]] = {}
+        self._volatility: dict[date, pl.DataFrame] = {}
+        self._bars = self._by_date(
+            lake.scan(
+                "daily_bars", [str(day) for day in sessions_in_lake(lake, previous_session(first, LAST_SEEN_SESSIONS), last)]
+            )
+            .filter(pl.col("symbol").is_in(self._symbols.implode()))
+            .collect()
+        )
+
+    def has_final_bars(self, session: date) -> bool:
+        return session in self._bars
+
+    def final_bars(self, session: date) -> pl.DataFrame:
+        return self._bars[session]
+
+    def members(self, session: date) -> pl.DataFrame:
+        found = self._universe.filter(pl.col("month") == session.replace(day=1))
+        return found if found.height else super().members(session)
+
+    def actions(self) -> pl.DataFrame:
+        return self._actions
+
+    def regime(self, session: date) -> float | None:
+        return newest_score(self._regime, session)
+
+    def last_closes(self, session: date, symbols: pl.Series) -> pl.DataFrame:
+        before = [self._bars[day] for day in sorted(self._bars) if day < session][-LAST_SEEN_SESSIONS:]
+        if not before:
+            return super().last_closes(session, symbols)
+        bars = pl.concat(before).filter(pl.col("symbol").is_in(symbols.implode()))
+        return newest_closes(bars.select("date", "symbol", "close"))
+
+    def scene(self, session: date, believed: pl.DataFrame, feature_sets: list[str], provisional: pl.DataFrame | None) -> Scene:
+        if provisional is not None or believed.height != self.members(session).height or session < self.first:
+            return super().scene(session, believed, feature_sets, provisional)
+        new = [name for name in feature_sets if name not in self._features]
+        if new:
+            self._prepare(new)
+        closes = self._bars[session].filter(pl.col("symbol").is_in(believed["symbol"].implode())).select("symbol", "close")
+        return Scene({name: self._features[name][session] for name in feature_sets}, self._volatility[session], closes)
+
+    def _prepare(self, feature_sets: list[str]) -> None:
+        depth = max(look_back(name) for name in feature_sets)
+        bars = adjusted_history(self.lake, self.first, self.last, look_back=depth, symbols=self._symbols)
+        known = known_macro(self._macro, bars["date"].unique().sort().to_list())
+        for name in feature_sets:
+            self._features[name] = self._by_date(
+                compute_features(bars, self._universe, known, self.first, self.last, name, regime=self._regime)
+            )
+        volatility = daily_volatility(bars).filter(pl.col("date") >= self.first)
+        self._volatility = {day: rows.drop("date") for day, rows in self._by_date(volatility).items()}
+
+    @staticmethod
+    def _by_date(rows: pl.DataFrame) -> dict[date, pl.DataFrame]:
+        return {key[0]: part for key, part in rows.partition_by("date", as_dict=True, maintain_order=True).items()}
+
+
+def _moments(lake: Lake, session: date, quoted: bool) -> Sequence[tuple[datetime, pl.DataFrame, bool]]:
+    """When the session was decided, on which quotes, and whether its final bars were known."""
+    closes = session_hours(session)[1]
+    if quoted:
+        quotes = lake.read("delayed_quotes", str(session))
+        parts = quotes.partition_by("as_of", maintain_order=True)
+        # Until the last price of the session is 15 minutes old its bar is provisional; a later refresh had the final one.
+        return [(part["as_of"][0], part, part["as_of"][0] > closes + DELAY) for part in parts]
+    bars = lake.read("daily_bars", str(session))
+    told = bars.select(
+        "date", "symbol", "open", "high", "low", "close", "volume", "vwap",
+        as_of=pl.lit(closes), previous_close=pl.lit(None), updated_at=pl.lit(closes), stale=pl.lit(value=False),
+    )  # fmt: skip
+    return [(closes, told.select(pl.col(name).cast(kind) for name, kind in QUOTE_SCHEMA.items()), True)]
+
+
+def _lived(
+    lake: Lake, recommendations: Sequence[Mapping[str, Any]], last: date, cost_bps: float, account: PaperAccount
+) -> list[dict[str, Any]]:
+    """The positions of all recommendations at the close of `last`."""
+    plans = [planned(_as_stored(signal), cost_bps, account) for signal in recommendations]
+    plans = [{**dict.fromkeys(_NOT_YET), **plan} for plan in plans]
+    due = [number for number, plan in enumerate(plans) if plan["entry_session"] <= last]
+    if due:
+        first = min(plans[number]["entry_session"] for number in due)
+        symbols = pl.Series(sorted({plans[number]["symbol"] for number in due}))
+        bars = adjusted_history(lake, first, last, look_back=1, symbols=symbols).filter(pl.col("date") >= first)
+        settled = walked([plans[number] for number in due], dense(bars, [*PRICES, "factor"], set(symbols)))
+        for number, row in zip(due, settled, strict=True):
+            plans[number] = row
+    return plans
+
+
+_NOT_YET = ("marked_session", "exit_session", "exit_time", "exit_price", "exit_reason", "net_return")
+
+
+def _as_stored(signal: Mapping[str, Any]) -> dict[str, Any]:
+    levels = {name: Decimal(str(round(signal[name], 6))) for name in ("entry_price", "target_price", "stop_loss")}
+    return {**signal, **levels, "session": signal["date"]}

@@ -1,0 +1,161 @@
+"""The champions as a refresh needs them: which version it is from the registry, its file from a folder of this machine.
+
+MLflow's client takes more than a second to import, and a champion's file does not change: a version is fetched once.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.ensemble_file import FILE, read_ensemble, write_ensemble
+from mltrainer_pipelines.trials.tracking import CHAMPION, ChampionVersion, NoChampionError, Tracking, TrackingUnavailableError
+
+_KEPT = 4
+"""Versions of a timeframe that stay in the folder: the champion, and what a rollback or a replay would ask for."""
+
+
+class ChampionUnloadableError(RuntimeError):
+    """A registered champion cannot be read by this code: names the version and what to do."""
+
+
+@dataclass(frozen=True)
+class Champions:
+    """Champions of both timeframes.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        The registry.
+    folder : Path
+        Where the files of versions are kept; made where it is missing.
+    timeout_s : float
+        Of one question to the registry.
+    """
+
+    tracking: Tracking
+    folder: Path
+    timeout_s: float = 5.0
+
+    def load(self, timeframe: str, version: str | None = None) -> tuple[ChampionEnsemble, ChampionVersion]:
+        """The champion of a timeframe, or another version of it, ready to score.
+
+        Raises
+        ------
+        NoChampionError
+            If there is none yet, or no such version.
+        ChampionUnloadableError
+            If its file cannot be read.
+        TrackingUnavailableError
+            If the registry does not answer.
+        """
+        found = self.version(timeframe, version)
+        place = self.folder / found.name / f"{found.version}-{int(found.registered_at.timestamp() * 1000)}"
+        if not (place / FILE).is_file():
+            ensemble = _readable(found, lambda: _fetched(self.tracking, found))
+            _keep(ensemble, place)
+            return ensemble, found
+        return _readable(found, lambda: read_ensemble(place / FILE)), found
+
+    def version(self, timeframe: str, version: str | None = None) -> ChampionVersion:
+        """Which version the alias `champion` names, or what the registry says of another one. Imports no MLflow."""
+        name = f"mltrainer-{timeframe}"
+        question = {"name": name, "alias": CHAMPION} if version is None else {"name": name, "version": version}
+        route = "registered-models/alias" if version is None else "model-versions/get"
+        url = f"{self.tracking.uri}/api/2.0/mlflow/{route}?{urllib.parse.urlencode(question)}"
+        request = urllib.request.Request(url, headers=_credentials())  # noqa: S310 - http(s) only, see Tracking
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:  # noqa: S310
+                return _version(json.load(answer)["model_version"])
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")
+            if error.code in (400, 404) and ("RESOURCE_DOES_NOT_EXIST" in said or "INVALID_PARAMETER_VALUE" in said):
+                what = f"no {timeframe} champion is registered" if version is None else f"{name} has no version {version}"
+                raise NoChampionError(
+                    f"{what} at {self.tracking.uri}; materialize champion_model for {timeframe!r} "
+                    "(after trial_predictions, trial_scorecard and leaderboard)"
+                ) from None
+            raise TrackingUnavailableError(
+                f"the MLflow server at {self.tracking.uri} answers {error.code} when asked for the {timeframe} champion"
+            ) from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise TrackingUnavailableError(
+                f"the MLflow server at {self.tracking.uri} does not answer ({getattr(error, 'reason', error)}); "
+                "start it (`mltrainer up`) or set MLFLOW_TRACKING_URI to one that runs"
+            ) from None
+
+
+def _fetched(tracking: Tracking, version: ChampionVersion) -> ChampionEnsemble:
+    tracking.check()
+    with tempfile.TemporaryDirectory() as folder:
+        from mlflow.artifacts import download_artifacts
+
+        uri = f"models:/{version.name}/{version.version}"
+        place = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking.uri)
+        files = list(Path(place).rglob(FILE))
+        if len(files) != 1:
+            raise NoChampionError(
+                f"version {version.version} of {version.name} holds no {FILE}; "
+                "register a champion anew by materializing champion_model"
+            )
+        return read_ensemble(files[0])
+
+
+def _readable(version: ChampionVersion, read: Callable[[], ChampionEnsemble]) -> ChampionEnsemble:
+    try:
+        return read()
+    except (NoChampionError, TrackingUnavailableError):
+        raise
+    except Exception as error:  # a pickle of other code can fail in any way
+        raise ChampionUnloadableError(
+            f"version {version.version} of {version.name} cannot be read by this code ({type(error).__name__}: {error}); "
+            "materialize champion_model to train it anew, or set the alias `champion` to a version that can"
+        ) from error
+
+
+def _keep(ensemble: ChampionEnsemble, place: Path) -> None:
+    """Write a version's file so that it is there whole or not at all, and drop the oldest ones."""
+    place.mkdir(parents=True, exist_ok=True)
+    draft = place / f".{uuid4().hex}.part"
+    draft.mkdir()
+    write_ensemble(ensemble, draft).replace(place / FILE)
+    draft.rmdir()
+    for old in sorted(place.parent.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-_KEPT]:
+        with contextlib.suppress(OSError):
+            (old / FILE).unlink()
+            old.rmdir()
+
+
+def _version(entry: dict[str, Any]) -> ChampionVersion:
+    tags = {tag["key"]: tag["value"] for tag in entry.get("tags", [])}
+    return ChampionVersion(
+        name=entry["name"],
+        version=str(entry["version"]),
+        trial_id=tags.get("trial_id", ""),
+        grade=tags.get("grade", ""),
+        run_id=entry.get("run_id") or "",
+        tags=tags,
+        registered_at=datetime.fromtimestamp(int(entry["creation_timestamp"]) / 1000, tz=UTC),
+    )
+
+
+def _credentials() -> dict[str, str]:
+    """What MLflow's own client would send, from its own variables."""
+    import base64
+
+    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
+    if token:
+        return {"Authorization": f"Bearer {token}"}
+    if user and password:
+        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+    return {}

@@ -1,0 +1,131 @@
+"""What a refresh reads: the lake as it is, at the moment it is asked."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from mltrainer_pipelines.features.barriers import daily_volatility
+from mltrainer_pipelines.features.engine import compute_features, look_back
+from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
+from mltrainer_pipelines.market.macro import known_macro
+from mltrainer_pipelines.market.sessions import next_session, sessions_between
+from mltrainer_pipelines.store.lake import Lake
+
+REGIME_VALID_SESSIONS = 3
+"""A regime score older than this many sessions says nothing about now: the gate then stays closed."""
+LAST_SEEN_SESSIONS = 5
+"""Sessions within which a symbol's last close is looked for: what has not traded for longer is not compared."""
+
+
+class HistoryBehindError(LookupError):
+    """Sessions are missing between the lake's bars and now: names them and what to materialize."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The market of a decision's session, of the symbols whose prices are believed.
+
+    Parameters
+    ----------
+    features : mapping of feature set to DataFrame
+        date, symbol and the features, of the session.
+    volatility : DataFrame
+        symbol, volatility, as known at the decision.
+    closes : DataFrame
+        symbol, close: the session's (provisional) bars, unadjusted.
+    """
+
+    features: dict[str, pl.DataFrame]
+    volatility: pl.DataFrame
+    closes: pl.DataFrame
+
+
+class LakeInputs:
+    """Reads what one refresh needs; nothing is kept between refreshes."""
+
+    def __init__(self, lake: Lake):
+        self.lake = lake
+
+    def has_final_bars(self, session: date) -> bool:
+        return self.lake.exists("daily_bars", str(session))
+
+    def final_bars(self, session: date) -> pl.DataFrame:
+        """Unadjusted bars of a session."""
+        return self.lake.read("daily_bars", str(session))
+
+    def members(self, session: date) -> pl.DataFrame:
+        """The universe of a session's month."""
+        return self.lake.read("universe", str(session.replace(day=1)))
+
+    def actions(self) -> pl.DataFrame:
+        return self.lake.read("corporate_actions")
+
+    def last_session_before(self, session: date) -> date:
+        return sessions_in_lake(self.lake, date.min, session - timedelta(days=1))[-1]
+
+    def last_closes(self, session: date, symbols: pl.Series) -> pl.DataFrame:
+        """date, symbol, close of each symbol's newest final bar within the week of sessions before one."""
+        before = [str(day) for day in sessions_in_lake(self.lake, date.min, session - timedelta(days=1))[-LAST_SEEN_SESSIONS:]]
+        if not before:
+            return pl.DataFrame(schema={"date": pl.Date, "symbol": pl.String, "close": pl.Float64})
+        bars = self.lake.scan("daily_bars", before).filter(pl.col("symbol").is_in(symbols.implode()))
+        return newest_closes(bars.select("date", "symbol", "close").collect())
+
+    def regime(self, session: date) -> float | None:
+        """The newest score known at the decision, or None where it is too old to mean anything."""
+        return newest_score(self.lake.read("regime"), session)
+
+    def scene(self, session: date, believed: pl.DataFrame, feature_sets: list[str], provisional: pl.DataFrame | None) -> Scene:
+        """Features, volatility and closes of a session, of the members whose prices are believed.
+
+        Parameters
+        ----------
+        believed : DataFrame
+            Rows of `members`.
+        feature_sets : list of str
+        provisional : DataFrame or None
+            The bars of a session under way; None where its final ones are in the lake.
+        """
+        depth = max(look_back(name) for name in feature_sets)
+        bars = adjusted_history(
+            self.lake, session, session, look_back=depth, symbols=believed["symbol"], provisional=provisional
+        ).filter(pl.col("date") <= session)
+        known = known_macro(self.lake.read("macro_series"), bars["date"].unique().sort().to_list())
+        regime = carried(self.lake.read("regime"), session)
+        features = {name: compute_features(bars, believed, known, session, session, name, regime=regime) for name in feature_sets}
+        volatility = daily_volatility(bars).filter(pl.col("date") == session).select("symbol", "volatility")
+        return Scene(features, volatility, bars.filter(pl.col("date") == session).select("symbol", "close"))
+
+    def require_history(self, session: date, final: bool) -> None:
+        """Refuse to decide on a history with a hole at its end."""
+        present = sessions_in_lake(self.lake, date.min, session)
+        if not present:
+            raise HistoryBehindError(f"the lake has no daily_bars up to {session}; materialize daily_bars first")
+        missing = sessions_between(next_session(present[-1]), session if final else session - timedelta(days=1))
+        if missing:
+            shown = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            raise HistoryBehindError(
+                f"daily_bars end with {present[-1]}, but {shown} traded since; materialize daily_bars for them first"
+            )
+
+
+def carried(regime: pl.DataFrame, session: date) -> pl.DataFrame:
+    """Regime scores with the newest one carried to a session that has none of its own yet, if it still says anything."""
+    known = regime.filter(pl.col("date") <= session)
+    if known.is_empty() or known["date"][-1] == session or next_session(known["date"][-1], REGIME_VALID_SESSIONS) < session:
+        return known
+    return pl.concat([known, known.tail(1).with_columns(date=pl.lit(session))])
+
+
+def newest_closes(bars: pl.DataFrame) -> pl.DataFrame:
+    """The last row of each symbol."""
+    return bars.sort("date").group_by("symbol", maintain_order=True).last().select("date", "symbol", "close")
+
+
+def newest_score(regime: pl.DataFrame, session: date) -> float | None:
+    """The newest regime score up to a session, or None where it is older than `REGIME_VALID_SESSIONS`."""
+    known = regime.filter((pl.col("date") <= session) & pl.col("score").is_not_null())
+    if known.is_empty() or next_session(known["date"][-1], REGIME_VALID_SESSIONS) < session:
+        return None
+    return known["score"][-1]

@@ -1,0 +1,125 @@
+"""A trial run in memory, from features and labels to its scorecard: for audits, experiments and notebooks.
+
+The steps are those of the Dagster assets (`WalkForward`, `calibrate_walk_forward`, `score`), without the lake, the
+database and the tracking server between them.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.leaderboard import deflated
+from mltrainer_pipelines.trials.scorecard import Scorecard, score
+from mltrainer_pipelines.trials.walk_forward import WalkForward
+
+WARM_UP = timedelta(days=548)
+"""Eighteen months of history before the first quarter, as the walk-forward's partitions have it."""
+MIN_QUARTERS = 4
+
+
+class TooShortHistoryError(ValueError):
+    """A history with too few whole quarters to judge a trial by: says how many there are and how many it takes."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What trials are run on.
+
+    Parameters
+    ----------
+    features : DataFrame
+        date, symbol, features.
+    labels : DataFrame
+        Of both timeframes, or of that of the trials.
+    bars : DataFrame
+        date, symbol, adj_open, adj_close, from 252 sessions before the first quarter on, where there are as many.
+    universe : DataFrame
+        month, symbol, rank.
+    """
+
+    features: pl.DataFrame
+    labels: pl.DataFrame
+    bars: pl.DataFrame
+    universe: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """A trial that was run.
+
+    Parameters
+    ----------
+    config : TrialConfig
+    calibrated : DataFrame
+        As `calibrate_walk_forward` gives it, all quarters.
+    scorecard : Scorecard
+    seconds : float
+    """
+
+    config: TrialConfig
+    calibrated: pl.DataFrame
+    scorecard: Scorecard
+    seconds: float
+
+
+def rehearse(
+    configs: Sequence[TrialConfig],
+    history: History,
+    cost_bps: float = 10.0,
+    threads: int = 1,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Rehearsed]:
+    """Run trials one after the other; each scorecard is deflated by all of them.
+
+    Parameters
+    ----------
+    configs : sequence of TrialConfig
+    history : History
+    cost_bps : float
+        Cost a side, as in the labels.
+    threads : int
+    progress : callable
+        Called with a trial's id as it ends.
+
+    Raises
+    ------
+    TooShortHistoryError
+        If fewer than four whole quarters follow eighteen months of history.
+    """
+    done: list[tuple[TrialConfig, pl.DataFrame, Scorecard, float]] = []
+    for config in configs:
+        begin = time.perf_counter()
+        labels = history.labels.filter(pl.col("timeframe") == config.timeframe)
+        table = WalkForward(config, history.features, labels, universe=history.universe, threads=threads)
+        quarters = whole_quarters(table)
+        predictions = pl.concat(table.predict_quarter(*quarter).predictions for quarter in quarters)
+        calibrated = calibrate_walk_forward(predictions, labels)
+        others = [card.daily_sharpe for _, _, card, _ in done if card.daily_sharpe is not None]
+        card = score(config, calibrated, labels, history.bars, others, len(configs), cost_bps).scorecard
+        done.append((config, calibrated, card, time.perf_counter() - begin))
+        progress(config.trial_id)
+    cards = deflated([card for _, _, card, _ in done], len(configs))
+    return [Rehearsed(config, calibrated, card, took) for (config, calibrated, _, took), card in zip(done, cards, strict=True)]
+
+
+def whole_quarters(table: WalkForward) -> list[tuple[date, date]]:
+    """The quarters of a history that have eighteen months before them and ended inside it.
+
+    Raises
+    ------
+    TooShortHistoryError
+        If there are fewer than four.
+    """
+    first, last = table.rows["date"][0], table.rows["date"][-1]
+    found = [(start, end) for start, end in table.quarters() if start >= first + WARM_UP and end <= last + timedelta(days=4)]
+    if len(found) < MIN_QUARTERS:
+        raise TooShortHistoryError(
+            f"from {first} to {last} there are {len(found)} whole quarters with eighteen months of history before them; "
+            f"a trial is judged by at least {MIN_QUARTERS}: give a longer history"
+        )
+    return found

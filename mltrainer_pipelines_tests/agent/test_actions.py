@@ -1,0 +1,220 @@
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mltrainer_pipelines.agent import ledger
+from mltrainer_pipelines.agent.action_kinds import ActionError, model_named
+from mltrainer_pipelines.agent.actions import (
+    MOST_PENDING,
+    ActionStateError,
+    action,
+    actions,
+    advance,
+    approve,
+    propose_action,
+    reject,
+    untold,
+)
+from mltrainer_pipelines.agent.autonomy import halt
+from mltrainer_pipelines.agent.proposals import proposals, store_proposals
+from mltrainer_pipelines.agent.search import propose
+from mltrainer_pipelines.store import runtime_settings
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines_tests.agent.laboratory import TEMPLATES, installation
+
+THRESHOLD = {"name": "min_confidence", "value": 0.9}
+
+
+def test_a_setting_changes_after_the_yes_and_not_before(database: Database, tmp_path: Path) -> None:
+    system, _, _ = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "change_setting", THRESHOLD, "claude")
+    assert (waiting.status, waiting.summary) == ("pending", "Set min_confidence to 0.9")
+    assert runtime_settings.get(system.engine, "min_confidence") == 0.7
+    done = approve(system, waiting.id, "user")
+    assert done.status == "done"
+    assert done.result is not None
+    assert (done.result["before"], done.result["now"]) == (0.7, 0.9)
+    (change,) = runtime_settings.history(system.engine)
+    assert (change.changed_by, change.value) == ("user", 0.9)
+    kinds = [event["kind"] for event in ledger.events(system.engine)]
+    assert kinds == ["outcome", "approval", "action_proposed"]
+
+
+def test_an_action_runs_once_however_often_and_by_however_many_it_is_approved(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "refresh_signals", {}, "user")
+    outcomes: list[str] = []
+
+    def click() -> None:
+        try:
+            outcomes.append(approve(system, waiting.id, "user").status)
+        except ActionStateError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=click) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["refused"] * 5 + ["running"]
+    assert launcher.started == ["refresh_signals#0"]
+    with pytest.raises(ActionStateError, match="only one that is pending"):
+        reject(system, waiting.id, "user")
+
+
+def test_what_comes_next_starts_once_whoever_looks(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    params = {"models": ["logistic_l2"], "timeframe": "short"}
+    running = approve(system, propose_action(system, "s", "momentum_screening", params, "user").id, "user")
+    threads = [threading.Thread(target=lambda: [advance(system) for _ in range(4)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    while action(system, running.id).status == "running":
+        advance(system)
+    kinds = [job.split("#")[0].split()[0] for job in launcher.started]
+    assert kinds == ["trial", "score_trials", "refresh_signals"]
+
+
+def test_an_action_expires_after_an_hour(database: Database, tmp_path: Path) -> None:
+    system, _, clock = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "change_setting", THRESHOLD, "claude")
+    clock.ahead = timedelta(minutes=59)
+    assert actions(system, "s", "pending") == [waiting]
+    clock.ahead = timedelta(minutes=60, seconds=1)
+    with pytest.raises(ActionStateError, match="is expired"):
+        approve(system, waiting.id, "user")
+    assert action(system, waiting.id).status == "expired"
+    assert [one.id for one in untold(system, "s")] == [waiting.id]
+    assert runtime_settings.history(system.engine) == []
+
+
+def test_a_screening_gives_what_really_came_of_it(database: Database, tmp_path: Path) -> None:
+    system, _, _ = installation(database, tmp_path)
+    params = {"models": ["Logistic L2"], "timeframe": "short", "min_confidence": 0.85}
+    waiting = propose_action(system, "s", "momentum_screening", params, "claude")
+    assert approve(system, waiting.id, "user").status == "running"
+    while not (over := advance(system, "s")):
+        pass
+    (done,) = over
+    assert done.status == "done", done.error
+    assert done.result is not None
+    (trial,) = done.result["trials"]
+    assert (trial["model"], trial["status"], trial["grade"]) == ("logistic_l2", "scored", "candidate")
+    assert isinstance(trial["sharpe"], float)
+    screening = done.result["screening"]
+    assert (screening["passing"], screening["bars"]["min_confidence"]) == (1, 0.85)
+    assert screening["symbols"][0]["symbol"] == "AAA"
+    assert done.result["market"] == "simulated"
+
+
+def test_a_job_that_fails_is_told_with_its_reason_and_nothing_after_it_starts(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    launcher.fails["trial"] = "ran out of memory"
+    params = {"models": ["logistic_l2"], "timeframe": "short"}
+    approve(system, propose_action(system, "s", "momentum_screening", params, "user").id, "user")
+    (failed,) = advance(system, "s")
+    assert failed.status == "failed"
+    assert "ran out of memory" in (failed.error or "")
+    assert len(launcher.started) == 1
+
+
+def test_an_action_that_cannot_start_fails_and_does_not_wait_again(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    launcher.refuses = "Dagster does not answer"
+    failed = approve(system, propose_action(system, "s", "refresh_signals", {}, "user").id, "user")
+    assert (failed.status, failed.error) == ("failed", "refresh_signals: Dagster does not answer")
+    nobody, _, _ = installation(database, tmp_path, launcher=False)
+    failed = approve(nobody, propose_action(nobody, "s", "refresh_signals", {}, "user").id, "user")
+    assert "mltrainer up" in (failed.error or "")
+
+
+def test_an_approval_that_was_interrupted_is_never_started_later(database: Database, tmp_path: Path) -> None:
+    from mltrainer_pipelines.agent import actions as module
+
+    system, launcher, clock = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "refresh_signals", {}, "user")
+    module._decide(system, waiting.id, "running", "user")  # the process ends here
+    assert advance(system) == []
+    clock.ahead = timedelta(minutes=6)
+    (failed,) = advance(system)
+    assert "nothing was started" in (failed.error or "")
+    assert launcher.started == []
+
+
+def test_a_switched_off_agent_starts_no_job_and_still_changes_settings(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "refresh_signals", {}, "user")
+    halted = halt(system.engine, launcher, "user", "stop", system.clock())
+    assert halted.actions == (waiting.id,)
+    later = propose_action(system, "s", "refresh_signals", {}, "user")
+    failed = approve(system, later.id, "user")
+    assert "agent_enabled" in (failed.error or "")
+    assert launcher.started == []
+    on = propose_action(system, "s", "change_setting", {"name": "agent_enabled", "value": True}, "user")
+    assert approve(system, on.id, "user").status == "done"
+
+
+def test_a_proposed_trial_is_decided_on_by_an_action(database: Database, tmp_path: Path) -> None:
+    system, _, _ = installation(database, tmp_path)
+    first, second = store_proposals(system.engine, propose("random", 2, TEMPLATES["short"]))
+    for number, decision in ((first, "approve"), (second, "reject")):
+        params = {"proposal_id": number, "decision": decision}
+        approve(system, propose_action(system, "s", "decide_proposal", params, "claude").id, "user")
+    assert [stored.status for stored in proposals(system.engine)] == ["approved", "rejected"]
+    with pytest.raises(ActionError, match="is approved, not waiting"):
+        propose_action(system, "s", "decide_proposal", {"proposal_id": first, "decision": "reject"}, "claude")
+
+
+def test_the_same_action_waits_once_and_a_conversation_has_room_for_a_few(database: Database, tmp_path: Path) -> None:
+    system, _, _ = installation(database, tmp_path)
+    first = propose_action(system, "s", "change_setting", THRESHOLD, "claude")
+    assert propose_action(system, "s", "change_setting", THRESHOLD, "user").id == first.id
+    assert propose_action(system, "other", "change_setting", THRESHOLD, "user").id != first.id
+    for n in range(MOST_PENDING - 1):
+        propose_action(system, "s", "change_setting", {"name": "min_confidence", "value": n / 100}, "claude")
+    with pytest.raises(ActionError, match="decide on those first"):
+        propose_action(system, "s", "refresh_signals", {}, "claude")
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "says"),
+    [
+        ("buy", {}, "no action 'buy'"),
+        ("change_setting", {"name": "broker", "value": 1}, "no run-time setting"),
+        ("change_setting", {"name": "min_confidence", "value": 9}, "from 0 to 1"),
+        ("change_setting", {"name": "min_confidence", "value": 0.9, "run": "rm -rf /"}, "run"),
+        ("momentum_screening", {"models": ["oracle"]}, "no model 'oracle'"),
+        ("momentum_screening", {"models": []}, "at least 1"),
+        ("submit_trial", {"model": "logistic_l2", "params": {"C": 1e99}}, "outside"),
+        ("submit_trial", {"model": "logistic_l2", "train_sessions": 1}, "train_sessions"),
+        ("ensemble", {"models": ["logistic_l2", "Logistic L2"]}, "two models"),
+        ("decide_proposal", {"proposal_id": 7, "decision": "approve"}, "unknown"),
+    ],
+)
+def test_what_cannot_be_done_is_never_put_before_the_user(
+    database: Database, tmp_path: Path, kind: str, params: dict, says: str
+) -> None:
+    system, _, _ = installation(database, tmp_path)
+    with pytest.raises(ActionError, match=says):
+        propose_action(system, "s", kind, params, "claude")  # type: ignore[arg-type]
+    assert actions(system) == []
+
+
+def test_an_ensemble_is_tried_and_then_refit(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    params = {"models": ["lightgbm", "logistic_l2"], "timeframe": "short"}
+    approve(system, propose_action(system, "s", "ensemble", params, "user").id, "user")
+    while not (over := advance(system, "s")):
+        pass
+    assert over[0].status == "done", over[0].error
+    assert launcher.started[-1].startswith("promote_champion short")
+    assert {trial["model"] for trial in (over[0].result or {})["trials"]} == {"lightgbm", "logistic_l2"}
+
+
+@pytest.mark.parametrize("name", ["LightGBM", "light gbm", "LIGHT-GBM", "lgbm", "lightgbm"])
+def test_models_are_known_by_the_names_people_use(name: str) -> None:
+    assert model_named(name) == "lightgbm"

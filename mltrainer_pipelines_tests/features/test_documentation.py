@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from mltrainer_pipelines.features.documentation import SETS, features_page
+from mltrainer_pipelines.features.engine import feature_sets, get_feature_set
+from mltrainer_pipelines.features.regime import REGIME_SCHEMA
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_page_is_what_the_declarations_say_now():
+    said = "run: python -m mltrainer_pipelines.features.documentation > docs/features.md"
+    assert (DOCS / "features.md").read_text() == features_page(), said
+
+
+@pytest.mark.parametrize("name", feature_sets())
+def test_every_feature_of_every_set_is_on_it_with_a_meaning_and_a_source(name):
+    page = features_page()
+    for feature in get_feature_set(name).features:
+        assert f"`{feature.name}`" in page
+        assert feature.summary
+        assert feature.source
+        assert feature.look_back >= 0
+
+
+def test_every_set_has_its_section():
+    assert [name for name in feature_sets() if name != "default"] == list(SETS)
+
+
+def test_the_regimes_page_names_every_column():
+    page = (DOCS / "regime.md").read_text()
+    for column in REGIME_SCHEMA:
+        assert f"`{column}`" in page
