@@ -123,6 +123,32 @@ def doctor(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
+@app.command(epilog="Example: mltrainer bench · mltrainer bench alpha158 barriers --json")
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks to run; all of them by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print our timings beside those of peers, measured in this one run; exit code 1 where a bar is not met."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mltrainer_pipelines.services.benchmarking import run_benchmarks
+
+    with _readable_errors():
+        rows = run_benchmarks(names or [], Console(stderr=True))
+    if as_json:
+        _print_json(rows)
+    else:
+        table = Table("benchmark", "seconds", "peer", "its seconds", "ratio", "bar", "met")
+        for row in rows:
+            peer_seconds = "" if row["peer_seconds"] is None else f"{row['peer_seconds']:.2f}"
+            ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+            met = "yes" if row["met"] else "NO"
+            table.add_row(row["name"], f"{row['seconds']:.3f}", row["peer"] or "", peer_seconds, ratio, row["bar"], met)
+        Console().print(table)
+    raise typer.Exit(0 if all(row["met"] for row in rows) else 1)
+
+
 @trial_app.command("submit", epilog="Example: mltrainer trial submit trial.json --wait --json")
 def trial_submit(
     file: Annotated[Path, typer.Argument(help="JSON file with a trial's configuration.")],
@@ -314,6 +340,7 @@ def agent_chat(
     from mltrainer_pipelines.services.agent import provided_agent
 
     events: list[dict[str, Any]] = []
+    by_claude = _settings().anthropic_api_key is not None
 
     def show(event: Any) -> None:
         if as_json:
@@ -326,6 +353,8 @@ def agent_chat(
             typer.echo(
                 f"  action {event.data['id']}, {event.data['status']}: {event.data.get('progress') or event.data['summary']}"
             )
+        elif event.kind == "result" and by_claude:
+            typer.echo(event.data["text"])
         elif event.kind == "done":
             typer.echo("")
 
@@ -377,7 +406,7 @@ def agent_resume() -> None:
 
 @agent_app.command("compare", epilog="Example: mltrainer agent compare --trials 24 --seeds 3 --plot proposers.png --json")
 def agent_compare(
-    trials: Annotated[int, typer.Option(min=1, help="For each proposer and seed.")] = 16,
+    trials: Annotated[int, typer.Option(min=1, help="For each proposer and seed.")] = 24,
     batch: Annotated[int, typer.Option(min=1, help="Trials proposed at once, before their results are known.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each from nothing.")] = 2,
     plot: Annotated[Path | None, typer.Option(help="Draw the courses into this file (.png, .svg, .pdf).")] = None,

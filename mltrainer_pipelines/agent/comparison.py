@@ -75,7 +75,7 @@ class Laboratory:
         card = self.scorecard(config)
         if card is None:
             return Judged(None, None)
-        told = math.ceil(LEARNT_FROM * len(card.per_quarter))
+        told = min(math.ceil(LEARNT_FROM * len(card.per_quarter)), len(card.per_quarter) - 1)
         return Judged(_sharpe(card.per_quarter[:told]), _sharpe(card.per_quarter[told:]))
 
     def _computed(self, config: TrialConfig) -> Scorecard | None:
@@ -108,25 +108,24 @@ class Comparison:
     trials: int
 
     def summary(self) -> dict[str, Any]:
-        """By proposer: the mean course, and how many trials it takes to be as good as `random` is at its end."""
+        """By proposer: the mean course, and after how many trials it is as good as `random` is at its end.
+
+        `speed_up` is how many times fewer trials that takes than `random` itself took; None where it never got there.
+        """
         names = list(dict.fromkeys(course.proposer for course in self.courses))
         means = {name: self._mean(name, "best") for name in names}
-        bar = means["random"][-1] if means.get("random") else None
-        told: dict[str, Any] = {}
-        for name in names:
-            reached = (
-                None
-                if bar is None
-                else next((n + 1 for n, best in enumerate(means[name]) if best is not None and best >= bar), None)
-            )
-            told[name] = {
+        reached = {name: _first_at(means[name], means.get("random")) for name in names}
+        own = reached.get("random")
+        return {
+            name: {
                 "seeds": sum(course.proposer == name for course in self.courses),
                 "best_by_trials": means[name],
                 "later_by_trials": self._mean(name, "later"),
-                "trials_to_random_final": reached,
-                "speed_up": None if reached is None else self.trials / reached,
+                "trials_to_random_final": reached[name],
+                "speed_up": own / reached[name] if own and reached[name] else None,  # type: ignore[operator]
             }
-        return told
+            for name in names
+        }
 
     def _mean(self, name: str, what: str) -> list[float | None]:
         courses = [getattr(course, what) for course in self.courses if course.proposer == name]
@@ -186,6 +185,14 @@ def plot(comparison: Comparison, path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path)
+
+
+def _first_at(course: Sequence[float | None], random: Sequence[float | None] | None) -> int | None:
+    """The first trial, counted from 1, after which a course is as good as `random` is at its end."""
+    bar = random[-1] if random else None
+    if bar is None:
+        return None
+    return next((n for n, best in enumerate(course, start=1) if best is not None and best >= bar), None)
 
 
 def _course(name: str, seed: int, tried: Sequence[Tried], judged: Sequence[Judged]) -> Course:

@@ -278,7 +278,7 @@ class Claude:
         call_id = ledger.open_call(
             self.engine, self.clock(), purpose, self.model, prompt.version, request, reserved, limit, session_id
         )
-        call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", request))
+        call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", request, by_autolog=purpose == "summary"))
         begun = time.monotonic()
         error: BaseException | None = None
         try:

@@ -7,6 +7,7 @@ while a server is gone: here a trace is sent at once, with one short try.
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ _BOUNDS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
+_SLOW_SECONDS, _REST_SECONDS = 2.0, 300.0
 _CONNECT_SECONDS = 0.5
 
 
@@ -33,34 +35,58 @@ class Traces:
     def __init__(self, uri: str | None):
         self.uri = uri
         self._ready = False
+        self._resting_until = 0.0
 
-    def begin(self, name: str, inputs: Mapping[str, Any]) -> Any:
-        """An open span, or None where no server answers; MLflow is asked for nothing then."""
-        if self.uri is None or not _answers(self.uri):
+    def begin(self, name: str, inputs: Mapping[str, Any], by_autolog: bool = False) -> Any:
+        """An open span, or None where no server answers; MLflow is asked for nothing then.
+
+        Parameters
+        ----------
+        by_autolog : bool
+            The request is one that `mlflow.anthropic.autolog` records: it is made ready, and no second span is opened.
+        """
+        if self.uri is None or time.monotonic() < self._resting_until or not _answers(self.uri):
             return None
         from mlflow.exceptions import MlflowException
 
+        begun = time.monotonic()
         try:
-            return self._started(self.uri, name, inputs)
+            self._make_ready(self.uri)
+            begun = time.monotonic()
+            return None if by_autolog else self._started(name, inputs)
         except MlflowException:
             return None  # the server went away in between; what is on the record is in PostgreSQL
+        finally:
+            self._rest_if_slow(begun)
 
     def end(self, span: Any, outputs: Any, attributes: Mapping[str, Any], failed: bool = False) -> None:
         """Close a span that `begin` gave and send it; does nothing for None."""
         if span is not None:
+            begun = time.monotonic()
             span.set_attributes(dict(attributes))
             span.end(outputs=outputs, status="ERROR" if failed else "OK")
+            self._rest_if_slow(begun)
 
-    def _started(self, uri: str, name: str, inputs: Mapping[str, Any]) -> Any:
+    def _rest_if_slow(self, begun: float) -> None:
+        """Leave a server that keeps the agent waiting alone for a while."""
+        if time.monotonic() - begun > _SLOW_SECONDS:
+            self._resting_until = time.monotonic() + _REST_SECONDS
+
+    def _make_ready(self, uri: str) -> None:
+        if self._ready:
+            return
         for variable, value in _BOUNDS.items():
             os.environ.setdefault(variable, value)
         import mlflow
 
-        if not self._ready:
-            mlflow.set_tracking_uri(uri)
-            mlflow.set_experiment(EXPERIMENT)
-            mlflow.anthropic.autolog(silent=True)
-            self._ready = True
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_experiment(EXPERIMENT)
+        mlflow.anthropic.autolog(silent=True)
+        self._ready = True
+
+    def _started(self, name: str, inputs: Mapping[str, Any]) -> Any:
+        import mlflow
+
         # Not the span of a context: a stream's consumer may close it from another one.
         return mlflow.start_span_no_context(name=name, span_type="CHAT_MODEL", inputs=dict(inputs))
 

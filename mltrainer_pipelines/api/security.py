@@ -102,43 +102,33 @@ class BearerToken:
         await self.app(scope, receive, send)
 
 
-class _BodyTooLarge(Exception):  # noqa: N818  never leaves this module
-    pass
-
-
 class BodyLimit:
-    """Refuses bodies above a size, announced or not."""
+    """Refuses bodies above a size, announced or not; what is smaller is read whole before a route sees it."""
 
     def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY):
         self.app, self.largest = app, largest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        announced = header(scope, b"content-length") if scope["type"] == "http" else None
+        chunked = scope["type"] == "http" and header(scope, b"transfer-encoding") is not None
+        if not chunked and announced in (None, "0"):
             await self.app(scope, receive, send)
             return
         detail = f"the body is larger than {self.largest} bytes"
-        announced = header(scope, b"content-length")
         if announced and announced.isdigit() and int(announced) > self.largest:
             await refuse(scope, receive, send, 413, detail)
             return
-        seen, started = 0, False
+        messages: list[Message] = []
+        size = 0
+        while not messages or messages[-1].get("more_body"):
+            messages.append(await receive())
+            size += len(messages[-1].get("body", b""))
+            if size > self.largest:
+                await refuse(scope, receive, send, 413, detail)
+                return
+        waiting = iter(messages)
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.largest:
-                raise _BodyTooLarge
-            return message
+        async def replayed() -> Message:
+            return next(waiting, None) or await receive()
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self.app(scope, counted, noted)
-        except _BodyTooLarge:
-            if started:
-                raise
-            await refuse(scope, receive, send, 413, detail)
+        await self.app(scope, replayed, send)

@@ -101,13 +101,13 @@ def create_api(
     # The last one added is the first to see a request.
     app.add_middleware(RecentReads)
     app.add_middleware(BodyLimit)
-    app.add_middleware(BearerToken, token=token or load_token(token_file(settings)))
     app.add_middleware(
         RateLimit,
         reads_per_minute=settings.mltrainer_api_reads_per_minute,
         writes_per_minute=settings.mltrainer_api_writes_per_minute,
         jobs_per_minute=settings.mltrainer_api_jobs_per_minute,
     )
+    app.add_middleware(BearerToken, token=token or load_token(token_file(settings)))
     if settings.api_cors_origins:
         from starlette.middleware.cors import CORSMiddleware
 

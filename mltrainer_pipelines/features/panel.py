@@ -45,7 +45,19 @@ class Panel:
 
 def sessions_of(bars: pl.DataFrame) -> np.ndarray:
     """The sessions of a frame of bars, ascending: datetime64[D], shape (n_sessions,)."""
-    return bars["date"].unique().sort().to_numpy().astype("datetime64[D]")
+    return _sessions_and_rows(bars["date"].drop_nulls())[0]
+
+
+def _sessions_and_rows(dates: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The different days, ascending, and the place of each row's day among them; by counting, which is faster than sorting."""
+    days = dates.to_physical().to_numpy().astype(np.int64)
+    if not len(days):
+        return np.empty(0, "datetime64[D]"), days
+    first = int(days.min())
+    there = np.zeros(int(days.max()) - first + 1, dtype=bool)
+    there[days - first] = True
+    place = np.cumsum(there) - 1
+    return (np.flatnonzero(there) + first).astype("datetime64[D]"), place[days - first]
 
 
 def check_columns(frame: pl.DataFrame, columns: Iterable[str], what: str) -> None:
@@ -91,13 +103,13 @@ def dense(bars: pl.DataFrame, fields: Sequence[str], symbols: Iterable[str] | No
     check_columns(bars, [*KEYS, *fields], what)
     if bars.is_empty():
         raise BadPanelError(f"{what}: the frame has no rows; ingest daily_bars for the sessions needed first")
-    sessions = sessions_of(bars)
+    sessions, rows = _sessions_and_rows(bars["date"])
     names = bars["symbol"].unique().sort()
     if symbols is not None:
         names = names.filter(names.is_in(pl.Series(sorted(set(symbols)), dtype=pl.String).implode()))
-        bars = bars.filter(pl.col("symbol").is_in(names.implode()))
+        kept = bars["symbol"].is_in(names.implode())
+        bars, rows = bars.filter(kept), rows[kept.to_numpy()]
     columns = bars["symbol"].cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
-    rows = np.searchsorted(sessions, bars["date"].to_numpy().astype("datetime64[D]"))
     shape = (len(sessions), len(names))
     places = rows * shape[1] + columns
     taken = np.zeros(shape[0] * shape[1], dtype=bool)

@@ -245,7 +245,7 @@ def _marked(
     actions: pl.DataFrame | None,
 ) -> int:
     known_at = []
-    for position in _locked(connection, table):
+    for position in _locked(connection, table, _MARKED_FROM):
         since = position["marked_session"] or position["entry_session"]
         if position["status"] == "open" and position["symbol"] in prices and prices[position["symbol"]][0] >= since:
             known_at.append((position, since))
@@ -329,9 +329,10 @@ def planned(recommendation: Mapping[str, Any], cost_bps: float, account: PaperAc
     return position
 
 
-def _locked(connection: Connection, table: sa.Table) -> list[dict[str, Any]]:
+def _locked(connection: Connection, table: sa.Table, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Positions that are not closed; another settling waits for this transaction, then sees what it did."""
-    statement = sa.select(table).where(table.c.status != "closed").order_by(table.c.id).with_for_update()
+    chosen = sa.select(table) if columns is None else sa.select(*(table.c[name] for name in columns))
+    statement = chosen.where(table.c.status != "closed").order_by(table.c.id).with_for_update()
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
@@ -369,6 +370,10 @@ def _steps_since(
 _TABLE: sa.Table = VirtualPosition.__table__  # type: ignore[assignment]
 _SAMPLES: sa.Table = SamplePosition.__table__  # type: ignore[assignment]
 _MARKED = ("shares", "entry_price", "target_price", "stop_loss", "current_price", "fees", "profit_loss")
+_MARKED_FROM = (
+    *("id", "symbol", "status", "marked_session", "entry_session", "factor", "fill_shares", "fill_price", "notional"),
+    *("volatility", "max_sessions", "cost_bps", "target_multiple", "stop_multiple"),
+)
 _SETTLED = (
     *("status", "entry_time", "marked_session", "exit_session", "exit_time", "exit_price", "exit_reason", "net_return"),
     *("notional", "fill_price", "fill_shares", "factor"),

@@ -189,13 +189,20 @@ class PreparedInputs(LakeInputs):
         bars = pl.concat(before).filter(pl.col("symbol").is_in(symbols.implode()))
         return newest_closes(bars.select("date", "symbol", "close"))
 
-    def scene(self, session: date, believed: pl.DataFrame, feature_sets: list[str], provisional: pl.DataFrame | None) -> Scene:
-        if provisional is not None or believed.height != self.members(session).height or session < self.first:
-            return super().scene(session, believed, feature_sets, provisional)
+    def scene(
+        self,
+        session: date,
+        members: pl.DataFrame,
+        doubted: pl.Series,
+        feature_sets: list[str],
+        provisional: pl.DataFrame | None,
+    ) -> Scene:
+        if provisional is not None or len(doubted) or session < self.first:
+            return super().scene(session, members, doubted, feature_sets, provisional)
         new = [name for name in feature_sets if name not in self._features]
         if new:
             self._prepare(new)
-        closes = self._bars[session].filter(pl.col("symbol").is_in(believed["symbol"].implode())).select("symbol", "close")
+        closes = self._bars[session].filter(pl.col("symbol").is_in(members["symbol"].implode())).select("symbol", "close")
         return Scene({name: self._features[name][session] for name in feature_sets}, self._volatility[session], closes)
 
     def _prepare(self, feature_sets: list[str]) -> None:

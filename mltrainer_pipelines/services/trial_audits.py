@@ -103,11 +103,12 @@ def audit_null(trials: int = 50, market: AuditMarket | None = None, progress: Pr
             configs += [proposal.config for proposal in propose("random", count, template, seed=seed)]
     done = _rehearsed(configs, market, progress)
     proven = [trial.config.trial_id for trial in done if grade(trial.scorecard) == "proven"]
-    champions = {}
+    champions, overfitting = {}, {}
     for timeframe in TIMEFRAMES:
-        cards = [trial.scorecard for trial in done if trial.config.timeframe == timeframe]
-        if cards:
-            champions[timeframe] = choose_champion(cards).grade
+        same = [trial for trial in done if trial.config.timeframe == timeframe]
+        if same:
+            champions[timeframe] = choose_champion([trial.scorecard for trial in same]).grade
+            overfitting[timeframe] = _overfitting(same)
     rows = sum(trial.scorecard.calibrated_rows for trial in done)
     confident = sum(trial.calibrated.filter(pl.col("probability") >= 0.6).height for trial in done)
     findings = {
@@ -116,6 +117,7 @@ def audit_null(trials: int = 50, market: AuditMarket | None = None, progress: Pr
         "proven_trials": proven,
         "false_promotions": len(proven) / len(done),
         "champion_grades": champions,
+        "probability_of_overfitting": overfitting,
         "share_of_predictions_from_0.60": confident / rows if rows else 0.0,
         "best_sharpe": max((trial.scorecard.sharpe or 0.0 for trial in done), default=0.0),
         "median_brier_skill": float(np.median([trial.scorecard.brier_skill or 0.0 for trial in done])),
@@ -262,6 +264,15 @@ def _rehearsed(
         progress(trial_id, ended / len(configs))
 
     return rehearse(configs, history, COST_BPS, progress=one_more)
+
+
+def _overfitting(trials: Sequence[Rehearsed]) -> float | None:
+    """Probability of backtest overfitting of these trials over the days that all of them have; None for a single one."""
+    table = trials[0].returns.select("date", trial_0="net_return")
+    for number, trial in enumerate(trials[1:], 1):
+        table = table.join(trial.returns.select("date", pl.col("net_return").alias(f"trial_{number}")), on="date")
+    found = statistics.probability_of_overfitting(table.drop("date").to_numpy())
+    return found if np.isfinite(found) else None
 
 
 def _picks(trial: Rehearsed, history: History, level: float) -> tuple[float, float, float, float]:

@@ -9,7 +9,7 @@ from mltrainer_pipelines.features.barriers import daily_volatility
 from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
-from mltrainer_pipelines.market.sessions import next_session, sessions_between
+from mltrainer_pipelines.market.sessions import next_session, previous_session, sessions_between
 from mltrainer_pipelines.store.lake import Lake
 
 REGIME_VALID_SESSIONS = 3
@@ -24,7 +24,7 @@ class HistoryBehindError(LookupError):
 
 @dataclass(frozen=True)
 class Scene:
-    """The market of a decision's session, of the symbols whose prices are believed.
+    """The market of a decision's session, without the bars of symbols whose prices are doubted.
 
     Parameters
     ----------
@@ -76,24 +76,41 @@ class LakeInputs:
         """The newest score known at the decision, or None where it is too old to mean anything."""
         return newest_score(self.lake.read("regime"), session)
 
-    def scene(self, session: date, believed: pl.DataFrame, feature_sets: list[str], provisional: pl.DataFrame | None) -> Scene:
-        """Features, volatility and closes of a session, of the members whose prices are believed.
+    def scene(
+        self,
+        session: date,
+        members: pl.DataFrame,
+        doubted: pl.Series,
+        feature_sets: list[str],
+        provisional: pl.DataFrame | None,
+    ) -> Scene:
+        """Features, volatility and closes of a session.
 
         Parameters
         ----------
-        believed : DataFrame
-            Rows of `members`.
+        members : DataFrame
+            The universe of the session's month.
+        doubted : Series of str
+            Symbols whose bar of the session is left out; their past is used.
         feature_sets : list of str
         provisional : DataFrame or None
             The bars of a session under way; None where its final ones are in the lake.
         """
         depth = max(look_back(name) for name in feature_sets)
+        # Of a session under way the lake holds nothing; in a replay it does, and that is not to be looked at.
+        newest = session if provisional is None else previous_session(session)
         bars = adjusted_history(
-            self.lake, session, session, look_back=depth, symbols=believed["symbol"], provisional=provisional
-        ).filter(pl.col("date") <= session)
+            self.lake,
+            newest,
+            newest,
+            look_back=depth if provisional is None else depth - 1,
+            symbols=members["symbol"],
+            provisional=provisional,
+        )
+        bars = bars.filter((pl.col("date") < session) | ~pl.col("symbol").is_in(doubted.implode()))
         known = known_macro(self.lake.read("macro_series"), bars["date"].unique().sort().to_list())
         regime = carried(self.lake.read("regime"), session)
-        features = {name: compute_features(bars, believed, known, session, session, name, regime=regime) for name in feature_sets}
+        features = {name: compute_features(bars, members, known, session, session, name, regime=regime) for name in feature_sets}
         volatility = daily_volatility(bars).filter(pl.col("date") == session).select("symbol", "volatility")
         return Scene(features, volatility, bars.filter(pl.col("date") == session).select("symbol", "close"))
 

@@ -129,10 +129,11 @@ def refresh_market(
     members, actions = inputs.members(session), inputs.actions()
     told = inputs.final_bars(session) if final else quotes
     trusted = trust(told, inputs.last_closes(session, members["symbol"]), actions, members["symbol"])
-    believed = members.filter(~pl.col("symbol").is_in(trusted.doubts["symbol"].implode()))
-    provisional = None if final else provisional_bars(quotes.filter(pl.col("symbol").is_in(believed["symbol"].implode())))
+    doubted = trusted.doubts["symbol"]
+    heard = pl.col("symbol").is_in(members["symbol"].implode()) & ~pl.col("symbol").is_in(doubted.implode())
+    provisional = None if final else provisional_bars(quotes.filter(heard))
     feature_sets = list(dict.fromkeys(ensemble.champion.feature_set for ensemble, _ in champions.values()))
-    scene = inputs.scene(session, believed, feature_sets, provisional)
+    scene = inputs.scene(session, members, doubted, feature_sets, provisional)
     prices = delayed_prices(quotes) if on_quotes else closing_prices(scene.closes)
     regime = inputs.regime(session)
     signals, forecasts = [], [pl.DataFrame(schema=FORECAST_SCHEMA)]

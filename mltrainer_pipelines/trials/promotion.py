@@ -55,9 +55,10 @@ def shortfalls(scorecard: Scorecard) -> tuple[str, ...]:
 
     Proven needs: Sharpe ratio and net return above those of both baselines, Brier skill above 0, a
     deflated-Sharpe probability of at least 0.95, and the same of the return above the equal-weight
-    universe: in a rising market every long book has a high Sharpe ratio.
+    universe: in a rising market every long book has a high Sharpe ratio. And nothing may be too good
+    to be true.
     """
-    card, found = scorecard, []
+    card, found = scorecard, list(scorecard.too_good)
     for name, their_sharpe, their_return in (
         ("the equal-weight universe", card.universe_sharpe, card.universe_net_return),
         ("12-1 momentum", card.momentum_sharpe, card.momentum_net_return),

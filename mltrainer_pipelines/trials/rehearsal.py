@@ -6,7 +6,7 @@ database and the tracking server between them.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -58,12 +58,15 @@ class Rehearsed:
     calibrated : DataFrame
         As `calibrate_walk_forward` gives it, all quarters.
     scorecard : Scorecard
+    returns : DataFrame
+        date, net_return: daily, of the book, after costs.
     seconds : float
     """
 
     config: TrialConfig
     calibrated: pl.DataFrame
     scorecard: Scorecard
+    returns: pl.DataFrame
     seconds: float
 
 
@@ -91,7 +94,7 @@ def rehearse(
     TooShortHistoryError
         If fewer than four whole quarters follow eighteen months of history.
     """
-    done: list[tuple[TrialConfig, pl.DataFrame, Scorecard, float]] = []
+    done: list[Rehearsed] = []
     for config in configs:
         begin = time.perf_counter()
         labels = history.labels.filter(pl.col("timeframe") == config.timeframe)
@@ -99,12 +102,12 @@ def rehearse(
         quarters = whole_quarters(table)
         predictions = pl.concat(table.predict_quarter(*quarter).predictions for quarter in quarters)
         calibrated = calibrate_walk_forward(predictions, labels)
-        others = [card.daily_sharpe for _, _, card, _ in done if card.daily_sharpe is not None]
-        card = score(config, calibrated, labels, history.bars, others, len(configs), cost_bps).scorecard
-        done.append((config, calibrated, card, time.perf_counter() - begin))
+        result = score(config, calibrated, labels, history.bars, trials_run=len(configs), cost_bps=cost_bps)
+        returns = result.equity.select("date", "net_return")
+        done.append(Rehearsed(config, calibrated, result.scorecard, returns, time.perf_counter() - begin))
         progress(config.trial_id)
-    cards = deflated([card for _, _, card, _ in done], len(configs))
-    return [Rehearsed(config, calibrated, card, took) for (config, calibrated, _, took), card in zip(done, cards, strict=True)]
+    cards = deflated([trial.scorecard for trial in done], len(configs))
+    return [replace(trial, scorecard=card) for trial, card in zip(done, cards, strict=True)]
 
 
 def whole_quarters(table: WalkForward) -> list[tuple[date, date]]:

@@ -23,6 +23,11 @@ from mltrainer_pipelines.trials.statistics import Floats
 TOP = 0.1
 """Share of a session's symbols that the book, and the momentum baseline, buys."""
 _MARKED = ("net_return", "equity")
+BELIEVABLE_RANK_IC = 0.25
+"""Daily rank IC of monthly holdings: published equity signals reach 0.03 to 0.10 (Gu, Kelly & Xiu 2020; Grinold & Kahn 2000)."""
+BELIEVABLE_AUC = 0.68
+BELIEVABLE_SHARPE_GAIN = 6.0
+"""A year, after costs: what picking adds to the Sharpe ratio of the equal-weight universe."""
 
 
 class NothingToScoreError(ValueError):
@@ -106,6 +111,9 @@ class Scorecard(_Numbers):
         Positive fraction of the peak. `turnover`: a year, half of what was bought and sold over equity.
     universe_*, momentum_* : float
         The baselines, through the same tranches, barriers and costs.
+    too_good : tuple of str
+        What is better than a forecast of returns can be, one sentence each: most likely a feature that knows the
+        outcome. Empty where nothing is.
     """
 
     trial_id: str
@@ -161,6 +169,7 @@ class Scorecard(_Numbers):
     momentum_sharpe: float | None
     momentum_maximum_drawdown: float
 
+    too_good: tuple[str, ...] = ()
     per_quarter: tuple[QuarterScore, ...]
 
 
@@ -272,10 +281,32 @@ def score(
         momentum_net_return=statistics.annual_return(momentum),
         momentum_sharpe=_number(statistics.sharpe_ratio(momentum)),
         momentum_maximum_drawdown=statistics.maximum_drawdown(momentum),
+        too_good=unbelievable(
+            forecast["rank_ic"],
+            forecast["auc"],
+            _number(statistics.sharpe_ratio(returns) - statistics.sharpe_ratio(universe)),
+        ),
         per_quarter=tuple(quarters),
     )
     table = pl.DataFrame([quarter.model_dump() for quarter in quarters], schema=_quarter_schema())
     return ScoreResult(card, equity, curve, table)
+
+
+def unbelievable(rank_ic: float | None, auc: float | None, sharpe_gain: float | None) -> tuple[str, ...]:
+    """What is better than a forecast of returns over weeks can be, one sentence each; empty where nothing is.
+
+    A feature that knows a part of the outcome (a price of tomorrow, a label joined a row too late) shows here first.
+    """
+    bars = (
+        ("rank IC", rank_ic, BELIEVABLE_RANK_IC),
+        ("AUC", auc, BELIEVABLE_AUC),
+        ("gain in Sharpe ratio over the universe", sharpe_gain, BELIEVABLE_SHARPE_GAIN),
+    )
+    return tuple(
+        f"its {name} of {value:.2f} is above {bar:g}, too good to be true: look for a feature that knows the outcome"
+        for name, value, bar in bars
+        if value is not None and value > bar
+    )
 
 
 def deflation(sessions: int, of: Mapping[str, Any], trials: int, variance: float) -> dict[str, Any]:

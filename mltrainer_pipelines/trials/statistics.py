@@ -9,6 +9,7 @@ Sources
 -------
 Bailey & López de Prado (2012), The Sharpe Ratio Efficient Frontier, Journal of Risk 15(2): eqs 8, 11.
 Bailey & López de Prado (2014), The Deflated Sharpe Ratio, Journal of Portfolio Management 40(5): eqs 1, 2.
+Bailey, Borwein, López de Prado & Zhu (2017), The Probability of Backtest Overfitting, Journal of Computational Finance 20(4).
 Lo (2002), The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4), appendix A (GMM).
 Newey & West (1987), Econometrica 55(3): the Bartlett-weighted long-run variance.
 Politis & Romano (1994), The Stationary Bootstrap, JASA 89(428).
@@ -18,6 +19,7 @@ Brier (1950), Monthly Weather Review 78(1); Naeini, Cooper & Hauskrecht (2015), 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import NormalDist
 from typing import cast
 
@@ -188,6 +190,52 @@ def deflated_sharpe(sharpe: float, periods: int, skew: float, kurtosis: float, t
     eq. 2). `sharpe` and `variance` are per period.
     """
     return probabilistic_sharpe(sharpe, periods, skew, kurtosis, expected_maximum_sharpe(trials, variance))
+
+
+def probability_of_overfitting(returns: ArrayLike, blocks: int = 10) -> float:
+    """How often the best trial in one half of time is below the median of all in the other: picking it learnt nothing.
+
+    Combinatorially symmetric cross-validation (Bailey, Borwein, López de Prado & Zhu 2017): time is cut into an even
+    number of blocks, every choice of half of them is once the sample in which the trial of the highest Sharpe ratio is
+    picked, and the rest is where its rank among all is looked at. About one half where all trials are worthless.
+
+    Parameters
+    ----------
+    returns : array of shape (periods, trials)
+        Returns of every trial ever run, over the same periods in time order.
+    blocks : int
+        Even; each should be longer than returns depend on each other.
+
+    Returns
+    -------
+    float
+        Share of the choices with a relative rank of one half or below; NaN with fewer than two trials that vary.
+    """
+    matrix = np.asarray(returns, dtype=np.float64)
+    if matrix.ndim != 2 or not np.isfinite(matrix).all():
+        raise ValueError("returns: give a table of finite numbers, a row a period and a column a trial")
+    if blocks < 2 or blocks % 2 or matrix.shape[0] < 2 * blocks:
+        raise ValueError(f"blocks={blocks} for {matrix.shape[0]} periods: give an even number, and at least two periods a block")
+    matrix = matrix[:, matrix.std(axis=0) > 0]
+    if matrix.shape[1] < 2:
+        return math.nan
+    parts = np.array_split(matrix, blocks)
+    count = np.array([len(part) for part in parts], dtype=np.float64)
+    sums = np.array([part.sum(axis=0) for part in parts])
+    squares = np.array([(part**2).sum(axis=0) for part in parts])
+
+    def sharpes(chosen: list[int]) -> Floats:
+        periods = count[chosen].sum()
+        mean = sums[chosen].sum(axis=0) / periods
+        variance = squares[chosen].sum(axis=0) / periods - mean**2
+        return cast(Floats, mean / np.sqrt(np.maximum(variance, 1e-300)))
+
+    below, choices = 0, list(combinations(range(blocks), blocks // 2))
+    for chosen in choices:
+        best = int(np.argmax(sharpes(list(chosen))))
+        elsewhere = ranks(sharpes([block for block in range(blocks) if block not in chosen]))
+        below += elsewhere[best] / (matrix.shape[1] + 1) <= 0.5
+    return below / len(choices)
 
 
 # Forecasts: ranking

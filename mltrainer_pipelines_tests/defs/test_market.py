@@ -1,5 +1,6 @@
 """The market's assets as Dagster runs them, against a server on loopback that does everything wrong."""
 
+import itertools
 import json
 import logging
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.market.transport import Backoff
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.servers.stocks import Stocks, grouped_reply, wire_bar
-from mltrainer_pipelines_tests.servers.vendor import Reply, Vendor, vendor
+from mltrainer_pipelines_tests.servers.vendor import Call, Reply, Vendor, vendor
 
 KEY = "pk-VERY/secret+key=0123456789"
 SESSION = date(2024, 3, 4)
@@ -478,3 +479,50 @@ def test_quotes_are_checked_for_their_age(desk):
     assert delayed_quotes.key in {key.asset_key for key in check.check_keys}
     assert checked(timedelta(minutes=15)).passed
     assert not checked(timedelta(minutes=5)).passed
+
+
+def split_page(number: int, following: str | None = None) -> Reply:
+    row = {"id": f"E{number}", "ticker": "AAA", "execution_date": "2024-03-04", "split_from": 1, "split_to": 2}
+    more = {"next_url": following} if following else {}
+    return Reply(json.dumps({"status": "OK", "results": [row], **more}).encode())
+
+
+PAGING_FAULTS = {
+    "a page that repeats": (lambda url: split_page(1, f"{url}/v3/reference/splits?cursor=b"), "a page came twice"),
+    "a next_url that leads back": (
+        lambda url: split_page(number=next(COUNTER), following=f"{url}/v3/reference/splits?cursor=b"),
+        "its next_url leads back",
+    ),
+    "a next_url to another host": (
+        lambda url: split_page(1, "http://127.0.0.2:9/v3/reference/splits?cursor=b"),
+        "another host, http://127.0.0.2, to which nothing was sent",
+    ),
+    "results missing": (lambda url: Reply(b'{"status":"OK","count":3}'), "results is missing"),
+    "a split of nothing": (
+        lambda url: Reply(split_page(1).body.replace(b'"split_to": 2', b'"split_to": 0')),
+        "AAA on 2024-03-04 turns 1.0 shares into 0.0",
+    ),
+}
+COUNTER = itertools.count(1)
+
+
+@pytest.mark.parametrize("fault", PAGING_FAULTS)
+def test_corporate_actions_that_come_wrong_leave_the_table_as_it_was(desk, fault):
+    make, said = PAGING_FAULTS[fault]
+    faulty = [False]
+
+    def answer(call: Call) -> Reply:
+        if call.path != "/v3/reference/splits":
+            return desk.stocks(call)
+        return make(server.url) if faulty[0] else split_page(1)
+
+    with vendor(answer) as server:
+        desk.polygon = PolygonMarket(server.url, SecretStr(KEY), timeout_s=2.0, backoff=QUICK)
+        assert desk.run(defs.corporate_actions).success
+        before = Path(desk.lake.path("corporate_actions")).read_bytes()
+        assert desk.lake.read("corporate_actions")["ratio"].to_list() == [2.0]
+        faulty[0] = True
+        failed = desk.run(defs.corporate_actions)
+        assert not failed.success
+        assert said in error_of(failed)
+        assert Path(desk.lake.path("corporate_actions")).read_bytes() == before

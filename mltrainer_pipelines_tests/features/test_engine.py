@@ -88,6 +88,18 @@ def test_alpha158_declares_what_each_of_its_windows_reaches():
         assert_frame_equal(features_of(short, days[-1], feature_set=alone), whole.select("date", "symbol", feature.name))
 
 
+@pytest.mark.parametrize("name", ["alpha158", "momentum"])
+def test_a_symbols_own_features_do_not_depend_on_how_many_others_there_are(name):
+    frame = panels.bars(600, 70)
+    days = panels.days(frame)
+    few = panels.universe(frame).filter(pl.col("symbol") < "S20")
+    many = features_of(frame, days[66], feature_set=name).join(few.select("symbol").unique(), on="symbol", how="semi")
+    alone = features_of(frame, days[66], feature_set=name, universe=few)
+    own = [f.name for f in get_feature_set(name).features if not {"market_return", "sector_return"} & set(f.reads)]
+    own = [column for column in own if not column.startswith(("rank_", "breadth"))]
+    assert_frame_equal(many.select("date", "symbol", *own), alone.select("date", "symbol", *own), check_exact=True)
+
+
 def test_bases_are_computed_for_others_and_not_shown():
     base = Feature("base", ("price",), 5, lambda w: w.change(5), "test", "test")
     shown = Feature("shown", ("base",), 0, lambda w: 2.0 * w.feature("base"), "test", "test")

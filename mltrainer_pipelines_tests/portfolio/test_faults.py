@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from mltrainer_pipelines.market.sessions import session_hours
 from mltrainer_pipelines.portfolio.positions import open_positions
 from mltrainer_pipelines.signals.recommendations import publish
 from mltrainer_pipelines.signals.rules import Thresholds, strong_buys
@@ -142,9 +141,3 @@ def test_a_lock_is_held_by_one_at_a_time_and_goes_with_its_holder(database: Data
     with advisory_lock(database.engine, "x", patience_s=1.0), pytest.raises(OperationalError):  # noqa: SIM117
         with advisory_lock(database.engine, "x", patience_s=0.2):
             pass
-
-
-def test_the_hour_that_comes_twice_in_november_is_two_moments(database: Database) -> None:
-    opens = session_hours(date(2015, 11, 2))[0]
-    assert opens.utcoffset().total_seconds() == -5 * 3600
-    assert session_hours(date(2015, 10, 30))[0].utcoffset().total_seconds() == -4 * 3600

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,17 @@ from mltrainer_pipelines.market.bars import BAR_SCHEMA
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA
 from mltrainer_pipelines.market.sessions import NEW_YORK, next_session, session_hours
-from mltrainer_pipelines.signals.refresh import HistoryBehindError, newest_refresh, refreshed_signals, with_refresh
+from mltrainer_pipelines.portfolio.replay import PreparedInputs
+from mltrainer_pipelines.signals.inputs import LakeInputs
+from mltrainer_pipelines.signals.refresh import (
+    HistoryBehindError,
+    newest_refresh,
+    refresh_market,
+    refreshed_signals,
+    with_refresh,
+)
 from mltrainer_pipelines.signals.rules import Thresholds
+from mltrainer_pipelines.signals.scoring import UnusableInputError
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, fit_ensemble
@@ -167,3 +177,68 @@ def test_a_refresh_of_the_same_moment_takes_the_place_of_the_one_before(bars, ma
     assert stored.height == 2 * SYMBOLS
     assert with_refresh(stored, later, "as_of").equals(stored)
     assert newest_refresh(stored, "as_of").equals(later)
+
+
+def test_the_hour_that_comes_twice_in_november_is_two_refreshes(bars, market) -> None:
+    first = datetime(2015, 11, 1, 1, 30, tzinfo=NEW_YORK)
+    twice = [quotes_of(bars, market.sessions[-1], moment) for moment in (first, first.replace(fold=1))]
+    stored = with_refresh(with_refresh(None, twice[0], "as_of"), twice[1], "as_of")
+    assert stored.height == 2 * SYMBOLS
+    assert newest_refresh(stored, "as_of").equals(twice[1])
+
+
+def test_a_price_ten_times_yesterdays_is_left_out_and_changes_nothing_else(lake, bars, champions, market) -> None:
+    today = market.sessions[-1]
+    wild = bars.with_columns(
+        pl.col("open", "high", "low", "close") * pl.when(pl.col("symbol") == "S004").then(10.0).otherwise(1.0)
+    )
+    loose = Thresholds(0.0, 0.0, -1.0, 0.0)
+    found = refreshed_signals(lake, quotes_of(wild, today, noon(today)), champions, loose, noon(today))
+    row = found.row(by_predicate=pl.col("symbol") == "S004", named=True)
+    assert (row["price_source"], row["profit_probability"], row["strong_buy"]) == ("untrusted", None, False)
+    assert re.search(r"is (9|10|11)\.\d+ times the last close", row["reason"])
+    absent = quotes_of(bars, today, noon(today)).filter(pl.col("symbol") != "S004")
+    without = refreshed_signals(lake, absent, champions, loose, noon(today))
+    others = pl.col("symbol") != "S004"
+    assert found.filter(others).equals(without.filter(others))
+    assert found.filter(others)["strong_buy"].all()
+
+
+def test_from_half_a_snapshot_nothing_is_recommended(lake, bars, champions, market) -> None:
+    today = market.sessions[-1]
+    half = quotes_of(bars, today, noon(today)).head(SYMBOLS // 2)
+    found = refreshed_signals(lake, half, champions, Thresholds(0.0, 0.0, -1.0, 0.0), noon(today))
+    assert found["symbol"].n_unique() == SYMBOLS
+    assert not found["strong_buy"].any()
+    assert found["reason"].str.contains(f"only {SYMBOLS // 2} of {SYMBOLS} symbols").all()
+
+
+def test_an_empty_snapshot_is_named(lake, bars, champions, market) -> None:
+    today = market.sessions[-1]
+    with pytest.raises(UnusableInputError, match="no quote"):
+        refreshed_signals(lake, quotes_of(bars, today, noon(today)).head(0), champions, Thresholds(), noon(today))
+
+
+def test_every_signal_says_why_and_every_trial_is_asked_alone(lake, bars, champions, market) -> None:
+    today = market.sessions[-1]
+    found = refresh_market(LakeInputs(lake), quotes_of(bars, today, noon(today)), champions, Thresholds(version=4), noon(today))
+    assert found.signals["drivers"].list.len().to_list() == [5] * SYMBOLS
+    assert found.signals["why"].str.contains("speaks (for|against) a profit").all()
+    assert found.signals["settings_version"].unique().to_list() == [4]
+    alone = found.forecasts.join(found.signals, on=["date", "symbol", "timeframe"])
+    assert alone["trial_id"].unique().to_list() == [TRIAL.trial_id]
+    assert alone["probability"].to_list() == pytest.approx(alone["uncorrected_probability"].to_list())
+
+
+def test_a_replay_decides_what_the_refresh_of_that_close_decided(lake, bars, champions, market) -> None:
+    """Features of the whole period at once, or a session's own: the same signals."""
+    closed = market.sessions[-2]
+    evening = session_hours(closed)[1]
+    quotes = quotes_of(bars, closed, evening)
+    own = refresh_market(LakeInputs(lake), quotes, champions, Thresholds(), evening, explain=False).signals
+    prepared = PreparedInputs(lake, market.sessions[-30], closed)
+    together = refresh_market(prepared, quotes, champions, Thresholds(), evening, explain=False).signals
+    exact = ("symbol", "timeframe", "price", "price_source", "signal_strength", "reason", "strong_buy")
+    assert together.select(exact).equals(own.select(exact))
+    for name in ("profit_probability", "expected_net_return", "target_price", "volatility"):
+        assert together[name].to_list() == pytest.approx(own[name].to_list(), rel=1e-9)

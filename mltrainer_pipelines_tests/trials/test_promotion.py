@@ -23,7 +23,7 @@ def card(name: str, z: float | None = 3.0, mean: float = 0.001, quarters: list[d
         "calibrated_rows": 8000, "quarters": len(quarters), "trials_counted": 4, "deflated_sharpe_z": z,
         "deflated_sharpe": 0.99, "active_deflated_sharpe": 0.99, "brier_skill": 0.01, "sharpe": 1.5, "net_return": 0.2,
         "universe_sharpe": 0.8, "universe_net_return": 0.1, "momentum_sharpe": 0.9, "momentum_net_return": 0.12,
-        "per_quarter": tuple(quarter(start, mean) for start in quarters),
+        "too_good": (), "per_quarter": tuple(quarter(start, mean) for start in quarters),
     }  # fmt: skip
     return Scorecard.model_validate(values | changes)
 
@@ -45,6 +45,7 @@ def test_a_trial_that_clears_every_bar_is_proven() -> None:
         ({"deflated_sharpe": 0.9499}, "its Sharpe ratio is more than the luck of the best of 4 trials is 0.950, below 0.95"),
         ({"active_deflated_sharpe": 0.5}, "Sharpe ratio above the universe"),
         ({"deflated_sharpe": None}, "is unknown, below 0.95"),
+        ({"too_good": ("its rank IC of 0.61 is above 0.25, too good to be true",)}, "too good to be true"),
     ],
 )
 def test_each_bar_alone_makes_a_candidate_and_says_why(change: dict, reason: str) -> None:

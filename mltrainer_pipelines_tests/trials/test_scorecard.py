@@ -61,7 +61,7 @@ def scored(foresight: float, others: tuple[float, ...] = (), trials_run: int | N
 
 
 def test_a_forecast_that_knows_something_is_proven() -> None:
-    card = scored(0.02).scorecard
+    card = scored(0.012).scorecard
     assert card.rank_ic is not None
     assert card.rank_ic > 0
     assert card.rank_ic_t is not None
@@ -72,6 +72,17 @@ def test_a_forecast_that_knows_something_is_proven() -> None:
     assert card.precision_top_decile > card.base_rate
     assert shortfalls(card) == ()
     assert grade(card) == "proven"
+    assert card.too_good == ()
+
+
+def test_a_forecast_that_knows_the_outcome_is_too_good_to_be_true() -> None:
+    card = scored(0.5).scorecard
+    assert [reason.split(" of ")[0] for reason in card.too_good] == [
+        "its rank IC",
+        "its AUC",
+        "its gain in Sharpe ratio over the universe",
+    ]
+    assert grade(card) == "candidate"
 
 
 def test_a_worthless_forecast_in_a_rising_market_is_not_proven_however_high_its_sharpe_ratio() -> None:

@@ -214,3 +214,15 @@ def test_input_that_is_not_numbers_in_a_row_is_named() -> None:
         statistics.brier_score([0.1, 0.2], [1, 0, 1])
     with pytest.raises(ValueError, match="trials=0"):
         statistics.expected_maximum_sharpe(0, 0.1)
+
+
+def test_the_best_of_worthless_trials_is_overfitted_every_other_time_and_a_good_one_is_not():
+    rng = np.random.default_rng(4)
+    found = [statistics.probability_of_overfitting(rng.normal(0, 0.01, (500, 20))) for _ in range(30)]
+    assert 0.35 < np.mean(found) < 0.65
+    good = rng.normal(0, 0.01, (500, 20))
+    good[:, 7] += 0.004
+    assert statistics.probability_of_overfitting(good) == 0.0
+    assert np.isnan(statistics.probability_of_overfitting(np.zeros((500, 3))))
+    with pytest.raises(ValueError, match="even number"):
+        statistics.probability_of_overfitting(good, blocks=7)

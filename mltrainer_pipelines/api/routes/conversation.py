@@ -16,7 +16,7 @@ from mltrainer_pipelines.agent.chat import ChatAgent, ChatEvent, MessageError
 from mltrainer_pipelines.agent.conversation import SessionBusyError, SessionNameError
 from mltrainer_pipelines.api.fields import Body, Identifier, Parameters, Text, with_example
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.routes.events import EVENT_STREAM
+from mltrainer_pipelines.api.routes.events import EVENT_SCHEMA, EVENT_STREAM
 
 router = APIRouter(prefix="/api", tags=["conversation"])
 
@@ -24,7 +24,7 @@ SessionId = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:\-]{0,99}$"), Field(description="Name of the conversation.")
 ]
 _EXAMPLE = 'event: text\ndata: {"text": "The best short trial is lightgbm-short-3f9a1c2b."}\n\nevent: done\ndata: {"turn": 1}\n\n'
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}}}}
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {EVENT_STREAM: {"itemSchema": EVENT_SCHEMA, "example": _EXAMPLE}}}}
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 

@@ -15,6 +15,11 @@ from mltrainer_pipelines.api.context import Context, Installation
 router = APIRouter(prefix="/api", tags=["events"])
 
 EVENT_STREAM = "text/event-stream"
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}, "id": {"type": "string"}},
+    "required": ["event", "data"],
+}
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
 UNASKED_SECONDS = 15.0
@@ -42,7 +47,7 @@ class Watch:
 @router.get(
     "/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}}}},
+    responses={200: {"content": {EVENT_STREAM: {"itemSchema": EVENT_SCHEMA, "example": _EXAMPLE}}}},
 )
 async def follow_events(installation: Installation, request: Request) -> StreamingResponse:
     """What happens, as it happens (server-sent events).

@@ -15,8 +15,7 @@ from mltrainer_pipelines.api.jobs import DagsterJobs, JobRun, TooManyRunsError
 from mltrainer_pipelines.api.market_data import newest_signals
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.market.sessions import is_session, last_closed_session
-from mltrainer_pipelines.store.tables import AgentEvent, Trial
-from mltrainer_pipelines.trials import records
+from mltrainer_pipelines.store.tables import AgentEvent, Trial, TrialScorecard
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 
 router = APIRouter(prefix="/api/facilitator", tags=["facilitator"])
@@ -210,7 +209,8 @@ def execute_model(installation: Installation, execution: Execution) -> Execution
     except InvalidTrialError as error:
         raise Problem(422, str(error)) from None
     run_id = _launching(lambda: _jobs(installation).submit(config, execution.rationale))
-    scored = any(card.trial_id == config.trial_id for card in records.scorecards(installation.engine))
+    with installation.engine.connect() as connection:
+        scored = connection.scalar(sa.select(TrialScorecard.trial_id).where(TrialScorecard.trial_id == config.trial_id))
     return Execution202(
         trial_id=config.trial_id,
         status="launched" if run_id else "scored" if scored else "predicted",

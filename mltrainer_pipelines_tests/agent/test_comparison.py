@@ -1,0 +1,83 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mltrainer_pipelines.agent.comparison import Comparison, Course, Judged, Laboratory, compare, plot
+from mltrainer_pipelines.agent.proposals import Proposal
+from mltrainer_pipelines.agent.search import Tried, propose
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines_tests.agent.laboratory import TEMPLATES, small_laboratory
+
+
+def searching(name: str, model: str = "logistic_l2"):
+    def proposer(many: int, template: TrialConfig, tried: Sequence[Tried], seed: int) -> list[Proposal]:
+        return propose(name, many, template, tried, seed=seed, models=[model])
+
+    return proposer
+
+
+class Hill(Laboratory):
+    """A made-up market with one best learning rate, size and regularisation; the later quarters agree with the earlier."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def judged(self, config: TrialConfig) -> Judged:
+        self.asked.append(config.trial_id)
+        best = {"learning_rate": 0.03, "num_leaves": 20, "min_data_in_leaf": 800, "lambda_l2": 30}
+        height = 3.0 - sum(abs(math.log10(config.params[name] / value)) for name, value in best.items() if name in config.params)
+        return Judged(height, height / 2)
+
+
+def test_a_proposer_that_learns_needs_fewer_trials_than_chance() -> None:
+    hill = Hill()
+    found = compare({name: searching(name, "lightgbm") for name in ("random", "tpe")}, hill, TEMPLATES["short"], 50, 5, range(3))
+    told = found.summary()
+    assert told["random"]["speed_up"] == 1.0
+    assert told["tpe"]["speed_up"] > 1.0
+    assert told["tpe"]["best_by_trials"][-1] > told["random"]["best_by_trials"][-1]
+    assert len(hill.asked) == 2 * 3 * 50
+    for course in found.courses:
+        assert len(course.trials) == len(set(course.trials)) == 50
+        assert course.best == sorted(course.best)  # type: ignore[type-var]
+        assert course.later == [best / 2 for best in course.best if best is not None]
+
+
+def test_each_proposer_starts_from_nothing_and_sees_only_its_own_results() -> None:
+    seen: dict[str, list[int]] = {"a": [], "b": []}
+
+    def spying(name: str):
+        def proposer(many: int, template: TrialConfig, tried: Sequence[Tried], seed: int) -> list[Proposal]:
+            seen[name].append(len(tried))
+            return searching("random")(many, template, tried, seed)
+
+        return proposer
+
+    compare({name: spying(name) for name in seen}, Hill(), TEMPLATES["short"], 6, 4)
+    assert seen == {"a": [0, 4], "b": [0, 4]}
+
+
+def test_trials_are_really_run_and_judged_on_quarters_that_nobody_was_told_of() -> None:
+    found = compare({"random": searching("random")}, small_laboratory(), TEMPLATES["short"], 2, 2)
+    (course,) = found.courses
+    assert course.best[-1] is not None
+    assert course.later[-1] is not None
+    card = small_laboratory().scorecard(propose("random", 2, TEMPLATES["short"], seed=0, models=["logistic_l2"])[0].config)
+    assert card is not None
+    assert len(card.per_quarter) == 2
+    assert card.trial_id in course.trials
+
+
+def test_a_proposer_with_nothing_left_to_say_ends_early() -> None:
+    found = compare({"silent": lambda *_: []}, Hill(), TEMPLATES["short"], 6)
+    assert found.courses[0].best == []
+    assert found.summary()["silent"]["trials_to_random_final"] is None
+
+
+@pytest.mark.parametrize("ending", [".png", ".svg"])
+def test_the_courses_are_drawn(tmp_path: Path, ending: str) -> None:
+    course = Course("random", 0, [None, 0.5, 0.7], [None, 0.1, 0.2], ["a", "b", "c"])
+    plot(Comparison([course], 3), tmp_path / f"plot{ending}")
+    assert (tmp_path / f"plot{ending}").stat().st_size > 2000

@@ -1,0 +1,89 @@
+"""What a reader of the events is told."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+
+from mltrainer_pipelines.api.changes import Marks, marks, since
+from mltrainer_pipelines.store import runtime_settings
+from mltrainer_pipelines.store.alerts import raise_alert
+from mltrainer_pipelines_tests.api.installation import TOKEN, Installation, hold_virtually, propose, recommend
+
+
+def test_whatever_happened_since_the_marks_is_told_once(installation: Installation) -> None:
+    engine = installation.database.engine
+    start = marks(engine)
+    assert since(engine, start, marks(engine)) == []
+    number = recommend(installation.database, "AAA")
+    hold_virtually(installation.database, number, "AAA")
+    runtime_settings.put(engine, "min_confidence", 0.8, "user", "")
+    raise_alert(engine, "k", "drift", "warning", "the features drift")
+    propose(installation.database)
+    now = marks(engine)
+    events = since(engine, start, now)
+    assert [event.name for event in events] == ["recommendations", "positions", "proposal", "settings", "alert"]
+    assert events[0].data["new"][0]["symbol"] == "AAA"
+    assert since(engine, now, marks(engine)) == []
+    installation.client.post("/api/proposals/1/approve")
+    (moved,) = since(engine, now, marks(engine))
+    assert (moved.name, moved.data["status"]) == ("proposal", "approved")
+
+
+def test_marks_survive_being_written_and_nothing_else_is_taken_for_them() -> None:
+    assert Marks.parse(str(Marks(1, 2, 3, 4, 5, 6))) == Marks(1, 2, 3, 4, 5, 6)
+    for text in ("", "1-2", "1-2-3-4-5-x", "-1-2-3-4-5-6", "١-2-3-4-5-6", "9" * 40):
+        assert Marks.parse(text) is None
+
+
+@contextmanager
+def served(installation: Installation) -> Iterator[str]:
+    """The app on a real port: a stream needs a connection that can be closed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(installation.app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def test_a_listener_hears_of_a_recommendation_and_goes_on_where_it_was_cut_off(installation: Installation) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
+    with served(installation) as url, httpx.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
+        with client.stream("GET", "/api/events") as answer:
+            lines = answer.iter_lines()
+            hello = _next(lines)
+            assert hello["event"] == "hello"
+            recommend(installation.database, "AAA")
+            assert _next(lines)["event"] == "recommendations"
+        recommend(installation.database, "BBB")
+        with client.stream("GET", "/api/events", headers={"Last-Event-ID": hello["id"]}) as answer:
+            lines = answer.iter_lines()
+            assert _next(lines)["event"] == "hello"
+            missed = _next(lines)
+            assert missed["event"] == "recommendations"
+            assert '"AAA"' in missed["data"]
+            assert '"BBB"' in missed["data"]
+
+
+def _next(lines: Iterator[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            found[name] = value
+        elif "event" in found:
+            return found
+    raise AssertionError("the stream ended")

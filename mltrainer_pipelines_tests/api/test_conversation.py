@@ -1,0 +1,91 @@
+"""The chat over the API, and the actions that come of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mltrainer_pipelines_tests.api.installation import Installation
+
+
+def say(installation: Installation, text: str, session: str = "main") -> list[tuple[str, dict[str, Any]]]:
+    answer = installation.client.post("/api/chat", json={"session_id": session, "message": text})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    return events_of(answer.text)
+
+
+def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for block in text.strip().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+def test_a_question_is_answered_and_kept(installation: Installation) -> None:
+    events = say(installation, "what is the regime?")
+    assert [name for name, _ in events][-1] == "done"
+    assert "score" in "".join(data["text"] for name, data in events if name == "text")
+    history = installation.client.get("/api/chat/history").json()["items"]
+    assert [(said["role"], said["turn"]) for said in history] == [("user", 1), ("assistant", 1)]
+
+
+def test_what_computes_waits_for_a_yes_and_then_runs_once(installation: Installation) -> None:
+    events = say(installation, "refresh the signals")
+    (action,) = [data for name, data in events if name == "action"]
+    assert action["status"] == "pending"
+    assert installation.dagster.runs == []
+    listed = installation.client.get("/api/actions").json()
+    assert (listed["pending"], listed["items"][0]["id"]) == (1, action["id"])
+    approved = installation.client.post(f"/api/actions/{action['id']}/approve").json()
+    assert approved["status"] == "running"
+    assert [run.job for run in installation.dagster.runs] == ["refresh_signals"]
+    assert installation.dagster.runs[0].tags["mltrainer/started_by"] == "agent"
+    assert installation.client.post(f"/api/actions/{action['id']}/approve").status_code == 409
+    assert len(installation.dagster.runs) == 1
+    installation.dagster.finish()
+    followed = installation.client.post("/api/chat/follow", json={"timeout_s": 5})
+    assert "result" in [name for name, _ in events_of(followed.text)]
+    done = installation.client.get(f"/api/actions/{action['id']}").json()
+    assert done["status"] == "done"
+    assert done["result"]["market"] == "simulated"
+
+
+def test_yes_in_words_is_as_good_as_a_click(installation: Installation) -> None:
+    say(installation, "increase the confidence threshold to 90 %")
+    say(installation, "yes")
+    settings = installation.client.get("/api/settings").json()["settings"]
+    assert next(setting["value"] for setting in settings if setting["name"] == "min_confidence") == 0.9
+
+
+def test_a_dismissed_action_never_runs(installation: Installation) -> None:
+    (action,) = [data for name, data in say(installation, "refresh the signals") if name == "action"]
+    assert installation.client.post(f"/api/actions/{action['id']}/reject").json()["status"] == "rejected"
+    assert installation.client.post(f"/api/actions/{action['id']}/approve").status_code == 409
+    assert installation.dagster.runs == []
+
+
+def test_conversations_are_apart(installation: Installation) -> None:
+    say(installation, "status", "one")
+    assert installation.client.get("/api/chat/history", params={"session_id": "two"}).json()["items"] == []
+    assert installation.client.get("/api/chat/history", params={"session_id": "one"}).json()["items"] != []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": ""},
+        {"message": " \n "},
+        {"message": "a\x00b"},
+        {"message": "x" * 5000},
+        {"message": "hi", "session_id": "../x"},
+    ],
+)
+def test_a_message_that_cannot_be_is_refused(installation: Installation, body: dict[str, Any]) -> None:
+    assert installation.client.post("/api/chat", json=body).status_code == 422
+
+
+def test_an_action_that_there_is_not_is_a_404(installation: Installation) -> None:
+    for method, path in (("GET", ""), ("POST", "/approve"), ("POST", "/reject")):
+        assert installation.client.request(method, f"/api/actions/9{path}").status_code == 404

@@ -1,0 +1,38 @@
+"""Smaller versions of `mltrainer audit null` and `mltrainer audit planted`."""
+
+import json
+from datetime import date
+
+import pytest
+
+from mltrainer_pipelines.services.trial_audits import AuditMarket, audit_null, audit_planted
+
+
+def test_without_a_premium_no_trial_is_proven_and_nothing_looks_likely():
+    market = AuditMarket(seed=11, symbols=40, premium=0.0, last=date(2024, 3, 29))
+    told = []
+    found = audit_null(4, market, progress=lambda what, share: told.append(share))
+    assert found.passed
+    assert found.findings["trials"] == 4
+    assert found.findings["proven"] == 0
+    assert set(found.findings["champion_grades"].values()) == {"candidate"}
+    assert found.findings["share_of_predictions_from_0.60"] <= 0.005
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert json.loads(json.dumps(found.as_dict()))["passed"] is True
+
+
+def test_with_the_premium_both_core_models_find_it_and_know_what_it_is_worth():
+    found = audit_planted(AuditMarket(last=date(2024, 9, 30)), timeframes=["short"])
+    assert found.passed, found.text()
+    assert [trial["model"] for trial in found.findings["trials"]] == ["logistic_l2", "lightgbm"]
+    for trial in found.findings["trials"]:
+        assert trial["rank_ic_t"] > 3
+        assert trial["proven"]
+        assert trial["calibration_error"] <= 0.03
+        assert trial["brier_skill"] > 0
+
+
+def test_the_null_audit_refuses_a_market_with_a_premium():
+    with pytest.raises(ValueError, match=r"premium=0\.5"):
+        audit_null(2, AuditMarket(premium=0.5))
