@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     # the API: names and pages beside the local ones that may talk to it, separated by commas; requests a minute and client
     mltrainer_api_hosts: str = ""
     mltrainer_api_cors_origins: str = ""
-    mltrainer_api_reads_per_minute: int = Field(default=120_000, ge=1)
+    mltrainer_api_reads_per_minute: int = Field(default=600_000, ge=1)
     mltrainer_api_writes_per_minute: int = Field(default=6_000, ge=1)
     mltrainer_api_jobs_per_minute: int = Field(default=60, ge=1)
 

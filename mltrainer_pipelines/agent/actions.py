@@ -260,6 +260,10 @@ def _advance(system: System, found: Action, jobs: dict[str, Any]) -> Action:
     launcher = system.launcher
     if launcher is None:
         raise JobError("no job can be started: Dagster is not up; start it with `mltrainer up`")
+    if not runtime_settings.get(system.engine, "agent_enabled"):
+        return _finish(
+            system, found, _result(system, found, jobs), "the agent was switched off while it ran; nothing more of it starts"
+        )
     for step in jobs["steps"]:
         for job in step:
             if job["status"] == "waiting":

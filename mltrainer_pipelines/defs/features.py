@@ -41,15 +41,10 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
 )
 def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Momentum features of the universe's members, known at the close of each session."""
-    from mltrainer_pipelines.features.engine import compute_features, look_back
-    from mltrainer_pipelines.market.macro import known_macro
+    from mltrainer_pipelines.features.tables import computed_features
 
     keys = context.partition_keys
-    first, last = _first_and_last_day(keys)
-    members = lake.scan("universe", keys).collect()
-    bars = adjusted_history(lake, first, last, look_back=look_back())
-    macro = known_macro(lake.read("macro_series"), sessions_in_lake(lake, date.min, last))
-    computed = compute_features(bars, members, macro, first, last)
+    computed = computed_features(lake, *_first_and_last_day(keys))
     return _written(context, lake, "features", computed, keys, features=len(computed.columns) - 2)
 
 

@@ -224,13 +224,10 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
     run, settings = context.dagster_run, get_settings()
     reason = (context.failure_event.message or "").strip()[:2000]
     steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
-    message = f"{run.job_name} failed{' in ' + ', '.join(steps) if steps else ''}: {reason.splitlines()[0] if reason else 'no reason recorded'}"
-    details = {
-        "job": run.job_name,
-        "steps": steps,
-        "reason": reason,
-        "url": f"http://127.0.0.1:{settings.dagster_port}/runs/{run.run_id}",
-    }
+    where = f" in {', '.join(steps)}" if steps else ""
+    message = f"{run.job_name} failed{where}: {reason.splitlines()[0] if reason else 'no reason recorded'}"
+    url = f"http://127.0.0.1:{settings.dagster_port}/runs/{run.run_id}"
+    details = {"job": run.job_name, "steps": steps, "reason": reason, "url": url}
     engine = Database(database_url(settings, "mltrainer")).engine
     raise_alert(engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
 

@@ -221,8 +221,10 @@ def _multi_key(trial_id: str, quarter: str) -> str:
 
 
 def _training_tables(lake: Lake, trial: "TrialConfig", end: date) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Features and labels decided before `end`, of the trial's timeframe."""
-    return lake.scan("features").filter(pl.col("date") < end).collect(), _labels(lake, trial)
+    """Features and labels decided before `end`, of the trial's feature set and timeframe."""
+    from mltrainer_pipelines.features.tables import feature_table
+
+    return feature_table(lake, trial.feature_set, end), _labels(lake, trial)
 
 
 def _labels(lake: Lake, trial: "TrialConfig") -> pl.DataFrame:

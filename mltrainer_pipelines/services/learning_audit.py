@@ -41,6 +41,8 @@ MOST_RECOMMENDED = 0.005
 COST_BPS = 10.0
 _FIRST, _LAST = date(2019, 1, 2), date(2023, 12, 29)
 _SEED = 11
+_MARKETS = 3
+"""Planted markets that are pooled: outcomes of one market hang together, and a few hundred rows of it are worth a few dozen."""
 _TRIALS = (
     {"model": "logistic_l2"},
     {"model": "logistic_l2", "params": {"C": 0.0005}},
@@ -127,14 +129,15 @@ def null(symbols: int = 60) -> dict[str, Any]:
 
 
 def planted(symbols: int = 60) -> dict[str, Any]:
-    """The simulated market with its premium: precision over five groups by confidence.
+    """Simulated markets with their premium: precision over five groups by confidence, all markets together.
 
     Most signals have no member's vote and so a confidence of 0: they are the first group, the others are cut into four
     of equal size. Passed where precision rises with the group (rank correlation above 0.5) and lies above the first
     group's in each of the others.
     """
-    lived = _lived(symbols, premium=1.0)
-    known = lived.signals.drop_nulls(["confidence", "label"]).sort("confidence", "date", "symbol")
+    markets = [_lived(symbols, 1.0, _SEED + number) for number in range(_MARKETS)]
+    signals = pl.concat(market.signals for market in markets)
+    known = signals.drop_nulls(["confidence", "label"]).sort("confidence", "date", "symbol")
     silent, voted = known.filter(pl.col("confidence") <= 0), known.filter(pl.col("confidence") > 0)
     bounds = np.linspace(0, voted.height, 5).astype(int)
     groups = [silent, *(voted[low:high] for low, high in pairwise(bounds))]
@@ -147,8 +150,9 @@ def planted(symbols: int = 60) -> dict[str, Any]:
         "confidence": [float(group["confidence"].mean()) for group in groups],  # type: ignore[arg-type]
         "rows": [group.height for group in groups],
         "rank_correlation": rise,
-        "grades": lived.grades,
-        "recommended_share": float(lived.signals["strong_buy"].mean()),  # type: ignore[arg-type]
+        "markets": _MARKETS,
+        "grades": [market.grades for market in markets],
+        "recommended_share": float(signals["strong_buy"].mean()),  # type: ignore[arg-type]
     }
 
 
@@ -179,9 +183,9 @@ class _Lived:
     forecasts: pl.DataFrame
 
 
-def _lived(symbols: int, premium: float) -> _Lived:
+def _lived(symbols: int, premium: float, seed: int = _SEED) -> _Lived:
     """A simulated market from bars to signals: out of sample, with the trials' weights as learnt by then."""
-    frames = simulated_frames(_SEED, symbols, _FIRST, _LAST, premium)
+    frames = simulated_frames(seed, symbols, _FIRST, _LAST, premium)
     bars = adjusted(frames.bars, frames.actions)
     first = sessions_between(_FIRST, _LAST)[0]
     months = sorted({day.replace(day=1) for day in sessions_between(first, _LAST)})

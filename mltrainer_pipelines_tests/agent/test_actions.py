@@ -158,6 +158,19 @@ def test_a_switched_off_agent_starts_no_job_and_still_changes_settings(database:
     assert approve(system, on.id, "user").status == "done"
 
 
+def test_what_runs_when_the_agent_is_switched_off_starts_nothing_more(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    params = {"models": ["logistic_l2"], "timeframe": "short"}
+    running = approve(system, propose_action(system, "s", "momentum_screening", params, "user").id, "user")
+    assert running.status == "running"
+    halted = halt(system.engine, launcher, "user", "stop", system.clock())
+    assert halted.jobs == tuple(launcher.started)
+    (failed,) = advance(system)
+    assert (failed.id, failed.status) == (running.id, "failed")
+    assert "switched off" in (failed.error or "")
+    assert len(launcher.started) == 1
+
+
 def test_a_proposed_trial_is_decided_on_by_an_action(database: Database, tmp_path: Path) -> None:
     system, _, _ = installation(database, tmp_path)
     first, second = store_proposals(system.engine, propose("random", 2, TEMPLATES["short"]))

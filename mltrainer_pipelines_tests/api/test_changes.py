@@ -1,19 +1,14 @@
 """What a reader of the events is told."""
 
-import asyncio
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
-import uvicorn
 
 from mltrainer_pipelines.api.changes import Marks, marks, since
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.alerts import raise_alert
 from mltrainer_pipelines_tests.api.installation import TOKEN, Installation, hold_virtually, propose, recommend
+from mltrainer_pipelines_tests.api.serving import served
 
 
 def test_whatever_happened_since_the_marks_is_told_once(installation: Installation) -> None:
@@ -41,27 +36,9 @@ def test_marks_survive_being_written_and_nothing_else_is_taken_for_them() -> Non
         assert Marks.parse(text) is None
 
 
-@contextmanager
-def served(installation: Installation) -> Iterator[str]:
-    """The app on a real port: a stream needs a connection that can be closed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(installation.app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-
-
 def test_a_listener_hears_of_a_recommendation_and_goes_on_where_it_was_cut_off(installation: Installation) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
-    with served(installation) as url, httpx.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
+    with served(installation.app) as url, httpx.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
         with client.stream("GET", "/api/events") as answer:
             lines = answer.iter_lines()
             hello = _next(lines)
