@@ -51,7 +51,7 @@ class Context:
         }
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # not a thread's work
     return request.app.state.context
 
 

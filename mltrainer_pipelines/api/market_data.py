@@ -1,5 +1,6 @@
 """What the lake says about symbols, for showing it: names, prices around a decision, how fresh the data are."""
 
+import time
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
@@ -11,6 +12,7 @@ from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.lake import Lake
 
+_LISTED_SECONDS = 2.0
 SHOWN_BEFORE, SHOWN_AFTER = 120, 80
 """Sessions of a price history before and after its decision: half a year, and past the longest holding."""
 _LAKE_ASSETS = (
@@ -34,9 +36,19 @@ class AssetState:
     newest: str | None
 
 
+def partitions(lake: Lake, asset: str) -> list[str]:
+    """Names of an asset's partitions, listed at most once in two seconds: a folder of years is long."""
+    return _listed(lake, asset, int(time.monotonic() / _LISTED_SECONDS))
+
+
+@lru_cache(maxsize=32)
+def _listed(lake: Lake, asset: str, _: int) -> list[str]:
+    return lake.partitions(asset)
+
+
 def companies(lake: Lake) -> dict[str, Company]:
     """Names and sectors by symbol, of the newest universe; empty before there is one."""
-    months = lake.partitions("universe")
+    months = partitions(lake, "universe")
     return _companies(lake, months[-1]) if months else {}
 
 
@@ -57,7 +69,7 @@ def price_history(lake: Lake, symbol: str, decision: date) -> pl.DataFrame:
     DataFrame
         date, open, high, low, close; empty where the symbol has no bar.
     """
-    sessions = lake.partitions("daily_bars")
+    sessions = partitions(lake, "daily_bars")
     before = [key for key in sessions if key <= str(decision)][-SHOWN_BEFORE:]
     after = [key for key in sessions if key > str(decision)][:SHOWN_AFTER]
     if not before and not after:
@@ -83,7 +95,7 @@ def _no_prices() -> pl.DataFrame:
 
 def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
     """The newest price of each symbol, and its session: the last delayed quote, or the last close if that is newer."""
-    quotes, bars = lake.partitions("delayed_quotes")[-1:], lake.partitions("daily_bars")[-1:]
+    quotes, bars = partitions(lake, "delayed_quotes")[-1:], partitions(lake, "daily_bars")[-1:]
     if bars and (not quotes or bars[0] >= quotes[0]):
         frame = lake.read("daily_bars", bars[0])
         return date.fromisoformat(bars[0]), dict(frame.select("symbol", "close").iter_rows())
@@ -95,7 +107,7 @@ def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
 
 def newest_signals(lake: Lake) -> pl.DataFrame | None:
     """The signals of the last refresh; None before the first."""
-    sessions = lake.partitions("signals")
+    sessions = partitions(lake, "signals")
     if not sessions:
         return None
     stored = lake.read("signals", sessions[-1])
@@ -106,7 +118,7 @@ def asset_states(lake: Lake) -> list[AssetState]:
     """How much of each asset of the lake is there."""
     found = []
     for asset in _LAKE_ASSETS:
-        names = lake.partitions(asset)
+        names = partitions(lake, asset)
         found.append(AssetState(asset, len(names), max(name.rsplit("/", 1)[-1] for name in names) if names else None))
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 
 from mltrainer_pipelines.api.assistant import Caretaker, chat_agent
@@ -36,6 +37,7 @@ from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 
 HOST = "127.0.0.1"
+_WORKERS = 12
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _DESCRIPTION = (
     "mlTrainer learns to recommend US equities for two holding periods and trades its recommendations on paper. "
@@ -93,6 +95,7 @@ def create_api(
     )
     app.state.metrics = Metrics()
     app.state.watch = events.Watch(app.state.context)
+    app.state.conversations = CapacityLimiter(conversation.MOST_CONVERSATIONS)
     app.state.agent = chat_agent(app.state.context)
     for module in _ROUTES:
         app.include_router(module.router)
@@ -124,7 +127,8 @@ def create_api(
 
 @asynccontextmanager
 async def _cared_for(app: FastAPI) -> AsyncIterator[None]:
-    """While the API is up, running actions are looked after."""
+    """While the API is up, running actions are looked after; no more requests are worked on than there are connections."""
+    to_thread.current_default_thread_limiter().total_tokens = _WORKERS
     caretaker = Caretaker(app.state.agent.system)
     caretaker.start()
     yield

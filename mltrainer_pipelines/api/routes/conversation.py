@@ -1,14 +1,15 @@
 """Talking to mlTrainer, and deciding on the actions that come of it."""
 
-import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, StringConstraints
+from sqlalchemy.exc import SQLAlchemyError
 
 from mltrainer_pipelines.agent import actions as action_book
 from mltrainer_pipelines.agent.actions import Action, ActionStateError
@@ -25,6 +26,7 @@ SessionId = Annotated[
 ]
 _EXAMPLE = 'event: text\ndata: {"text": "The best short trial is lightgbm-short-3f9a1c2b."}\n\nevent: done\ndata: {"turn": 1}\n\n'
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {EVENT_STREAM: {"itemSchema": EVENT_SCHEMA, "example": _EXAMPLE}}}}
+MOST_CONVERSATIONS = 64
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -99,19 +101,19 @@ class ActionFilter(Parameters):
 
 
 @router.post("/chat", response_class=StreamingResponse, responses=_STREAM)
-def chat(request: Request, said: Message) -> StreamingResponse:
+async def chat(request: Request, said: Message) -> StreamingResponse:
     """Say something; the answer comes as server-sent events.
 
     `text` pieces of the answer, `tool` for what was looked up, `action` for what waits for a yes or runs, `result` for what
     ended, `notice`, `error`, and `done` at the end.
     """
-    return _streamed(_agent(request).chat(said.session_id, said.message))
+    return await _streamed(request, _agent(request).chat(said.session_id, said.message))
 
 
 @router.post("/chat/follow", response_class=StreamingResponse, responses=_STREAM)
-def follow(request: Request, watching: Watching) -> StreamingResponse:
+async def follow(request: Request, watching: Watching) -> StreamingResponse:
     """Progress and results of what runs in a conversation until it has ended, then what mlTrainer says to it."""
-    return _streamed(_agent(request).follow(watching.session_id, watching.timeout_s))
+    return await _streamed(request, _agent(request).follow(watching.session_id, watching.timeout_s))
 
 
 @router.get("/chat/history")
@@ -163,24 +165,25 @@ def _agent(request: Request) -> ChatAgent:
     return request.app.state.agent
 
 
-def _streamed(events: Iterator[ChatEvent]) -> StreamingResponse:
+async def _streamed(request: Request, events: Iterator[ChatEvent]) -> StreamingResponse:
+    # Threads of their own: an answer may take minutes, and reading goes on meanwhile.
+    threads: CapacityLimiter = request.app.state.conversations
     try:
-        first = next(events, None)
+        first = await to_thread.run_sync(next, events, None, limiter=threads)
     except (MessageError, SessionNameError) as error:
         raise Problem(422, str(error)) from None
     except SessionBusyError as error:
         raise Problem(409, str(error)) from None
-    told = itertools.chain([first] if first else [], events)
-    return StreamingResponse(_written(told), media_type=EVENT_STREAM, headers=_HEADERS)
+    return StreamingResponse(_written(first, events, threads), media_type=EVENT_STREAM, headers=_HEADERS)
 
 
-def _written(events: Iterator[ChatEvent]) -> Iterator[str]:
+async def _written(first: ChatEvent | None, events: Iterator[ChatEvent], threads: CapacityLimiter) -> AsyncIterator[str]:
     """Events as text; an error that comes when the answer has begun is the last event."""
-    from sqlalchemy.exc import SQLAlchemyError
-
+    event = first
     try:
-        for event in events:
+        while event is not None:
             yield f"event: {event.kind}\ndata: {json.dumps(event.data, default=str)}\n\n"
+            event = await to_thread.run_sync(next, events, None, limiter=threads)
     except SQLAlchemyError:
         detail = "PostgreSQL stopped answering in the middle of this; say it again in a moment"
         yield f"event: error\ndata: {json.dumps({'status': 503, 'detail': detail})}\n\n"

@@ -207,11 +207,14 @@ def list_recommendations(installation: Installation, chosen: Annotated[Filter, Q
         .limit(chosen.limit)
         .offset(chosen.offset)
     )
-    newest = sa.select(sa.func.max(r.id), sa.func.max(r.session))
+    counts = sa.select(
+        sa.select(sa.func.count()).select_from(r).where(*conditions).scalar_subquery(),
+        sa.select(sa.func.max(r.id)).scalar_subquery(),
+        sa.select(sa.func.max(r.session)).scalar_subquery(),
+    )
     with installation.engine.connect() as connection:
-        total = connection.scalar(sa.select(sa.func.count()).select_from(r).where(*conditions)) or 0
+        total, newest_id, newest_session = connection.execute(counts).one()
         rows = connection.execute(statement).mappings().all()
-        newest_id, newest_session = connection.execute(newest).one()
     known = companies(installation.lake)
     return Recommendations(
         total=total,
