@@ -18,6 +18,8 @@ NEW_YORK = ZoneInfo("America/New_York")
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 POLYGON_URL = "https://api.polygon.io"
 FRED_URL = "https://api.stlouisfed.org/fred"
+SIMULATION = 2
+"""Raised whenever the simulated market comes out differently for the same parameters: it is then another market."""
 LOCAL_EXCHANGE_KEY = "local-exchange"
 """The key of the local exchange: it guards nothing, it keeps the wire format whole."""
 
@@ -151,7 +153,8 @@ class Settings(BaseSettings):
         if self.polygon_api_key:
             return "polygon"
         if self.mltrainer_exchange == "simulated":
-            recipe = (self.mltrainer_simulated_symbols, self.mltrainer_simulated_premium, str(self.mltrainer_history_start))
+            size, premium = self.mltrainer_simulated_symbols, self.mltrainer_simulated_premium
+            recipe = (SIMULATION, size, premium, str(self.mltrainer_history_start))
             return f"simulated-{self.mltrainer_simulated_seed}-{_digest(repr(recipe))}"
         path = self.mltrainer_exchange.removeprefix("replay:")
         return f"replay-{Path(path).stem.lower()[:24]}-{_digest(path)}"

@@ -1,10 +1,10 @@
 """The settings: every variable typed, errors that name the variable, no secret shown."""
 
-from datetime import date
+from datetime import date, datetime
 
 import pytest
 
-from mltrainer_pipelines.settings import Settings, SettingsError, get_settings
+from mltrainer_pipelines.settings import NEW_YORK, Settings, SettingsError, get_settings
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_keys_do_not_show_in_the_representation() -> None:
 
 
 def test_the_history_starts_five_years_before_the_current_year_unless_set() -> None:
-    assert get_settings().mltrainer_history_start == date(date.today().year - 5, 1, 1)
+    assert get_settings().mltrainer_history_start == date(datetime.now(NEW_YORK).year - 5, 1, 1)
 
 
 def test_each_market_has_a_home_of_its_own(tmp_path) -> None:

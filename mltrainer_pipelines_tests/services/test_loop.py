@@ -88,7 +88,8 @@ def test_a_second_demo_uses_what_is_there(first_demo: dict[str, Any], second_dem
 def test_every_asset_can_be_materialized(stack: Stack) -> None:
     runs = [stack.dagster.launch(job) for job in ("learn", "propose_trials")]
     stack.dagster.wait(runs)
-    found = stack.dagster.query("query { assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }")["assetNodes"]
+    query = "query { assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"
+    found = stack.dagster.query(query)["assetNodes"]
     assert {node["assetKey"]["path"][0] for node in found} == ASSETS
     assert [node["assetKey"]["path"][0] for node in found if not node["assetMaterializations"]] == []
 
@@ -144,7 +145,7 @@ def test_a_holiday_asked_for_as_a_partition_is_refused_by_name(stack: Stack) -> 
     with pytest.raises(DagsterError, match="2024-01-15"):
         stack.dagster.backfill("daily_bars", ["2024-01-15"], "Martin Luther King Jr. Day")
     run = stack.dagster.launch("ingest_session", {"dagster/partition": "2024-01-15"})
-    with pytest.raises(DagsterError, match="2024-01-15.*not a trading session"):
+    with pytest.raises(DagsterError, match=r"2024-01-15.*not a trading session"):
         stack.dagster.wait([run])
     assert "2024-01-15" not in stack.lake.partitions("daily_bars")
 
