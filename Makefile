@@ -25,6 +25,9 @@ up: install
 	@$(BIN)/mltrainer up
 
 test: install
+	@# the pages are walked in a browser; continuous integration brings it along, elsewhere these tests are skipped without it
+	@test -x /usr/bin/chromium || test -z "$$CI" || test "$$(id -u)" != 0 || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,6 +1,7 @@
 """The API as an application, and the process that serves it on 127.0.0.1."""
 
 import argparse
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -151,6 +152,8 @@ def serve(settings: Settings, port: int) -> None:
     database.check()
     app = create_api(settings, database)
     logging.getLogger("uvicorn.access").disabled = True
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
     # A stream that is open does not hold up the end of the process.
     uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
 

@@ -60,7 +60,7 @@ def lines(
     chart = chart.encode(
         x=alt.X(f"{x}:T", title=None, axis=dates),
         y=alt.Y(f"{y}:Q", title=title, axis=alt.Axis(format=form), scale=alt.Scale(zero=zero)),
-        color=alt.Color(f"{series}:N", legend=alt.Legend(orient="top", title=None, columns=2)),
+        color=alt.Color(f"{series}:N", legend=_legend(rows, series)),
         tooltip=[alt.Tooltip(f"{x}:T"), alt.Tooltip(f"{series}:N"), alt.Tooltip(f"{y}:Q", format=form)],
     )
     return alt.layer(chart).properties(height=height)
@@ -71,8 +71,8 @@ def steps(rows: Sequence[Mapping[str, Any]], x: str, y: str, series: str, x_titl
     chart = alt.Chart(pd.DataFrame(list(rows))).mark_line(interpolate="step-after", point=True)
     chart = chart.encode(
         x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickMinStep=1)),
-        y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False)),
-        color=alt.Color(f"{series}:N", legend=alt.Legend(orient="top", title=None, columns=2)),
+        y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(format=".2f"), scale=alt.Scale(zero=False)),
+        color=alt.Color(f"{series}:N", legend=_legend(rows, series)),
         tooltip=[series, x, alt.Tooltip(f"{y}:Q", format=".3f")],
     )
     return alt.layer(chart).properties(height=_HEIGHT)
@@ -94,7 +94,7 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> Chart:
         .encode(
             x=alt.X("probability:Q", title="forecast probability of a profit", scale=scale, axis=alt.Axis(format=".0%")),
             y=alt.Y("observed:Q", title="share that came true", scale=scale, axis=alt.Axis(format=".0%")),
-            color=alt.Color("trial:N", legend=alt.Legend(orient="top", title=None, columns=1)),
+            color=alt.Color("trial:N", legend=_legend(rows, "trial")),
             tooltip=["trial", alt.Tooltip("probability:Q", format=".1%"), alt.Tooltip("observed:Q", format=".1%"), "rows"],
         )
     )
@@ -102,28 +102,21 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def gauge(score: float) -> Chart:
-    """A score from 0 to 100 on a bar in five bands."""
-    bands = pd.DataFrame(
-        {
-            "from": [0, 20, 40, 60, 80],
-            "to": [20, 40, 60, 80, 100],
-            "band": ["crash", "weak", "mixed", "good", "strong"],
-        }
-    )
-    colours = alt.Scale(domain=list(bands["band"]), range=["#b91c1c", "#d97706", "#9ca3af", "#65a30d", "#15803d"])
-    bar = (
-        alt.Chart(bands)
-        .mark_bar(height=22)
-        .encode(
-            x=alt.X("from:Q", title=None, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(values=[0, 20, 40, 60, 80, 100])),
-            x2="to:Q",
-            color=alt.Color("band:N", scale=colours, legend=alt.Legend(orient="bottom", title=None)),
-        )
+    """A score from 0 (worst) to 100 on a bar of five bands."""
+    bands = pd.DataFrame({"from": [0, 20, 40, 60, 80], "to": [20, 40, 60, 80, 100]})
+    colours = alt.Scale(domain=[0, 20, 40, 60, 80], range=["#b91c1c", "#d97706", "#9ca3af", "#65a30d", "#15803d"])
+    scale = alt.Scale(domain=[0, 100])
+    bar = alt.Chart(bands).mark_bar(height=22)
+    bar = bar.encode(
+        x=alt.X("from:Q", title=None, scale=scale, axis=alt.Axis(values=[0, 20, 40, 60, 80, 100])),
+        x2="to:Q",
+        color=alt.Color("from:O", scale=colours, legend=None),
     )
     needle = alt.Chart(pd.DataFrame({"score": [score]})).mark_point(shape="triangle-down", size=260, filled=True, yOffset=-20)
-    return alt.layer(
-        bar, needle.encode(x="score:Q", tooltip=[alt.Tooltip("score:Q", format=".0f")], color=alt.value("#6b7280"))
-    ).properties(height=120)
+    pointed = needle.encode(
+        x=alt.X("score:Q", scale=scale), tooltip=[alt.Tooltip("score:Q", format=".0f")], color=alt.value("#6b7280")
+    )
+    return alt.layer(bar, pointed).properties(height=90)
 
 
 def bars(rows: Sequence[Mapping[str, Any]], x: str, y: str, title: str, form: str = ".0%") -> Chart:
@@ -135,3 +128,9 @@ def bars(rows: Sequence[Mapping[str, Any]], x: str, y: str, title: str, form: st
         tooltip=[x, alt.Tooltip(f"{y}:Q", format=form)],
     )
     return alt.layer(chart)
+
+
+def _legend(rows: Sequence[Mapping[str, Any]], series: str) -> alt.Legend:
+    """Above the chart; names that are long stand below each other, so that a phone shows them whole."""
+    long = any(len(str(row[series])) > 22 for row in rows)
+    return alt.Legend(orient="top", title=None, columns=1 if long else 2, labelLimit=300)

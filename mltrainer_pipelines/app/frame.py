@@ -22,6 +22,10 @@ _STYLE = """
 .stMainBlockContainer { padding: 4.5rem 2rem 4rem; max-width: 1600px; }
 .stMainBlockContainer h1 { font-size: 2rem; padding: .5rem 0 .25rem; }
 .stMainBlockContainer h2, .stMainBlockContainer h3 { font-size: 1.3rem; padding: .75rem 0 .25rem; }
+button[role="radio"][aria-checked="true"], button[role="radio"][aria-checked="true"] p {
+  background: #1d4ed8 !important; color: #fff !important;
+}
+[role="tab"][aria-selected="true"], [role="tab"][aria-selected="true"] p { color: unset !important; font-weight: 600; }
 [data-testid="stCaptionContainer"] { opacity: 1; color: inherit; }
 [data-testid="stCaptionContainer"] p { color: color-mix(in srgb, currentColor 78%, transparent); }
 @media (max-width: 640px) {

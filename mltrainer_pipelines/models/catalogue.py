@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 
-from mltrainer_pipelines.models import boosting, linear
+from mltrainer_pipelines.models import boosters, boosting, forests, kernels, linear, networks, regressions, sequences
 from mltrainer_pipelines.models.spec import ModelSpec
 
-FAMILIES = (linear, boosting)
+FAMILIES = (linear, boosting, forests, boosters, regressions, kernels, networks, sequences)
 
 
 class UnknownModelError(LookupError):

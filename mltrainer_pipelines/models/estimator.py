@@ -26,6 +26,10 @@ class ProbabilityClassifier:
     def _positive(self, X: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
+    def _positive_among(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+        """The probability of class 1 where it depends on the rows around; by default it does not."""
+        return self._positive(X)
+
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Self:
         """Fit on rows in order of time.
 
@@ -34,8 +38,9 @@ class ProbabilityClassifier:
         X : (rows, features) array of float32 or float64
             NaN where unknown.
         y : (rows,) array of 0 and 1
-        groups : (rows,) array of int, optional
-            Equal for rows decided at the same session.
+        groups : (rows,) array, optional
+            Integers equal for rows decided at the same session, or sessions and symbols (`panel.panel_groups`). Without, each
+            row is a symbol and a session of its own, in the order given.
 
         Raises
         ------
@@ -51,12 +56,17 @@ class ProbabilityClassifier:
         if len(classes) < 2:
             raise UntrainableError(f"all {len(y)} labels are {int(classes[0])}: a classifier needs both classes")
         self.classes_ = np.array([0, 1])
+        if groups is not None and len(groups) != len(X):
+            raise UntrainableError(f"{len(groups)} groups for {len(X)} rows: give one a row")
         self.n_features_in_ = X.shape[1]
         self._fit(X, y, groups)
         return self
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities of the classes 0 and 1, (rows, 2) float64."""
+    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """Probabilities of the classes 0 and 1, (rows, 2) float64.
+
+        `groups` as for `fit`; only models that look at a row's past or at its session's other rows use them.
+        """
         if not hasattr(self, "classes_"):
             from sklearn.exceptions import NotFittedError
 
@@ -64,7 +74,7 @@ class ProbabilityClassifier:
         X = np.asarray(X)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has the shape {X.shape}; fitted on {self.n_features_in_} features")
-        positive = self._positive(X)
+        positive = self._positive_among(X, groups)
         return np.column_stack([1.0 - positive, positive])
 
     def predict(self, X: np.ndarray) -> np.ndarray:

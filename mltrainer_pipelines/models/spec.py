@@ -1,7 +1,7 @@
 """What a model of the catalogue declares: where it comes from, what may be tuned, what it costs, how it is built."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -16,16 +16,21 @@ class InvalidParamsError(ValueError):
     """Parameters that a model does not have or that lie outside of its search space: says what would be valid."""
 
 
+class MissingColumnsError(ValueError):
+    """A model reads features by name that its table does not hold: names them and the remedy."""
+
+
 class ProbabilityEstimator(Protocol):
     """scikit-learn's contract, as every estimator of the catalogue keeps it.
 
     `X` is (rows, features) float32, NaN where unknown, rows in order of time; `y` is (rows,) of 0 and 1;
-    `groups` is (rows,) of integers, equal for rows decided at the same session.
+    `groups` says which rows were decided at the same session: integers, or session and symbol (`panel.panel_groups`),
+    which models with a `look_back` need to find a row's past among the rows given.
     """
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "ProbabilityEstimator": ...
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray: ...
+    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray: ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 
@@ -101,6 +106,14 @@ class ModelSpec:
         Every parameter that a trial may set, with its default.
     builder : callable
         `(params, seed, threads) -> ProbabilityEstimator`; imports its library when fitted, not before.
+    columns : tuple of str
+        Features that it reads by name, and no others; empty where it reads whatever it is given. Such a model is built with
+        the names of its table's columns.
+    look_back : int
+        Sessions before a row's own that it reads, of the same symbol; 0 for a model of single rows. Such a model is fitted and
+        asked with groups that name the symbol, and knows of the past what the rows given hold.
+    limits : str
+        What this kind of model cannot learn, where there is something that others do.
     """
 
     id: str
@@ -113,6 +126,9 @@ class ModelSpec:
     handles_missing: bool
     search_space: Mapping[str, Range | Choices]
     builder: Callable[[Mapping[str, ParamValue], int, int], ProbabilityEstimator]
+    columns: tuple[str, ...] = ()
+    look_back: int = 0
+    limits: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "search_space", MappingProxyType(dict(self.search_space)))
@@ -141,7 +157,13 @@ class ModelSpec:
             raise InvalidParamsError("; ".join(problems))
         return {name: values[name] for name in sorted(values)}
 
-    def build(self, params: Mapping[str, Any] | None = None, seed: int = 0, threads: int = 1) -> ProbabilityEstimator:
+    def build(
+        self,
+        params: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        feature_names: Sequence[str] | None = None,
+    ) -> ProbabilityEstimator:
         """An unfitted estimator.
 
         Parameters
@@ -152,10 +174,29 @@ class ModelSpec:
             Same seed, same rows: same predictions.
         threads : int
             Most threads that fitting and predicting may use.
+        feature_names : sequence of str, optional
+            The columns of the matrix that it will be given, in order; only models with `columns` look at them. Without, their
+            matrix has just these columns, in their order.
 
         Raises
         ------
         InvalidParamsError
             For a parameter outside of the search space.
+        MissingColumnsError
+            If a column that it reads by name is not among the names.
         """
-        return self.builder(self.resolved(params or {}), seed, threads)
+        estimator = self.builder(self.resolved(params or {}), seed, threads)
+        if self.columns and feature_names is not None:
+            self.check_columns(feature_names)
+            # the estimator is one of ours: only these declare columns
+            estimator.set_params(positions=tuple(list(feature_names).index(name) for name in self.columns))  # type: ignore[attr-defined]
+        return estimator
+
+    def check_columns(self, feature_names: Collection[str]) -> None:
+        """Raise `MissingColumnsError` unless every column that the model reads by name is among the names."""
+        missing = [name for name in self.columns if name not in feature_names]
+        if missing:
+            raise MissingColumnsError(
+                f"{self.id} reads the features {', '.join(self.columns)}, and there is no {', '.join(missing)}; choose a feature "
+                "set that holds them, or another model"
+            )

@@ -15,7 +15,7 @@ LOOP = {
     "trials": {"trial_predictions", "trial_scorecard", "leaderboard", "champion_model"},
     "signals": {"delayed_quotes", "signals", "recommendations"},
     "portfolio": {"virtual_positions", "portfolio_performance"},
-    "learning": {"outcomes", "model_weights", "learning_report"},
+    "learning": {"outcomes", "model_weights", "drift", "learning_report"},
     "agent": {"trial_proposals"},
 }
 

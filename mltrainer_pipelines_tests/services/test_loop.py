@@ -36,7 +36,7 @@ ASSETS = {
     *("daily_bars", "corporate_actions", "macro_series", "universe", "bar_corrections", "features", "labels", "regime"),
     *("trial_predictions", "trial_scorecard", "leaderboard", "champion_model"),
     *("delayed_quotes", "signals", "recommendations", "virtual_positions", "portfolio_performance"),
-    *("outcomes", "model_weights", "learning_report", "trial_proposals"),
+    *("outcomes", "model_weights", "drift", "learning_report", "trial_proposals"),
 }
 
 

@@ -15,6 +15,7 @@ from mltrainer_pipelines.app.frame import attempt, understandable
 _SESSION = "main"
 _SUGGESTIONS = ("Start momentum analysis", "Show the leaderboard", "What is the regime?", "Refresh the signals", "Status", "Help")
 _WATCH_SECONDS = 2
+_FIRST = ("trial_id", "symbol", "timeframe", "grade", "status", "sharpe", "net_return", "profit_probability", "confidence")
 
 
 def show() -> None:
@@ -42,6 +43,7 @@ def _conversation() -> None:
     said = api().get("/api/chat/history", session_id=_SESSION, limit=200)["items"]
     actions = api().get("/api/actions", session_id=_SESSION, limit=100)["items"]
     st.session_state["running"] = [action["id"] for action in actions if action["status"] == "running"]
+    _note_what_ended(said, actions)
     entries = [(datetime.fromisoformat(one["written_at"]), 0, one) for one in said]
     # An action is kept just before the words that put it.
     entries += [(datetime.fromisoformat(one["created_at"]) + timedelta(seconds=1), 1, one) for one in actions]
@@ -56,6 +58,19 @@ def _conversation() -> None:
             _message(one)
         else:
             _card(one)
+
+
+def _note_what_ended(said: list[dict[str, Any]], actions: list[dict[str, Any]]) -> None:
+    """What ended since anything was said is commented on once, also where it ended while nobody looked."""
+    last = max((datetime.fromisoformat(one["written_at"]) for one in said), default=None)
+    over = {one["id"] for one in actions if one["finished_at"] and one["status"] in ("done", "failed")}
+    over = {
+        one["id"] for one in actions if one["id"] in over and (last is None or datetime.fromisoformat(one["finished_at"]) > last)
+    }
+    commented = st.session_state.setdefault("commented", set())
+    if over - commented:
+        commented |= over
+        st.session_state["follow"] = True
 
 
 def _message(one: dict[str, Any]) -> None:
@@ -103,7 +118,9 @@ def _result(number: int, result: dict[str, Any]) -> None:
         rows = value.get("candidates") or value.get("best") if isinstance(value, dict) else value
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
             st.markdown(f"**{name.replace('_', ' ').capitalize()}**")
-            frame = pd.DataFrame(rows)
+            frame = pd.DataFrame([{key: item for key, item in row.items() if not isinstance(item, dict | list)} for row in rows])
+            first = [column for column in _FIRST if column in frame.columns]
+            frame = frame[[*first, *(column for column in frame.columns if column not in (*first, "found", "market"))]]
             st.dataframe(
                 frame.dropna(axis=1, how="all"), hide_index=True, key=f"result-{number}-{name}", alt=f"{name} of action {number}"
             )

@@ -1,0 +1,274 @@
+"""Further boosted trees of XGBoost, LightGBM and CatBoost: dropout, sampling, ranking, constraints, other losses."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mltrainer_pipelines.models.spec import Range
+from mltrainer_pipelines.models.table_model import Fitting, declare
+
+_declare = partial(declare, family="boosters", prepare="raw")
+_ROUNDS = Range(20, 1000, default=60, log=True, integer=True)
+_RATE = Range(0.005, 0.3, default=0.05, log=True)
+_LEAVES = Range(3, 127, default=8, log=True, integer=True)
+_LEAF = Range(20, 5000, default=1000, log=True, integer=True)
+_DEPTH = Range(1, 10, default=3, integer=True)
+_COLUMNS = Range(0.1, 1.0, default=0.3)
+_L2 = Range(0.0, 1000.0, default=50.0)
+_LIGHTGBM = "https://lightgbm.readthedocs.io/en/stable/Parameters.html"
+_XGBOOST = "https://xgboost.readthedocs.io/en/stable/"
+_BOOSTED = {"rounds": _ROUNDS, "learning_rate": _RATE, "leaves": _LEAVES, "leaf": _LEAF, "columns": _COLUMNS, "l2": _L2}
+_GROWN = {"rounds": _ROUNDS, "learning_rate": _RATE, "depth": _DEPTH, "columns": _COLUMNS, "l2": _L2}
+
+
+class LightGBMBooster:
+    """A LightGBM booster as an estimator; `fit` takes sessions where the objective ranks within them."""
+
+    probability = True
+
+    def __init__(self, params: dict[str, Any], rounds: int, ranks: bool = False):
+        self.params, self.rounds, self.ranks = params, rounds, ranks
+
+    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray | None = None) -> "LightGBMBooster":
+        import lightgbm
+
+        sizes = None
+        if self.ranks:
+            _, sizes = np.unique(sessions, return_counts=True)
+        data = lightgbm.Dataset(X, y.astype(np.float32), group=sizes, params=self.params)
+        self.booster_ = lightgbm.train(self.params, data, self.rounds)
+        return self
+
+    def raw(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.booster_.predict(X, num_threads=self.params["num_threads"], raw_score=True))
+
+
+class LightGBMClassifier(LightGBMBooster):
+    """A booster whose raw score is a log-odds."""
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        p = 1 / (1 + np.exp(-np.clip(self.raw(X), -50, 50)))
+        return np.column_stack([1 - p, p])
+
+
+class LightGBMForest(LightGBMBooster):
+    """A forest grown by the booster: its prediction is a probability already."""
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        p = np.asarray(self.booster_.predict(X, num_threads=self.params["num_threads"]))
+        return np.column_stack([1 - p, p])
+
+
+class LightGBMScore(LightGBMBooster):
+    """A booster whose score has no scale of its own: it is calibrated afterwards."""
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        return self.raw(X)
+
+
+def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, ranks: bool = False, **further: Any) -> Any:
+    params = {
+        "objective": "binary", "learning_rate": f["learning_rate"], "num_leaves": f["leaves"], "lambda_l2": f["l2"],
+        "min_data_in_leaf": f.leaf(f["leaf"]), "feature_fraction": f["columns"], "max_bin": 63, "seed": f.seed,
+        "bin_construct_sample_cnt": 25_000, "deterministic": True, "force_col_wise": True, "num_threads": f.threads, "verbose": -1,
+    }  # fmt: skip
+    return kind(params | further, f["rounds"], ranks)
+
+
+def _goss(f: Fitting) -> Any:
+    return _lightgbm(f, data_sample_strategy="goss", top_rate=f["top"], other_rate=f["other"])
+
+
+def _dart(f: Fitting) -> Any:
+    return _lightgbm(f, boosting="dart", drop_rate=f["drop"], drop_seed=f.seed)
+
+
+def _grown_forest(f: Fitting) -> Any:
+    return _lightgbm(f, LightGBMForest, boosting="rf", bagging_freq=1, bagging_fraction=0.3, bagging_seed=f.seed)
+
+
+def _rankers(f: Fitting, objective: str) -> Any:
+    return _lightgbm(f, LightGBMScore, ranks=True, objective=objective, lambdarank_truncation_level=50, eval_at=10)
+
+
+def _signs(X: np.ndarray, y: np.ndarray, least: float = 2.0) -> list[int]:
+    """Direction of each column's correlation with the class where it is clear, else 0."""
+    filled = np.nan_to_num(X.astype(np.float64))
+    spread = filled.std(axis=0) * max(float(y.std()), 1e-9)
+    covariance = ((filled - filled.mean(axis=0)) * (y - y.mean())[:, None]).mean(axis=0)
+    t = np.where(spread > 1e-12, covariance / np.maximum(spread, 1e-12), 0.0) * np.sqrt(len(y))
+    return [int(np.sign(value)) if abs(value) > least else 0 for value in t]
+
+
+def _monotone(f: Fitting) -> Any:
+    return _lightgbm(f, monotone_constraints=_signs(f.X, f.y), monotone_constraints_method="intermediate")
+
+
+def _linear_leaves(f: Fitting) -> Any:
+    return _lightgbm(f, linear_tree=True, linear_lambda=f["linear_l2"])
+
+
+class FocalLoss:
+    """Gradient and curvature of the focal loss: rows that are already got right count less."""
+
+    def __init__(self, gamma: float):
+        self.gamma = gamma
+
+    def __call__(self, scores: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        y = data.get_label()
+        sign = np.where(y > 0, 1.0, -1.0)
+        p = np.clip(1 / (1 + np.exp(-sign * scores)), 1e-7, 1 - 1e-7)
+        q = 1 - p
+        gradient = sign * (self.gamma * p * q**self.gamma * np.log(p) - q ** (self.gamma + 1))
+        # the exact second derivative turns negative for rows far off: their logistic curvature keeps the steps bounded
+        return gradient, np.maximum(q**self.gamma * p * q * (1 + self.gamma), 1e-6)
+
+
+def _focal(f: Fitting) -> Any:
+    return _lightgbm(f, LightGBMScore, objective=FocalLoss(f["gamma"]))
+
+
+def _xgboost(f: Fitting, name: str = "XGBClassifier", **further: Any) -> Any:
+    import xgboost
+
+    params = {
+        "n_estimators": f["rounds"], "learning_rate": f["learning_rate"], "max_depth": f["depth"], "reg_lambda": f["l2"],
+        "colsample_bytree": f["columns"], "tree_method": "hist", "max_bin": 64, "min_child_weight": 1.0,
+        "n_jobs": f.threads, "random_state": f.seed, "verbosity": 0,
+    }  # fmt: skip
+    return getattr(xgboost, name)(**(params | further))
+
+
+def _xgboost_dart(f: Fitting) -> Any:
+    return _xgboost(f, booster="dart", rate_drop=f["drop"])
+
+
+def _xgboost_linear(f: Fitting) -> Any:
+    import xgboost
+
+    return xgboost.XGBClassifier(
+        booster="gblinear", n_estimators=f["rounds"], learning_rate=f["learning_rate"], reg_lambda=f["l2"], reg_alpha=f["l1"],
+        updater="coord_descent", feature_selector="cyclic", n_jobs=f.threads, random_state=f.seed, verbosity=0,
+    )  # fmt: skip
+
+
+def _xgboost_forest(f: Fitting) -> Any:
+    import xgboost
+
+    return xgboost.XGBRFClassifier(
+        n_estimators=f["trees"], max_depth=f["depth"], subsample=0.3, colsample_bynode=f["columns"], reg_lambda=f["l2"],
+        tree_method="hist", max_bin=64, n_jobs=f.threads, random_state=f.seed, verbosity=0,
+    )  # fmt: skip
+
+
+def _xgboost_monotone(f: Fitting) -> Any:
+    return _xgboost(f, monotone_constraints=tuple(_signs(f.X, f.y)))
+
+
+class SessionRanker:
+    """A library's ranker, told which rows compete with each other."""
+
+    def __init__(self, make: Callable[[], Any], name: str):
+        self.make, self.name = make, name
+
+    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> "SessionRanker":
+        _, query = np.unique(sessions, return_inverse=True)
+        self.ranker_ = self.make()
+        self.ranker_.fit(X, y, **{self.name: query})
+        return self
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.ranker_.predict(X))
+
+
+def _xgboost_ranker(f: Fitting) -> Any:
+    ranker = partial(_xgboost, f, "XGBRanker", objective="rank:pairwise", lambdarank_num_pair_per_sample=4,
+                     lambdarank_pair_method="mean")  # fmt: skip
+    return SessionRanker(_Once(ranker()), "qid")
+
+
+class _Once:
+    """Hands out an estimator: a picklable stand-in for a closure."""
+
+    def __init__(self, estimator: Any):
+        self.estimator = estimator
+
+    def __call__(self) -> Any:
+        return self.estimator
+
+
+def _catboost_params(f: Fitting) -> dict[str, Any]:
+    return {
+        "iterations": f["rounds"], "learning_rate": f["learning_rate"], "depth": f["depth"], "l2_leaf_reg": max(f["l2"], 1e-3),
+        "rsm": f["columns"], "border_count": 32, "thread_count": f.threads, "random_seed": f.seed, "verbose": False,
+        "allow_writing_files": False,
+    }  # fmt: skip
+
+
+def _catboost(f: Fitting, **further: Any) -> Any:
+    from catboost import CatBoostClassifier
+
+    return CatBoostClassifier(**(_catboost_params(f) | further))
+
+
+def _catboost_ranker(f: Fitting) -> Any:
+    from catboost import CatBoostRanker
+
+    return SessionRanker(_Once(CatBoostRanker(**_catboost_params(f), loss_function="YetiRank:permutations=3")), "group_id")
+
+
+_FOREST_LIMITS = "orders the symbols of a session only: what all of them share is left to the calibration"
+_DROP = Range(0.01, 0.5, default=0.1)
+
+MODELS = (
+    _declare("lightgbm_dart", _dart, "boosting that drops earlier trees at random: less weight on the first few",
+             "Rashmi & Gilad-Bachrach (2015), DART: Dropouts meet Multiple Additive Regression Trees", core=True,
+             space=_BOOSTED | {"drop": _DROP}),
+    _declare("lightgbm_goss", _goss, "boosting on the rows with the largest errors and a draw of the rest: quick on long tables",
+             "Ke et al. (2017), LightGBM, section 3 (gradient-based one-side sampling)", core=True,
+             space=_BOOSTED | {"top": Range(0.05, 0.5, default=0.2), "other": Range(0.05, 0.4, default=0.1)}),
+    _declare("lightgbm_forest", _grown_forest, "a random forest on bins: reads unknown values and grows by leaves", _LIGHTGBM,
+             space=_BOOSTED),
+    _declare("lightgbm_lambdarank", partial(_rankers, objective="lambdarank"),
+             "learns the order of a session's symbols, the top above all",
+             "Burges (2010), From RankNet to LambdaRank to LambdaMART", sessions=True, space=_BOOSTED, limits=_FOREST_LIMITS),
+    _declare("lightgbm_xendcg", partial(_rankers, objective="rank_xendcg"),
+             "learns the order of a session's symbols as a whole list, by cross-entropy",
+             "Bruch (2021), An Alternative Cross Entropy Loss for Learning-to-Rank", sessions=True, space=_BOOSTED,
+             limits=_FOREST_LIMITS),
+    _declare("lightgbm_monotone", _monotone, "effects may only rise or fall, as the training rows clearly say: less to overfit",
+             f"{_LIGHTGBM}#monotone_constraints", space=_BOOSTED),
+    _declare("lightgbm_linear_trees", _linear_leaves, "a regression in every leaf: smooth where plain trees make steps",
+             "Shi, Li & Zhang (2019), Gradient Boosting with Piece-Wise Linear Regression Trees",
+             space=_BOOSTED | {"linear_l2": Range(0.01, 100.0, default=10.0, log=True)}, prepare="filled"),
+    _declare("lightgbm_focal", _focal, "spends its trees on the rows that are hard to tell",
+             "Lin, Goyal, Girshick, He & Dollár (2017), Focal Loss for Dense Object Detection",
+             space=_BOOSTED | {"gamma": Range(0.0, 5.0, default=1.0)}),
+    _declare("xgboost", _xgboost, "regularized boosting by levels; a second opinion beside LightGBM",
+             "Chen & Guestrin (2016), XGBoost: A Scalable Tree Boosting System", core=True, space=_GROWN),
+    _declare("xgboost_dart", _xgboost_dart, "XGBoost with dropout of trees: no single early tree decides",
+             f"{_XGBOOST}tutorials/dart.html", core=True,
+             space=_GROWN | {"rounds": Range(20, 200, default=40, log=True, integer=True), "drop": _DROP}),
+    _declare("xgboost_linear", _xgboost_linear, "boosted coordinate descent: a sparse regression that stops early",
+             f"{_XGBOOST}parameter.html#parameters-for-linear-booster-booster-gblinear", prepare="scaled",
+             space={"rounds": _ROUNDS, "learning_rate": Range(0.05, 1.0, default=0.5), "l1": Range(0.0, 1.0, default=0.001),
+                    "l2": Range(0.0, 10.0, default=0.01)}),
+    _declare("xgboost_forest", _xgboost_forest, "one round of many trees with XGBoost's penalties on leaves",
+             f"{_XGBOOST}tutorials/rf.html",
+             space={"trees": Range(10, 200, default=50, log=True, integer=True), "depth": Range(2, 10, default=5, integer=True),
+                    "columns": _COLUMNS, "l2": Range(0.0, 100.0, default=10.0)}),
+    _declare("xgboost_monotone", _xgboost_monotone, "XGBoost whose effects keep the direction of the training rows",
+             f"{_XGBOOST}tutorials/monotonic.html", space=_GROWN),
+    _declare("xgboost_rank_pairwise", _xgboost_ranker, "pairs of one session: which of two symbols does better",
+             "Burges et al. (2005), Learning to Rank using Gradient Descent", sessions=True, space=_GROWN, limits=_FOREST_LIMITS),
+    _declare("catboost", _catboost, "symmetric trees, ordered boosting on small tables: good without tuning",
+             "Prokhorenkova et al. (2018), CatBoost: Unbiased Boosting with Categorical Features", core=True, space=_GROWN),
+    _declare("catboost_langevin", partial(_catboost, langevin=True, diffusion_temperature=1000.0),
+             "noise in every gradient: explores many boosters' answers instead of one",
+             "Ustimenko & Prokhorenkova (2021), SGLB: Stochastic Gradient Langevin Boosting", space=_GROWN),
+    _declare("catboost_yetirank", _catboost_ranker, "orders a session's symbols by drawn permutations, the top above all",
+             "Gulin, Kuralenok & Pavlov (2011), Winning the Transfer Learning Track with YetiRank", sessions=True, space=_GROWN,
+             limits=_FOREST_LIMITS),
+)  # fmt: skip

@@ -1,0 +1,86 @@
+"""Which session and which symbol a row belongs to, and where the rows of a symbol's past are.
+
+A table has one row a session and symbol. A model that reads the past of a symbol finds it among the rows it is given:
+nothing is copied, a window is a row of positions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+GROUPS = np.dtype([("session", np.int64), ("symbol", np.int64)])
+
+
+def panel_groups(sessions: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+    """Groups that name session and symbol, (rows,) structured.
+
+    Parameters
+    ----------
+    sessions, symbols : (rows,) arrays of int
+        Any numbers that are equal for equal sessions, ascending with time, and equal for equal symbols.
+    """
+    groups = np.empty(len(sessions), dtype=GROUPS)
+    groups["session"], groups["symbol"] = sessions, symbols
+    return groups
+
+
+def sessions_of(groups: np.ndarray | None, rows: int) -> np.ndarray:
+    """The session of each row, (rows,) int64; without groups each row is one of its own, in the order given."""
+    if groups is None:
+        return np.arange(rows)
+    return np.asarray(groups["session"] if groups.dtype.names else groups).astype(np.int64)
+
+
+def canonical_order(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> np.ndarray | None:
+    """An order of the rows that does not depend on how rows of one session are ordered, None where it is theirs already.
+
+    By session, within it by content: two tables with the same rows a session give the same fit, to the last bit.
+    """
+    if groups is None:
+        return None
+    words = np.ascontiguousarray(X, dtype=np.float32).view(np.uint32)
+    odd = np.random.default_rng(0).integers(1, 2**63, size=X.shape[1], dtype=np.uint64) | np.uint64(1)
+    content = np.zeros(len(X), dtype=np.uint64)
+    for column, factor in enumerate(odd):  # column by column: no second matrix of 64-bit words
+        content += (words[:, column].astype(np.uint64) + np.uint64(column + 1)) * factor
+    return np.lexsort((y, content, sessions_of(groups, len(X))))
+
+
+@dataclass(frozen=True)
+class History:
+    """Where each row's past is among the rows of a table.
+
+    Parameters
+    ----------
+    grid : (sessions, symbols) array of int32
+        Row of a symbol at a session, -1 where the table has none.
+    session, symbol : (rows,) arrays of int32
+        Place of each row in the grid.
+    """
+
+    grid: np.ndarray
+    session: np.ndarray
+    symbol: np.ndarray
+
+    @classmethod
+    def of(cls, groups: np.ndarray | None, rows: int) -> "History":
+        """From groups; without symbols no row has a past."""
+        if groups is None or not groups.dtype.names:
+            return cls(np.arange(rows, dtype=np.int32).reshape(1, -1), np.zeros(rows, np.int32), np.arange(rows, dtype=np.int32))
+        sessions, session = np.unique(groups["session"], return_inverse=True)
+        symbols, symbol = np.unique(groups["symbol"], return_inverse=True)
+        grid = np.full((len(sessions), len(symbols)), -1, dtype=np.int32)
+        grid[session, symbol] = np.arange(rows, dtype=np.int32)
+        if np.count_nonzero(grid >= 0) != rows:
+            raise ValueError("groups name the same session and symbol twice; give one row for each")
+        return cls(grid, session.astype(np.int32), symbol.astype(np.int32))
+
+    def windows(self, rows: np.ndarray, length: int, step: int = 1) -> np.ndarray:
+        """Positions of the last `length` rows of each row's symbol, `step` sessions apart, the row itself last.
+
+        (rows, length) int32; -1 where the table has no such row.
+        """
+        lags = np.arange(length - 1, -1, -1, dtype=np.int32) * step
+        at = self.session[rows][:, None] - lags
+        found = self.grid[np.maximum(at, 0), self.symbol[rows][:, None]]
+        return np.where(at >= 0, found, np.int32(-1))

@@ -1,0 +1,291 @@
+"""A library's estimator made one of ours: prepared rows in, probabilities out, the same for any order within a session."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from mltrainer_pipelines.models.costs import cost_of
+from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.panel import canonical_order, sessions_of
+from mltrainer_pipelines.models.spec import Choices, ModelSpec, ParamValue, Range
+
+Prepare = Literal["raw", "filled", "scaled"]
+HOLDOUT = 0.25
+"""Last part of the training rows on which scores are calibrated."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a method may look at when it builds its estimator.
+
+    Parameters
+    ----------
+    params : Mapping
+        Its resolved parameters.
+    seed, threads : int
+    rows, features : int
+        Size of the training table.
+    X, y : array
+        The prepared training rows, for methods that derive constraints or weights from them.
+    sessions : (rows,) array of int64
+    """
+
+    params: Mapping[str, Any]
+    seed: int
+    threads: int
+    rows: int
+    features: int
+    X: np.ndarray
+    y: np.ndarray
+    sessions: np.ndarray
+
+    def __getitem__(self, name: str) -> Any:
+        return self.params[name]
+
+    def leaf(self, rows: int) -> int:
+        """At least so many rows a leaf, but never more than a twentieth of the table: 50 rows have to train too."""
+        return max(1, min(int(rows), self.rows // 20))
+
+
+Make = Callable[[Fitting], Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a model of the catalogue is made from a library's estimator.
+
+    Parameters
+    ----------
+    make : callable
+        An unfitted estimator with `fit(X, y)`; imports its library.
+    prepare : {'raw', 'filled', 'scaled'}
+        Rows as they are; unknown values replaced by the column's median; or also clipped at both tails and standardized.
+    max_rows : int
+        Most rows fitted on, drawn evenly over time; 0 for all.
+    sessions : bool
+        Whether `fit` takes the rows' sessions as a third argument.
+    """
+
+    make: Make
+    prepare: Prepare
+    max_rows: int = 0
+    sessions: bool = False
+
+
+METHODS: dict[str, Method] = {}
+
+
+class TableModel(ProbabilityClassifier):
+    """A model of single rows.
+
+    Parameters
+    ----------
+    model : str
+        Its id in the catalogue.
+    seed, threads : int
+    **params
+        The parameters of its search space.
+    """
+
+    def __init__(self, model: str, seed: int = 0, threads: int = 1, **params: Any):
+        self.model, self.seed, self.threads = model, seed, threads
+        self._names = sorted(params)
+        for name, value in params.items():
+            setattr(self, name, value)
+
+    def _parameter_names(self) -> list[str]:  # type: ignore[override]
+        return ["model", "seed", "threads", *self._names]
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
+        from threadpoolctl import threadpool_limits
+
+        method = _method(self.model)
+        X, y, sessions = _ordered(X, y, groups)
+        if method.max_rows and len(X) > method.max_rows:
+            kept = _evenly(y, method.max_rows)
+            X, y, sessions = X[kept], y[kept], sessions[kept]
+        self.prepared_ = _preparation(method.prepare)
+        X = self.prepared_.fit_transform(X)
+        y = np.ascontiguousarray(y, dtype=np.int8)
+        params = {name: getattr(self, name) for name in self._names}
+        fitting = Fitting(params, self.seed, self.threads, len(X), X.shape[1], X, y, sessions)
+        with threadpool_limits(self.threads):
+            estimator = method.make(fitting)
+            further = (sessions,) if method.sessions else ()
+            if hasattr(estimator, "predict_proba"):
+                self.calibration_ = None
+            else:
+                self.calibration_ = _held_out_calibration(method.make, fitting, method.sessions)
+            self.inner_ = _quietly(estimator.fit, X, y, *further)
+
+    def _positive(self, X: np.ndarray) -> np.ndarray:
+        from threadpoolctl import threadpool_limits
+
+        X = self.prepared_.transform(X)
+        if not len(X):
+            return np.empty(0)
+        with threadpool_limits(self.threads):
+            if self.calibration_ is None:
+                return np.clip(np.asarray(_quietly(self.inner_.predict_proba, X), dtype=np.float64)[:, 1], 0.0, 1.0)
+            return self.calibration_.probability(_score(self.inner_, X))
+
+
+class Sigmoid:
+    """Platt's calibration: the log-odds of class 1 as a line of the standardized score.
+
+    Parameters
+    ----------
+    rising : bool
+        Whether a higher score may only mean a higher probability; where the rows say otherwise it is the base rate.
+
+    References
+    ----------
+    Platt (1999), Probabilistic Outputs for Support Vector Machines, equation 1 and its target values.
+    """
+
+    def __init__(self, rising: bool = True):
+        self.rising = rising
+
+    def fit(self, scores: np.ndarray, y: np.ndarray) -> "Sigmoid":
+        scores = np.asarray(scores, dtype=np.float64)
+        self.center_, spread = float(np.median(scores)), float(scores.std())
+        self.scale_ = spread if spread > 1e-12 else 1.0
+        z = np.clip((scores - self.center_) / self.scale_, -8.0, 8.0)
+        positives = float(y.sum())
+        target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
+        slope, level = 0.0, float(np.log((positives + 1) / (len(y) - positives + 1)))
+        for _ in range(50):
+            p = 1 / (1 + np.exp(-(slope * z + level)))
+            w = np.maximum(p * (1 - p), 1e-9)
+            gradient = np.array([((p - target) * z).sum() + 1e-3 * slope, (p - target).sum()])
+            hessian = np.array([[(w * z * z).sum() + 1e-3, (w * z).sum()], [(w * z).sum(), w.sum()]])
+            step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
+            step *= min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
+            slope, level = slope - float(step[0]), level - float(step[1])
+            if np.abs(step).max() < 1e-9:
+                break
+        if self.rising and slope < 0:
+            slope, level = 0.0, float(np.log((positives + 1) / (len(y) - positives + 1)))
+        self.slope_, self.level_ = slope, level
+        return self
+
+    def probability(self, scores: np.ndarray) -> np.ndarray:
+        z = np.clip((np.asarray(scores, dtype=np.float64) - self.center_) / self.scale_, -8.0, 8.0)
+        return 1 / (1 + np.exp(-(self.slope_ * z + self.level_)))
+
+
+class Unchanged:
+    """Rows as they are; only a column without any known value becomes 0, which no library has to survive then."""
+
+    def fit_transform(self, X: np.ndarray) -> np.ndarray:
+        self.empty_ = np.flatnonzero(np.isnan(X).all(axis=0))
+        return self.transform(X)
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        X = np.ascontiguousarray(X, dtype=np.float32)
+        if len(self.empty_):
+            X = X.copy()
+            X[:, self.empty_] = 0.0
+        return X
+
+
+class MedianFill:
+    """Unknown values replaced by their column's median among the training rows, 0 where a column has none."""
+
+    def fit_transform(self, X: np.ndarray) -> np.ndarray:
+        known = ~np.isnan(X)
+        self.median_ = np.zeros(X.shape[1], dtype=np.float32)
+        for column in np.flatnonzero(~known.all(axis=0) & known.any(axis=0)):
+            self.median_[column] = np.median(X[known[:, column], column])
+        return self.transform(X)
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        X = np.ascontiguousarray(X, dtype=np.float32)
+        unknown = np.isnan(X)
+        return np.where(unknown, self.median_, X) if unknown.any() else X
+
+
+def declare(
+    id: str,  # noqa: A002 - the field's own name
+    make: Make,
+    summary: str,
+    source: str,
+    *,
+    family: str,
+    space: Mapping[str, Range | Choices] | None = None,
+    prepare: Prepare = "scaled",
+    core: bool = False,
+    max_rows: int = 0,
+    sessions: bool = False,
+    limits: str = "",
+) -> ModelSpec:
+    """Declare a model of single rows: its method for fitting, its spec for the catalogue."""
+    METHODS[id] = Method(make, prepare, max_rows, sessions)
+
+    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> TableModel:
+        return TableModel(id, seed, threads, **params)
+
+    return ModelSpec(
+        id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=False,
+        handles_missing=prepare == "raw", search_space=space or {}, builder=build, limits=limits,
+    )  # fmt: skip
+
+
+def _method(model: str) -> Method:
+    if model not in METHODS:
+        from mltrainer_pipelines.models import catalogue
+
+        catalogue.get_model(model)  # a fresh process that unpickled an estimator has not read the declarations
+    return METHODS[model]
+
+
+def _ordered(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    order = canonical_order(X, y, groups)
+    sessions = sessions_of(groups, len(X))
+    return (X, y, sessions) if order is None else (X[order], y[order], sessions[order])
+
+
+def _evenly(y: np.ndarray, rows: int) -> np.ndarray:
+    """Positions of so many rows, evenly over the table, both classes among them."""
+    kept = np.linspace(0, len(y) - 1, rows).astype(np.int64)
+    if y[kept].min() == y[kept].max():
+        kept[len(kept) // 2] = np.flatnonzero(y != y[kept[0]])[0]
+    return kept
+
+
+def _preparation(prepare: Prepare) -> Any:
+    from mltrainer_pipelines.models.linear import TailClipScaler
+
+    return {"raw": Unchanged, "filled": MedianFill, "scaled": TailClipScaler}[prepare]()
+
+
+def _held_out_calibration(make: Make, fitting: Fitting, with_sessions: bool) -> Sigmoid:
+    """Calibrate scores on the last rows by a fit on those before: scores of rows that were fitted on are too sure."""
+    cut = int(len(fitting.y) * (1 - HOLDOUT))
+    early, late = fitting.y[:cut], fitting.y[cut:]
+    if min(len(np.unique(early)), len(np.unique(late))) < 2 or len(late) < 10:
+        cut, late = 0, fitting.y  # too few rows to hold any out
+        part = fitting
+    else:
+        part = Fitting(
+            fitting.params, fitting.seed, fitting.threads, cut, fitting.features, fitting.X[:cut], early, fitting.sessions[:cut]
+        )
+    further = (part.sessions,) if with_sessions else ()
+    estimator = _quietly(make(part).fit, part.X, part.y, *further)
+    return Sigmoid().fit(_score(estimator, fitting.X[cut:]), late)
+
+
+def _score(estimator: Any, X: np.ndarray) -> np.ndarray:
+    read = getattr(estimator, "decision_function", None) or estimator.predict
+    return np.asarray(_quietly(read, X), dtype=np.float64).reshape(len(X), -1)[:, -1]
+
+
+def _quietly(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a library without its remarks on convergence and collinear columns: a small table makes all of them."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call(*arguments)
