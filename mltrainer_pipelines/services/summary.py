@@ -37,6 +37,7 @@ def show(console: Console, settings: Settings, result: DemoResult) -> None:
     console.print(", ".join(f"{count} {what}" for what, count in made.items()))
     console.print(_seconds(result))
     console.print("mlTrainer never places an order. Next: [bold]make up[/], then open")
+    console.print(f"  the app  http://127.0.0.1:{settings.app_port}  recommendations, portfolio, chat, trials", highlight=False)
     console.print(f"  Dagster  http://127.0.0.1:{settings.dagster_port}  assets, runs, schedules", highlight=False)
     console.print(f"  MLflow   http://127.0.0.1:{settings.mlflow_port}  trials beside each other, the champions", highlight=False)
 
