@@ -107,7 +107,7 @@ def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
 
 def newest_signals(lake: Lake) -> pl.DataFrame | None:
     """The signals of the last refresh; None before the first."""
-    sessions = partitions(lake, "signals")
+    sessions = lake.partitions("signals")
     if not sessions:
         return None
     stored = lake.read("signals", sessions[-1])

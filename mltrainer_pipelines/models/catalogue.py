@@ -7,10 +7,23 @@ from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 
-from mltrainer_pipelines.models import boosters, boosting, forests, kernels, linear, networks, regressions, sequences
+from mltrainer_pipelines.models import (
+    boosters,
+    boosting,
+    ensembles,
+    forests,
+    kernels,
+    linear,
+    networks,
+    online,
+    regressions,
+    rules,
+    sequences,
+    series,
+)
 from mltrainer_pipelines.models.spec import ModelSpec
 
-FAMILIES = (linear, boosting, forests, boosters, regressions, kernels, networks, sequences)
+FAMILIES = (linear, boosting, forests, boosters, regressions, kernels, networks, sequences, series, rules, online, ensembles)
 
 
 class UnknownModelError(LookupError):

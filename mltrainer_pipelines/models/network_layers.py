@@ -395,7 +395,8 @@ class SequenceTransformer(nn.Module):
             self.register_buffer("place", _places(count, width))
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout, batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(layer, 2 if tokens == "sessions" else 1, enable_nested_tensor=False)
-        self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
+        read = width * count if tokens == "features" else width
+        self.last = nn.Sequential(nn.LayerNorm(read), nn.Linear(read, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.tokens == "patches":
@@ -404,7 +405,7 @@ class SequenceTransformer(nn.Module):
         elif self.tokens == "features":
             x = x.transpose(1, 2)
         h = self.encoder(self.first(x) + self.place)
-        return self.last(h.mean(dim=1) if self.tokens == "features" else h[:, -1])[:, 0]
+        return self.last(h.flatten(1) if self.tokens == "features" else h[:, -1])[:, 0]
 
 
 class StackedBasis(nn.Module):

@@ -7,11 +7,12 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.models.catalogue import get_model
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.calibration import LOOKBACK_SESSIONS, Calibrator, fit_calibrator_for, fit_level, with_outcomes
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.cross_section import percentiles
-from mltrainer_pipelines.trials.walk_forward import BadPredictionsError, FittedModel, WalkForward, model_matrix
+from mltrainer_pipelines.trials.walk_forward import BadPredictionsError, FittedModel, WalkForward, model_matrix, row_groups
 from mltrainer_pipelines.trials.windows import as_of_window, quarter_of
 
 CHAMPION_REFITS = 3
@@ -20,6 +21,10 @@ CHAMPION_REFITS = 3
 
 class MissingFeaturesError(ValueError):
     """Features that an ensemble was trained on are not in the table it shall score: names them."""
+
+
+class MissingHistoryError(ValueError):
+    """A member reads a symbol's past, and the features hold one session only: says how many sessions it reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +90,11 @@ class ChampionEnsemble:
         return tuple(dict.fromkeys(name for member in self.members for name in member.feature_names))
 
     @property
+    def look_back(self) -> int:
+        """Sessions before the one to score that some member reads: give their features too."""
+        return max(get_model(member.model).look_back for member in self.members)
+
+    @property
     def weights(self) -> dict[str, float]:
         """Share of each trial, its refits taken together."""
         shares: dict[str, float] = {}
@@ -131,6 +141,8 @@ class ChampionEnsemble:
         ------
         MissingFeaturesError
             If a feature is not there.
+        MissingHistoryError
+            If a member looks back and the features hold one session only.
         BadPredictionsError
             If a member gives NaN.
         """
@@ -149,7 +161,7 @@ class ChampionEnsemble:
             given = member.feature_names, member.normalise
             if given not in matrices:
                 matrices[given] = model_matrix(features, *given)
-            scores = member.estimator.predict_proba(matrices[given])[:, 1] if features.height else np.empty(0)
+            scores = _scores(member, matrices[given], features)
             if np.isnan(scores).any():
                 raise BadPredictionsError(
                     f"{member.trial_id} gives NaN for {int(np.isnan(scores).sum())} of {len(scores)} rows on "
@@ -255,6 +267,20 @@ def fit_ensemble(
             for fit in fits
         ]
     return ChampionEnsemble(timeframe=champion.timeframe, as_of=as_of, champion=champion, members=_scaled(members))
+
+
+def _scores(member: Member, X: np.ndarray, features: pl.DataFrame) -> np.ndarray:
+    if not features.height:
+        return np.empty(0)
+    look_back = get_model(member.model).look_back
+    if not look_back:
+        return member.estimator.predict_proba(X)[:, 1]
+    if features["date"].n_unique() == 1:
+        raise MissingHistoryError(
+            f"{member.trial_id} reads the {look_back} sessions before the one to score, and the features hold only "
+            f"{features['date'][0]}; give those of the sessions before too"
+        )
+    return member.estimator.predict_proba(X, row_groups(features))[:, 1]
 
 
 def _earlier_fits(table: WalkForward, as_of: date, count: int) -> list[FittedModel]:

@@ -12,6 +12,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.models.panel import panel_groups
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
 from mltrainer_pipelines.trials.cross_section import above_median, session_ranks
@@ -150,6 +151,8 @@ class WalkForward:
             raise BadFeaturesError(
                 f"trial {config.trial_id}: features or labels hold a (date, symbol) twice; materialize that month again"
             )
+        if config.spec.columns:
+            config.spec.check_columns(names)
         self.feature_names, self.rows, self.X = names, rows, X
         if sessions is None:
             from mltrainer_pipelines.market.sessions import sessions_between
@@ -209,7 +212,10 @@ class WalkForward:
             kept[kept] = usable
             y, groups = y[usable], groups[usable]
         rows = _as_slice(kept)
-        estimator = self.config.spec.build(self.config.params, seed=self.config.seed, threads=self.threads)
+        spec = self.config.spec
+        if spec.look_back:
+            groups = row_groups(self.rows.filter(kept))
+        estimator = spec.build(self.config.params, seed=self.config.seed, threads=self.threads, feature_names=self.feature_names)
         try:
             estimator.fit(self.X[rows], y, groups)
         except Exception as error:
@@ -261,7 +267,7 @@ class WalkForward:
                 f"trial {self.config.trial_id}: no features from {window.test_first} to {window.test_last}; "
                 "materialize features for these months first"
             )
-        scores = np.asarray(fitted.estimator.predict_proba(self.X[first:end]), dtype=np.float64)[:, 1]
+        scores = self._scores(fitted.estimator, first, end)
         keys = self.rows[first:end].select(KEYS)
         _check_probabilities(scores, keys, f"trial {self.config.trial_id}, quarter from {quarter_start}")
         return QuarterPredictions(
@@ -273,6 +279,24 @@ class WalkForward:
             base_rate=fitted.base_rate,
             seconds=fitted.seconds + time.perf_counter() - begin,
         )
+
+
+    def _scores(self, estimator: ProbabilityEstimator, first: int, end: int) -> np.ndarray:
+        """The estimator's probabilities for rows `first` to `end`; it is also shown the sessions before that it looks back on."""
+        spec, start = self.config.spec, first
+        if spec.look_back:
+            dates = self.rows["date"]
+            days = dates[: first + 1].unique().sort()
+            start = int(dates.search_sorted(days[max(0, len(days) - 1 - spec.look_back)], "left"))
+        groups = row_groups(self.rows[start:end]) if spec.look_back else None
+        said = estimator.predict_proba(self.X[start:end], groups) if spec.look_back else estimator.predict_proba(self.X[start:end])
+        return np.asarray(said, dtype=np.float64)[first - start :, 1]
+
+
+def row_groups(rows: pl.DataFrame) -> np.ndarray:
+    """Session and symbol of each row, as models with a look-back need them."""
+    symbols = rows["symbol"].rank("dense").to_numpy()
+    return panel_groups(rows["date"].to_physical().to_numpy(), symbols)
 
 
 def predict_quarter(

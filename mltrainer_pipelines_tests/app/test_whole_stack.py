@@ -73,13 +73,15 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
         process.wait(10)
 
 
-def test_a_selection_has_its_profit_and_loss_after_the_next_refresh(walk: Walk, browser: Any) -> None:
+def test_a_selection_has_its_profit_and_loss_after_the_next_refresh(walk: Walk, browser: Any, pictures: Path) -> None:
     context = new_context(browser)
     page = context.new_page()
     page.goto(walk.addresses["app"])
     settled(page)
     open_first_row(page)
     page.get_by_role("heading", name=re.compile("·")).wait_for()
+    settled(page)
+    whole_page(page, pictures / "real-recommendation.png")
     page.get_by_label("Price paid ($)").fill("10")
     page.get_by_role("button", name="Add to portfolio").click()
     page.get_by_text("This one is in your portfolio").wait_for()

@@ -1,16 +1,20 @@
-"""The contract that every model of the catalogue keeps."""
+"""The catalogue, its specs, and the two models that every other one is measured against."""
 
 import pickle
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from mltrainer_pipelines.models.catalogue import UnknownModelError, get_model, list_models
+from mltrainer_pipelines.models.costs import SECONDS, cost_of
 from mltrainer_pipelines.models.estimator import UntrainableError
-from mltrainer_pipelines.models.spec import Choices, InvalidParamsError, ModelSpec, Range
+from mltrainer_pipelines.models.spec import Choices, InvalidParamsError, MissingColumnsError, ModelSpec, Range
 
-SPECS = list_models()
+SPECS = [get_model("logistic_l2"), get_model("lightgbm")]
+"""The two that everything else is measured against; `test_contract` holds the contract of all."""
 COST_LIMITS = {"fast": 2.0, "medium": 20.0, "slow": 600.0}
 
 
@@ -106,18 +110,48 @@ def test_a_fit_stays_inside_its_cost_class(spec):
     assert time.process_time() - begin < COST_LIMITS[spec.cost]
 
 
+@pytest.mark.parametrize("spec", list_models(), ids=lambda spec: spec.id)
 def test_a_declaration_is_complete(spec):
     assert get_model(spec.id) is spec
     assert spec.id == spec.id.lower().replace("-", "_")
-    assert spec.source
-    assert spec.summary
+    assert spec.family
+    assert len(spec.source) > 10
+    assert 15 < len(spec.summary) < 110
+    assert spec.id in SECONDS
+    assert spec.cost == cost_of(spec.id)
     assert spec.resolved({}) == dict(sorted((name, space.default) for name, space in spec.search_space.items()))
 
 
+def test_there_are_32_core_models_and_more_than_140_in_all():
+    specs = list_models()
+    assert sum(spec.core for spec in specs) == 32
+    assert len(specs) > 140
+    assert sum(spec.family == "rules" for spec in specs) >= 40
+    assert len({spec.summary for spec in specs}) == len(specs)
+
+
+def test_reading_the_catalogue_imports_no_library():
+    program = "import sys\nfrom mltrainer_pipelines.models.catalogue import list_models\n[s.build() for s in list_models()]\n"
+    program += "heavy = {'torch', 'sklearn', 'lightgbm', 'xgboost', 'catboost', 'scipy', 'pandas', 'mlflow'}\n"
+    program += "print(sorted(heavy & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_model_that_reads_named_features_finds_them_by_name_and_says_which_are_missing():
+    spec = get_model("rule_golden_cross")
+    names = ("rsi_14", "distance_to_mean_50", "distance_to_mean_200")
+    assert spec.build(feature_names=names).get_params()["positions"] == (2, 1)
+    with pytest.raises(MissingColumnsError, match="there is no distance_to_mean_200; choose a feature set"):
+        spec.build(feature_names=names[:2])
+    with pytest.raises(ValueError, match="reads 2 columns and the matrix has 1"):
+        spec.build().fit(np.zeros((4, 1)), np.array([0, 1, 0, 1]))
+
+
 def test_an_unknown_model_is_refused_with_the_closest_ones():
-    with pytest.raises(UnknownModelError, match="'logistic-l1'; did you mean logistic_l2"):
+    with pytest.raises(UnknownModelError, match="'logistic-l1'; did you mean logistic_l1 or logistic_l2"):
         get_model("logistic-l1")
-    with pytest.raises(UnknownModelError, match="it has lightgbm, logistic_l2"):
+    with pytest.raises(UnknownModelError, match="it has adaboost, adaptive_lasso"):
         get_model("zzz")
 
 

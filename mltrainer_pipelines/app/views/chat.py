@@ -202,7 +202,8 @@ def _watch() -> None:
 
 
 def _quiet(text: str) -> str:
-    """Text as it is: dollars are no formulas, and names from outside are no markup."""
+    """Text as it is: lines stay lines, dollars are no formulas, and names from outside are no markup."""
     for letter in ("$", "<", "["):
         text = text.replace(letter, f"\\{letter}")
-    return text.replace(":", "\\:") if ":material" in text else text
+    text = text.replace(":", "\\:") if ":material" in text else text
+    return text.replace("\n", "  \n")

@@ -1,0 +1,72 @@
+"""A score that nobody fitted to the outcome, made a probability by calibration: the base of the rules and the forecasts."""
+
+from typing import Any
+
+import numpy as np
+
+from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.panel import canonical_order
+from mltrainer_pipelines.models.table_model import Sigmoid
+
+
+class ScoreModel(ProbabilityClassifier):
+    """A model that reads a few named columns and says how strongly it is for a row.
+
+    The outcome of the training rows only says what a strength is worth: the higher, the likelier, or, where the rows contradict
+    the model's thesis, all the same base rate. It is never turned around: a rule that fails is not its opposite's success.
+
+    Parameters
+    ----------
+    model : str
+        Its id in the catalogue.
+    positions : tuple of int, optional
+        Where its columns are in the matrix; by default the matrix has just these, in the order of its declaration.
+    seed, threads : int
+    **params
+        The parameters of its search space.
+    """
+
+    def __init__(self, model: str, positions: tuple[int, ...] | None = None, seed: int = 0, threads: int = 1, **params: Any):
+        self.model, self.positions, self.seed, self.threads = model, positions, seed, threads
+        self._names = sorted(params)
+        for name, value in params.items():
+            setattr(self, name, value)
+
+    def _parameter_names(self) -> list[str]:  # type: ignore[override]
+        return ["model", "positions", "seed", "threads", *self._names]
+
+    def _count(self) -> int:
+        """How many columns it reads."""
+        raise NotImplementedError
+
+    def _learn(self, X: np.ndarray, groups: np.ndarray | None) -> None:
+        """Learn scales and dynamics from its columns of the training rows; never from their outcomes."""
+        raise NotImplementedError
+
+    def _strength(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+        raise NotImplementedError
+
+    def strength(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """How strongly the fitted model is for each row of a table, (rows,) float64: the higher the better."""
+        return self._strength(self._own(np.asarray(X)), groups)
+
+    def _own(self, X: np.ndarray) -> np.ndarray:
+        """Its columns of the matrix, in the order of its declaration."""
+        positions = self.positions if self.positions is not None else tuple(range(self._count()))
+        if max(positions) >= X.shape[1]:
+            raise ValueError(
+                f"{self.model} reads {self._count()} columns and the matrix has {X.shape[1]}; build it with the feature_names "
+                "of the table"
+            )
+        return X[:, list(positions)].astype(np.float64)
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
+        order = canonical_order(X, y, groups)
+        if order is not None:
+            X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
+        X = self._own(X)
+        self._learn(X, groups)
+        self.calibration_ = Sigmoid().fit(self._strength(X, groups), y)
+
+    def _positive_among(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+        return self.calibration_.probability(self._strength(self._own(X), groups)) if len(X) else np.empty(0)

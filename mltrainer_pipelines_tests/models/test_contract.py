@@ -1,0 +1,173 @@
+"""The contract that every model of the catalogue keeps, each on one small table."""
+
+import pickle
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mltrainer_pipelines.models.catalogue import get_model, list_models
+from mltrainer_pipelines.models.estimator import UntrainableError
+from mltrainer_pipelines.models.panel import panel_groups
+from mltrainer_pipelines.models.spec import ModelSpec
+
+SESSIONS, SYMBOLS, FEATURES, TRAIN = 100, 12, 12, 800
+SECONDS_OF_A_SMALL_FIT = {"fast": 1.0, "medium": 2.5, "slow": 10.0}
+"""Of 800 × 12 rows, on a busy machine: no class may hide a model that hardly depends on its rows."""
+
+
+def _params(spec: ModelSpec) -> dict:
+    """The networks train for a few quick passes of small layers; all others as they are."""
+    return {"epochs": 10, "learning_rate": 0.02, "units": 16} if "epochs" in spec.search_space else {}
+
+
+def _area(y: np.ndarray, p: np.ndarray) -> float:
+    from scipy.stats import rankdata
+
+    positives = int(y.sum())
+    ranks = rankdata(p)[y == 1].sum()
+    return float((ranks - positives * (positives + 1) / 2) / (positives * (len(y) - positives)))
+
+
+@cache
+def _table(spec_id: str, planted: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """100 sessions × 12 symbols: X, y, groups. The signal is in the first feature, or in what a rule or forecast itself reads.
+
+    3 % of the values are unknown; where a model reads all features one is constant and one has no value at all.
+    """
+    spec = get_model(spec_id)
+    rng = np.random.default_rng(7)
+    X = rng.standard_normal((SESSIONS, SYMBOLS, len(spec.columns) or FEATURES))
+    if spec.family == "series":  # series that trend and that remember: noise alone has no dynamics to estimate
+        for t in range(5, SESSIONS):
+            X[t] += 0.6 * X[t - 5]
+    X = X.reshape(SESSIONS * SYMBOLS, -1).astype(np.float32)
+    groups = panel_groups(np.repeat(np.arange(SESSIONS), SYMBOLS), np.tile(np.arange(SYMBOLS), SESSIONS))
+    signal = X[:, 0].astype(np.float64)
+    if spec.columns:
+        coin = (rng.random(len(X)) > 0.5).astype(np.int8)
+        signal = spec.build(seed=1).fit(X[:TRAIN], coin[:TRAIN], groups[:TRAIN]).strength(X, groups)
+    signal = (signal - signal.mean()) / signal.std()
+    y = (signal * (2.0 if planted else 0.0) + rng.standard_normal(len(X)) > 0).astype(np.int8)
+    X[rng.random(X.shape) < 0.03] = np.nan
+    if not spec.columns:
+        X[:, 6], X[:, 7] = 1.0, np.nan
+    return X, y, groups
+
+
+@pytest.fixture(params=list_models(), ids=lambda spec: spec.id)
+def spec(request) -> ModelSpec:
+    return request.param
+
+
+def test_a_planted_signal_is_learnt_whatever_the_order_of_rows_within_a_session(spec):
+    X, y, groups = _table(spec.id, planted=True)
+    spec.build(_params(spec)).fit(X[:60], y[:60], groups[:60])  # imports and compiling are not the model's cost
+    begin = time.process_time()
+    fitted = spec.build(_params(spec), seed=3).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
+    assert time.process_time() - begin < SECONDS_OF_A_SMALL_FIT[spec.cost]
+    said = fitted.predict_proba(X, groups)
+    assert said.shape == (len(X), 2)
+    assert ((said >= 0) & (said <= 1)).all()
+    np.testing.assert_allclose(said.sum(axis=1), 1.0)
+    assert _area(y[TRAIN:], said[TRAIN:, 1]) > 0.55
+
+    shuffled = np.lexsort((np.random.default_rng(1).random(TRAIN), groups["session"][:TRAIN]))
+    again = spec.build(_params(spec), seed=3).fit(X[shuffled], y[shuffled], groups[shuffled])
+    np.testing.assert_allclose(again.predict_proba(X, groups), said, atol=1e-5)
+
+    stored = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(stored.predict_proba(X, groups), said)
+
+
+def test_nothing_is_learnt_from_noise(spec):
+    X, y, groups = _table(spec.id, planted=False)
+    fitted = spec.build(_params(spec), seed=3).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
+    test = y[TRAIN:]
+    error = np.sqrt((len(test) + 1) / (12 * test.sum() * (len(test) - test.sum())))
+    assert abs(_area(test, fitted.predict_proba(X, groups)[TRAIN:, 1]) - 0.5) < 3 * error
+
+
+def test_fifty_rows_of_one_symbol_are_enough_to_fit_and_one_class_is_refused(spec):
+    X, y, _ = _table(spec.id, planted=True)
+    groups = panel_groups(np.arange(50), np.zeros(50, dtype=int))
+    estimator = spec.build({name: 2 for name in ("epochs",) if name in spec.search_space})
+    said = estimator.fit(X[:50], y[:50], groups).predict_proba(X[:50], groups)[:, 1]
+    assert ((said >= 0) & (said <= 1)).all()
+    assert len(estimator.predict_proba(X[:0], groups[:0])) == 0
+    with pytest.raises(UntrainableError, match="both classes"):
+        estimator.fit(X[:50], np.zeros(50), groups)
+
+
+def test_estimators_are_cloned_with_their_parameters_and_without_what_they_learnt(spec):
+    from sklearn.base import clone, is_classifier
+
+    X, y, groups = _table(spec.id, planted=True)
+    estimator = spec.build(seed=5, threads=2)
+    params = estimator.get_params()
+    copy = clone(estimator)
+    assert copy.get_params() == params
+    assert {"seed": 5, "threads": 2}.items() <= params.items() or spec.id == "logistic_l2"
+    assert set(spec.search_space) <= set(params)
+    copy.set_params(**spec.resolved({}))
+    assert is_classifier(copy)
+    assert not hasattr(copy, "classes_")
+    if spec.cost == "fast":
+        assert not hasattr(clone(copy.fit(X[:120], y[:120], groups[:120])), "classes_")
+
+
+@pytest.mark.parametrize("model", ["lstm", "dlinear", "arima", "transformer"])
+def test_a_model_with_a_look_back_reads_the_past_of_its_own_symbol_and_no_future(model):
+    spec = get_model(model)
+    X, y, groups = _table(model, planted=True)
+    X = np.nan_to_num(X)
+    fitted = spec.build(_params(spec)).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
+    said = fitted.predict_proba(X, groups)[:, 1]
+    at, symbol = 1000, groups["symbol"][1000]
+    later, other, past = X.copy(), X.copy(), X.copy()
+    later[groups["session"] > groups["session"][at]] += 1.0
+    other[groups["symbol"] != symbol] += 1.0
+    past[(groups["symbol"] == symbol) & (groups["session"] == groups["session"][at] - 5)] += 1.0
+    assert fitted.predict_proba(later, groups)[at, 1] == pytest.approx(said[at], abs=1e-6)
+    assert fitted.predict_proba(other, groups)[at, 1] == pytest.approx(said[at], abs=1e-6)
+    assert fitted.predict_proba(past, groups)[at, 1] != pytest.approx(said[at], abs=1e-6)
+    # what is shown of the past suffices: the sessions within the look-back
+    kept = groups["session"] >= groups["session"][at] - spec.look_back
+    assert fitted.predict_proba(X[kept], groups[kept])[at - (~kept).sum(), 1] == pytest.approx(said[at], abs=1e-6)
+
+
+def test_a_rule_that_the_rows_contradict_gives_the_base_rate():
+    spec = get_model("rule_momentum_12_1")
+    x = np.linspace(-1, 1, 400, dtype=np.float32)[:, None]
+    y = (x[:, 0] < 0).astype(np.int8)
+    assert np.ptp(spec.build().fit(x, y).predict_proba(x)[:, 1]) == 0.0
+    assert np.ptp(spec.build().fit(x, 1 - y).predict_proba(x)[:, 1]) > 0.8
+
+
+@pytest.mark.parametrize("model", ["random_forest", "xgboost", "catboost", "gru", "rule_aroon", "stacked"])
+def test_a_model_comes_back_from_mlflow_in_a_fresh_process_with_the_same_bits(model, tmp_path):
+    import mlflow
+    from mlflow.models import infer_signature
+
+    spec = get_model(model)
+    X, y, groups = _table(model, planted=True)
+    fitted = spec.build(_params(spec)).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
+    rows = np.nan_to_num(X[:200])
+    said = fitted.predict_proba(rows)
+    mlflow.sklearn.save_model(
+        fitted, tmp_path / "model", signature=infer_signature(rows, said), input_example=rows[:5], pyfunc_predict_fn="predict_proba",
+        serialization_format="cloudpickle", pip_requirements=["numpy"],
+    )  # fmt: skip
+    np.save(tmp_path / "rows.npy", rows)
+    program = (
+        "import sys, numpy as np, mlflow\n"
+        "model = mlflow.sklearn.load_model(sys.argv[1] + '/model')\n"
+        "np.save(sys.argv[1] + '/said.npy', model.predict_proba(np.load(sys.argv[1] + '/rows.npy')))\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, cwd=root, capture_output=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "said.npy"), said)
