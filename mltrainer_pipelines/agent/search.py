@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent.proposals import Proposal
-from mltrainer_pipelines.models.catalogue import get_model, list_models
+from mltrainer_pipelines.models.catalogue import get_model
 from mltrainer_pipelines.models.spec import Choices, ParamValue, Range
 from mltrainer_pipelines.store.tables import Trial, TrialProposal, TrialScorecard
-from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.config import TrialConfig, models_for
 
 if TYPE_CHECKING:
     import optuna
@@ -82,7 +82,7 @@ def propose(
         raise ValueError(f"there is no proposer {proposer!r}; there are {', '.join(PROPOSERS)}")
     if count < 1:
         raise ValueError(f"count={count}: ask for at least 1 proposal")
-    ids = [get_model(model).id for model in models] if models else [spec.id for spec in list_models()]
+    ids = [get_model(model).id for model in models] if models else models_for(template.feature_set)
     alike = [t for t in tried if _comparable(t.config, template)]
     study = _study(proposer, seed, ids, alike)
     known = {t.config.trial_id for t in tried} | set(taken)

@@ -177,13 +177,13 @@ def champion_model(
     from mltrainer_pipelines.trials.ensemble import fit_ensemble
     from mltrainer_pipelines.trials.fingerprint import data_fingerprint
     from mltrainer_pipelines.trials.leaderboard import deflated
-    from mltrainer_pipelines.trials.promotion import choose_champion, grade
+    from mltrainer_pipelines.trials.promotion import choose_champion, grade, scores_one_session
 
     cards = deflated(records.scorecards(database.engine), records.trials_run(database.engine))
     as_of = last_closed_session(now())
     decisions = {}
     for timeframe in context.partition_keys:
-        rivals = {card.trial_id: card for card in cards if card.timeframe == timeframe}
+        rivals = {card.trial_id: card for card in cards if card.timeframe == timeframe and scores_one_session(card)}
         incumbent = records.champion_of(database.engine, timeframe)
         decision = choose_champion(list(rivals.values()), incumbent)
         chosen = incumbent if incumbent and decision.decision == "refused" else decision.trial_id

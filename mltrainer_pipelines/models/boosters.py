@@ -35,7 +35,7 @@ class LightGBMBooster:
         import lightgbm
 
         sizes = None
-        if self.ranks:
+        if self.ranks and sessions is not None:
             _, sizes = np.unique(sessions, return_counts=True)
         data = lightgbm.Dataset(X, y.astype(np.float32), group=sizes, params=self.params)
         self.booster_ = lightgbm.train(self.params, data, self.rounds)
@@ -72,7 +72,8 @@ def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, rank
     params = {
         "objective": "binary", "learning_rate": f["learning_rate"], "num_leaves": f["leaves"], "lambda_l2": f["l2"],
         "min_data_in_leaf": f.leaf(f["leaf"]), "feature_fraction": f["columns"], "max_bin": 63, "seed": f.seed,
-        "bin_construct_sample_cnt": 25_000, "deterministic": True, "force_col_wise": True, "num_threads": f.threads, "verbose": -1,
+        "bin_construct_sample_cnt": 25_000, "deterministic": True, "force_col_wise": True, "num_threads": f.threads,
+        "verbose": -1,
     }  # fmt: skip
     return kind(params | further, f["rounds"], ranks)
 

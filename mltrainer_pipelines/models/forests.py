@@ -141,7 +141,9 @@ class LeafRegression:
         self.trees.fit(X[:half], y[:half])
         self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(self._leaves(X))
         later = slice(half, None) if half < len(X) and len(np.unique(y[half:])) == 2 else slice(None)
-        self.regression_ = LogisticRegression(C=self.C, max_iter=200).fit(self.encoder_.transform(self._leaves(X[later])), y[later])
+        self.regression_ = LogisticRegression(C=self.C, max_iter=200).fit(
+            self.encoder_.transform(self._leaves(X[later])), y[later]
+        )
         return self
 
     def _leaves(self, X: np.ndarray) -> np.ndarray:

@@ -4,11 +4,12 @@ A network of single rows maps (rows, features) to log-odds (rows,); one of seque
 last session being the row's own. The last feature says whether a session is known: 1, or 0 where it is padding.
 """
 
+import itertools
 import math
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name that every torch program gives it
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 def _dense(inputs: int, units: int, layers: int, dropout: float, outputs: int = 1) -> nn.Sequential:
@@ -33,7 +34,9 @@ class ResidualPerceptron(nn.Module):
         super().__init__()
         self.first = nn.Linear(features, units)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(units), nn.Linear(units, 2 * units), nn.ReLU(), nn.Dropout(dropout), nn.Linear(2 * units, units))
+            nn.Sequential(
+                nn.LayerNorm(units), nn.Linear(units, 2 * units), nn.ReLU(), nn.Dropout(dropout), nn.Linear(2 * units, units)
+            )
             for _ in range(layers)
         )
         self.last = nn.Sequential(nn.LayerNorm(units), nn.ReLU(), nn.Linear(units, 1))
@@ -169,6 +172,8 @@ class AdditiveNetwork(nn.Module):
 class ObliviousTrees(nn.Module):
     """Soft trees that ask the same question at every node of a level."""
 
+    bits: Tensor
+
     def __init__(self, features: int, units: int, layers: int, dropout: float, depth: int = 4):
         super().__init__()
         self.choice = nn.Parameter(torch.randn(features, units * depth) * 0.3)
@@ -188,14 +193,16 @@ class ObliviousTrees(nn.Module):
 class KolmogorovArnold(nn.Module):
     """A learnt curve on every edge: sums of radial bumps."""
 
+    centers: Tensor
+
     def __init__(self, features: int, units: int, layers: int, dropout: float, bumps: int = 6):
         super().__init__()
         sizes = [features, max(4, units // 8), 1]
         self.register_buffer("centers", torch.linspace(-2, 2, bumps))
         self.curves = nn.ParameterList(
-            nn.Parameter(torch.randn(a * bumps, b) * 0.3 / math.sqrt(a)) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Parameter(torch.randn(a * bumps, b) * 0.3 / math.sqrt(a)) for a, b in itertools.pairwise(sizes)
         )
-        self.lines = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.lines = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         for curve, line in zip(self.curves, self.lines, strict=True):
@@ -223,7 +230,7 @@ class GatedUnits(nn.Module):
     def __init__(self, features: int, units: int, layers: int, dropout: float):
         super().__init__()
         sizes = [features] + [units] * layers
-        self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in itertools.pairwise(sizes))
         self.drop, self.last = nn.Dropout(dropout), nn.Linear(units, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -252,7 +259,7 @@ class BayesianPerceptron(nn.Module):
     def __init__(self, features: int, units: int, layers: int, dropout: float):
         super().__init__()
         sizes = [features] + [units] * layers + [1]
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(itertools.pairwise(sizes))
         self.mean = nn.ParameterList(nn.Parameter(torch.randn(a, b) / math.sqrt(a)) for a, b in pairs)
         self.log_scale = nn.ParameterList(nn.Parameter(torch.full((a, b), -4.0)) for a, b in pairs)
         self.bias = nn.ParameterList(nn.Parameter(torch.zeros(b)) for _, b in pairs)
@@ -293,7 +300,9 @@ class SessionAttention(nn.Module):
 class Recurrent(nn.Module):
     """Reads the sessions in order; its state after the last one, or an attention over all its states, decides."""
 
-    def __init__(self, features: int, length: int, units: int, dropout: float, kind: str, both: bool = False, attend: bool = False):
+    def __init__(
+        self, features: int, length: int, units: int, dropout: float, kind: str, both: bool = False, attend: bool = False
+    ):
         super().__init__()
         self.rnn = getattr(nn, kind)(features, units, batch_first=True, bidirectional=both)
         width = units * (2 if both else 1)
@@ -313,7 +322,7 @@ class Recurrent(nn.Module):
 class CausalConvolution(nn.Conv1d):
     """Sees a session and those before it only."""
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         return super().forward(F.pad(x, ((self.kernel_size[0] - 1) * self.dilation[0], 0)))
 
 
@@ -456,7 +465,8 @@ class MixerNetwork(nn.Module):
         super().__init__()
         self.time = nn.ModuleList(nn.Sequential(nn.Linear(length, length), nn.ReLU(), nn.Dropout(dropout)) for _ in range(2))
         self.depth = nn.ModuleList(
-            nn.Sequential(nn.Linear(features, units), nn.ReLU(), nn.Dropout(dropout), nn.Linear(units, features)) for _ in range(2)
+            nn.Sequential(nn.Linear(features, units), nn.ReLU(), nn.Dropout(dropout), nn.Linear(units, features))
+            for _ in range(2)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(features) for _ in range(4))
         self.last = nn.Linear(length * features, 1)
@@ -489,7 +499,7 @@ class ConvolutionTower(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = first = x.transpose(1, 2)
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            h = torch.relu(norm(torch.cat([conv(h) for conv in layer], dim=1)))
+            h = torch.relu(norm(torch.cat([conv(h) for conv in layer.children()], dim=1)))
         if self.short is not None:
             h = torch.relu(h + self.short(first))
         return self.last(torch.cat([h.mean(dim=2), h[:, :, -1]], dim=1))[:, 0]
@@ -539,6 +549,9 @@ class GatedAverage(nn.Module):
 class Reservoir(nn.Module):
     """A drawn recurrent network that is never trained, near the edge of forgetting; only its reading is learnt."""
 
+    into: Tensor
+    within: Tensor
+
     def __init__(self, features: int, length: int, units: int, dropout: float):
         super().__init__()
         self.register_buffer("into", (torch.rand(features, units) * 2 - 1) * 0.5 / math.sqrt(features) * 2)
@@ -567,7 +580,8 @@ class RandomConvolutions(nn.Module):
                 mask = torch.rand(units, features, 1) < min(1.0, 3.0 / features)
                 weight = torch.randn(units, features, width) * mask
                 conv.weight.copy_(weight - weight.mean(dim=2, keepdim=True) * (number % 2))
-                conv.bias.copy_(torch.rand(units) * 2 - 1)
+                if conv.bias is not None:
+                    conv.bias.copy_(torch.rand(units) * 2 - 1)
             conv.requires_grad_(requires_grad=False)
             self.convs.append(conv)
         self.norm = nn.BatchNorm1d(8 * units * 2 + features)

@@ -104,7 +104,7 @@ class NetworkModel(ProbabilityClassifier):
             with training.bounded(self.threads, self.seed * 1000 + member) as device:
                 network = self._network()
                 rows = self._rows(values, groups, device)
-                self.stopped_.append(training.train(network, rows, y, training.Training(**(plan | how.training)), device))
+                self.stopped_.append(training.train(network, rows, y, training.Training(**(plan | dict(how.training))), device))
                 self.weights_.append({name: value.cpu().numpy() for name, value in network.state_dict().items()})
         self.calibration_ = None
         if how.training.get("loss") == "list":  # its log-odds have no level: only their order was learnt
@@ -203,5 +203,6 @@ def declare(
 
     return ModelSpec(
         id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=True, handles_missing=False,
-        search_space=space, builder=build, look_back=SEQUENCE_SESSIONS - 1 if architecture.sequence else 0,
+        search_space=space, builder=build, together=architecture.layer == "SessionAttention",
+        look_back=SEQUENCE_SESSIONS - 1 if architecture.sequence else 0,
     )  # fmt: skip

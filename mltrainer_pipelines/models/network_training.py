@@ -1,5 +1,6 @@
 """How networks are trained: batches, early stopping on the last sessions, one seed, a bounded time. Imports torch."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name that every torch program gives it
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 VALIDATION = 0.15
 """Last part of the training sessions, on which it is seen when to stop."""
@@ -92,7 +93,7 @@ def train(network: nn.Module, rows: Rows, y: np.ndarray, training: Training, dev
     label = torch.as_tensor(y, dtype=torch.float32, device=device)
     network.to(device)
     weights = [p for p in network.parameters() if p.requires_grad]
-    steps = max(1, -(-len(fitted_on) // _batch(training, len(fitted_on))))
+    steps = sum(1 for _ in _batches(fitted_on, rows.sessions, training, device))
     optimizer = torch.optim.AdamW(weights, training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=training.epochs * steps + 1, pct_start=0.2
@@ -154,7 +155,7 @@ def _chunks(network: nn.Module, sessions: np.ndarray, count: int) -> list[tuple[
     edges = [0]
     while edges[-1] < count:
         edges.append(int(np.searchsorted(sessions, sessions[min(edges[-1] + CHUNK, count) - 1], "right")))
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def _answer(network: nn.Module, x: Tensor, sessions: np.ndarray) -> Tensor:

@@ -1,5 +1,6 @@
 """Online learners: one session after the other, each judged before it is learnt from; the weights after the last one count."""
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -26,9 +27,9 @@ class OnlineLearner:
         edges = np.flatnonzero(np.r_[True, np.diff(sessions[order]) != 0, True])
         if len(edges) > 5000:  # rows without sessions: some at a time
             edges = np.unique(np.linspace(0, len(order), 2000).astype(np.int64))
-        self.weights_ = np.zeros(design.shape[1])
+        self.weights_: np.ndarray = np.zeros(design.shape[1])
         self.start(design.shape[1])
-        for first, end in zip(edges[:-1], edges[1:], strict=True):
+        for first, end in itertools.pairwise(edges):
             rows = order[first:end]
             self.learn(design[rows], y[rows])
         return self
@@ -204,8 +205,9 @@ MODELS = (
              "Duchi, Hazan & Singer (2011), Adaptive Subgradient Methods",
              space={"rate": Range(0.001, 1.0, default=0.03, log=True), "penalty": _PENALTY}),
     _declare("recursive_least_squares", _rls, "an exact regression that forgets at a steady rate",
-             "Plackett (1950), Some Theorems in Least Squares; Haykin, Adaptive Filter Theory",
-             space={"half_life": Range(10.0, 1000.0, default=189.0, log=True), "penalty": Range(1e-5, 10.0, default=0.1, log=True)}),
+             "Plackett (1950), Some Theorems in Least Squares",
+             space={"half_life": Range(10.0, 1000.0, default=189.0, log=True),
+                    "penalty": Range(1e-5, 10.0, default=0.1, log=True)}),
     _declare("dynamic_logistic", _dynamic, "weights that drift, tracked with their uncertainty",
              "McCormick, Raftery, Madigan & Burd (2012), Dynamic Logistic Regression and Dynamic Model Averaging",
              space={"forget": Range(0.9, 1.0, default=0.995), "spread": Range(0.01, 1.0, default=0.1, log=True)}),

@@ -1,5 +1,6 @@
 """Further linear models: other penalties, other links, Bayesian weights, projections first, one regression a session."""
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -255,14 +256,16 @@ class FamaMacBeth(LinearScore):
         X, y, sessions = X[order], y[order].astype(np.float64), sessions[order]
         edges = np.append(np.flatnonzero(np.r_[True, sessions[1:] != sessions[:-1]]), len(sessions))
         found = []
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in itertools.pairwise(edges):
             if end - start >= 3:
                 x = X[start:end] - X[start:end].mean(axis=0)
                 gram = x.T @ x + self.penalty * (end - start) * np.eye(X.shape[1]) + 1e-6 * np.eye(X.shape[1])
                 found.append(np.linalg.solve(gram, x.T @ (y[start:end] - y[start:end].mean())))
         if len(found) < 2:  # sessions of one or two rows hold no cross-section: the pooled regression is what is left
             x = X - X.mean(axis=0)
-            self.coef_ = np.linalg.lstsq(x.T @ x + self.penalty * len(x) * np.eye(X.shape[1]), x.T @ (y - y.mean()), rcond=None)[0]
+            self.coef_ = np.linalg.lstsq(x.T @ x + self.penalty * len(x) * np.eye(X.shape[1]), x.T @ (y - y.mean()), rcond=None)[
+                0
+            ]
             return self
         betas = np.array(found)
         mean, error = betas.mean(axis=0), betas.std(axis=0, ddof=1) / np.sqrt(len(betas))
@@ -284,7 +287,7 @@ class PairwiseLogistic(LinearScore):
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> "PairwiseLogistic":
         random = np.random.default_rng(self.seed)
         order = np.lexsort((y, sessions))
-        days, starts, sizes = np.unique(sessions[order], return_index=True, return_counts=True)
+        _days, starts, sizes = np.unique(sessions[order], return_index=True, return_counts=True)
         wins = np.add.reduceat(y[order].astype(np.int64), starts)
         usable = np.flatnonzero((wins > 0) & (wins < sizes))
         if len(usable) == 0:

@@ -313,14 +313,16 @@ def _trend_score(W: np.ndarray, d: np.ndarray, p: Mapping[str, float]) -> np.nda
 # Hidden states
 
 
-
 def _states_learn(states: int, switching_slope: bool) -> Learn:
     def learn(W: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
         """Baum-Welch on the pooled windows: means, scales, slopes, then the transitions row by row."""
         F = _filled(W[::8])
         before = np.column_stack([np.zeros(len(F)), F[:, :-1]])
         mean, scale = np.linspace(-0.5, 0.5, states), np.linspace(1.4, 0.6, states)
-        slope, A = np.zeros(states), np.full((states, states), 0.1 / max(states - 1, 1)) + (0.9 - 0.1 / max(states - 1, 1)) * np.eye(states)
+        slope, A = (
+            np.zeros(states),
+            np.full((states, states), 0.1 / max(states - 1, 1)) + (0.9 - 0.1 / max(states - 1, 1)) * np.eye(states),
+        )
         for _ in range(15):
             B = _state_densities_of(F, before, mean, scale, slope)
             alpha, beta = np.empty_like(B), np.ones_like(B)
@@ -340,7 +342,9 @@ def _states_learn(states: int, switching_slope: bool) -> Learn:
             mean = (gamma * rest).sum(axis=(0, 1)) / mass
             if switching_slope:
                 lag = before[:, :, None]
-                slope = np.clip((gamma * (F[:, :, None] - mean) * lag).sum(axis=(0, 1)) / ((gamma * lag**2).sum(axis=(0, 1)) + 10), -0.9, 0.9)
+                slope = np.clip(
+                    (gamma * (F[:, :, None] - mean) * lag).sum(axis=(0, 1)) / ((gamma * lag**2).sum(axis=(0, 1)) + 10), -0.9, 0.9
+                )
             error = F[:, :, None] - mean - slope * before[:, :, None]
             scale = np.sqrt(((gamma * error**2).sum(axis=(0, 1)) + 1.0) / mass)
         return np.vstack([mean, scale, slope, A])
@@ -348,9 +352,7 @@ def _states_learn(states: int, switching_slope: bool) -> Learn:
     return learn
 
 
-def _state_densities_of(
-    F: np.ndarray, before: np.ndarray, mean: np.ndarray, scale: np.ndarray, slope: np.ndarray
-) -> np.ndarray:
+def _state_densities_of(F: np.ndarray, before: np.ndarray, mean: np.ndarray, scale: np.ndarray, slope: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * ((F[:, :, None] - mean - slope * before[:, :, None]) / scale) ** 2) / scale + 1e-12
 
 

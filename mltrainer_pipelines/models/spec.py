@@ -112,6 +112,8 @@ class ModelSpec:
     look_back : int
         Sessions before a row's own that it reads, of the same symbol; 0 for a model of single rows. Such a model is fitted and
         asked with groups that name the symbol, and knows of the past what the rows given hold.
+    together : bool
+        Reads the other rows of a row's session: give whole sessions, with groups, to `predict_proba`.
     limits : str
         What this kind of model cannot learn, where there is something that others do.
     """
@@ -128,10 +130,16 @@ class ModelSpec:
     builder: Callable[[Mapping[str, ParamValue], int, int], ProbabilityEstimator]
     columns: tuple[str, ...] = ()
     look_back: int = 0
+    together: bool = False
     limits: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "search_space", MappingProxyType(dict(self.search_space)))
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether a row's prediction depends on other rows, which groups tell it."""
+        return self.look_back > 0 or self.together
 
     def resolved(self, params: Mapping[str, Any]) -> dict[str, ParamValue]:
         """All parameters, in order of their names: those given, and the defaults of the rest.
@@ -191,6 +199,10 @@ class ModelSpec:
             # the estimator is one of ours: only these declare columns
             estimator.set_params(positions=tuple(list(feature_names).index(name) for name in self.columns))  # type: ignore[attr-defined]
         return estimator
+
+    def reads_from(self, feature_names: Collection[str]) -> bool:
+        """Whether every column that the model reads by name is among the names."""
+        return all(name in feature_names for name in self.columns)
 
     def check_columns(self, feature_names: Collection[str]) -> None:
         """Raise `MissingColumnsError` unless every column that the model reads by name is among the names."""

@@ -4,13 +4,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from mltrainer_pipelines.features.barriers import Barriers
 from mltrainer_pipelines.features.timeframes import TIMEFRAMES, Timeframe
-from mltrainer_pipelines.models.catalogue import UnknownModelError, get_model
+from mltrainer_pipelines.models.catalogue import UnknownModelError, get_model, list_models
 from mltrainer_pipelines.models.spec import InvalidParamsError, ModelSpec
 
 MIN_TRAIN_SESSIONS = 126
@@ -99,6 +100,18 @@ class TrialConfig(BaseModel):
         object.__setattr__(self, "params", resolved)
         return self
 
+    @model_validator(mode="after")
+    def _feature_set_holds_what_the_model_reads(self) -> Self:
+        if self.spec.columns and not self.spec.reads_from(_features_of(self.feature_set)):
+            from mltrainer_pipelines.features.engine import feature_sets
+
+            able = [name for name in feature_sets() if self.spec.reads_from(_features_of(name))]
+            raise ValueError(
+                f"feature_set: {self.model} reads {', '.join(self.spec.columns)}, and {self.feature_set!r} does not hold "
+                f"{'them' if len(self.spec.columns) > 1 else 'it'}; give {' or '.join(map(repr, able)) or 'one that does'}"
+            )
+        return self
+
     @field_serializer("label", when_used="json")
     def _label_without_infinity(self, label: Barriers) -> dict[str, float | str]:
         # neither JSON nor PostgreSQL's jsonb knows infinity, a barrier that is switched off
@@ -154,6 +167,18 @@ class TrialConfig(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self.trial_id)
+
+
+@lru_cache(maxsize=32)
+def _features_of(feature_set: str) -> frozenset[str]:
+    from mltrainer_pipelines.features.engine import get_feature_set
+
+    return frozenset(feature.name for feature in get_feature_set(feature_set).features)
+
+
+def models_for(feature_set: str) -> list[str]:
+    """Ids of the models that a trial on a feature set may name."""
+    return [spec.id for spec in list_models() if spec.reads_from(_features_of(feature_set))]
 
 
 _EXAMPLE = '{"model": "lightgbm", "timeframe": "short"}'

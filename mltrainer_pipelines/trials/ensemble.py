@@ -272,12 +272,12 @@ def fit_ensemble(
 def _scores(member: Member, X: np.ndarray, features: pl.DataFrame) -> np.ndarray:
     if not features.height:
         return np.empty(0)
-    look_back = get_model(member.model).look_back
-    if not look_back:
+    spec = get_model(member.model)
+    if not spec.needs_groups:
         return member.estimator.predict_proba(X)[:, 1]
-    if features["date"].n_unique() == 1:
+    if spec.look_back and features["date"].n_unique() == 1:
         raise MissingHistoryError(
-            f"{member.trial_id} reads the {look_back} sessions before the one to score, and the features hold only "
+            f"{member.trial_id} reads the {spec.look_back} sessions before the one to score, and the features hold only "
             f"{features['date'][0]}; give those of the sessions before too"
         )
     return member.estimator.predict_proba(X, row_groups(features))[:, 1]

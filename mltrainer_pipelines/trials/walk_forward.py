@@ -213,7 +213,7 @@ class WalkForward:
             y, groups = y[usable], groups[usable]
         rows = _as_slice(kept)
         spec = self.config.spec
-        if spec.look_back:
+        if spec.needs_groups:
             groups = row_groups(self.rows.filter(kept))
         estimator = spec.build(self.config.params, seed=self.config.seed, threads=self.threads, feature_names=self.feature_names)
         try:
@@ -280,7 +280,6 @@ class WalkForward:
             seconds=fitted.seconds + time.perf_counter() - begin,
         )
 
-
     def _scores(self, estimator: ProbabilityEstimator, first: int, end: int) -> np.ndarray:
         """The estimator's probabilities for rows `first` to `end`; it is also shown the sessions before that it looks back on."""
         spec, start = self.config.spec, first
@@ -288,8 +287,8 @@ class WalkForward:
             dates = self.rows["date"]
             days = dates[: first + 1].unique().sort()
             start = int(dates.search_sorted(days[max(0, len(days) - 1 - spec.look_back)], "left"))
-        groups = row_groups(self.rows[start:end]) if spec.look_back else None
-        said = estimator.predict_proba(self.X[start:end], groups) if spec.look_back else estimator.predict_proba(self.X[start:end])
+        X = self.X[start:end]
+        said = estimator.predict_proba(X, row_groups(self.rows[start:end])) if spec.needs_groups else estimator.predict_proba(X)
         return np.asarray(said, dtype=np.float64)[first - start :, 1]
 
 

@@ -24,7 +24,8 @@ def quality(config: TrialConfig) -> float:
 def test_proposals_are_new_valid_trials_of_the_template(proposer: str) -> None:
     found = propose(proposer, 12, TEMPLATE, seed=1)
     assert len({p.config.trial_id for p in found}) == 12
-    assert {p.config.model for p in found} == {spec.id for spec in list_models()}
+    assert {p.config.model for p in found} < {spec.id for spec in list_models()}
+    assert len({p.config.model for p in found}) > 6
     for p in found:
         config = p.config
         assert (config.timeframe, config.label, config.universe_size, config.seed) == ("long", Barriers(1.5, 1.0), 50, 3)

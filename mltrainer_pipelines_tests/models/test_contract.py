@@ -22,7 +22,7 @@ SECONDS_OF_A_SMALL_FIT = {"fast": 1.0, "medium": 2.5, "slow": 10.0}
 
 def _params(spec: ModelSpec) -> dict:
     """The networks train for a few quick passes of small layers; all others as they are."""
-    return {"epochs": 10, "learning_rate": 0.02, "units": 16} if "epochs" in spec.search_space else {}
+    return {"epochs": 8, "learning_rate": 0.03, "units": 16} if "epochs" in spec.search_space else {}
 
 
 def _area(y: np.ndarray, p: np.ndarray) -> float:
@@ -40,11 +40,13 @@ def _table(spec_id: str, planted: bool) -> tuple[np.ndarray, np.ndarray, np.ndar
     3 % of the values are unknown; where a model reads all features one is constant and one has no value at all.
     """
     spec = get_model(spec_id)
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(7 if planted else 11)
     X = rng.standard_normal((SESSIONS, SYMBOLS, len(spec.columns) or FEATURES))
-    if spec.family == "series":  # series that trend and that remember: noise alone has no dynamics to estimate
+    if spec.family == "series":  # regimes and memory: noise alone has no dynamics to estimate
+        calm = np.cumsum(rng.random((SESSIONS, SYMBOLS, 1)) < 0.04, axis=0) % 2 == 0
+        X = np.where(calm, 0.8 + 0.5 * X, -0.8 + 1.2 * X)
         for t in range(5, SESSIONS):
-            X[t] += 0.6 * X[t - 5]
+            X[t] += 0.4 * X[t - 5]
     X = X.reshape(SESSIONS * SYMBOLS, -1).astype(np.float32)
     groups = panel_groups(np.repeat(np.arange(SESSIONS), SYMBOLS), np.tile(np.arange(SYMBOLS), SESSIONS))
     signal = X[:, 0].astype(np.float64)
@@ -86,7 +88,8 @@ def test_a_planted_signal_is_learnt_whatever_the_order_of_rows_within_a_session(
 
 def test_nothing_is_learnt_from_noise(spec):
     X, y, groups = _table(spec.id, planted=False)
-    fitted = spec.build(_params(spec), seed=3).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
+    params = _params(spec)
+    fitted = spec.build(params | {"epochs": 3} if params else {}, seed=3).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
     test = y[TRAIN:]
     error = np.sqrt((len(test) + 1) / (12 * test.sum() * (len(test) - test.sum())))
     assert abs(_area(test, fitted.predict_proba(X, groups)[TRAIN:, 1]) - 0.5) < 3 * error
@@ -140,6 +143,22 @@ def test_a_model_with_a_look_back_reads_the_past_of_its_own_symbol_and_no_future
     assert fitted.predict_proba(X[kept], groups[kept])[at - (~kept).sum(), 1] == pytest.approx(said[at], abs=1e-6)
 
 
+def test_a_model_that_reads_a_session_together_answers_for_a_row_by_the_rows_beside_it():
+    spec = get_model("session_attention")
+    assert spec.together
+    assert spec.needs_groups
+    X, y, groups = _table(spec.id, planted=True)
+    X = np.nan_to_num(X)
+    fitted = spec.build(_params(spec)).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
+    said = fitted.predict_proba(X, groups)[:, 1]
+    elsewhere, beside = X.copy(), X.copy()
+    elsewhere[groups["session"] != 50] += 1.0
+    beside[(groups["session"] == 50) & (groups["symbol"] != 3)] += 1.0
+    row = 50 * SYMBOLS + 3
+    assert fitted.predict_proba(elsewhere, groups)[row, 1] == pytest.approx(said[row], abs=1e-6)
+    assert fitted.predict_proba(beside, groups)[row, 1] != pytest.approx(said[row], abs=1e-6)
+
+
 def test_a_rule_that_the_rows_contradict_gives_the_base_rate():
     spec = get_model("rule_momentum_12_1")
     x = np.linspace(-1, 1, 400, dtype=np.float32)[:, None]
@@ -148,26 +167,29 @@ def test_a_rule_that_the_rows_contradict_gives_the_base_rate():
     assert np.ptp(spec.build().fit(x, 1 - y).predict_proba(x)[:, 1]) > 0.8
 
 
-@pytest.mark.parametrize("model", ["random_forest", "xgboost", "catboost", "gru", "rule_aroon", "stacked"])
-def test_a_model_comes_back_from_mlflow_in_a_fresh_process_with_the_same_bits(model, tmp_path):
+def test_models_come_back_from_mlflow_in_a_fresh_process_with_the_same_bits(tmp_path):
     import mlflow
     from mlflow.models import infer_signature
 
-    spec = get_model(model)
-    X, y, groups = _table(model, planted=True)
-    fitted = spec.build(_params(spec)).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
-    rows = np.nan_to_num(X[:200])
-    said = fitted.predict_proba(rows)
-    mlflow.sklearn.save_model(
-        fitted, tmp_path / "model", signature=infer_signature(rows, said), input_example=rows[:5], pyfunc_predict_fn="predict_proba",
-        serialization_format="cloudpickle", pip_requirements=["numpy"],
-    )  # fmt: skip
-    np.save(tmp_path / "rows.npy", rows)
+    said = {}
+    for model in ("random_forest", "xgboost", "catboost", "gru", "rule_aroon", "stacked"):
+        X, y, groups = _table(model, planted=True)
+        fitted = get_model(model).build(_params(get_model(model))).fit(X[:TRAIN], y[:TRAIN], groups[:TRAIN])
+        rows = np.nan_to_num(X[:200])
+        said[model] = fitted.predict_proba(rows)
+        mlflow.sklearn.save_model(
+            fitted, tmp_path / model, signature=infer_signature(rows, said[model]), pyfunc_predict_fn="predict_proba",
+            serialization_format="cloudpickle", pip_requirements=["numpy"],
+        )  # fmt: skip
+        np.save(tmp_path / f"{model}.npy", rows)
     program = (
         "import sys, numpy as np, mlflow\n"
-        "model = mlflow.sklearn.load_model(sys.argv[1] + '/model')\n"
-        "np.save(sys.argv[1] + '/said.npy', model.predict_proba(np.load(sys.argv[1] + '/rows.npy')))\n"
+        "from pathlib import Path\n"
+        "for rows in list(Path(sys.argv[1]).glob('*.npy')):\n"
+        "    model = mlflow.sklearn.load_model(rows.with_suffix(''))\n"
+        "    np.save(rows.with_suffix('.said'), model.predict_proba(np.load(rows)))\n"
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, cwd=root, capture_output=True)
-    np.testing.assert_array_equal(np.load(tmp_path / "said.npy"), said)
+    for model, expected in said.items():
+        np.testing.assert_array_equal(np.load(tmp_path / f"{model}.said.npy"), expected)

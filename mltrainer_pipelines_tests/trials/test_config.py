@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from mltrainer_pipelines.features.barriers import Barriers
 from mltrainer_pipelines.models.catalogue import list_models
-from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig, models_for
 
 
 def test_the_id_depends_on_what_determines_the_result_and_on_nothing_else():
@@ -32,7 +32,8 @@ def test_the_id_depends_on_what_determines_the_result_and_on_nothing_else():
 @pytest.mark.parametrize("label", [Barriers(), Barriers(1.5, 0.75), Barriers(2.0, float("inf"))])
 @pytest.mark.parametrize("spec", list_models(), ids=lambda spec: spec.id)
 def test_a_configuration_survives_json_and_the_database(spec, label):
-    config = TrialConfig(model=spec.id, timeframe="long", label=label, rationale="because")
+    feature_set = next(name for name in ("momentum", "technical", "alpha158") if spec.id in models_for(name))
+    config = TrialConfig(model=spec.id, timeframe="long", feature_set=feature_set, label=label, rationale="because")
     assert TrialConfig.from_json(config.model_dump_json()) == config
     stored = json.loads(json.dumps(config.model_dump(mode="json"), allow_nan=False))
     assert TrialConfig.parse(stored) == config
@@ -52,6 +53,7 @@ def test_a_configuration_survives_json_and_the_database(spec, label):
         ({"train_sessions": 60}, "train_sessions: .*126, not 60"),
         ({"universe_size": 2}, "universe_size: .*5, not 2"),
         ({"label": {"target": -1.0, "stop": 1.0}}, "target must be above 0"),
+        ({"model": "rule_aroon"}, "reads aroon_up_25, aroon_down_25, and 'momentum' does not hold them; give 'technical'"),
         ({"leverage": 2}, "leverage: a trial has no such field; it has model, params"),
     ],
 )

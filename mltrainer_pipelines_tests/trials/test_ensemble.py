@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.trials.calibration import TooFewCalibrationRowsError
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, MissingFeaturesError, fit_ensemble
+from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, MissingFeaturesError, MissingHistoryError, fit_ensemble
 from mltrainer_pipelines.trials.walk_forward import WalkForward
 from mltrainer_pipelines_tests.trials.planted import Planted, planted_market
 
@@ -118,6 +118,21 @@ def test_weights_can_be_learnt_later_and_stay_shares(ensemble):
 
 def test_a_pickled_ensemble_predicts_bit_for_bit_the_same(ensemble, later):
     assert_frame_equal(pickle.loads(pickle.dumps(ensemble)).predict(later), ensemble.predict(later), check_exact=True)
+
+
+def test_a_member_that_looks_back_needs_the_sessions_before_and_scores_as_the_walk_forward_does(history, later):
+    market = planted_market()
+    config = TrialConfig(model="dlinear", timeframe="short", train_sessions=378, params={"epochs": 2})
+    table = WalkForward(config, market.features, market.labels)
+    quarters = [table.predict_quarter(*quarter).predictions for quarter in table.quarters()[1:]]
+    found = fit_ensemble([(config, 1.0)], market.features, market.labels, {config.trial_id: pl.concat(quarters)}, AS_OF, refits=1)
+    assert found.look_back == 19
+    day = later["date"].unique().sort()[25]
+    with pytest.raises(MissingHistoryError, match=r"dlinear-short-.* reads the 19 sessions before"):
+        found.predict(later.filter(pl.col("date") == day))
+    alike = found.predict(later).filter(pl.col("date") == day)
+    shown = market.features.filter(pl.col("date") <= day).filter(pl.col("date") > later["date"].unique().sort()[5])
+    assert_frame_equal(found.predict(shown).filter(pl.col("date") == day), alike, abs_tol=1e-6)
 
 
 def test_features_that_are_missing_are_named(ensemble, later):

@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from mltrainer_pipelines.trials.promotion import choose_champion, grade, shortfalls
+from mltrainer_pipelines.trials.promotion import choose_champion, grade, scores_one_session, shortfalls
 from mltrainer_pipelines.trials.scorecard import QuarterScore, Scorecard
 
 QUARTERS = [date(year, month, 1) for year in (2012, 2013) for month in (1, 4, 7, 10)]
@@ -104,3 +104,8 @@ def test_what_cannot_be_compared_is_named() -> None:
         choose_champion([card("a"), card("b", timeframe="long")])
     with pytest.raises(ValueError, match="the incumbent gone has no scorecard"):
         choose_champion([card("a")], "gone")
+
+
+def test_a_model_that_reads_earlier_sessions_is_not_one_a_refresh_can_score() -> None:
+    assert scores_one_session(card("a", model="logistic_l2"))
+    assert not scores_one_session(card("b", model="gru"))

@@ -1,0 +1,71 @@
+"""`docs/models.md`, made from the specs: `python -m mltrainer_pipelines.models.documentation` prints it."""
+
+from collections.abc import Sequence
+
+from mltrainer_pipelines.models.catalogue import FAMILIES, list_models
+from mltrainer_pipelines.models.costs import SECONDS
+from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
+
+_BEGIN = """# The models
+
+This page is made from the model catalogue (`python -m mltrainer_pipelines.models.documentation > docs/models.md`); a test says
+that it is current. `mltrainer models` lists the same.
+
+{count} models in {families} families, {core} of them core. All keep one contract: `fit(X, y, groups)`,
+`predict_proba(X, groups)`, `get_params`, `set_params`, `clone`; the same seed gives the same predictions, whatever the order of
+rows within a session; unknown values are survived. Adding a model is one declaration in its family's file.
+
+- **cost**: processor seconds of one fit with default parameters on 90,000 × 30 rows with one thread, measured; *fast* is up to
+  2 s, *medium* up to 20 s, *slow* more. Measurements end at 60 s.
+- **reads**: the features that the model reads by name; a trial of it needs a feature set that holds them. All others read
+  whatever they are given.
+- **sessions back**: models of sequences find the past of a row's symbol among the rows that they are given. The walk-forward
+  shows them the sessions before a quarter; the window never holds a later session.
+- **limits**: what this kind of model cannot learn.
+"""
+
+
+def models_page() -> str:
+    """The page, Markdown."""
+    specs = list_models()
+    begin = _BEGIN.format(count=len(specs), families=len(FAMILIES), core=sum(spec.core for spec in specs))
+    return "\n".join([begin, *(_section(family.__name__, family.__doc__ or "", family.MODELS) for family in FAMILIES)])
+
+
+def _section(module: str, about: str, specs: Sequence[ModelSpec]) -> str:
+    name = module.rpartition(".")[2]
+    lines = [f"## {name}", "", about.strip(), "", "| id | good at | cost | source |", "|---|---|---|---|"]
+    for spec in specs:
+        seconds = SECONDS.get(spec.id)
+        cost = f"{spec.cost}, {seconds:.1f} s" if seconds is not None else spec.cost
+        core = " **core**" if spec.core else ""
+        notes = [
+            f"reads {', '.join(f'`{column}`' for column in spec.columns)}" if spec.columns else "",
+            f"{spec.look_back} sessions back" if spec.look_back else "",
+            spec.limits if not spec.columns else "",
+            "GPU where there is one" if spec.gpu else "",
+        ]
+        told = "; ".join(note for note in [_escaped(spec.summary), *notes] if note)
+        lines.append(f"| `{spec.id}`{core} | {told} | {cost} | {_escaped(spec.source)} |")
+    spaces = [f"- `{spec.id}`: {_space(spec)}" for spec in specs if spec.search_space]
+    return "\n".join([*lines, "", "Search spaces:" if spaces else "", "", *spaces, ""])
+
+
+def _space(spec: ModelSpec) -> str:
+    return ", ".join(f"{name} {_values(space)}" for name, space in spec.search_space.items())
+
+
+def _values(space: Range | Choices) -> str:
+    if isinstance(space, Choices):
+        return "/".join(map(str, space.values))
+    return f"{space.low:g}–{space.high:g} ({space.default:g}{', log' if space.log else ''})"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(models_page())
