@@ -9,6 +9,13 @@ from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines.store.tables import Base
 
+LONG = ("services/test_loop.py", "services/test_up.py", "/app/")
+"""Tests that mostly wait for processes of their own: begun first, the others run beside them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(part in str(item.path) for part in LONG))
+
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
