@@ -6,7 +6,6 @@ MLflow's client takes more than a second to import, and a champion's file does n
 import contextlib
 import json
 import os
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -62,7 +61,7 @@ class Champions:
         found = self.version(timeframe, version)
         place = self.folder / found.name / f"{found.version}-{int(found.registered_at.timestamp() * 1000)}"
         if not (place / FILE).is_file():
-            ensemble = _readable(found, lambda: _fetched(self.tracking, found))
+            ensemble = _readable(found, lambda: self.tracking.load(found))
             _keep(ensemble, place)
             return ensemble, found
         return _readable(found, lambda: read_ensemble(place / FILE)), found
@@ -93,22 +92,6 @@ class Champions:
                 f"the MLflow server at {self.tracking.uri} does not answer ({getattr(error, 'reason', error)}); "
                 "start it (`mltrainer up`) or set MLFLOW_TRACKING_URI to one that runs"
             ) from None
-
-
-def _fetched(tracking: Tracking, version: ChampionVersion) -> ChampionEnsemble:
-    tracking.check()
-    with tempfile.TemporaryDirectory() as folder:
-        from mlflow.artifacts import download_artifacts
-
-        uri = f"models:/{version.name}/{version.version}"
-        place = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking.uri)
-        files = list(Path(place).rglob(FILE))
-        if len(files) != 1:
-            raise NoChampionError(
-                f"version {version.version} of {version.name} holds no {FILE}; "
-                "register a champion anew by materializing champion_model"
-            )
-        return read_ensemble(files[0])
 
 
 def _readable(version: ChampionVersion, read: Callable[[], ChampionEnsemble]) -> ChampionEnsemble:

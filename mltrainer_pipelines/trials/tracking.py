@@ -347,19 +347,30 @@ class Tracking:
             If the server does not answer.
         """
         version = self.champion(timeframe)
-        with self._reached(), tempfile.TemporaryDirectory() as folder:
-            import mlflow
+        return self.load(version), version
 
-            place = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{version.name}/{version.version}", dst_path=folder, tracking_uri=self.uri
-            )
+    def load(self, version: ChampionVersion) -> ChampionEnsemble:
+        """The ensemble of a registered version, from the server.
+
+        Raises
+        ------
+        NoChampionError
+            If the version holds none.
+        TrackingUnavailableError
+            If the server does not answer.
+        """
+        with self._reached(), tempfile.TemporaryDirectory() as folder:
+            from mlflow.artifacts import download_artifacts
+
+            uri = f"models:/{version.name}/{version.version}"
+            place = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.uri)
             files = list(Path(place).rglob(ensemble_file.FILE))
             if len(files) != 1:
                 raise NoChampionError(
                     f"version {version.version} of {version.name} holds no {ensemble_file.FILE}; "
                     "register a champion anew by materializing champion_model"
                 )
-            return ensemble_file.read_ensemble(files[0]), version
+            return ensemble_file.read_ensemble(files[0])
 
     @contextmanager
     def _reached(self) -> Iterator["MlflowClient"]:
