@@ -83,7 +83,8 @@ def services(settings: Settings) -> list[Service]:
         )
     dagster_url = f"http://{HOST}:{settings.dagster_port}/server_info"
     scripts = os.path.dirname(sys.executable)
-    webserver = [f"{scripts}/dagster-webserver", "-h", HOST, "-p", str(settings.dagster_port), "-w", str(home.workspace())]
+    webserver = [*python, "mltrainer_pipelines.services.webserver", "--host", HOST, "--port", str(settings.dagster_port)]
+    webserver += ["--workspace", str(home.workspace())]
     daemon = [f"{scripts}/dagster-daemon", "run", "-w", str(home.workspace())]
     found.append(Service("dagster", webserver, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
     found.append(Service("daemon", [*python, "mltrainer_pipelines.services.after", dagster_url, *daemon]))

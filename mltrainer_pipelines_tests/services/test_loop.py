@@ -144,6 +144,21 @@ def test_a_run_that_is_killed_resumes_where_it_stopped(stack: Stack) -> None:
 def test_a_holiday_asked_for_as_a_partition_is_refused_by_name(stack: Stack) -> None:
     with pytest.raises(DagsterError, match="2024-01-15"):
         stack.dagster.backfill("daily_bars", ["2024-01-15"], "Martin Luther King Jr. Day")
+    by_range = {"assetKey": {"path": ["daily_bars"]}, "partitions": {"range": {"start": "2024-01-12", "end": "2024-01-15"}}}
+    for params in (
+        {"assetSelection": [{"path": ["daily_bars"]}], "partitionNames": ["2024-01-12", "2024-01-15"]},
+        {"partitionsByAssets": [by_range]},
+        {"assetSelection": [{"path": ["trial_predictions"]}], "partitionNames": ["2024-01-15|lightgbm-short-00000000"]},
+    ):
+        refused = stack.dagster.query(
+            """mutation Raw($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+                 __typename ... on PartitionKeysNotFoundError { message partitionKeys } } }""",
+            params=params,
+        )["launchPartitionBackfill"]
+        assert refused["__typename"] == "PartitionKeysNotFoundError"
+        assert "2024-01-15" in refused["message"]
+        assert "holidays" in refused["message"]
+        assert [key[:10] for key in refused["partitionKeys"]] == ["2024-01-15"]
     run = stack.dagster.launch("ingest_session", {"dagster/partition": "2024-01-15"})
     with pytest.raises(DagsterError, match=r"2024-01-15.*not a trading session"):
         stack.dagster.wait([run])

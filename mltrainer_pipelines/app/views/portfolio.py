@@ -103,8 +103,15 @@ def _mine() -> None:
         if sold:
             st.markdown("**Closed**")
             _holdings(sold, "sold")
+        # Made on the click: a file made beforehand is gone once a sale or the next refresh has redrawn the page.
         st.download_button(
-            "Export as CSV", _csv(found["items"]), "portfolio.csv", "text/csv", icon=":material/download:", on_click="ignore"
+            "Export as CSV",
+            lambda: _csv(api().get("/api/portfolio", limit=_MOST)["items"]),
+            "portfolio.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key="mine-csv",
         )
         _change(found["items"])
 
