@@ -1,12 +1,11 @@
 """Asset checks of the market data. Blocking where nothing may be built on it; a warning where a person should look."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 
 import dagster as dg
 import polars as pl
 
-from mltrainer_pipelines.defs.partitions import months, sessions
 from mltrainer_pipelines.market.bar_checks import Finding, bar_findings, missing_sessions
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
 from mltrainer_pipelines.settings import get_settings, now
@@ -144,7 +143,9 @@ def macro_is_fresh(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
 @dg.asset_check(asset="universe", blocking=True)
 def members_are_eligible(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     """Every member is there once, closed above 5 dollars and traded, as the pandera schema says."""
-    keys = _between(context.run.tags, months.get_partition_keys()) or lake.partitions("universe")[-1:]
+    span = _span(context.run.tags)
+    present = lake.partitions("universe")
+    keys = [key for key in present if span and str(span[0]) <= key <= str(span[1])] or present[-1:]
     return _schema_result("universe", lake.scan("universe", keys).collect()) if keys else _nothing_there()
 
 
@@ -169,18 +170,19 @@ def quotes_are_delayed_and_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetChe
 
 
 def _checked_sessions(tags: Mapping[str, str]) -> list[str]:
-    """The sessions of a run, from its tags."""
-    chosen = _between(tags, sessions.get_partition_keys())
-    if chosen:
-        return chosen
+    """The sessions of a run, from its tags and the calendar: listing all partitions would cost more with each year."""
+    span = _span(tags)
+    if span:
+        return [str(day) for day in sessions_between(*span)]
     newest = last_closed_session(now())
     return [str(day) for day in sessions_between(previous_session(newest, _LOOK_BACK - 1), newest)]
 
 
-def _between(tags: Mapping[str, str], keys: Sequence[str]) -> list[str]:
+def _span(tags: Mapping[str, str]) -> tuple[date, date] | None:
+    """First and last partition of a run, from its tags; None where it has none."""
     first = tags.get(_RANGE_START) or tags.get(_PARTITION)
     last = tags.get(_RANGE_END) or tags.get(_PARTITION)
-    return [key for key in keys if first <= key <= last] if first and last else []
+    return (date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
 
 
 def _schema_result(asset: str, frame: pl.DataFrame) -> dg.AssetCheckResult:

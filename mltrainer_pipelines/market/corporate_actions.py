@@ -1,6 +1,6 @@
 """Splits and cash dividends in one table."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Protocol
 
 import polars as pl
@@ -16,6 +16,11 @@ ACTION_SCHEMA = pl.Schema(
     }
 )
 """`kind` is 'split' (`ratio`: new shares for one old, `cash` null) or 'dividend' (`cash`: $ a share, `ratio` null)."""
+
+CHECKED_AGAIN = timedelta(days=30)
+"""How far back actions that are known are fetched again: a vendor corrects the recent ones now and then."""
+ANNOUNCED_AHEAD = timedelta(days=14)
+"""How far ahead announced actions are fetched: a bar of tomorrow's ex-date can then be adjusted while it forms."""
 
 
 class ActionsClient(Protocol):
@@ -40,6 +45,30 @@ def corporate_actions(client: ActionsClient, first: date, last: date) -> pl.Data
         From the client; a partial answer is never returned.
     """
     found = pl.concat([client.splits(first, last), client.dividends(first, last)])
-    return found.select(pl.col(name).cast(kind) for name, kind in ACTION_SCHEMA.items()).sort(
-        "symbol", "ex_date", "kind", "cash", "ratio"
-    )
+    return _ordered(found.select(pl.col(name).cast(kind) for name, kind in ACTION_SCHEMA.items()))
+
+
+def continued_actions(client: ActionsClient, known: pl.DataFrame, known_to: date, today: date) -> pl.DataFrame:
+    """What is known, with what has been announced since; the last 30 days and the coming 14 are fetched.
+
+    An evening costs the same after five years as after five days: of the years before, nothing is asked for again.
+
+    Parameters
+    ----------
+    known : pl.DataFrame
+        Columns of `ACTION_SCHEMA`.
+    known_to : date
+        The day up to which `known` was complete when it was fetched.
+
+    Raises
+    ------
+    MarketDataError
+        From the client.
+    """
+    again = known_to - CHECKED_AGAIN
+    fresh = corporate_actions(client, again, today + ANNOUNCED_AHEAD)
+    return _ordered(pl.concat([known.filter(pl.col("ex_date") < again), fresh]))
+
+
+def _ordered(actions: pl.DataFrame) -> pl.DataFrame:
+    return actions.sort("symbol", "ex_date", "kind", "cash", "ratio")

@@ -140,6 +140,25 @@ def fetched(
         yield session, found
 
 
+def store_session(lake: Lake, session: date, found: SiftedBars, compare: bool) -> bool:
+    """Write a session, and what was set aside of it; returns whether its bars are other than those that were there.
+
+    Parameters
+    ----------
+    compare : bool
+        The session is in the lake already: where its bars are the same, its file is left as it is.
+    """
+    key = str(session)
+    if not found.rejected.is_empty():
+        lake.write("rejected_bars", found.rejected, key)
+    elif compare:
+        lake.delete("rejected_bars", key)
+    if compare and lake.read("daily_bars", key).equals(found.bars):
+        return False
+    lake.write("daily_bars", found.bars, key)
+    return True
+
+
 def symbols_before(lake: Lake, session: date) -> list[int]:
     """Number of symbols of the lake's sessions among the 20 of the calendar before `session`, oldest first."""
     before = sessions_between(previous_session(session, USUAL_SESSIONS), previous_session(session))

@@ -13,7 +13,7 @@ from mltrainer_pipelines.market.sessions import NEW_YORK, last_closed_session, o
 DELAY = timedelta(minutes=15)
 """Age below which a price is not used."""
 STALE_AFTER = timedelta(minutes=30)
-"""A price is stale when the symbol has not traded for so long."""
+"""A price is stale when the symbol has not traded for so long, unless the caller says otherwise."""
 _CLOCK_SKEW = timedelta(seconds=2)
 """How far the exchange's clock may be ahead of ours."""
 _LONGEST_SNAPSHOT = timedelta(seconds=120)
@@ -44,7 +44,7 @@ class SnapshotClient(Protocol):
     def snapshot(self) -> pl.DataFrame: ...
 
 
-def delayed_quotes(client: SnapshotClient, moment: datetime) -> pl.DataFrame:
+def delayed_quotes(client: SnapshotClient, moment: datetime, stale_after: timedelta = STALE_AFTER) -> pl.DataFrame:
     """What is known of every symbol's newest session at `moment`, from prices at least 15 minutes old; one call.
 
     The session is the one that was trading at `moment` − 15 minutes, and the last finished one where none was: after
@@ -58,13 +58,15 @@ def delayed_quotes(client: SnapshotClient, moment: datetime) -> pl.DataFrame:
     ----------
     moment : datetime
         Aware: now, or the pinned moment.
+    stale_after : timedelta
+        How long a symbol may not have traded before its price is stale; positive.
 
     Returns
     -------
     pl.DataFrame
         Columns of `QUOTE_SCHEMA`, sorted by symbol. `close` is the last delayed price; `previous_close` that of the
         session before `date`, null where the snapshot does not hold it (before the open); `updated_at` is when the
-        price was made; `stale` is true where that is more than 30 minutes before `moment` − 15 minutes or the close,
+        price was made; `stale` is true where that is more than `stale_after` before `moment` − 15 minutes or the close,
         whichever comes first.
 
     Raises
@@ -122,7 +124,7 @@ def delayed_quotes(client: SnapshotClient, moment: datetime) -> pl.DataFrame:
             vwap=of("vwap"),
             previous_close=pl.when(is_today).then(pl.col("previous_close")).when(untraded).then(last_known),
             updated_at="quoted_at",
-            stale=pl.col("quoted_at") < pl.lit(seen_until - STALE_AFTER),
+            stale=pl.col("quoted_at") < pl.lit(seen_until - stale_after),
             age_ok="age_ok",
         )
         .filter(pl.col("close").is_not_null())

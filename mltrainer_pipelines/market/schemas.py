@@ -114,7 +114,7 @@ DELAYED_QUOTES = pa.DataFrameSchema(
         "vwap": _column(pl.Float64, "volume-weighted average price so far", nullable=True),
         "previous_close": _column(pl.Float64, "close of the session before", nullable=True),
         "updated_at": _column(_MOMENT, "when the price was made"),
-        "stale": _column(pl.Boolean, "no trade in the 30 minutes before"),
+        "stale": _column(pl.Boolean, "no trade for so long before (MLTRAINER_STALE_MINUTES) that the price is not used"),
     },
     name="delayed_quotes",
     strict=True,

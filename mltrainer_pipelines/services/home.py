@@ -43,8 +43,9 @@ def log_file(settings: Settings) -> Path:
     return logs(settings) / "up.log"
 
 
-def workspace() -> Path:
-    return PROJECT_ROOT / "workspace.yaml"
+def served_workspace(settings: Settings) -> Path:
+    """The workspace file of `mltrainer up`, which leads to its code server; other Dagster commands take the project's own."""
+    return dagster_home(settings) / "workspace.yaml"
 
 
 @contextmanager
@@ -57,10 +58,15 @@ def held_home(settings: Settings) -> Iterator[dict[str, str]]:
         If the folder cannot be written.
     AlreadyRunningError
         If another process holds it; names that process.
+    OtherMarketError
+        If the lake at `MLTRAINER_LAKE_URL` is another market's.
     DatabaseUnavailableError, EmbeddedPostgresError
         If there is no database.
     """
+    from mltrainer_pipelines.store.lake import Lake
+
     _make_folders(settings)
+    Lake(settings.lake_url).claim(settings.world)
     with _lock(settings), provided_databases(settings) as urls:
         shutil.copyfile(PROJECT_ROOT / "dagster.yaml", dagster_home(settings) / "dagster.yaml")
         yield {

@@ -20,6 +20,7 @@ from pyarrow import fs
 
 _SAFE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=-]*(/[A-Za-z0-9][A-Za-z0-9_.=-]*)*$")
 _FEW = 64
+_MARK = "market.txt"
 WHOLE = "all"
 """Partition name of an asset that has no partitions."""
 
@@ -31,6 +32,17 @@ class MissingPartitionError(LookupError):
         names = list(partitions)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         super().__init__(f"the lake at {lake_url} has no {asset} for {shown}; materialize {asset} for it first")
+
+
+class OtherMarketError(RuntimeError):
+    """The lake belongs to another market: names both, and the remedy."""
+
+    def __init__(self, lake_url: str, theirs: str, ours: str):
+        super().__init__(
+            f"the lake at {lake_url} holds the market {theirs}, and this is the market {ours}: their prices must not be mixed; "
+            "set MLTRAINER_LAKE_URL to a place of its own for each market, or leave it unset"
+        )
+        self.theirs, self.ours = theirs, ours
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,29 @@ class Lake:
         if "://" in self.url:
             raise ValueError(f"MLTRAINER_LAKE_URL={self.url}: give a folder or an s3:// URL")
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.url))
+
+    def claim(self, market: str) -> None:
+        """Mark the lake as that of a market, at its first use; from then on refuse every other market.
+
+        A lake in a home is one market's by its folder. One at `MLTRAINER_LAKE_URL` would be shared by whoever names it.
+        What a lake held before it was marked is taken to be the market's that comes first; of two that come in the same
+        instant one is refused at its next use.
+
+        Raises
+        ------
+        OtherMarketError
+            If the lake is marked as another market's.
+        """
+        files, root = self._files
+        mark = str(PurePosixPath(root) / _MARK)
+        try:
+            with files.open_input_file(mark) as found:
+                theirs = found.read().decode().strip()
+        except FileNotFoundError:
+            self._put(mark, f"{market}\n".encode())
+            return
+        if theirs != market:
+            raise OtherMarketError(self.url, theirs, market)
 
     def path(self, asset: str, partition: str = WHOLE) -> str:
         """Where a partition is or would be, as a path or an `s3://` URL."""
@@ -108,22 +143,25 @@ class Lake:
         str
             Where it was written.
         """
-        files, _ = self._files
-        key = self._key(asset, partition)
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd", statistics=True)
+        self._put(self._key(asset, partition), buffer.getbuffer())
+        return self.path(asset, partition)
+
+    def _put(self, key: str, content: bytes | memoryview) -> None:
+        """Write a file whole."""
+        files, _ = self._files
         if isinstance(files, fs.LocalFileSystem):
             os.makedirs(os.path.dirname(key), exist_ok=True)
             with _draft_of(key) as draft:
                 os.ftruncate(draft, 0)
                 with open(draft, "wb", closefd=False) as out:
-                    out.write(buffer.getbuffer())
+                    out.write(content)
                 os.fsync(draft)
                 os.replace(_draft_name(key), key)
         else:
             with files.open_output_stream(key) as out:  # an object store publishes an object when its upload ends
-                out.write(buffer.getbuffer())
-        return self.path(asset, partition)
+                out.write(content)
 
     def read(self, asset: str, partition: str = WHOLE) -> pl.DataFrame:
         """Read one partition.

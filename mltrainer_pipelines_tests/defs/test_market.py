@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from pydantic import SecretStr
 
 from mltrainer_pipelines.defs import market as defs
+from mltrainer_pipelines.defs.corrections import corrections_of
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.resources import RESOURCES
 from mltrainer_pipelines.market.bars import BAR_SCHEMA
 from mltrainer_pipelines.market.call_budget import CallBudget
+from mltrainer_pipelines.market.corporate_actions import CHECKED_AGAIN
 from mltrainer_pipelines.market.fred import FredSeries
 from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.sessions import sessions_between
@@ -306,7 +308,7 @@ def test_missing_sessions_and_a_missing_newest_one_are_told(desk):
         dg.AssetDep(
             defs.daily_bars, partition_mapping=dg.TimeWindowPartitionMapping(-13, 0, allow_nonexistent_upstream_partitions=True)
         ),
-        dg.AssetDep(defs.bar_corrections, partition_mapping=defs.corrections_of(-13, 0)),
+        dg.AssetDep(defs.bar_corrections, partition_mapping=corrections_of(-13, 0)),
     ],
 )
 def a_year_of_bars() -> None:
@@ -441,14 +443,19 @@ def test_the_same_actions_fetched_again_are_the_same_version(desk):
         event = result.asset_materializations_for_node("corporate_actions")[0]
         versions.append(event.tags["dagster/data_version"])
     assert versions[0] == versions[1]
+    asked = [call.query["execution_date.gte"] for call in desk.server.calls if call.path == "/v3/reference/splits"]
+    today = date.fromisoformat(event.metadata["asked_on"].value)
+    assert asked == [event.metadata["asked_from"].value, str(today - CHECKED_AGAIN)]
     assert json.dumps(event.metadata["dagster/row_count"].value) == "0"
 
 
 def test_the_settings_list_the_series_and_the_free_plans_calls(monkeypatch):
     from mltrainer_pipelines.market.macro import MACRO_SERIES
+    from mltrainer_pipelines.market.quotes import STALE_AFTER
     from mltrainer_pipelines.settings import Settings
 
     assert Settings().macro_series == tuple(MACRO_SERIES)
+    assert timedelta(minutes=Settings().mltrainer_stale_minutes) == STALE_AFTER
     monkeypatch.setenv("MLTRAINER_MACRO_SERIES", "dgs10, UNRATE")
     assert Settings().macro_series == ("DGS10", "UNRATE")
     for name in ("POLYGON_API_KEY", "POLYGON_BASE_URL", "POLYGON_CALLS_PER_MINUTE"):
@@ -462,7 +469,7 @@ def test_the_settings_list_the_series_and_the_free_plans_calls(monkeypatch):
 
 
 def test_quotes_are_checked_for_their_age(desk):
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from mltrainer_pipelines.defs.signals import delayed_quotes
     from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA

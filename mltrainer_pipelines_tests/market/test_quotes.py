@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -29,10 +29,10 @@ def ticker(symbol: str, updated: datetime | None, day: dict = TODAY, previous: d
     return {"ticker": symbol, "updated": nanoseconds, "day": day, "prevDay": previous, **more}
 
 
-def quotes_at(moment: datetime, tickers: Sequence[dict]):
+def quotes_at(moment: datetime, tickers: Sequence[dict], **options: timedelta):
     answer = json.dumps({"status": "OK", "count": len(tickers), "tickers": list(tickers)}).encode()
     with vendor([Reply(answer)]) as polygon:
-        found = delayed_quotes(PolygonMarket(polygon.url, SecretStr("key")), moment)
+        found = delayed_quotes(PolygonMarket(polygon.url, SecretStr("key")), moment, **options)
     assert len(polygon.calls) == 1
     assert found.schema == QUOTE_SCHEMA
     return found
@@ -63,6 +63,13 @@ def test_during_a_session_the_day_so_far_is_given_with_its_age():
         "updated_at": at(TUESDAY, "11:45"),
         "stale": False,
     }
+
+
+def test_how_long_without_a_trade_makes_a_price_stale_can_be_set():
+    tickers = [ticker("A", at(TUESDAY, "11:34")), ticker("B", at(TUESDAY, "11:35"))]
+    noon = at(TUESDAY, "12:00")
+    assert quotes_at(noon, tickers)["stale"].to_list() == [False, False]
+    assert quotes_at(noon, tickers, stale_after=timedelta(minutes=10))["stale"].to_list() == [True, False]
 
 
 def test_a_price_younger_than_fifteen_minutes_is_left_out():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mltrainer_pipelines.store.lake import Lake, MissingPartitionError
+from mltrainer_pipelines.store.lake import Lake, MissingPartitionError, OtherMarketError
 from mltrainer_pipelines_tests.servers.s3 import new_bucket, s3_server
 
 FRAME = pl.DataFrame({"symbol": ["A", "B"], "close": [1.5, None], "volume": [10, 20]})
@@ -58,6 +58,15 @@ def test_the_same_frame_gives_the_same_bytes(lake: Lake) -> None:
     first = content(lake, "a")
     lake.write("a", FRAME.clone())
     assert content(lake, "a") == first
+
+
+def test_a_lake_belongs_to_the_market_that_used_it_first(lake: Lake) -> None:
+    lake.claim("simulated-7-abc")
+    lake.write("daily_bars", FRAME, "2015-10-30")
+    Lake(lake.url).claim("simulated-7-abc")
+    with pytest.raises(OtherMarketError, match=r"holds the market simulated-7-abc.* the market replay-x-1.*MLTRAINER_LAKE_URL"):
+        Lake(lake.url).claim("replay-x-1")
+    assert lake.partitions("daily_bars") == ["2015-10-30"]
 
 
 def test_a_missing_partition_is_named_with_the_remedy(lake: Lake) -> None:

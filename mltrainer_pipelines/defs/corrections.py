@@ -1,0 +1,142 @@
+"""The asset `bar_corrections`: what the vendor changed in bars it had given before, looked for each night."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+import polars as pl
+
+from mltrainer_pipelines.defs.data_versions import version_of, with_version
+from mltrainer_pipelines.defs.partitions import months
+from mltrainer_pipelines.defs.reporting import OWNERS, table
+from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS, CORRECTION_SCHEMA
+from mltrainer_pipelines.market.errors import EmptySessionError
+from mltrainer_pipelines.market.ingestion import BackfillPlan, fetched, store_session, symbols_before
+from mltrainer_pipelines.market.polygon import PolygonMarket
+from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
+from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.store.lake import Lake
+
+
+@dg.asset(
+    partitions_def=months,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[
+        dg.AssetDep(
+            "daily_bars",
+            partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True),
+        )
+    ],
+    group_name="market",
+    kinds={"polygon", "parquet"},
+    owners=OWNERS,
+    pool="polygon",
+)
+def bar_corrections(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[PolygonMarket]
+) -> Iterator[dg.MaterializeResult]:
+    """What the vendor changed in bars it had given before, by the month of the bar; the bars themselves are replaced.
+
+    Each night the last five sessions are fetched again. A month that none of them lies in is fetched again as a whole.
+    Every changed session is a new materialization of `daily_bars` with a new data version, and every month with
+    changes a new version of this record, so that Dagster marks what was made from them as stale.
+    """
+    from mltrainer_pipelines.defs.schemas import column_schema
+    from mltrainer_pipelines.market.corrections import corrected_bars, corrections_between, recorded
+
+    keys = context.partition_keys
+    wanted = [day for day in _sessions_to_check(keys) if lake.exists("daily_bars", str(day))]
+    least_s = polygon.budget.seconds_for(len(wanted)) if polygon.budget else 0.0
+    plan = BackfillPlan("sessions", tuple(wanted), (), len(wanted), least_s)
+    context.log.info(f"Polygon: fetching again: {plan}")
+    earlier = symbols_before(lake, wanted[0]) if wanted else []
+    found_now = pl.DataFrame(schema=CORRECTION_SCHEMA)
+    for session, found in fetched(polygon, plan, earlier, say=context.log.warning):
+        if isinstance(found, EmptySessionError):
+            raise found
+        key, month = str(session), f"{session:%Y-%m}-01"
+        changes = corrections_between(lake.read("daily_bars", key), found.bars, now().date())
+        if changes.is_empty():
+            continue
+        known = lake.read("bar_corrections", month) if lake.exists("bar_corrections", month) else None
+        lake.write("bar_corrections", recorded(known, changes), month)  # first: a change that is made is always on record
+        store_session(lake, session, found, compare=True)
+        found_now = pl.concat([found_now, changes])
+        bars = corrected_bars(changes)
+        context.log.info(f"{key}: the vendor changed {bars} bars; the session is replaced")
+        metadata = {"dagster/row_count": found.bars.height, "corrected_bars": bars, "corrections": table(changes, 20)}
+        context.log_event(with_version("daily_bars", version_of(found.bars), key, metadata))
+    yield dg.MaterializeResult(
+        metadata={
+            "dagster/column_schema": column_schema("bar_corrections"),
+            "market": get_settings().market_kind,
+            "checked_sessions": len(wanted),
+            "corrected_bars": corrected_bars(found_now),
+            "corrections": table(found_now, 20),
+        }
+    )
+    for month in keys:
+        if not lake.exists("bar_corrections", month):
+            lake.write("bar_corrections", pl.DataFrame(schema=CORRECTION_SCHEMA), month)
+        count = {"dagster/row_count": lake.row_count("bar_corrections", month)}
+        context.log_event(with_version("bar_corrections", _version(lake, month), month, count))
+
+
+def corrections_of(first_month: int, last_month: int) -> dg.TimeWindowPartitionMapping:
+    """What a month has to depend on besides `daily_bars` if it reads the bars of so many months around it.
+
+    Dagster compares no more than a hundred partitions of an asset one by one, which is less than five months of
+    sessions. The months of corrections are few enough: what reads a year of bars is marked as stale through them.
+    An asset without partitions takes `LastPartitionMapping`: a month's version tells of the month before it too.
+    """
+    return dg.TimeWindowPartitionMapping(first_month, last_month, allow_nonexistent_upstream_partitions=True)
+
+
+def open_records(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str]) -> None:
+    """An empty record of corrections for each month that has none: so a first correction is seen as a change."""
+    for month in sorted({f"{key[:7]}-01" for key in keys}):
+        if months.has_partition_key(month) and not lake.exists("bar_corrections", month):
+            lake.write("bar_corrections", pl.DataFrame(schema=CORRECTION_SCHEMA), month)
+            context.log_event(with_version("bar_corrections", _version(lake, month), month, {"dagster/row_count": 0}))
+
+
+def _sessions_to_check(keys: Sequence[str]) -> list[date]:
+    """The newest sessions where they lie in these months; of months without any of them all sessions."""
+    newest = last_closed_session(now())
+    recent = sessions_between(previous_session(newest, CORRECTED_SESSIONS - 1), newest)
+    chosen: list[date] = []
+    for key in keys:
+        first = date.fromisoformat(key)
+        whole = [day for day in sessions_between(first, _last_day(first)) if day <= newest]
+        chosen += [day for day in whole if day in recent] or whole
+    return chosen
+
+
+def _version(lake: Lake, month: str) -> str:
+    """Version of a month's record, that of the month before included: what reads the newest month sees both."""
+    before = str((date.fromisoformat(month) - timedelta(days=1)).replace(day=1))
+    return version_of(*(lake.read("bar_corrections", key) for key in (before, month) if lake.exists("bar_corrections", key)))
+
+
+def _last_day(month: date) -> date:
+    return (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+
+
+correct_bars = dg.define_asset_job(
+    "correct_bars",
+    selection=dg.AssetSelection.assets("bar_corrections"),
+    description="The last five sessions fetched again; what the vendor changed is replaced and put on record.",
+)
+
+
+@dg.schedule(job=correct_bars, cron_schedule="0 4 * * *", execution_timezone="America/New_York")
+def correct_bars_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+    """Each night: one run for each month that the last five sessions lie in."""
+    from mltrainer_pipelines.market.corrections import months_of
+
+    night = context.scheduled_execution_time
+    newest = last_closed_session(night)
+    recent = sessions_between(previous_session(newest, CORRECTED_SESSIONS - 1), newest)
+    known = set(months.get_partition_keys())
+    keys = [str(month) for month in months_of(recent) if str(month) in known]
+    return [dg.RunRequest(run_key=f"{night:%Y-%m-%d} {key}", partition_key=key) for key in keys]

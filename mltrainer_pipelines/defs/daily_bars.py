@@ -1,0 +1,145 @@
+"""The asset `daily_bars`: the whole market of each session, fetched by a backfill that can be killed and resumed."""
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from mltrainer_pipelines.defs.corrections import open_records
+from mltrainer_pipelines.defs.data_versions import kept_versions, with_version
+from mltrainer_pipelines.defs.partitions import require_sessions, sessions
+from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, record_written
+from mltrainer_pipelines.market.errors import EmptySessionError
+from mltrainer_pipelines.market.ingestion import fetched, planned_backfill, progress_bar, store_session, symbols_before
+from mltrainer_pipelines.market.polygon import PolygonMarket
+from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
+from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.store.lake import Lake
+
+_PROGRESS_LINES = 20
+
+
+class SessionNotClosedError(ValueError):
+    """The bar of a session was asked for before the session ended: names the session and when to ask again."""
+
+
+class PartitionsConfig(dg.Config):
+    """How a run treats partitions that exist."""
+
+    overwrite: bool = Field(default=False, description=OVERWRITE)
+
+
+class BarsConfig(PartitionsConfig):
+    """How a run treats partitions that exist, and sessions that look too small."""
+
+    accept_thin_sessions: bool = Field(
+        default=False,
+        description="Store sessions that have less than half of the symbols of the sessions before them. Without it the run "
+        "fails at the first of them.",
+    )
+
+
+@dg.asset(
+    partitions_def=sessions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="market",
+    kinds={"polygon", "parquet"},
+    owners=OWNERS,
+    pool="polygon",
+)
+def daily_bars(
+    context: dg.AssetExecutionContext,
+    config: BarsConfig,
+    lake: dg.ResourceParam[Lake],
+    polygon: dg.ResourceParam[PolygonMarket],
+) -> Iterator[dg.MaterializeResult]:
+    """Unadjusted daily bars of the whole US market, one partition a trading session.
+
+    Known after the session's close. A partition that exists is complete and is left as it is, so that a killed
+    backfill resumes where it stopped; `overwrite` fetches it again. Bars that cannot be right are never stored: a
+    stray few are set aside in `rejected_bars` of the lake, more than that fail the run.
+    """
+    require_sessions(context.run)
+    keys = context.partition_keys
+    present = set(lake.partitions("daily_bars")) if len(keys) > 1 else {key for key in keys if lake.exists("daily_bars", key)}
+    wanted = [key for key in keys if config.overwrite or key not in present]
+    _require_closed(wanted)
+    versions = kept_versions(context, "daily_bars", [key for key in keys if key in present])
+    plan = planned_backfill(polygon, [date.fromisoformat(key) for key in wanted])
+    context.log.info(f"Polygon: {plan}; {len(keys) - len(wanted)} sessions are there already")
+
+    rows: dict[str, int] = {}
+    changed: list[str] = []
+    empty: list[EmptySessionError] = []
+    rejected, begin = 0, time.monotonic()
+    earlier = symbols_before(lake, plan.sessions[0]) if plan.sessions else []
+    try:
+        coming = fetched(polygon, plan, earlier, config.accept_thin_sessions, context.log.warning)
+        for done, (session, found) in enumerate(coming, start=1):
+            key = str(session)
+            if isinstance(found, EmptySessionError):
+                empty.append(found)
+                continue
+            if store_session(lake, session, found, compare=key in present):
+                changed.append(key)
+            rows[key] = found.bars.height
+            rejected += found.rejected.height
+            if done * _PROGRESS_LINES // len(wanted) > (done - 1) * _PROGRESS_LINES // len(wanted):
+                context.log.info(progress_bar(done, len(wanted), time.monotonic() - begin))
+        if empty:
+            raise _all_of(empty)
+    except Exception:
+        record_written(context, "daily_bars", rows)
+        raise
+    open_records(context, lake, keys)
+    _describe(context, lake, keys, rows)
+    yield dg.MaterializeResult(
+        metadata={
+            "market": get_settings().market_kind,
+            "fetched_sessions": len(wanted),
+            "fetched_rows": sum(rows.values()),
+            "calls": plan.calls,
+            "rejected_rows": rejected,
+        }
+    )
+    # What was left as it was keeps its version: nothing that was made from it is out of date.
+    for key, version in versions.items():
+        if key not in changed:
+            context.log_event(with_version("daily_bars", version, key, {"unchanged": True}))
+
+
+def _describe(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str], rows: dict[str, int]) -> None:
+    """Rows of each session; on the last one, where the UI looks, also columns and coverage."""
+    from mltrainer_pipelines.defs.figures import coverage_plot
+    from mltrainer_pipelines.defs.schemas import column_schema
+
+    counts = {key: rows[key] if key in rows else lake.row_count("daily_bars", key) for key in keys}
+    last: dict[str, Any] = {
+        "dagster/column_schema": column_schema("daily_bars"),
+        "first_session": keys[0],
+        "last_session": keys[-1],
+        **({"coverage": coverage_plot(counts)} if len(counts) > 1 else {}),
+    }
+    for key in keys:
+        context.add_asset_metadata({"dagster/row_count": counts[key]} | (last if key == keys[-1] else {}), partition_key=key)
+
+
+def _require_closed(keys: list[str]) -> None:
+    newest = last_closed_session(now())
+    for key in keys:
+        day = date.fromisoformat(key)
+        if day > newest:
+            closes = session_hours(day)[1]
+            raise SessionNotClosedError(
+                f"the session {key} closes at {closes:%Y-%m-%d %H:%M %Z}; ask for its daily bar after that"
+            )
+
+
+def _all_of(errors: Sequence[Exception]) -> Exception:
+    """The first error, with a note on how many others there are."""
+    if len(errors) > 1:
+        errors[0].add_note(f"{len(errors)} sessions came back empty; the other sessions of this run are written")
+    return errors[0]
