@@ -21,12 +21,23 @@ keeps causality.
 
 ```
 mltrainer features --bars bars.parquet --set momentum --out features.parquet --workers 2
+mltrainer features --bars bars.parquet --macro macro.csv --set macro --out features.parquet
 mltrainer labels --bars bars.parquet --timeframe short --target 1.5 --stop 1 --out labels.parquet
 mltrainer audit causality
 ```
 
 The bars are a Parquet or CSV file with the columns date, symbol, open, high, low, close and volume, and optionally vwap and
-sector. Their prices are taken as they are, and every symbol is a member while it trades. From Python:
+sector. Their prices are taken as they are, and every symbol is a member while it trades. Macro observations are a file with
+the columns series_id (as at FRED), date, value and published (the day it became known), as the lake's `macro_series`
+and a recording's macro file have them:
+
+```
+series_id,date,value,published
+DGS10,2015-10-29,2.19,2015-10-30
+UNRATE,2015-09-01,5.1,2015-10-02
+```
+
+From Python:
 `features.engine.compute_features(adjusted_bars, universe, macro, first, last, feature_set, workers, regime)`.
 
 ## Rules
@@ -79,7 +90,7 @@ SETS = {
     "macro": (
         "Rates, curve, credit, volatility and the regime: one value a session, the same for every member. A series counts from\n"
         "the session after its first publication and is never revised; a monthly series changes once a month.\n"
-        "On a file of bars alone the series are null, and the regime is that of the file's own market."
+        "On a file of bars the series are null unless `--macro` gives them, and the regime is that of the file's own market."
     ),
 }
 

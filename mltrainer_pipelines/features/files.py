@@ -19,6 +19,7 @@ from mltrainer_pipelines.features.labels import compute_labels
 from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines.features.regime import regime_scores
 from mltrainer_pipelines.features.timeframes import Timeframe
+from mltrainer_pipelines.market.macro import MACRO_SCHEMA, MACRO_SERIES, known_macro
 
 BARS = ("open", "high", "low", "close", "volume")
 LABEL_COLUMNS = ("date", "symbol", "entry_date", "exit_date", "barrier", "gross_return", "net_return", "label")
@@ -69,7 +70,7 @@ def read_bars(path: Path) -> pl.DataFrame:
     BadFileError
         If the file is missing, not Parquet or CSV, empty, or a column is missing or of the wrong type.
     """
-    frame = _read(path)
+    frame = _read(path, "daily bars")
     missing = [name for name in ("date", "symbol", *BARS) if name not in frame.columns]
     if missing:
         raise BadFileError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}")
@@ -91,25 +92,79 @@ def read_bars(path: Path) -> pl.DataFrame:
     return bars.with_columns(pl.col(name).alias(adjusted) for name, adjusted in zip(BARS, _ADJUSTED, strict=True))
 
 
-def features_of_file(path: Path, feature_set: str, out: Path, workers: int | None = None) -> FileResult:
+def read_macro(path: Path) -> pl.DataFrame:
+    """First releases of the macro observations in a Parquet or CSV file.
+
+    Parameters
+    ----------
+    path : Path
+        Columns series_id (as at FRED), date (what the value is about), value, published (the day it became known), as the
+        lake's ``macro_series`` and a recording's macro file have them. Rows in any order, (series_id, date, published)
+        unique; a later `published` of the same date is a revision and left out.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `market.macro.MACRO_SCHEMA`.
+
+    Raises
+    ------
+    BadFileError
+        If the file is missing, not Parquet or CSV, a column is missing or of the wrong type, an observation is there
+        twice or published before its date, or no series in it is one that features read.
+    """
+    frame = _read(path, "macro observations")
+    missing = [name for name in MACRO_SCHEMA if name not in frame.columns]
+    if missing:
+        raise BadFileError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    if not frame.schema["value"].is_numeric():
+        raise BadFileError(f"{path}: the column value is {frame.schema['value']}, not a number; convert it first")
+    for name in ("series_id", "date", "published"):
+        if frame[name].null_count():
+            raise BadFileError(f"{path}: {frame[name].null_count()} rows have no {name}; drop or repair them first")
+    frame = frame.select(
+        pl.col("series_id").cast(pl.String),
+        _days(path, frame["date"]),
+        pl.col("value").cast(pl.Float64),
+        _days(path, frame["published"]),
+    )
+    key = ["series_id", "date", "published"]
+    for wrong, problem in (
+        (frame.select(pl.struct(key).is_duplicated()).to_series(), "is there twice; keep one of the rows"),
+        (frame["published"] < frame["date"], "was published before it; give the day the value became known"),
+    ):
+        if wrong.any():
+            row = frame.filter(wrong).sort(key).row(0, named=True)
+            raise BadFileError(f"{path}: {row['series_id']} of {row['date']} (published {row['published']}) {problem}")
+    if not set(frame["series_id"]) & set(MACRO_SERIES):
+        raise BadFileError(f"{path} has none of the series that features read; series_id is one of {', '.join(MACRO_SERIES)}")
+    return frame.drop_nulls("value").sort("published").unique(["series_id", "date"], keep="first").sort("series_id", "date")
+
+
+def features_of_file(
+    path: Path, feature_set: str, out: Path, workers: int | None = None, macro: Path | None = None
+) -> FileResult:
     """Compute a feature set on a file of bars, write it, and say how long the computation took.
 
-    The file has date, symbol and a Float32 column a feature, null where unknown, sorted by date and symbol. Macro
-    series are not in a file of bars: features of them are null; the regime is that of the file's own market.
+    The file written has date, symbol and a Float32 column a feature, null where unknown, sorted by date and symbol. The
+    regime is that of the bars' own market. Macro series come from a file of their own (`read_macro`), each value from
+    the session after its publication; without it features of them are null.
 
     Raises
     ------
     BadFileError, BadPanelError
-        If the bars cannot be used.
+        If the bars or the macro observations cannot be used.
     UnknownFeatureSetError
         If there is no such set.
     """
     chosen = get_feature_set(feature_set)
     _check_writable(out)
     bars = read_bars(path)
-    _from_file(path, lambda: _features(bars.group_by("symbol").head(3).head(60), chosen, workers))  # compiles, and checks
+    observations = None if macro is None else read_macro(macro)
+    few = bars.group_by("symbol").head(3).head(60)
+    _from_file(path, lambda: _features(few, chosen, workers, observations))  # compiles, and checks
     start = time.perf_counter()
-    computed = _from_file(path, lambda: _features(bars, chosen, workers))
+    computed = _from_file(path, lambda: _features(bars, chosen, workers, observations))
     seconds = time.perf_counter() - start
     _write(computed, out)
     return FileResult(computed.height, computed.width - 2, seconds, computed.height)
@@ -140,10 +195,11 @@ def labels_of_file(
     return FileResult(computed.height, len(LABEL_COLUMNS) - 2, seconds, int(computed["label"].is_not_null().sum()))
 
 
-def _features(bars: pl.DataFrame, chosen: FeatureSet, workers: int | None) -> pl.DataFrame:
+def _features(bars: pl.DataFrame, chosen: FeatureSet, workers: int | None, observations: pl.DataFrame | None) -> pl.DataFrame:
     reads_regime = any(read.startswith("regime:") for feature in chosen.all_features for read in feature.reads)
-    regime = regime_scores(bars, None) if reads_regime else None
-    return compute_features(bars, _everyone(bars), None, *_first_and_last(bars), chosen, workers, regime)
+    known = None if observations is None else known_macro(observations, bars["date"].unique().sort().to_list())
+    regime = regime_scores(bars, known) if reads_regime else None
+    return compute_features(bars, _everyone(bars), known, *_first_and_last(bars), chosen, workers, regime)
 
 
 def _first_and_last(bars: pl.DataFrame) -> tuple[date, date]:
@@ -159,9 +215,9 @@ def _everyone(bars: pl.DataFrame) -> pl.DataFrame:
     return bars.group_by(month, "symbol").agg(pl.col("sector").sort_by("date").first())
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _read(path: Path, what: str) -> pl.DataFrame:
     if not path.is_file():
-        raise BadFileError(f"{path} does not exist; give a Parquet or CSV file of daily bars")
+        raise BadFileError(f"{path} does not exist; give a Parquet or CSV file of {what}")
     suffix = path.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
@@ -174,7 +230,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _days(path: Path, dates: pl.Series) -> pl.Series:
-    """The column as days; a time other than midnight is refused, since a bar of a session has none."""
+    """The column as days; a time other than midnight is refused, since neither a daily bar nor an observation has one."""
     if dates.dtype == pl.Date:
         return dates
     if dates.dtype == pl.String:
@@ -184,9 +240,9 @@ def _days(path: Path, dates: pl.Series) -> pl.Series:
         return days
     if isinstance(dates.dtype, pl.Datetime):
         if dates.dtype.time_zone is not None or (dates.dt.time() != midnight()).any():
-            raise BadFileError(f"{path}: the column date has times or a time zone; give the session of each daily bar as a date")
+            raise BadFileError(f"{path}: the column {dates.name} has times or a time zone; give days, as 2015-10-30")
         return dates.dt.date()
-    raise BadFileError(f"{path}: the column date is {dates.dtype}; give dates")
+    raise BadFileError(f"{path}: the column {dates.name} is {dates.dtype}; give dates")
 
 
 def _check_writable(out: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.features.hidden_markov import MARKET_MODEL, STATES
+from mltrainer_pipelines.features.market_states import MARKET_MODEL, STATES, state_probabilities
 from mltrainer_pipelines.features.panel import (
     BadPanelError,
     Panel,
@@ -31,7 +31,6 @@ RANK_WINDOW, RANK_LEAST = 504, 120
 CURVE_WINDOW = 1260
 WINSORISED = 0.05
 LEAST_SYMBOLS = 5
-RANGE_WINDOW, RANGE_LEAST = 252, 60
 FILTER_SHARE = 2 / 3
 """Weight of the hidden Markov model in the score; the rest is the mean of the parts."""
 
@@ -54,9 +53,9 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     - ``curve``: share of the last 1,260 sessions in which the yield curve (`T10Y2Y`) was flatter.
 
     Each part runs from 0 to 100. A hidden Markov model with the states crash, neutral and bull stands over them: it
-    sees the market's return and the day's range (mean log of high over low, over its median of 252 sessions), and the
-    parts tilt its transitions. The score is two thirds what the filtered states are worth (0, 50 and 100) and one third
-    the mean of the parts that are known; it is unknown while no part is known.
+    sees the market's return and the members' mean true range (`market_states.state_probabilities`), and the parts
+    tilt its transitions. The score is two thirds what the filtered states are worth (0, 50 and 100) and one third the
+    mean of the parts that are known; it is unknown while no part is known.
 
     Parameters
     ----------
@@ -112,8 +111,7 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
         "curve": 100.0 * series_kernels.trailing_rank(series[CURVE_SERIES], CURVE_WINDOW, RANK_LEAST),
     }
     mean_of_parts = _mean_of_known(list(parts.values()))
-    observed = np.column_stack([market, _range_surprise(panel, members)])
-    states = MARKET_MODEL.filtered(observed, mean_of_parts / 50.0 - 1.0)
+    states = state_probabilities(market, _mean_range(panel, price, members), mean_of_parts / 50.0 - 1.0)
     filtered = 50.0 * (states @ MARKET_MODEL.levels + 1.0)
     score = FILTER_SHARE * filtered + (1.0 - FILTER_SHARE) * mean_of_parts
     columns = {"score": score, **parts, **{name: states[:, i] for i, name in enumerate(STATES)}}
@@ -123,20 +121,23 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     )
 
 
-def _range_surprise(panel: Panel, members: np.ndarray) -> np.ndarray:
-    """Log of the members' mean range of the day over its median of a year; NaN where the bars have no range.
+def _mean_range(panel: Panel, price: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Mean over the members of the session's log true range, winsorised; NaN where the bars have no highs and lows.
 
-    Source: Parkinson (1980), The Extreme Value Method for Estimating the Variance of the Rate of Return.
+    The true range counts the gap from the close before: a market can crash between two sessions.
+
+    Source: Wilder (1978), New Concepts in Technical Trading Systems.
     """
-    from mltrainer_pipelines.features import cross_kernels, series_kernels
+    from mltrainer_pipelines.features import cross_kernels
 
     if "adj_high" not in panel.fields:
         return np.full(len(panel.sessions), np.nan)
-    ranges = np.where(members, np.log(panel.fields["adj_high"] / panel.fields["adj_low"]), np.nan)
-    mean = cross_kernels.winsorised_mean(ranges, WINSORISED, LEAST_SYMBOLS)
+    before = np.vstack([np.full((1, price.shape[1]), np.nan), price[:-1]])
+    high, low = panel.fields["adj_high"], panel.fields["adj_low"]
     with np.errstate(all="ignore"):
-        surprise = np.log(mean / series_kernels.trailing_median(mean, RANGE_WINDOW, RANGE_LEAST))
-    return np.where(np.isfinite(surprise), surprise, np.nan)
+        ranges = np.log(np.fmax(high, before) / np.fmin(low, before))
+    known = members & ~np.isnan(high) & ~np.isnan(low)
+    return cross_kernels.winsorised_mean(np.where(known, ranges, np.nan), WINSORISED, LEAST_SYMBOLS)
 
 
 def _membership(sessions: np.ndarray, symbols: list[str], universe: pl.DataFrame | None) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -14,7 +15,9 @@ from mltrainer_pipelines.cli import app
 from mltrainer_pipelines.features.engine import compute_features, feature_sets, get_feature_set
 from mltrainer_pipelines.features.files import LABEL_COLUMNS, BadFileError, read_bars
 from mltrainer_pipelines.features.labels import compute_labels
+from mltrainer_pipelines.features.regime import regime_scores
 from mltrainer_pipelines.features.timeframes import LONG
+from mltrainer_pipelines.market.macro import MACRO_SERIES, known_macro
 from mltrainer_pipelines_tests.features import panels
 
 RAW = ["date", "symbol", "open", "high", "low", "close", "volume"]
@@ -169,3 +172,52 @@ def test_dates_with_a_time_zone_are_refused(tmp_path):
     panels.bars(1, 1).select(RAW).with_columns(date=when).write_parquet(path)
     with pytest.raises(BadFileError, match="time zone"):
         read_bars(path)
+
+
+@pytest.fixture(scope="module")
+def observations(frame):
+    """Every series of the pipeline on every session, published on the next one; and revisions, weeks later."""
+    days = panels.days(frame)
+    first = pl.concat(
+        pl.DataFrame(
+            {"series_id": name, "date": days[:-1], "value": 3.0 + 0.1 * i + np.sin(np.arange(299) / 9), "published": days[1:]}
+        )
+        for i, name in enumerate(MACRO_SERIES)
+    )
+    revised = first.with_columns(pl.col("value") + 1.0, published=pl.col("published") + timedelta(days=30))
+    return first, pl.concat([revised, first]).sample(fraction=1.0, shuffle=True, seed=1)
+
+
+def test_a_file_of_macro_observations_fills_the_set_with_first_releases(frame, file, observations, tmp_path):
+    path, out = tmp_path / "macro.csv", tmp_path / "features.parquet"
+    first, written = observations
+    written.write_csv(path)
+    done = run("features", "--bars", file, "--macro", path, "--set", "macro", "--out", out)
+    assert done.exit_code == 0, done.output
+    found, days = pl.read_parquet(out), panels.days(frame)
+    known = known_macro(first, days)
+    regime = regime_scores(frame, known)
+    expected = compute_features(frame, panels.universe(frame), known, days[0], days[-1], "macro", regime=regime)
+    assert_frame_equal(found, expected, check_exact=True)
+    assert None not in found.tail(1).row(0)
+
+
+def test_macro_observations_that_cannot_be_used_are_refused_in_one_line(observations, file, tmp_path):
+    good = observations[0].head(40)
+    broken = {
+        "lacks the column\\(s\\) published": good.drop("published"),
+        "the column value is String, not a number": good.with_columns(pl.lit("4.1").alias("value")),
+        "1 rows have no series_id": pl.concat([good, good.head(1).with_columns(series_id=None)], how="vertical_relaxed"),
+        "DGS2 of 2019-01-02 \\(published 2019-01-03\\) is there twice": pl.concat([good, good.head(1)]),
+        "DGS2 of 2019-01-02 \\(published 2019-01-01\\) was published before it": good.with_columns(published=date(2019, 1, 1)),
+        "has none of the series that features read; series_id is one of DGS2, ": good.with_columns(series_id=pl.lit("VIX")),
+    }
+    for message, rows in broken.items():
+        path = tmp_path / "macro.parquet"
+        rows.write_parquet(path)
+        done = run("features", "--bars", file, "--macro", path, "--set", "macro", "--out", tmp_path / "out.parquet")
+        assert done.exit_code == 1, message
+        assert len(done.stderr.strip().splitlines()) == 1, message
+        assert re.search(message, done.stderr), done.stderr
+    missing = run("features", "--bars", file, "--macro", tmp_path / "none.csv", "--out", tmp_path / "out.parquet")
+    assert "none.csv does not exist; give a Parquet or CSV file of macro observations" in missing.stderr
