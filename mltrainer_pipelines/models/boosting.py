@@ -52,12 +52,37 @@ class LightGBM(ProbabilityClassifier):
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         import lightgbm
 
-        params = {
+        params = self._params(len(X))
+        data = lightgbm.Dataset(X, np.asarray(y, dtype=np.float32), params=params, free_raw_data=True)
+        self.booster_ = lightgbm.train(params, data, self.rounds)
+
+    def binned(self, X: np.ndarray, first: slice | np.ndarray) -> Any:
+        """The rows of a table in bins for `fit_binned`, cut by what the rows `first` hold and by nothing else."""
+        import lightgbm
+
+        # leaves are as large as each window's own number of rows allows, so no feature is left out for the first one's
+        params = self._params(len(X)) | {"feature_pre_filter": False}
+        cut = lightgbm.Dataset(X[first], params=params, free_raw_data=True).construct()
+        return lightgbm.Dataset(X, np.zeros(len(X), dtype=np.float32), reference=cut, params=params).construct()
+
+    def fit_binned(self, binned: Any, rows: np.ndarray, y: np.ndarray) -> "LightGBM":
+        """Fit on some rows of a table that is in bins already, without copying it: as `fit` on these rows, but for the bins."""
+        import lightgbm
+
+        params = self._params(len(rows)) | {"feature_pre_filter": False}
+        data = binned.subset(np.sort(rows), params=params).construct()
+        data.set_label(np.asarray(y, dtype=np.float32))
+        self.classes_, self.n_features_in_ = np.array([0, 1]), binned.num_feature()
+        self.booster_ = lightgbm.train(params, data, self.rounds)
+        return self
+
+    def _params(self, rows: int) -> dict[str, Any]:
+        return {
             "objective": "binary",
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             # 50 rows must train too: a leaf never asks for more than a tenth of the table
-            "min_data_in_leaf": max(1, min(self.min_data_in_leaf, len(X) // 10)),
+            "min_data_in_leaf": max(1, min(self.min_data_in_leaf, rows // 10)),
             "feature_fraction": self.feature_fraction,
             "lambda_l2": self.lambda_l2,
             "max_bin": self.max_bin,
@@ -69,8 +94,6 @@ class LightGBM(ProbabilityClassifier):
             "num_threads": self.threads,
             "verbose": -1,
         }
-        data = lightgbm.Dataset(X, np.asarray(y, dtype=np.float32), params=params, free_raw_data=True)
-        self.booster_ = lightgbm.train(params, data, self.rounds)
 
     def _positive(self, X: np.ndarray) -> np.ndarray:
         return np.asarray(self.booster_.predict(X, num_threads=self.threads))

@@ -11,6 +11,7 @@ from mltrainer_pipelines.models import (
     boosters,
     boosting,
     ensembles,
+    experts,
     forests,
     kernels,
     linear,
@@ -23,7 +24,21 @@ from mltrainer_pipelines.models import (
 )
 from mltrainer_pipelines.models.spec import ModelSpec
 
-FAMILIES = (linear, boosting, forests, boosters, regressions, kernels, networks, sequences, series, rules, online, ensembles)
+FAMILIES = (
+    linear,
+    boosting,
+    forests,
+    boosters,
+    regressions,
+    kernels,
+    networks,
+    sequences,
+    series,
+    rules,
+    online,
+    ensembles,
+    experts,
+)
 
 
 class UnknownModelError(LookupError):

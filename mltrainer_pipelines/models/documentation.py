@@ -20,8 +20,15 @@ rows within a session; unknown values are survived. Adding a model is one declar
 - **reads**: the features that the model reads by name; a trial of it needs a feature set that holds them. All others read
   whatever they are given.
 - **sessions back**: models of sequences find the past of a row's symbol among the rows that they are given. The walk-forward
-  shows them the sessions before a quarter; the window never holds a later session.
+  shows them the sessions before a quarter, a refresh those before its own; the window never holds a later session.
+- **sector**, **both timeframes**: groups tell a row's sector, and of training rows the other timeframe's outcome as far as it
+  was known when the window began. Where they do not, the model does without.
 - **limits**: what this kind of model cannot learn.
+
+`mltrainer bench models` fits each core model on 100,000 × 60 rows with 3 % unknown values beside the least that a user of its
+library would write for the same table: the estimator itself, behind `SimpleImputer(strategy="mean")` and `StandardScaler` where
+it cannot do without, in `CalibratedClassifierCV(cv=2, ensemble=False)` where it has no probabilities, a plain loop in torch for
+a network, the members' own calls for an ensemble. Ours may take 5 % longer.
 """
 
 
@@ -42,6 +49,9 @@ def _section(module: str, about: str, specs: Sequence[ModelSpec]) -> str:
         notes = [
             f"reads {', '.join(f'`{column}`' for column in spec.columns)}" if spec.columns else "",
             f"{spec.look_back} sessions back" if spec.look_back else "",
+            "reads the sector" if spec.sectors else "",
+            "reads a session's rows together" if spec.together else "",
+            "learns from both timeframes" if spec.both_timeframes else "",
             spec.limits if not spec.columns else "",
             "GPU where there is one" if spec.gpu else "",
         ]

@@ -30,6 +30,10 @@ class ProbabilityClassifier:
         """The probability of class 1 where it depends on the rows around; by default it does not."""
         return self._positive(X)
 
+    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
+        """The same for the rows from `shown` on."""
+        return self._positive_among(X, groups)[shown:]
+
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Self:
         """Fit on rows in order of time.
 
@@ -62,10 +66,11 @@ class ProbabilityClassifier:
         self._fit(X, y, groups)
         return self
 
-    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-        """Probabilities of the classes 0 and 1, (rows, 2) float64.
+    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None, shown: int = 0) -> np.ndarray:
+        """Probabilities of the classes 0 and 1, (rows - shown, 2) float64.
 
-        `groups` as for `fit`; only models that look at a row's past or at its session's other rows use them.
+        `groups` as for `fit`; only models that look at a row's past or at its session's other rows use them. The first
+        `shown` rows are a past to look at: no answer is given for them.
         """
         if not hasattr(self, "classes_"):
             from sklearn.exceptions import NotFittedError
@@ -74,7 +79,7 @@ class ProbabilityClassifier:
         X = np.asarray(X)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has the shape {X.shape}; fitted on {self.n_features_in_} features")
-        positive = self._positive_among(X, groups)
+        positive = self._positive_after(X, groups, shown)
         return np.column_stack([1.0 - positive, positive])
 
     def predict(self, X: np.ndarray) -> np.ndarray:

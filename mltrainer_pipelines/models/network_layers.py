@@ -29,6 +29,22 @@ class Perceptron(nn.Module):
         return self.net(x)[:, 0]
 
 
+class TwoTimeframes(nn.Module):
+    """A trunk that both timeframes' outcomes are told from, each by a head of its own; `other` is the other one's log-odds."""
+
+    other: Tensor
+
+    def __init__(self, features: int, units: int, layers: int, dropout: float):
+        super().__init__()
+        self.trunk = nn.Sequential(_dense(features, units, layers, dropout, units), nn.ReLU(), nn.Dropout(dropout))
+        self.heads = nn.ModuleList(_dense(units, max(4, units // 2), 1, dropout) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shared = self.trunk(x)
+        own, self.other = (head(shared)[:, 0] for head in self.heads)
+        return own
+
+
 class ResidualPerceptron(nn.Module):
     def __init__(self, features: int, units: int, layers: int, dropout: float):
         super().__init__()

@@ -9,7 +9,7 @@ import numpy as np
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
 from mltrainer_pipelines.models.linear import TailClipScaler
-from mltrainer_pipelines.models.panel import History, canonical_order, sessions_of
+from mltrainer_pipelines.models.panel import History, canonical_order, sessions_of, told
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, ParamValue, Range
 from mltrainer_pipelines.models.table_model import Sigmoid
 
@@ -93,7 +93,7 @@ class NetworkModel(ProbabilityClassifier):
         if order is not None:
             X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
         self.scaler_ = TailClipScaler()
-        values = self.scaler_.fit_transform(X).astype(np.float32)
+        values = self.scaler_.fit_transform(X)
         self.weights_, self.stopped_ = [], []
         plan: dict[str, Any] = {
             "epochs": int(self.epochs), "learning_rate": self.learning_rate, "weight_decay": self.weight_decay,
@@ -108,17 +108,55 @@ class NetworkModel(ProbabilityClassifier):
                 self.weights_.append({name: value.cpu().numpy() for name, value in network.state_dict().items()})
         self.calibration_ = None
         if how.training.get("loss") == "list":  # its log-odds have no level: only their order was learnt
-            said = self._log_odds(values, groups)
+            said = self._log_odds(values, groups, 0)
             self.calibration_ = Sigmoid().fit(said, y)
 
-    def _positive_among(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-        if not len(X):
+    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
+        if len(X) == shown:
             return np.empty(0)
-        said = self._log_odds(self.scaler_.transform(X).astype(np.float32), groups)
+        said = self._log_odds(self.scaler_.transform(X), groups, shown)
         return self.calibration_.probability(said) if self.calibration_ is not None else 1 / (1 + np.exp(-np.clip(said, -30, 30)))
 
-    def _positive(self, X: np.ndarray) -> np.ndarray:
-        return self._positive_among(X, None)
+    def attributions(
+        self, X: np.ndarray, baseline: np.ndarray, groups: np.ndarray | None = None, shown: int = 0, steps: int = 16
+    ) -> np.ndarray:
+        """What each feature adds to the log-odds of each row from `shown` on, by integrated gradients; of sequence models.
+
+        They add up to the log-odds of the row's window less those of a window whose known sessions are all the baseline
+        (`network_gradients`).
+
+        Parameters
+        ----------
+        X, groups, shown
+            As for `predict_proba`.
+        baseline : (features,) array
+            In the scale of X, NaN where unknown.
+        steps : int
+            Points of the path.
+
+        Returns
+        -------
+        (rows, features) float64 array
+
+        Raises
+        ------
+        ValueError
+            If the model reads no sequences, or its log-odds are not the answer of one network.
+        """
+        import torch
+
+        from mltrainer_pipelines.models import network_training as training
+        from mltrainer_pipelines.models.network_gradients import integrated_gradients
+
+        how = _architecture(self.model)
+        if not how.sequence or len(self.weights_) > 1 or how.draws or self.calibration_ is not None:
+            raise ValueError(f"{self.model} is not one network of sequences; ask it for its probabilities along the path instead")
+        with training.bounded(self.threads, self.seed) as device:
+            rows = self._rows(self.scaler_.transform(X), groups, device, shown)
+            start = torch.as_tensor(self.scaler_.transform(baseline[None])[0], device=device)
+            network = self._network()
+            network.load_state_dict({name: torch.as_tensor(value) for name, value in self.weights_[0].items()})
+            return integrated_gradients(network, rows, start, device, len(X) - shown, steps)
 
     def _network(self) -> Any:
         from mltrainer_pipelines.models import network_layers
@@ -128,7 +166,8 @@ class NetworkModel(ProbabilityClassifier):
         features = self.n_features_in_ + how.sequence
         return getattr(network_layers, how.layer)(features, units=int(self.units), dropout=self.dropout, **sizes, **how.options)
 
-    def _rows(self, values: np.ndarray, groups: np.ndarray | None, device: Any) -> Any:
+    def _rows(self, values: np.ndarray, groups: np.ndarray | None, device: Any, shown: int = 0) -> Any:
+        """The table from row `shown` on; the rows before are only in the windows of those after."""
         import torch
 
         from mltrainer_pipelines.models.network_training import Rows
@@ -136,29 +175,34 @@ class NetworkModel(ProbabilityClassifier):
         windows = None
         if _architecture(self.model).sequence:
             history = History.of(groups, len(values))
-            windows = torch.as_tensor(history.windows(np.arange(len(values)), SEQUENCE_SESSIONS), device=device)
+            windows = torch.as_tensor(history.windows(np.arange(shown, len(values)), SEQUENCE_SESSIONS), device=device)
             known = np.ones((len(values) + 1, 1), dtype=np.float32)
             known[-1] = 0.0  # position -1, a session that the table does not hold
             values = np.hstack([np.vstack([values, np.zeros((1, values.shape[1]), dtype=np.float32)]), known])
-        sessions = sessions_of(groups, len(values) - (windows is not None))
-        return Rows(torch.as_tensor(values, device=device), windows, sessions)
+        count = len(values) - (windows is not None)
+        sessions = sessions_of(groups, count)[shown:]
+        values = values if windows is not None else values[shown:]
+        other = None
+        if _architecture(self.model).layer == "TwoTimeframes":
+            other = torch.as_tensor(told(groups, "other", count)[shown:].copy(), device=device)
+        return Rows(torch.as_tensor(values, device=device), windows, sessions, other)
 
-    def _log_odds(self, values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    def _log_odds(self, values: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
         import torch
 
         from mltrainer_pipelines.models import network_training as training
 
         how = _architecture(self.model)
-        total = np.zeros(len(values))
+        total = np.zeros(len(values) - shown)
         with training.bounded(self.threads, self.seed) as device:
-            rows = self._rows(values, groups, device)
+            rows = self._rows(values, groups, device, shown)
             for weights in self.weights_:
                 network = self._network()
                 network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
                 for draw in range(max(1, how.draws)):
                     if how.draws:
                         training.keep_dropout(network, seed=draw)
-                    said = training.log_odds(network, rows, device, len(values))
+                    said = training.log_odds(network, rows, device, len(total))
                     total += 1 / (1 + np.exp(-np.clip(said, -30, 30)))
         p = np.clip(total / (len(self.weights_) * max(1, how.draws)), 1e-12, 1 - 1e-12)
         return np.log(p / (1 - p))
@@ -204,5 +248,6 @@ def declare(
     return ModelSpec(
         id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=True, handles_missing=False,
         search_space=space, builder=build, together=architecture.layer == "SessionAttention",
+        both_timeframes=architecture.layer == "TwoTimeframes",
         look_back=SEQUENCE_SESSIONS - 1 if architecture.sequence else 0,
     )  # fmt: skip

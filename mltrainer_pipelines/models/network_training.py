@@ -60,12 +60,14 @@ class Training:
 class Rows:
     """A table as the networks read it: values with a last row of zeros, and each row's window of positions in it.
 
-    `windows` is (rows, sessions) for sequences, None for single rows; position -1 is the row of zeros.
+    `windows` is (rows, sessions) for sequences, None for single rows; position -1 is the row of zeros. `other` is the outcome of
+    the other timeframe, -1 where it is unknown, for networks that learn from it too.
     """
 
     values: Tensor
     windows: Tensor | None
     sessions: np.ndarray
+    other: Tensor | None = None
 
     def batch(self, at: Tensor) -> Tensor:
         # positions of the table, gathered as they are needed: no copy of the table for its windows
@@ -106,6 +108,8 @@ def train(network: nn.Module, rows: Rows, y: np.ndarray, training: Training, dev
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
                 loss = _loss(network, rows.batch(at), label[at], rows.sessions[at.cpu().numpy()], training)
+                if rows.other is not None:
+                    loss = loss + _loss_of_other(network.other, rows.other[at])
             loss.backward()
             nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
@@ -228,6 +232,13 @@ def _loss(network: nn.Module, x: Tensor, y: Tensor, sessions: np.ndarray, traini
     return loss if penalty is None else loss + penalty
 
 
+def _loss_of_other(said: Tensor, other: Tensor) -> Tensor:
+    """The other timeframe's log loss where its outcome is known, half as heavy as the own one's."""
+    known = other >= 0
+    loss = F.binary_cross_entropy_with_logits(said.float(), other.clamp(min=0).float(), reduction="none")
+    return 0.5 * (loss * known).sum() / max(len(other), 1)
+
+
 def _measured(said: Tensor, y: Tensor, sessions: np.ndarray, training: Training) -> Tensor:
     if training.loss == "list":
         _, inverse = np.unique(sessions, return_inverse=True)
@@ -258,5 +269,5 @@ def _validation_loss(network: nn.Module, rows: Rows, label: Tensor, at: np.ndarr
 
 def keep_dropout(network: nn.Module, seed: int) -> None:
     """Leave dropout on when predicting, with draws of this seed: the spread of its answers is the network's doubt."""
-    network.keeps_dropout = True  # type: ignore[assignment]
+    network.keeps_dropout = True
     torch.manual_seed(seed)

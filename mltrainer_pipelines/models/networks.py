@@ -9,6 +9,8 @@ _declare = partial(declare, family="networks")
 MODELS = (
     _declare("mlp", Architecture("Perceptron"), "smooth interactions of many features; the reference of networks",
              "Rumelhart, Hinton & Williams (1986), Learning Representations by Back-Propagating Errors", core=True),
+    _declare("two_timeframes", Architecture("TwoTimeframes"), "one trunk for both timeframes' outcomes: each steadies the other",
+             "Caruana (1997), Multitask Learning, Machine Learning 28"),
     _declare("residual_mlp", Architecture("ResidualPerceptron"), "deeper than a plain perceptron without losing what is simple",
              "Gorishniy, Rubachev, Khrulkov & Babenko (2021), Revisiting Deep Learning Models for Tabular Data"),
     _declare("self_normalizing_network", Architecture("SelfNormalizing"), "keeps its units' scale by itself: steady training",

@@ -1,4 +1,4 @@
-"""Which session and which symbol a row belongs to, and where the rows of a symbol's past are.
+"""Which session, symbol and sector a row belongs to, and where the rows of a symbol's past are.
 
 A table has one row a session and symbol. A model that reads the past of a symbol finds it among the rows it is given:
 nothing is copied, a window is a row of positions.
@@ -8,20 +8,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GROUPS = np.dtype([("session", np.int64), ("symbol", np.int64)])
+UNKNOWN = -1
+"""Of a sector or an outcome in groups: nobody knows it."""
+GROUPS = np.dtype([("session", np.int64), ("symbol", np.int64), ("sector", np.int64), ("other", np.int64)])
 
 
-def panel_groups(sessions: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+def panel_groups(
+    sessions: np.ndarray, symbols: np.ndarray, sectors: np.ndarray | None = None, others: np.ndarray | None = None
+) -> np.ndarray:
     """Groups that name session and symbol, (rows,) structured.
 
     Parameters
     ----------
     sessions, symbols : (rows,) arrays of int
         Any numbers that are equal for equal sessions, ascending with time, and equal for equal symbols.
+    sectors : (rows,) array of int, optional
+        Equal for symbols of one sector, in every table that a model is given; `UNKNOWN` where it is not known.
+    others : (rows,) array of int, optional
+        Of training rows: the outcome of the other timeframe, 0 or 1, `UNKNOWN` where it was not known when the window began.
     """
     groups = np.empty(len(sessions), dtype=GROUPS)
     groups["session"], groups["symbol"] = sessions, symbols
+    groups["sector"] = UNKNOWN if sectors is None else sectors
+    groups["other"] = UNKNOWN if others is None else others
     return groups
+
+
+def told(groups: np.ndarray | None, name: str, rows: int) -> np.ndarray:
+    """What groups say of each row under a name, (rows,) int64, `UNKNOWN` where they do not have it."""
+    if groups is None or not groups.dtype.names:
+        return np.full(rows, UNKNOWN, dtype=np.int64)
+    return groups[name]
 
 
 def sessions_of(groups: np.ndarray | None, rows: int) -> np.ndarray:
@@ -34,19 +51,39 @@ def sessions_of(groups: np.ndarray | None, rows: int) -> np.ndarray:
 def canonical_order(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> np.ndarray | None:
     """An order of the rows that does not depend on how rows of one session are ordered, None where it is theirs already.
 
-    By session, within it by content: two tables with the same rows a session give the same fit, to the last bit.
+    By session, within it by symbol, or by content where groups do not tell symbols apart: two tables with the same rows a
+    session give the same fit, to the last bit. Draw from such rows (`drawn`): every k-th one could be of the same few symbols.
     """
     if groups is None:
         return None
+    sessions = sessions_of(groups, len(X))
+    if groups.dtype.names:
+        symbols = np.asarray(groups["symbol"])
+        if _ascends(sessions, symbols):
+            return None
+        order = np.lexsort((symbols, sessions))
+        if _ascends(sessions[order], symbols[order]):
+            return order
     words = np.ascontiguousarray(X, dtype=np.float32).view(np.uint32)
     odd: np.ndarray = np.random.default_rng(0).integers(1, 2**63, size=(X.shape[1],), dtype=np.uint64)
     odd |= np.uint64(1)
     content = np.zeros(len(X), dtype=np.uint64)
     for column, factor in enumerate(odd):  # column by column: no second matrix of 64-bit words
         content += (words[:, column].astype(np.uint64) + np.uint64(column + 1)) * factor
-    # rows of equal content are the same to a model of single rows, but not the symbols that they belong to
-    symbols = groups["symbol"] if groups.dtype.names else np.zeros(len(X), dtype=np.int8)
-    return np.lexsort((symbols, y, content, sessions_of(groups, len(X))))
+    return np.lexsort((y, content, sessions))
+
+
+def _ascends(sessions: np.ndarray, symbols: np.ndarray) -> bool:
+    """Whether rows are in order of session and symbol, no two of them the same."""
+    later, same = sessions[1:] > sessions[:-1], sessions[1:] == sessions[:-1]
+    return bool((later | (same & (symbols[1:] > symbols[:-1]))).all())
+
+
+def drawn(count: int, rows: int) -> np.ndarray:
+    """So many positions of a table's, ascending, the same ones for the same length; all of a shorter table's."""
+    if count <= rows:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, rows, replace=False))
 
 
 @dataclass(frozen=True)

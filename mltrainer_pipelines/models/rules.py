@@ -33,8 +33,8 @@ class RuleModel(ScoreModel):
             if len(known):
                 self.knots_[:, column] = np.quantile(known, np.linspace(0, 1, 101))
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-        places = []
+    def _strength(self, X: np.ndarray, groups: np.ndarray | None, shown: int = 0) -> np.ndarray:
+        X, places = X[shown:], []
         for column in range(X.shape[1]):
             values, knots = X[:, column], self.knots_[:, column]
             # the middle of equal knots, so that values that many rows share are not all put at their upper end
@@ -222,7 +222,7 @@ _TECHNICAL = (
     _declare("rule_trix", "trix_15", lambda a: a, "the triple smoothed price rises",
              "Hutson (1983), Good TRIX, Stocks & Commodities"),
     _declare("rule_coppock", "coppock", lambda a: a, "the long momentum curve is up",
-             "Coppock (1962), Practical Relative Strength Charting"),
+             "Coppock (1962), in Barron's of 15 October 1962"),
     _declare("rule_ultimate_oscillator", "ultimate_oscillator", lambda a, extreme: -_tails(a, extreme),
              "buying pressure of three spans at its limit turns", "Williams (1985), The Ultimate Oscillator", extreme=True),
     _declare("rule_money_flow_reversal", "mfi_14", lambda a, extreme: -_tails(a, extreme), "flow of money at its limit turns",

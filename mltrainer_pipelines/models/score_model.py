@@ -43,7 +43,8 @@ class ScoreModel(ProbabilityClassifier):
         """Learn scales and dynamics from its columns of the training rows; never from their outcomes."""
         raise NotImplementedError
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    def _strength(self, X: np.ndarray, groups: np.ndarray | None, shown: int = 0) -> np.ndarray:
+        """For the rows from `shown` on."""
         raise NotImplementedError
 
     def strength(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
@@ -68,5 +69,7 @@ class ScoreModel(ProbabilityClassifier):
         self._learn(X, groups)
         self.calibration_ = Sigmoid().fit(self._strength(X, groups), y)
 
-    def _positive_among(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-        return self.calibration_.probability(self._strength(self._own(X), groups)) if len(X) else np.empty(0)
+    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
+        if len(X) == shown:
+            return np.empty(0)
+        return self.calibration_.probability(self._strength(self._own(X), groups, shown))

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
-from mltrainer_pipelines.models.panel import History
+from mltrainer_pipelines.models.panel import History, drawn
 from mltrainer_pipelines.models.score_model import ScoreModel
 from mltrainer_pipelines.models.spec import ModelSpec, ParamValue, Range
 
 STEP, LENGTH, AHEAD = 5, 32, 2
 """Sessions between values, values of a window, values forecast: 155 sessions back, two weeks ahead."""
 POOLED = 4000
-"""Windows, evenly over the training rows, from which dynamics are estimated."""
+"""Windows, drawn from all training rows, from which dynamics are estimated."""
 
 
 class SeriesModel(ScoreModel):
@@ -32,7 +32,8 @@ class SeriesModel(ScoreModel):
         self.center_ = float(np.median(known)) if len(known) else 0.0
         spread = float(np.std(known)) if len(known) else 0.0
         self.scale_ = spread if spread > 1e-12 else 1.0
-        rows = np.unique(np.linspace(0, len(X) - 1, min(POOLED, len(X))).astype(np.int64))
+        # in no order: a method that takes every k-th window then takes those of all symbols
+        rows = np.random.default_rng(0).permutation(drawn(len(X), POOLED))
         self.dynamics_ = _forecast(self.model).learn(self._windows(X, groups, rows), self._params())
 
     def _params(self) -> dict[str, float]:
@@ -43,9 +44,9 @@ class SeriesModel(ScoreModel):
         values = np.clip((np.append(X[:, 0], np.nan) - self.center_) / self.scale_, -8.0, 8.0)
         return values[History.of(groups, len(X)).windows(rows, LENGTH, STEP)]
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    def _strength(self, X: np.ndarray, groups: np.ndarray | None, shown: int = 0) -> np.ndarray:
         parts = []
-        for start in range(0, len(X), 20_000):
+        for start in range(shown, len(X), 20_000):
             rows = np.arange(start, min(start + 20_000, len(X)))
             with np.errstate(invalid="ignore", divide="ignore"):
                 said = _forecast(self.model).score(self._windows(X, groups, rows), self.dynamics_, self._params())

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,14 +25,27 @@ class ProbabilityEstimator(Protocol):
 
     `X` is (rows, features) float32, NaN where unknown, rows in order of time; `y` is (rows,) of 0 and 1;
     `groups` says which rows were decided at the same session: integers, or session and symbol (`panel.panel_groups`),
-    which models with a `look_back` need to find a row's past among the rows given.
+    which models with a `look_back` need to find a row's past among the rows given. The first `shown` rows are such a past only.
     """
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "ProbabilityEstimator": ...
 
-    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray: ...
+    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None, shown: int = 0) -> np.ndarray: ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class BinnedEstimator(Protocol):
+    """An estimator whose table can be put into bins once, for all windows that learn from parts of it.
+
+    `binned(X, first)` cuts the bins by the rows `first` alone, so that nothing later shows in them; `fit_binned` fits on
+    rows of it (ascending positions, with a label of 0 or 1 each), for several windows at a time where threads call it.
+    """
+
+    def binned(self, X: np.ndarray, first: slice | np.ndarray) -> Any: ...
+
+    def fit_binned(self, binned: Any, rows: np.ndarray, y: np.ndarray) -> ProbabilityEstimator: ...
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,10 @@ class ModelSpec:
         asked with groups that name the symbol, and knows of the past what the rows given hold.
     together : bool
         Reads the other rows of a row's session: give whole sessions, with groups, to `predict_proba`.
+    sectors : bool
+        Reads the sector of a row's symbol, which groups tell it.
+    both_timeframes : bool
+        Learns from the outcome of the other timeframe too, where groups tell it for the training rows.
     limits : str
         What this kind of model cannot learn, where there is something that others do.
     """
@@ -131,6 +148,8 @@ class ModelSpec:
     columns: tuple[str, ...] = ()
     look_back: int = 0
     together: bool = False
+    sectors: bool = False
+    both_timeframes: bool = False
     limits: str = ""
 
     def __post_init__(self) -> None:
@@ -138,8 +157,8 @@ class ModelSpec:
 
     @property
     def needs_groups(self) -> bool:
-        """Whether a row's prediction depends on other rows, which groups tell it."""
-        return self.look_back > 0 or self.together
+        """Whether a row's prediction depends on more than the row, which groups tell it."""
+        return self.look_back > 0 or self.together or self.sectors
 
     def resolved(self, params: Mapping[str, Any]) -> dict[str, ParamValue]:
         """All parameters, in order of their names: those given, and the defaults of the rest.

@@ -8,7 +8,7 @@ import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
-from mltrainer_pipelines.models.panel import canonical_order, sessions_of
+from mltrainer_pipelines.models.panel import canonical_order, drawn, sessions_of
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, ParamValue, Range
 
 Prepare = Literal["raw", "filled", "scaled"]
@@ -195,16 +195,22 @@ class MedianFill:
     """Unknown values replaced by their column's median among the training rows, 0 where a column has none."""
 
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
-        known = ~np.isnan(X)
-        self.median_ = np.zeros(X.shape[1], dtype=np.float32)
-        for column in np.flatnonzero(~known.all(axis=0) & known.any(axis=0)):
-            self.median_[column] = np.median(X[known[:, column], column])
+        from mltrainer_pipelines.models.linear import SCALING_ROWS
+
+        columns = np.sort((X[drawn(len(X), SCALING_ROWS)] if len(X) > SCALING_ROWS else X).T, axis=1)  # NaN sorts last
+        known = columns.shape[1] - np.isnan(columns).sum(axis=1)
+        middle = columns[np.arange(len(columns)), np.maximum(known - 1, 0) // 2]
+        self.median_ = np.where(known > 0, middle, 0.0).astype(np.float32)
         return self.transform(X)
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         X = np.ascontiguousarray(X, dtype=np.float32)
         unknown = np.isnan(X)
-        return np.where(unknown, self.median_, X) if unknown.any() else X
+        if not unknown.any():
+            return X
+        filled = X.copy()
+        np.copyto(filled, self.median_, where=unknown)
+        return filled
 
 
 def declare(
@@ -248,8 +254,8 @@ def _ordered(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> tuple[n
 
 
 def _evenly(y: np.ndarray, rows: int) -> np.ndarray:
-    """Positions of so many rows, evenly over the table, both classes among them."""
-    kept = np.linspace(0, len(y) - 1, rows).astype(np.int64)
+    """Positions of so many rows, all over the table, both classes among them."""
+    kept = drawn(len(y), rows)
     if y[kept].min() == y[kept].max():
         kept[len(kept) // 2] = np.flatnonzero(y != y[kept[0]])[0]
     return kept

@@ -1,6 +1,7 @@
 """What a refresh reads: the lake as it is, at the moment it is asked."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import polars as pl
@@ -34,11 +35,14 @@ class Scene:
         symbol, volatility, as known at the decision.
     closes : DataFrame
         symbol, close: the session's (provisional) bars, unadjusted.
+    history : mapping of feature set to DataFrame
+        As `features`, of the sessions before that were asked for; only sets for which some were.
     """
 
     features: dict[str, pl.DataFrame]
     volatility: pl.DataFrame
     closes: pl.DataFrame
+    history: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 class LakeInputs:
@@ -57,6 +61,11 @@ class LakeInputs:
     def members(self, session: date) -> pl.DataFrame:
         """The universe of a session's month."""
         return self.lake.read("universe", str(session.replace(day=1)))
+
+    def universe(self, first: date, last: date) -> pl.DataFrame:
+        """The universe of every month from `first` to `last` that the lake knows."""
+        months = [key for key in self.lake.partitions("universe") if str(first.replace(day=1)) <= key <= str(last)]
+        return self.lake.scan("universe", months).collect()
 
     def actions(self) -> pl.DataFrame:
         return self.lake.read("corporate_actions")
@@ -81,7 +90,7 @@ class LakeInputs:
         session: date,
         members: pl.DataFrame,
         doubted: pl.Series,
-        feature_sets: list[str],
+        feature_sets: Mapping[str, int],
         provisional: pl.DataFrame | None,
     ) -> Scene:
         """Features, volatility and closes of a session.
@@ -92,27 +101,40 @@ class LakeInputs:
             The universe of the session's month.
         doubted : Series of str
             Symbols whose bar of the session is left out; their past is used.
-        feature_sets : list of str
+        feature_sets : mapping of feature set to int
+            Which sets, and how many sessions before this one a model reads of each: 0 where it reads the session's rows alone.
+            The past is that of each month's own universe, as the trials had it.
         provisional : DataFrame or None
             The bars of a session under way; None where its final ones are in the lake.
         """
+        back = max(feature_sets.values())
+        first = previous_session(session, back) if back else session
+        universe = self.universe(first, session) if back else members
+        symbols = universe["symbol"].unique() if back else members["symbol"]
         depth = max(look_back(name) for name in feature_sets)
         # Of a session under way the lake holds nothing; in a replay it does, and that is not to be looked at.
         newest = session if provisional is None else previous_session(session)
         bars = adjusted_history(
             self.lake,
+            min(first, newest),
             newest,
-            newest,
-            look_back=depth if provisional is None else depth - 1,
-            symbols=members["symbol"],
+            look_back=depth if provisional is None or back else depth - 1,
+            symbols=symbols,
             provisional=provisional,
         )
         bars = bars.filter((pl.col("date") < session) | ~pl.col("symbol").is_in(doubted.implode()))
         known = known_macro(self.lake.read("macro_series"), bars["date"].unique().sort().to_list())
         regime = carried(self.lake.read("regime"), session)
-        features = {name: compute_features(bars, members, known, session, session, name, regime=regime) for name in feature_sets}
-        volatility = daily_volatility(bars).filter(pl.col("date") == session).select("symbol", "volatility")
-        return Scene(features, volatility, bars.filter(pl.col("date") == session).select("symbol", "close"))
+        features, history = {}, {}
+        for name, before in feature_sets.items():
+            begin = previous_session(session, before) if before else session
+            rows = compute_features(bars, universe, known, begin, session, name, regime=regime)
+            features[name] = rows.filter(pl.col("date") == session)
+            if before:
+                history[name] = rows.filter(pl.col("date") < session)
+        here = pl.col("symbol").is_in(members["symbol"].implode()) & (pl.col("date") == session)
+        volatility = daily_volatility(bars).filter(here).select("symbol", "volatility")
+        return Scene(features, volatility, bars.filter(here).select("symbol", "close"), history)
 
     def require_history(self, session: date, final: bool) -> None:
         """Refuse to decide on a history with a hole at its end."""

@@ -1,0 +1,165 @@
+"""What all models of models share: their members, fitted as the catalogue builds them, and how their probabilities become one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mltrainer_pipelines.models.costs import cost_of
+from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.panel import canonical_order, panel_groups, sessions_of, told
+from mltrainer_pipelines.models.spec import ModelSpec, ParamValue, Range
+
+MEMBERS = ("logistic_l2", "lightgbm", "extra_trees", "binned_naive_bayes")
+"""A linear model, boosted trees, a forest and a vote of single features: they err differently."""
+MEMBERS_OF: dict[str, tuple[str, ...]] = {}
+COMBINERS: dict[str, "type[Combined]"] = {}
+
+
+def members_of(model: str) -> tuple[str, ...]:
+    """The models that an ensemble of the catalogue is made of."""
+    return MEMBERS_OF[model]
+
+
+class EnsembleModel(ProbabilityClassifier):
+    """An ensemble of the catalogue.
+
+    Parameters
+    ----------
+    model : str
+        Its id in the catalogue.
+    seed, threads : int
+    **params
+        The parameters of its search space.
+    """
+
+    def __init__(self, model: str, seed: int = 0, threads: int = 1, **params: Any):
+        self.model, self.seed, self.threads = model, seed, threads
+        self._names = sorted(params)
+        for name, value in params.items():
+            setattr(self, name, value)
+
+    def _parameter_names(self) -> list[str]:  # type: ignore[override]
+        return ["model", "seed", "threads", *self._names]
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
+        from threadpoolctl import threadpool_limits
+
+        if self.model not in COMBINERS:
+            from mltrainer_pipelines.models import catalogue
+
+            catalogue.get_model(self.model)
+        order = canonical_order(X, y, groups)
+        if order is not None:
+            X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
+        params = {name: getattr(self, name) for name in self._names}
+        self.combined_ = COMBINERS[self.model](MEMBERS_OF[self.model], self.seed, self.threads, params)
+        self.combined_.sectors = told(groups, "sector", len(X))
+        with threadpool_limits(self.threads):
+            self.combined_.fit(X, y, sessions_of(groups, len(X)))
+        del self.combined_.sectors
+
+    def _positive_among(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+        from threadpoolctl import threadpool_limits
+
+        if not len(X):
+            return np.empty(0)
+        with threadpool_limits(self.threads):
+            return np.clip(self.combined_.probability(X, groups), 0.0, 1.0)
+
+
+class Combined:
+    """Members fitted on all rows, and how their probabilities become one: a subclass says it.
+
+    While it is fitted, `sectors` tells each row's, for those that ask.
+    """
+
+    sectors: np.ndarray
+
+    def __init__(self, members: tuple[str, ...], seed: int, threads: int, params: Mapping[str, Any]):
+        self.members, self.seed, self.threads, self.params = members, seed, threads, params
+
+    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        self.fitted_ = self._members(X, y, sessions)
+
+    def probability(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+        return self.combine(self._said(self.fitted_, X), X)
+
+    def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """One probability a row of the members', (rows, members)."""
+        raise NotImplementedError
+
+    def _members(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> list[Any]:
+        from mltrainer_pipelines.models.catalogue import get_model
+
+        groups = panel_groups(sessions, np.arange(len(y)))
+        return [get_model(name).build(seed=self.seed, threads=self.threads).fit(X, y, groups) for name in self.members]
+
+    def _said(self, fitted: list[Any], X: np.ndarray) -> np.ndarray:
+        return np.stack([member.predict_proba(X)[:, 1] for member in fitted], axis=1)
+
+    def _ahead(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+        """Members' probabilities for rows of later blocks of sessions, each fitted on the blocks before only; and which rows."""
+        days = np.unique(sessions)
+        block = np.searchsorted(days, sessions) * blocks // len(days)
+        said, rows = [], []
+        for number in range(1, blocks):
+            before, at = np.flatnonzero(block < number), np.flatnonzero(block == number)
+            if len(at) and len(np.unique(y[before])) == 2:
+                said.append(self._said(self._members(X[before], y[before], sessions[before]), X[at]))
+                rows.append(at)
+        if not said:  # too few sessions to look ahead: what is left is how well the members fit
+            return self._said(self._members(X, y, sessions), X), np.arange(len(y))
+        return np.vstack(said), np.concatenate(rows)
+
+
+def log_odds(P: np.ndarray) -> np.ndarray:
+    P = np.clip(P, 1e-4, 1 - 1e-4)
+    return np.log(P / (1 - P))
+
+
+def expit(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(z, -50, 50)))
+
+
+def losses(P: np.ndarray, y: np.ndarray) -> np.ndarray:
+    P = np.clip(P, 1e-6, 1 - 1e-6)
+    return -np.where(y[:, None] == 1, np.log(P), np.log(1 - P))
+
+
+def regression(Z: np.ndarray, y: np.ndarray, C: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(y)) < 2:
+        raise ValueError("the rows that weights are learnt from are all of one class; give more sessions")
+    return LogisticRegression(C=C, max_iter=200).fit(Z, y)
+
+
+def declare(
+    id: str,  # noqa: A002 - the field's own name
+    combined: type[Combined],
+    summary: str,
+    source: str,
+    core: bool = False,
+    members: tuple[str, ...] = MEMBERS,
+    space: Mapping[str, Range] | None = None,
+    *,
+    family: str,
+    together: bool = False,
+    sectors: bool = False,
+    limits: str = "",
+) -> ModelSpec:
+    """Declare a model of models: how its members are combined, its spec for the catalogue."""
+    COMBINERS[id], MEMBERS_OF[id] = combined, members
+    return ModelSpec(
+        id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
+        search_space=space or {}, builder=_builder(id), together=together, sectors=sectors, limits=limits,
+    )  # fmt: skip
+
+
+def _builder(model: str) -> Callable[[Mapping[str, ParamValue], int, int], EnsembleModel]:
+    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> EnsembleModel:
+        values: dict[str, Any] = dict(params)
+        return EnsembleModel(model, seed, threads, **values)
+
+    return build
