@@ -1,16 +1,21 @@
 """Trials: out-of-sample predictions quarter by quarter, scorecards, the leaderboard and the champions."""
 
-from collections.abc import Sequence
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
+from mltrainer_pipelines.defs.daily_bars import PartitionsConfig
+from mltrainer_pipelines.defs.execution import on_cluster
 from mltrainer_pipelines.defs.features import features, labels
-from mltrainer_pipelines.defs.market import PartitionsConfig
 from mltrainer_pipelines.defs.partitions import quarters, timeframes, trial_quarters, trials
-from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, provenance, table
+from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, provenance, record_written, table
 from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.settings import get_settings, now
@@ -21,14 +26,32 @@ from mltrainer_pipelines.trials.tracking import Tracking
 if TYPE_CHECKING:
     from mltrainer_pipelines.trials.config import TrialConfig
     from mltrainer_pipelines.trials.scorecard import Scorecard
+    from mltrainer_pipelines.trials.walk_forward import FailedQuarter, QuarterPredictions, WalkForward
 
 HEAVY = {"mltrainer/heavy": "trial"}
 """Tag of runs that take a whole core for long; the instance runs two of them at a time."""
 _EVERYTHING = dg.AllPartitionMapping()
 
 
+class QuartersFailedError(RuntimeError):
+    """Quarters of trials that could not be predicted: names each with its reason."""
+
+    def __init__(self, reasons: Mapping[str, str], written: int):
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        super().__init__(f"{len(reasons)} quarters failed, {written} others were written. {listed}")
+
+
+PROBABILITIES = dg.AssetCheckSpec(
+    "predictions_are_probabilities",
+    asset="trial_predictions",
+    description="Every score that a run was asked for lies between 0 and 1. In the asset's own step: another one would cost "
+    "seconds on a cluster, and reading every trial ever run would cost more with each of them.",
+)
+
+
 @dg.asset(
     partitions_def=trial_quarters,
+    check_specs=[PROBABILITIES],
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[dg.AssetDep(features, partition_mapping=_EVERYTHING), dg.AssetDep(labels, partition_mapping=_EVERYTHING)],
     group_name="trials",
@@ -44,12 +67,12 @@ def trial_predictions(
     """A trial's predictions of one quarter, from a model that knew only what had ended before the quarter.
 
     Each quarter is written as it ends; one that exists is not computed again, so that a killed run resumes
-    where it stopped.
+    where it stopped. A quarter that fails leaves the others: they are written, and the run fails with its reason.
     """
     from mltrainer_pipelines.trials import records
-    from mltrainer_pipelines.trials.walk_forward import WalkForward
+    from mltrainer_pipelines.trials.walk_forward import FailedQuarter, WalkForward
 
-    rows = predicted = 0
+    rows, written, failed = 0, list[str](), dict[str, str]()
     by_trial: dict[str, list[str]] = {}
     for key in context.partition_keys:
         parts = _dimensions(key)
@@ -63,28 +86,40 @@ def trial_predictions(
         records.set_status(database.engine, trial_id, "running")
         window = quarters.time_window_for_partition_key(missing[-1])
         walk = WalkForward(trial, *_training_tables(lake, trial, window.end.date()), universe=_universe(lake))
-        for key in missing:
-            window = quarters.time_window_for_partition_key(key)
-            result = walk.predict_quarter(window.start.date(), window.end.date())
-            lake.write("trial_predictions", result.predictions, f"{trial_id}/{key}")
+        spans = [quarters.time_window_for_partition_key(key) for key in missing]
+        for ended in _predicted(walk, [(span.start.date(), span.end.date()) for span in spans]):
+            key = str(ended.quarter_start)
+            if isinstance(ended, FailedQuarter):
+                failed[f"{trial_id} {key}"] = ended.reason
+                context.log.error(f"{trial_id} {key}: {ended.reason}", exc_info=ended.error)
+                continue
+            if ended.importances is not None:
+                lake.write("trial_importances", ended.importances, f"{trial_id}/{key}")
+            lake.write("trial_predictions", ended.predictions, f"{trial_id}/{key}")
+            written.append(_multi_key(trial_id, key))
             context.add_asset_metadata(
                 {
-                    "dagster/row_count": result.predictions.height,
-                    "trained_rows": result.trained_rows,
-                    "trained_from": str(result.trained_from),
-                    "trained_until": str(result.trained_until),
-                    "seconds": result.seconds,
+                    "dagster/row_count": ended.predictions.height,
+                    "trained_rows": ended.trained_rows,
+                    "trained_from": str(ended.trained_from),
+                    "trained_until": str(ended.trained_until),
+                    "seconds": ended.seconds,
                 },
-                partition_key=_multi_key(trial_id, key),
+                partition_key=written[-1],
             )
             context.log.info(
-                f"{trial_id} {key}: {result.predictions.height} predictions in {result.seconds:.1f} s, trained on "
-                f"{result.trained_rows} rows decided from {result.trained_from} to {result.trained_until}"
+                f"{trial_id} {key}: {ended.predictions.height} predictions in {ended.seconds:.1f} s, trained on "
+                f"{ended.trained_rows} rows decided from {ended.trained_from} to {ended.trained_until}"
             )
-            rows, predicted = rows + result.predictions.height, predicted + 1
-        records.set_status(database.engine, trial_id, "predicted")
+            rows += ended.predictions.height
+        lost = any(name.startswith(f"{trial_id} ") for name in failed)
+        records.set_status(database.engine, trial_id, "failed" if lost else "predicted")
+    if failed:
+        record_written(context, "trial_predictions", written)
+        raise QuartersFailedError(failed, len(written))
     return dg.MaterializeResult(
-        metadata={"predicted_quarters": predicted, "predicted_rows": rows, "market": get_settings().market_kind}
+        metadata={"predicted_quarters": len(written), "predicted_rows": rows, "market": get_settings().market_kind},
+        check_results=[_are_probabilities(lake, [f"{trial_id}/{key}" for trial_id in by_trial for key in by_trial[trial_id]])],
     )
 
 
@@ -111,7 +146,7 @@ def trial_scorecard(
     from mltrainer_pipelines.trials.figures import figures
     from mltrainer_pipelines.trials.fingerprint import data_fingerprint
     from mltrainer_pipelines.trials.promotion import grade
-    from mltrainer_pipelines.trials.scorecard import score
+    from mltrainer_pipelines.trials.scorecard import PARTS, part_metrics, score
 
     settings, grades = get_settings(), {}
     for trial_id in context.partition_keys:
@@ -127,21 +162,35 @@ def trial_scorecard(
             records.other_sharpes(database.engine, trial_id),
             records.trials_run(database.engine),
             settings.cost_bps,
+            lake.read("regime") if lake.exists("regime") else None,
+            _universe(lake),
         )
         card = result.scorecard
+        moved, begin = _importances(lake, trial_id), time.perf_counter()
         mlflow_run = tracking.log_trial(
             trial,
-            card.model_dump(exclude={"per_quarter"}),
+            {**card.model_dump(exclude=set(PARTS)), **part_metrics(card)},
             {quarter.quarter: quarter.model_dump(exclude={"quarter"}) for quarter in card.per_quarter},
             provenance(context.run_id, data_fingerprint(predictions, outcomes)),
-            figures(result, settings.market_kind),
+            figures(result, settings.market_kind, moved),
             {"grade": grade(card)},
         )
+        mlflow_seconds = time.perf_counter() - begin
         records.save_scorecard(database.engine, card, mlflow_run, context.run_id)
         grades[trial_id] = grade(card)
-        shown = {name: value for name, value in card.model_dump().items() if isinstance(value, float | int)}
-        links = {"mlflow_run": dg.MetadataValue.url(f"{settings.tracking_uri}/#/runs/{mlflow_run}"), "grade": grade(card)}
-        context.add_asset_metadata({**shown, **links, "per_quarter": table(result.per_quarter)}, partition_key=trial_id)
+        shown = {name: value for name, value in card.model_dump(exclude=set(PARTS)).items() if isinstance(value, float | int)}
+        links = {
+            "mlflow_run": dg.MetadataValue.url(f"{settings.tracking_uri}/#/runs/{mlflow_run}"),
+            "grade": grade(card),
+            "mlflow_seconds": mlflow_seconds,
+        }
+        parts = {"per_quarter": table(result.per_quarter)}
+        parts |= {
+            name: table(pl.DataFrame([part.model_dump() for part in scores], infer_schema_length=None))
+            for name, scores in (("per_regime", card.per_regime), ("per_sector", card.per_sector))
+            if scores
+        }
+        context.add_asset_metadata({**shown, **links, **parts}, partition_key=trial_id)
     return dg.MaterializeResult(metadata={"grades": grades, "market": settings.market_kind})
 
 
@@ -153,9 +202,14 @@ def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
     from mltrainer_pipelines.trials import records
     from mltrainer_pipelines.trials.leaderboard import rank
 
-    ranking = rank(records.scorecards(database.engine), now(), records.trials_run(database.engine))
+    cards, trials_run = records.scorecards(database.engine), records.trials_run(database.engine)
+    ranking = rank(cards, now(), trials_run)
     records.save_leaderboard(database.engine, ranking)
-    return dg.MaterializeResult(metadata=frame_metadata(ranking, leaderboard=table(ranking)))
+    picking = ranking.group_by("timeframe").agg(pl.col("probability_of_overfitting").first()).drop_nulls()
+    told = {f"probability_of_overfitting_{name}": probability for name, probability in picking.rows()}
+    return dg.MaterializeResult(
+        metadata=frame_metadata(ranking, leaderboard=table(ranking), trials_run=trials_run, trials_scored=len(cards), **told)
+    )
 
 
 @dg.asset(
@@ -177,13 +231,14 @@ def champion_model(
     from mltrainer_pipelines.trials.ensemble import fit_ensemble
     from mltrainer_pipelines.trials.fingerprint import data_fingerprint
     from mltrainer_pipelines.trials.leaderboard import deflated
-    from mltrainer_pipelines.trials.promotion import choose_champion, grade, scores_one_session
+    from mltrainer_pipelines.trials.promotion import choose_champion, grade
 
     cards = deflated(records.scorecards(database.engine), records.trials_run(database.engine))
     as_of = last_closed_session(now())
     decisions = {}
     for timeframe in context.partition_keys:
-        rivals = {card.trial_id: card for card in cards if card.timeframe == timeframe and scores_one_session(card)}
+        away = records.withdrawn(database.engine, timeframe)
+        rivals = {card.trial_id: card for card in cards if card.timeframe == timeframe and card.trial_id not in away}
         incumbent = records.champion_of(database.engine, timeframe)
         decision = choose_champion(list(rivals.values()), incumbent)
         chosen = incumbent if incumbent and decision.decision == "refused" else decision.trial_id
@@ -191,9 +246,10 @@ def champion_model(
         configs = [(records.config_of(database.engine, trial_id), weight) for trial_id, weight in voters.items()]
         rows, outcomes = _training_tables(lake, configs[0][0], as_of + timedelta(days=1))
         predictions = {trial_id: _predictions(lake, trial_id) for trial_id in voters}
-        ensemble = fit_ensemble(configs, rows, outcomes, predictions, as_of, universe=_universe(lake))
+        regime = lake.read("regime") if lake.exists("regime") else None
+        ensemble = fit_ensemble(configs, rows, outcomes, predictions, as_of, universe=_universe(lake), regime=regime)
         source = provenance(context.run_id, data_fingerprint(rows, outcomes))
-        version = tracking.register_champion(ensemble, rows.tail(5), source, grade(rivals[chosen]))
+        version = tracking.register_champion(ensemble, rows, source, grade(rivals[chosen]))
         records.record_decision(database.engine, timeframe, decision, version.version, now())
         decisions[timeframe] = f"{decision.decision}: {decision.trial_id} ({decision.grade})"
         context.add_asset_metadata(
@@ -216,15 +272,40 @@ def _dimensions(key: str) -> dict[str, str]:
     return dict(trial_quarters.get_partition_key_from_str(key).keys_by_dimension)
 
 
-def _multi_key(trial_id: str, quarter: str) -> str:
-    return str(dg.MultiPartitionKey({"quarter": quarter, "trial": trial_id}))
+def _multi_key(trial_id: str, quarter: str) -> dg.MultiPartitionKey:
+    return dg.MultiPartitionKey({"quarter": quarter, "trial": trial_id})
+
+
+def _are_probabilities(lake: Lake, names: list[str]) -> dg.AssetCheckResult:
+    scores = lake.scan("trial_predictions", names)
+    wrong = scores.filter(~pl.col("score").is_between(0, 1)).select(pl.len()).collect().item()
+    return dg.AssetCheckResult(check_name=PROBABILITIES.name, passed=wrong == 0, metadata={"scores_outside": wrong})
+
+
+def _predicted(walk: "WalkForward", windows: list[tuple[date, date]]) -> "Iterator[QuarterPredictions | FailedQuarter]":
+    """Quarters as they end: computed in this process or, by a step on a cluster, as tasks of it where that pays."""
+    if not on_cluster():
+        return walk.predict_quarters(windows, _windows_at_once())
+    from mltrainer_pipelines.trials import window_tasks
+
+    return window_tasks.predict_quarters(walk, windows)
+
+
+def _windows_at_once() -> int:
+    """Half of the processors: the instance runs two trials at a time."""
+    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def _training_tables(lake: Lake, trial: "TrialConfig", end: date) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Features and labels decided before `end`, of the trial's feature set and timeframe."""
     from mltrainer_pipelines.features.tables import feature_table
 
-    return feature_table(lake, trial.feature_set, end), _labels(lake, trial)
+    outcomes = _labels(lake, trial)
+    if trial.spec.both_timeframes:
+        outcomes = pl.concat(
+            [outcomes, lake.scan("labels").filter(pl.col("timeframe") != trial.timeframe).collect()], how="diagonal"
+        )
+    return feature_table(lake, trial.feature_set, end), outcomes
 
 
 def _labels(lake: Lake, trial: "TrialConfig") -> pl.DataFrame:
@@ -250,6 +331,14 @@ def _predictions(lake: Lake, trial_id: str) -> pl.DataFrame:
     return lake.scan("trial_predictions", keys or [f"{trial_id}/any"]).collect()
 
 
+def _importances(lake: Lake, trial_id: str) -> pl.DataFrame | None:
+    """Mean importances over the trial's quarters; None where its model has none."""
+    from mltrainer_pipelines.trials.importances import mean_importances
+
+    keys = [key for key in lake.partitions("trial_importances") if key.startswith(f"{trial_id}/")]
+    return mean_importances(lake.scan("trial_importances", keys).collect()) if keys else None
+
+
 def _voters(rivals: Sequence["Scorecard"], chosen: str, most: int = 4) -> dict[str, float]:
     """The champion and the next best trials of its feature set, each with a weight; the champion's is half of all."""
     feature_set = next(card.feature_set for card in rivals if card.trial_id == chosen)
@@ -267,6 +356,36 @@ walk_forward = dg.define_asset_job(
     tags=HEAVY,
     description="A trial over its quarters: one run a trial, one partition a quarter.",
 )
+
+
+class TrialToSubmit(dg.Config):
+    """A trial, as `mltrainer trial submit` reads it from a file."""
+
+    trial: dict[str, Any] = Field(
+        default={"model": "lightgbm", "timeframe": "short"},
+        description="The configuration: model and timeframe, and what differs from the defaults (params, train_sessions, …).",
+    )
+
+
+@dg.op
+def submitted(context: dg.OpExecutionContext, config: TrialToSubmit, database: dg.ResourceParam[Database]) -> None:
+    """Refuses what cannot run, and says what would be valid; else launches the trial over its missing quarters."""
+    from mltrainer_pipelines.services.dagster_client import DagsterClient
+    from mltrainer_pipelines.services.submission import admitted, begin
+
+    trial, url = admitted(json.dumps(config.trial)), f"http://127.0.0.1:{get_settings().dagster_port}"
+    missing, run = begin(DagsterClient(url), database.engine, trial)
+    told = {"trial_id": trial.trial_id, "quarters_to_predict": len(missing)}
+    context.add_output_metadata(told | ({"run": dg.MetadataValue.url(f"{url}/runs/{run}")} if run else {}))
+    context.log.info(f"{trial.trial_id}: {f'launched as run {run}' if run else 'every quarter is predicted already'}")
+
+
+@dg.job(executor_def=dg.in_process_executor, description="A trial from the launchpad: put its configuration there.")
+def submit_trial() -> None:
+    """One op: admit, record, launch."""
+    submitted()
+
+
 score_trials = dg.define_asset_job(
     "score_trials",
     selection=dg.AssetSelection.assets("trial_scorecard", "leaderboard"),
@@ -286,7 +405,9 @@ def promote_champion_schedule() -> list[dg.RunRequest]:
     return [dg.RunRequest(partition_key=timeframe) for timeframe in timeframes.get_partition_keys()]
 
 
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[walk_forward], request_job=score_trials)
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[walk_forward], request_job=score_trials, minimum_interval_seconds=15
+)
 def score_after_walk_forward(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
     """A trial that has run is scored."""
     key = context.dagster_run.tags.get("dagster/asset_partition_range_start") or context.dagster_run.tags.get("dagster/partition")
@@ -295,18 +416,9 @@ def score_after_walk_forward(context: dg.RunStatusSensorContext) -> dg.RunReques
     return dg.RunRequest(run_key=context.dagster_run.run_id, partition_key=_dimensions(key)["trial"])
 
 
-@dg.asset_check(asset=trial_predictions)
-def predictions_are_probabilities(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Every score of every trial lies between 0 and 1, once for each date and symbol."""
-    scores = lake.scan("trial_predictions")
-    wrong = scores.filter(~pl.col("score").is_between(0, 1)).select(pl.len()).collect().item()
-    return dg.AssetCheckResult(passed=wrong == 0, metadata={"scores_outside": wrong})
-
-
 DEFS = dg.Definitions(
     assets=[trial_predictions, trial_scorecard, leaderboard, champion_model],
-    asset_checks=[predictions_are_probabilities],
-    jobs=[walk_forward, score_trials, promote_champion],
+    jobs=[walk_forward, submit_trial, score_trials, promote_champion],
     schedules=[promote_champion_schedule],
     sensors=[score_after_walk_forward],
 )

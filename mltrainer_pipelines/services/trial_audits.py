@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +19,14 @@ from mltrainer_pipelines.features.labels import compute_labels
 from mltrainer_pipelines.features.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.universe import universes_of
+from mltrainer_pipelines.services.kept_rehearsals import rehearsals
 from mltrainer_pipelines.services.simulated_market import simulated_frames
 from mltrainer_pipelines.trials import statistics
 from mltrainer_pipelines.trials.backtest import top_fraction
+from mltrainer_pipelines.trials.calibration import holding_blocks
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.promotion import choose_champion, grade, shortfalls
-from mltrainer_pipelines.trials.rehearsal import History, Rehearsed, rehearse
+from mltrainer_pipelines.trials.rehearsal import History, Rehearsed, deflated_by_all, rehearse
 from mltrainer_pipelines.trials.scorecard import TOP
 
 MODELS = ("logistic_l2", "lightgbm")
@@ -84,11 +87,25 @@ class Audit:
         return "\n".join([heading, *(f"  {line}" for line in self.lines)])
 
 
-def audit_null(trials: int = 50, market: AuditMarket | None = None, progress: Progress = lambda *_: None, seed: int = 0) -> Audit:
+def audit_null(
+    trials: int = 50,
+    market: AuditMarket | None = None,
+    progress: Progress = lambda *_: None,
+    seed: int = 0,
+    kept_in: Path | None = None,
+    at_once: int = 1,
+) -> Audit:
     """Many trials of different models on a market in which nothing can be predicted: none may be graded `proven`.
 
     Trials are drawn at random from the model catalogue, half of them a timeframe, and each is deflated by all.
     Also counted: predictions that would pass a strong buy's bar of 0.60 for the probability of a profit.
+
+    Parameters
+    ----------
+    kept_in : Path, optional
+        A folder for the trials that have ended: an audit that was stopped goes on there.
+    at_once : int
+        Trials at a time, each in a process of its own.
     """
     from mltrainer_pipelines.agent.search import propose
 
@@ -101,7 +118,12 @@ def audit_null(trials: int = 50, market: AuditMarket | None = None, progress: Pr
         if count:
             template = TrialConfig(model=MODELS[0], timeframe=timeframe, universe_size=max(5, market.symbols))
             configs += [proposal.config for proposal in propose("random", count, template, seed=seed)]
-    done = _rehearsed(configs, market, progress)
+    progress(f"a market of {market.symbols} companies", 0.0)
+    ended: dict[str, Rehearsed] = {}
+    for trial in rehearsals(configs, market, lambda: history_of(market), COST_BPS, kept_in, at_once):
+        ended[trial.config.trial_id] = trial
+        progress(trial.config.trial_id, len(ended) / len(configs))
+    done = deflated_by_all([ended[config.trial_id] for config in configs])
     proven = [trial.config.trial_id for trial in done if grade(trial.scorecard) == "proven"]
     champions, overfitting = {}, {}
     for timeframe in TIMEFRAMES:
@@ -189,22 +211,25 @@ def audit_calibration(markets: int = 4, market: AuditMarket | None = None, progr
     """Probabilities of the core models out of sample, over several markets with the premium: error at most 0.03.
 
     One market of a few years has few independent holding periods, and how its share of profitable trades falls is luck
-    that no calibration can know; over several markets that luck averages out, an error of the method does not.
+    that no calibration can know; over several markets that luck averages out, an error of the method does not. How much
+    of it one market shows is told beside: the mean error of a forecast without any, `_error_by_chance`.
     """
     begin = time.perf_counter()
     market = market or AuditMarket()
     configs = [TrialConfig(model=model, timeframe=timeframe) for timeframe in TIMEFRAMES for model in MODELS]
     known: dict[tuple[str, str], list[pl.DataFrame]] = {}
     single: dict[tuple[str, str], list[float]] = {}
+    by_chance: dict[tuple[str, str], list[float]] = {}
     for number in range(markets):
         chosen = AuditMarket(market.seed + number, market.symbols, market.premium, market.first, market.last)
         history = history_of(chosen)
         for trial in _rehearsed(configs, chosen, _part(progress, number, markets), history):
             key = trial.config.timeframe, trial.config.model
             outcomes = history.labels.filter(pl.col("timeframe") == trial.config.timeframe)
-            rows = trial.calibrated.join(outcomes.select("date", "symbol", "label"), on=["date", "symbol"])
+            rows = trial.calibrated.join(outcomes.select("date", "symbol", "exit_date", "label"), on=["date", "symbol"])
             known.setdefault(key, []).append(rows.drop_nulls(["probability", "label"]).select("probability", "label"))
             single.setdefault(key, []).append(trial.scorecard.calibration_error or float("nan"))
+            by_chance.setdefault(key, []).append(_error_by_chance(rows.drop_nulls(["probability", "label"])))
     found: list[dict[str, Any]] = []
     for (timeframe, model), parts in known.items():
         rows = pl.concat(parts)
@@ -219,17 +244,41 @@ def audit_calibration(markets: int = 4, market: AuditMarket | None = None, progr
                 "brier_skill": statistics.brier_skill(probability, label),
                 "rows": rows.height,
                 "calibration_error_of_each_market": single[timeframe, model],
+                "error_by_chance_of_each_market": by_chance[timeframe, model],
                 "forecast": curve.forecast.tolist(),
                 "observed": curve.observed.tolist(),
             }
         )
     lines = tuple(
         f"{row['timeframe']} {row['model']}: calibration error {row['calibration_error']:.4f} over {row['rows']:,} rows of "
-        f"{markets} markets (each alone: {', '.join(f'{error:.3f}' for error in row['calibration_error_of_each_market'])})"
+        f"{markets} markets (each alone: {', '.join(f'{error:.3f}' for error in row['calibration_error_of_each_market'])}; "
+        f"by chance alone: {', '.join(f'{error:.3f}' for error in row['error_by_chance_of_each_market'])})"
         for row in found
     )
     findings = {"markets": markets, "bar": MAX_CALIBRATION_ERROR, "trials": found}
     return Audit("calibration", all(row["passed"] for row in found), findings, lines, time.perf_counter() - begin)
+
+
+def _error_by_chance(known: pl.DataFrame, draws: int = 2000) -> float:
+    """Mean calibration error that perfect probabilities would show on outcomes that hang together as these do.
+
+    Outcomes less their probabilities, summed in each bin and holding period, with the signs of whole holding periods drawn
+    at random: what is left in a bin is chance (the wild cluster bootstrap; Cameron, Gelbach & Miller 2008, Review of
+    Economics and Statistics 90(3)).
+
+    Parameters
+    ----------
+    known : DataFrame
+        date, exit_date, probability, label; no null.
+    """
+    probability, label = known["probability"].to_numpy(), known["label"].to_numpy().astype(np.float64)
+    edges = np.quantile(probability, np.linspace(0, 1, 11)[1:-1], method="lower")
+    bins = np.searchsorted(edges, probability, side="left")
+    blocks = np.unique(holding_blocks(known), return_inverse=True)[1]
+    count = int(blocks.max()) + 1
+    apart = np.bincount(blocks * 10 + bins, weights=label - probability, minlength=count * 10).reshape(count, 10)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (draws, count))
+    return float(np.abs(signs @ apart).sum(axis=1).mean() / known.height)
 
 
 def _part(progress: Progress, number: int, parts: int) -> Progress:

@@ -83,7 +83,11 @@ class TrialScorecard(Base):
 
 
 class LeaderboardRow(Base):
-    """A trial's place among the trials of its timeframe; 1 is the best."""
+    """A trial's place among the trials of its timeframe; 1 is the best.
+
+    `net_return_low` and `net_return_high` are the 95 % interval of `net_return`; `probability_of_overfitting` is that of
+    picking the best of the whole timeframe, the same in each of its rows.
+    """
 
     __tablename__ = "leaderboard"
 
@@ -97,6 +101,9 @@ class LeaderboardRow(Base):
     sharpe: Mapped[float | None]
     rank_ic: Mapped[float | None]
     brier_skill: Mapped[float | None]
+    net_return_low: Mapped[float | None]
+    net_return_high: Mapped[float | None]
+    probability_of_overfitting: Mapped[float | None]
     updated_at: Mapped[RecordedAt]
 
 

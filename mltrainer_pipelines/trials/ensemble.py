@@ -9,7 +9,14 @@ import polars as pl
 
 from mltrainer_pipelines.models.catalogue import get_model
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
-from mltrainer_pipelines.trials.calibration import LOOKBACK_SESSIONS, Calibrator, fit_calibrator_for, fit_level, with_outcomes
+from mltrainer_pipelines.trials.calibration import (
+    LOOKBACK_SESSIONS,
+    Calibrator,
+    fit_calibrator_for,
+    fit_level,
+    regime_scores_of,
+    with_outcomes,
+)
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.cross_section import percentiles
 from mltrainer_pipelines.trials.walk_forward import BadPredictionsError, FittedModel, WalkForward, model_matrix, row_groups
@@ -77,12 +84,15 @@ class ChampionEnsemble:
     champion : TrialConfig
         The winner's configuration; the other members only vote on its probabilities.
     members : tuple of Member
+    history : DataFrame, optional
+        date, symbol, `feature_names` of the sessions before the ones to score, as `with_history` adds it; the registry has none.
     """
 
     timeframe: str
     as_of: date
     champion: TrialConfig
     members: tuple[Member, ...]
+    history: pl.DataFrame | None = None
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -93,6 +103,15 @@ class ChampionEnsemble:
     def look_back(self) -> int:
         """Sessions before the one to score that some member reads: give their features too."""
         return max(get_model(member.model).look_back for member in self.members)
+
+    @property
+    def reads_sectors(self) -> bool:
+        """Whether some member asks for the column `sector`."""
+        return any(get_model(member.model).sectors for member in self.members)
+
+    def with_history(self, history: pl.DataFrame | None) -> "ChampionEnsemble":
+        """The same ensemble for one refresh: it is shown the sessions before, which members with a look-back read."""
+        return replace(self, history=history)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -125,7 +144,8 @@ class ChampionEnsemble:
         ----------
         features : DataFrame
             date, symbol and at least `feature_names`, null where unknown; as known at the decision. Give the whole universe of
-            a session: members compare its symbols with each other.
+            a session: members compare its symbols with each other. With `regime_score` (0 to 100, as known at the
+            decision) intervals are those of that regime; without it, or where it is null, those of all regimes together.
         threshold : float
             Probability that a member has to give for its vote to count as agreement.
 
@@ -142,7 +162,7 @@ class ChampionEnsemble:
         MissingFeaturesError
             If a feature is not there.
         MissingHistoryError
-            If a member looks back and the features hold one session only.
+            If a member looks back, the features hold one session only, and there is no history.
         BadPredictionsError
             If a member gives NaN.
         """
@@ -155,19 +175,19 @@ class ChampionEnsemble:
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold is {threshold}; give a probability from 0 to 1")
         probability, low, high, expected, agreement = np.zeros((5, features.height))
-        days = features["date"].to_physical().to_numpy()
+        days, regime = features["date"].to_physical().to_numpy(), regime_scores_of(features)
         matrices: dict[tuple[tuple[str, ...], str], np.ndarray] = {}
         for member in self.members:
             given = member.feature_names, member.normalise
             if given not in matrices:
                 matrices[given] = model_matrix(features, *given)
-            scores = _scores(member, matrices[given], features)
+            scores = member_scores(member, matrices[given], features, self.history)
             if np.isnan(scores).any():
                 raise BadPredictionsError(
                     f"{member.trial_id} gives NaN for {int(np.isnan(scores).sum())} of {len(scores)} rows on "
                     f"{features['date'][0]}; materialize champion_model again, without this trial"
                 )
-            calibrated = member.calibrator.apply(percentiles(scores, days))
+            calibrated = member.calibrator.apply(percentiles(scores, days), regime)
             probability += member.weight * calibrated.probability
             low += member.weight * calibrated.low
             high += member.weight * calibrated.high
@@ -194,6 +214,7 @@ def fit_ensemble(
     universe: pl.DataFrame | None = None,
     refits: int = CHAMPION_REFITS,
     threads: int = 1,
+    regime: pl.DataFrame | None = None,
 ) -> ChampionEnsemble:
     """Refit the winner and the trials that vote beside it on everything known at the close of a session.
 
@@ -214,6 +235,8 @@ def fit_ensemble(
         Fits of the winner: one on all known rows, the others as of the starts of this quarter and of those before it. They
         share its weight evenly; where the history is too short for one, there are fewer.
     threads : int
+    regime : DataFrame, optional
+        date, score (0 to 100, as known at the session's close): intervals are then fitted for each regime apart.
 
     Raises
     ------
@@ -245,7 +268,7 @@ def fit_ensemble(
             continue
         table = WalkForward(config, features, labels, sessions, universe, threads=threads)
         outcomes = labels.filter(pl.col("timeframe") == config.timeframe) if "timeframe" in labels.columns else labels
-        history = with_outcomes(predictions[config.trial_id].filter(pl.col("date") <= as_of), outcomes)
+        history = with_outcomes(predictions[config.trial_id].filter(pl.col("date") <= as_of), outcomes, regime)
         window = as_of_window(as_of, sessions, LOOKBACK_SESSIONS)
         calibrator = fit_calibrator_for(history, window, fit_level(outcomes, window))
         fits = [table.fit_as_of(as_of)]
@@ -269,18 +292,43 @@ def fit_ensemble(
     return ChampionEnsemble(timeframe=champion.timeframe, as_of=as_of, champion=champion, members=_scaled(members))
 
 
-def _scores(member: Member, X: np.ndarray, features: pl.DataFrame) -> np.ndarray:
+def member_scores(member: Member, X: np.ndarray, features: pl.DataFrame, history: pl.DataFrame | None) -> np.ndarray:
+    """A member's own probabilities for the rows of its matrix, (rows,); it is shown the history that it reads."""
     if not features.height:
         return np.empty(0)
+    rows, groups, shown = member_rows(member, X, features, history)
+    if groups is None:
+        return member.estimator.predict_proba(rows)[:, 1]
+    return member.estimator.predict_proba(rows, groups, shown)[:, 1]
+
+
+def member_rows(
+    member: Member, X: np.ndarray, features: pl.DataFrame, history: pl.DataFrame | None
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """What a member is given to score: its rows after those of the past that it reads, whose they are, and how many are past.
+
+    Raises
+    ------
+    MissingHistoryError
+        If it looks back, the features hold one session only, and there is no history.
+    """
     spec = get_model(member.model)
     if not spec.needs_groups:
-        return member.estimator.predict_proba(X)[:, 1]
-    if spec.look_back and features["date"].n_unique() == 1:
-        raise MissingHistoryError(
-            f"{member.trial_id} reads the {spec.look_back} sessions before the one to score, and the features hold only "
-            f"{features['date'][0]}; give those of the sessions before too"
-        )
-    return member.estimator.predict_proba(X, row_groups(features))[:, 1]
+        return X, None, 0
+    if not spec.look_back or history is None or history.is_empty():
+        if spec.look_back and features["date"].n_unique() == 1:
+            raise MissingHistoryError(
+                f"{member.trial_id} reads the {spec.look_back} sessions before the one to score, and the features hold only "
+                f"{features['date'][0]}; give those of the sessions before too"
+            )
+        return X, row_groups(features), 0
+    # a session's rows are normalised by themselves, so that the past is what it was when it was scored
+    X = np.vstack([model_matrix(history, member.feature_names, member.normalise), X])
+    keys = [name for name in ("date", "symbol", "sector") if name in features.columns]
+    groups = row_groups(
+        pl.concat([history.select(name for name in keys if name in history.columns), features.select(keys)], how="diagonal")
+    )
+    return X, groups, history.height
 
 
 def _earlier_fits(table: WalkForward, as_of: date, count: int) -> list[FittedModel]:

@@ -32,6 +32,16 @@ def read_ensemble(path: Path) -> ChampionEnsemble:
     return ensemble
 
 
+def example_rows(ensemble: ChampionEnsemble, features: pl.DataFrame) -> "pd.DataFrame":
+    """A few rows as `ServedEnsemble` is asked: the last ones or, where the past is read, a few symbols' last sessions."""
+    names = list(ensemble.feature_names)
+    if not ensemble.look_back:
+        return features.select(names).tail(5).to_pandas()
+    last = features.select("date", "symbol", *names).filter(pl.col("symbol").is_in(features["symbol"].tail(3).implode()))
+    days = last["date"].unique().sort().tail(ensemble.look_back + 1)
+    return last.filter(pl.col("date") >= days[0]).sort("date", "symbol").to_pandas()
+
+
 class ServedEnsemble:
     """The champion as MLflow serves it: pandas in, pandas out."""
 
@@ -41,9 +51,14 @@ class ServedEnsemble:
     def predict(self, features: "pd.DataFrame", params: dict[str, Any] | None = None) -> "pd.DataFrame":
         """Score rows of feature columns; returns the columns of `ChampionEnsemble.predict` but date and symbol.
 
-        Give all rows of one session: members compare them with each other.
+        Give all rows of one session: members compare them with each other. Where a member reads the sessions before, give theirs
+        too, and the columns date and symbol that tell them apart.
         """
-        rows = pl.from_pandas(features).with_columns(date=pl.lit(self.ensemble.as_of), symbol=pl.lit(""))
+        rows = pl.from_pandas(features)
+        if self.ensemble.look_back:
+            rows = rows.with_columns(pl.col("date").cast(pl.Date))
+        else:
+            rows = rows.with_columns(date=pl.lit(self.ensemble.as_of), symbol=pl.lit(""))
         return self.ensemble.predict(rows).drop("date", "symbol").to_pandas()
 
 

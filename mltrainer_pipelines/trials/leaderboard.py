@@ -4,12 +4,16 @@ A scorecard counts the trials that had run when it was made. Here they are all d
 present number, so that an early trial gains nothing by having been early.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 from polars._typing import PolarsDataType
 
+from mltrainer_pipelines.trials import statistics
 from mltrainer_pipelines.trials.promotion import grade
 from mltrainer_pipelines.trials.scorecard import Scorecard, deflation, trial_variance
 
@@ -24,9 +28,31 @@ COLUMNS: dict[str, PolarsDataType] = {
     "sharpe": pl.Float64,
     "rank_ic": pl.Float64,
     "brier_skill": pl.Float64,
+    "net_return_low": pl.Float64,
+    "net_return_high": pl.Float64,
+    "probability_of_overfitting": pl.Float64,
     "updated_at": pl.Datetime("us", "UTC"),
 }
-"""Columns of the leaderboard, and of its table."""
+"""Columns of the leaderboard, and of its table. `probability_of_overfitting` is that of picking the best of the timeframe."""
+MOST_BLOCKS = 10
+"""Blocks of time in which trials are compared with each other: 252 ways to choose half of them."""
+MIN_QUARTERS = 4
+
+
+class Overfitting(NamedTuple):
+    """What picking the best of all trials of a timeframe is worth.
+
+    Parameters
+    ----------
+    probability : float or None
+        That the best trial of one half of time is below the median of all in the other; None where too few can be compared.
+    trials : int
+        Trials compared: every one that was ever scored, the discarded ones too. One that failed before any quarter was
+        scored left no returns to compare; the deflated Sharpe ratio counts it all the same.
+    """
+
+    probability: float | None
+    trials: int
 
 
 def deflated(scorecards: Sequence[Scorecard], trials_run: int | None = None) -> list[Scorecard]:
@@ -44,6 +70,32 @@ def deflated(scorecards: Sequence[Scorecard], trials_run: int | None = None) -> 
     longest = max((card.sessions for card in scorecards), default=0)
     variance = trial_variance(sharpes, longest)
     return [card.model_copy(update=deflation(card.sessions, card.__dict__, trials, variance)) for card in scorecards]
+
+
+def overfitting(scorecards: Sequence[Scorecard]) -> dict[str, Overfitting]:
+    """The probability of backtest overfitting of each timeframe, over the quarters that its trials were scored on.
+
+    The returns of a quarter enter by their number, mean and deviation, which is all that a Sharpe ratio needs.
+    """
+    found = {}
+    for timeframe in sorted({card.timeframe for card in scorecards}):
+        cards = [card for card in scorecards if card.timeframe == timeframe]
+        quarters = sorted({score.quarter for card in cards for score in card.per_quarter})
+        place = {quarter: number for number, quarter in enumerate(quarters)}
+        count, sums, squares = np.zeros((3, len(quarters), len(cards)))
+        for column, card in enumerate(cards):
+            for score in card.per_quarter:
+                at = place[score.quarter], column
+                count[at], sums[at] = score.sessions, score.sessions * score.daily_mean
+                squares[at] = max(score.sessions - 1, 0) * score.daily_deviation**2 + score.sessions * score.daily_mean**2
+        probability = math.nan
+        if len(quarters) >= MIN_QUARTERS:
+            blocks = np.array_split(np.arange(len(quarters)), min(MOST_BLOCKS, len(quarters) // 2 * 2))
+            probability = statistics.overfitting_of_blocks(
+                *(np.array([table[block].sum(axis=0) for block in blocks]) for table in (count, sums, squares))
+            )
+        found[timeframe] = Overfitting(probability if math.isfinite(probability) else None, len(cards))
+    return found
 
 
 def rank(scorecards: Sequence[Scorecard], updated_at: datetime, trials_run: int | None = None) -> pl.DataFrame:
@@ -65,9 +117,11 @@ def rank(scorecards: Sequence[Scorecard], updated_at: datetime, trials_run: int 
     if updated_at.tzinfo is None:
         raise ValueError(f"updated_at={updated_at.isoformat()} has no time zone; give an aware moment")
     cards = deflated(scorecards, trials_run)
-    names = [name for name in COLUMNS if name not in ("rank", "grade", "updated_at")]
+    picking = overfitting(scorecards)
+    names = [name for name in COLUMNS if name in Scorecard.model_fields]
     values = {name: [getattr(card, name) for card in cards] for name in names}
     values |= {"grade": [grade(card) for card in cards], "z": [card.deflated_sharpe_z for card in cards]}
+    values |= {"probability_of_overfitting": [picking[card.timeframe].probability for card in cards]}
     table = pl.DataFrame(values, schema={name: COLUMNS.get(name, pl.Float64) for name in values})
     order = ["timeframe", pl.col("grade") != "proven", "z", "trial_id"]
     ordered = table.sort(order, descending=[False, False, True, False], nulls_last=True).with_columns(

@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from mltrainer_pipelines.models.catalogue import get_model
 from mltrainer_pipelines.trials import statistics
 from mltrainer_pipelines.trials.scorecard import Scorecard
 
@@ -78,14 +77,6 @@ def shortfalls(scorecard: Scorecard) -> tuple[str, ...]:
                 f"is {_shown(value, 3)}, below {MIN_DEFLATED_SHARPE}"
             )
     return tuple(found)
-
-
-def scores_one_session(scorecard: Scorecard) -> bool:
-    """Whether a trial's model scores a session from that session's features alone, as a refresh hands them over.
-
-    A model that reads the sessions before (a sequence, a time series) can be tried and ranked; it is not promoted.
-    """
-    return get_model(scorecard.model).look_back == 0
 
 
 def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = None) -> Decision:

@@ -1,16 +1,19 @@
 """Trials in PostgreSQL: what was run, how it was judged, how it ranks, who became champion."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, Text, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
 
 from mltrainer_pipelines.store.tables import LeaderboardRow, Promotion, Trial, TrialScorecard
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.promotion import Decision, grade
 from mltrainer_pipelines.trials.scorecard import Scorecard
+from mltrainer_pipelines.trials.tracking import ChampionVersion
 
 
 class UnknownTrialError(LookupError):
@@ -85,10 +88,11 @@ def save_scorecard(engine: Engine, card: Scorecard, mlflow_run_id: str | None, d
 
 
 def scorecards(engine: Engine) -> list[Scorecard]:
-    """Scorecards of all trials ever scored, of both timeframes."""
+    """Scorecards of all trials ever scored, of both timeframes; without their scores per regime and per sector."""
     with engine.connect() as connection:
-        found = connection.execute(select(TrialScorecard.metrics).order_by(TrialScorecard.trial_id)).scalars()
-        return [Scorecard.model_validate(metrics) for metrics in found]
+        whole = TrialScorecard.metrics.op("-")("per_regime").op("-")("per_sector").cast(Text)
+        found = connection.execute(select(whole).order_by(TrialScorecard.trial_id)).scalars()
+        return [Scorecard.model_validate_json(metrics) for metrics in found]
 
 
 def other_sharpes(engine: Engine, trial_id: str) -> list[float]:
@@ -118,6 +122,46 @@ def champion_of(engine: Engine, timeframe: str) -> str | None:
     )
     with engine.connect() as connection:
         return connection.execute(newest).scalar_one_or_none()
+
+
+def newest_change(engine: Engine, timeframe: str) -> Promotion | None:
+    """The newest promotion or rollback; None before the first."""
+    with Session(engine) as session:
+        return session.scalars(_changes(timeframe).order_by(Promotion.id.desc()).limit(1)).first()
+
+
+def withdrawn(engine: Engine, timeframe: str) -> set[str]:
+    """Trials that somebody rolled back from, and not to again: they challenge no more."""
+    away: set[str] = set()
+    champion: str | None = None
+    with Session(engine) as session:
+        for change in session.scalars(_changes(timeframe).order_by(Promotion.id)):
+            if change.decision == "rolled_back" and champion is not None:
+                away.add(champion)
+            champion = change.trial_id
+            away.discard(champion)
+    return away
+
+
+def _changes(timeframe: str) -> Select[tuple[Promotion]]:
+    return select(Promotion).where(Promotion.timeframe == timeframe, Promotion.decision.in_(["promoted", "rolled_back"]))
+
+
+def record_rollback(
+    engine: Engine, timeframe: str, version: ChampionVersion, reasons: Sequence[str], decided_at: datetime
+) -> None:
+    """Keep that an earlier version scores the market again, with the reasons."""
+    values = {
+        "timeframe": timeframe,
+        "trial_id": version.trial_id,
+        "decision": "rolled_back",
+        "grade": version.grade,
+        "model_version": version.version,
+        "reasons": list(reasons),
+        "decided_at": decided_at,
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(Promotion).values(values))
 
 
 def standing(engine: Engine, timeframe: str) -> dict[str, str | None]:

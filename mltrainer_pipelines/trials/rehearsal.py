@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from mltrainer_pipelines.trials.admission import MIN_QUARTERS
 from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.leaderboard import deflated
@@ -19,7 +20,6 @@ from mltrainer_pipelines.trials.walk_forward import WalkForward
 
 WARM_UP = timedelta(days=548)
 """Eighteen months of history before the first quarter, as the walk-forward's partitions have it."""
-MIN_QUARTERS = 4
 
 
 class TooShortHistoryError(ValueError):
@@ -94,20 +94,29 @@ def rehearse(
     TooShortHistoryError
         If fewer than four whole quarters follow eighteen months of history.
     """
-    done: list[Rehearsed] = []
+    done = []
     for config in configs:
-        begin = time.perf_counter()
-        labels = history.labels.filter(pl.col("timeframe") == config.timeframe)
-        table = WalkForward(config, history.features, labels, universe=history.universe, threads=threads)
-        quarters = whole_quarters(table)
-        predictions = pl.concat(table.predict_quarter(*quarter).predictions for quarter in quarters)
-        calibrated = calibrate_walk_forward(predictions, labels)
-        result = score(config, calibrated, labels, history.bars, trials_run=len(configs), cost_bps=cost_bps)
-        returns = result.equity.select("date", "net_return")
-        done.append(Rehearsed(config, calibrated, result.scorecard, returns, time.perf_counter() - begin))
+        done.append(rehearse_one(config, history, cost_bps, threads))
         progress(config.trial_id)
-    cards = deflated([trial.scorecard for trial in done], len(configs))
-    return [replace(trial, scorecard=card) for trial, card in zip(done, cards, strict=True)]
+    return deflated_by_all(done)
+
+
+def rehearse_one(config: TrialConfig, history: History, cost_bps: float = 10.0, threads: int = 1) -> Rehearsed:
+    """Run one trial; its scorecard is deflated by nothing yet. Parameters and errors as for `rehearse`."""
+    begin = time.perf_counter()
+    labels = history.labels.filter(pl.col("timeframe") == config.timeframe)
+    table = WalkForward(config, history.features, labels, universe=history.universe, threads=threads)
+    predictions = pl.concat(table.predict_quarter(*quarter).predictions for quarter in whole_quarters(table))
+    calibrated = calibrate_walk_forward(predictions, labels)
+    result = score(config, calibrated, labels, history.bars, cost_bps=cost_bps)
+    returns = result.equity.select("date", "net_return")
+    return Rehearsed(config, calibrated, result.scorecard, returns, time.perf_counter() - begin)
+
+
+def deflated_by_all(trials: Sequence[Rehearsed]) -> list[Rehearsed]:
+    """The same trials, each scorecard deflated by all of them."""
+    cards = deflated([trial.scorecard for trial in trials], len(trials))
+    return [replace(trial, scorecard=card) for trial, card in zip(trials, cards, strict=True)]
 
 
 def whole_quarters(table: WalkForward) -> list[tuple[date, date]]:

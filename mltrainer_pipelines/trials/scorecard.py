@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from mltrainer_pipelines.features.timeframes import Timeframe
 from mltrainer_pipelines.trials import backtest, statistics
+from mltrainer_pipelines.trials.breakdown import PartScore, QuarterScore, by_quarter, by_regime, by_sector, compound
+from mltrainer_pipelines.trials.forecast import Numbers, forecast, mean, number, outcome
 from mltrainer_pipelines.trials.statistics import Floats
 
 TOP = 0.1
@@ -28,6 +29,10 @@ BELIEVABLE_RANK_IC = 0.25
 BELIEVABLE_AUC = 0.68
 BELIEVABLE_SHARPE_GAIN = 6.0
 """A year, after costs: what picking adds to the Sharpe ratio of the equal-weight universe."""
+
+
+PARTS = ("per_quarter", "per_regime", "per_sector")
+"""Fields of a scorecard that are tables: the same numbers in parts."""
 
 
 class NothingToScoreError(ValueError):
@@ -47,32 +52,7 @@ class Scored(Protocol):
     def horizon(self) -> Timeframe: ...
 
 
-class _Numbers(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class QuarterScore(_Numbers):
-    """One calendar quarter of a trial. A number that does not exist there is None.
-
-    Forecast metrics are about the decisions of the quarter, returns about its days.
-    """
-
-    quarter: date
-    rows: int
-    sessions: int
-    auc: float | None
-    log_loss: float | None
-    brier_skill: float | None
-    rank_ic: float | None
-    precision_top_decile: float | None
-    net_return: float
-    universe_net_return: float
-    momentum_net_return: float
-    daily_mean: float
-    daily_deviation: float
-
-
-class Scorecard(_Numbers):
+class Scorecard(Numbers):
     """What is known of a trial out of sample. A number that does not exist (too few rows, one class only) is None.
 
     Attributes
@@ -114,6 +94,8 @@ class Scorecard(_Numbers):
     too_good : tuple of str
         What is better than a forecast of returns can be, one sentence each: most likely a feature that knows the
         outcome. Empty where nothing is.
+    per_quarter, per_regime, per_sector : tuple
+        The same in parts (`PARTS`); the last two are empty where no regimes or sectors were given.
     """
 
     trial_id: str
@@ -171,6 +153,8 @@ class Scorecard(_Numbers):
 
     too_good: tuple[str, ...] = ()
     per_quarter: tuple[QuarterScore, ...]
+    per_regime: tuple[PartScore, ...] = ()
+    per_sector: tuple[PartScore, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -203,6 +187,8 @@ def score(
     other_trial_sharpes: Sequence[float] = (),
     trials_run: int | None = None,
     cost_bps: float = 10.0,
+    regimes: pl.DataFrame | None = None,
+    universe: pl.DataFrame | None = None,
 ) -> ScoreResult:
     """Judge a trial by its out-of-sample predictions.
 
@@ -223,6 +209,10 @@ def score(
         Trials ever run, this one included, where some left no Sharpe ratio (failed ones count).
     cost_bps : float
         Cost of one side of a trade, as in the labels.
+    regimes : DataFrame, optional
+        date, crash, neutral, bull: for the score per regime.
+    universe : DataFrame, optional
+        month, symbol, sector: for the score per sector.
 
     Raises
     ------
@@ -244,14 +234,14 @@ def score(
     picks = backtest.top_fraction(rows, "score", TOP)
     prices = backtest.PriceGrid.from_bars(adjusted_bars)
     equity = _books(picks, rows, prices, horizon, cost_bps)
-    quarters = _quarters(rows, picks, equity, horizon)
+    quarters = by_quarter(rows, picks, equity, horizon)
 
-    returns, universe, momentum = (equity[f"{book}net_return"].to_numpy() for book in ("", "universe_", "momentum_"))
+    returns, market, momentum = (equity[f"{book}net_return"].to_numpy() for book in ("", "universe_", "momentum_"))
     trials = max(trials_run or 1, len(other_trial_sharpes) + 1)
-    distribution = _distribution(returns, universe)
+    distribution = _distribution(returns, market)
     variance = trial_variance([*other_trial_sharpes, distribution["daily_sharpe"]], returns.size)
     low, high = statistics.stationary_bootstrap(returns, _annual_returns, horizon)
-    curve, forecast = _forecast(known, horizon)
+    curve, told = forecast(known, horizon)
     card = Scorecard(
         trial_id=config.trial_id,
         model=config.model,
@@ -262,34 +252,46 @@ def score(
         sessions=equity.height,
         rows=known.height,
         quarters=len(quarters),
-        **forecast,
+        **told,
         **_picked(picks, horizon),
         net_return=statistics.annual_return(returns),
-        net_return_low=_number(low),
-        net_return_high=_number(high),
-        total_return=_compound(returns),
-        sharpe=_number(statistics.sharpe_ratio(returns)),
-        daily_sharpe_error=_number(statistics.sharpe_standard_error(returns, lags=horizon)),
+        net_return_low=number(low),
+        net_return_high=number(high),
+        total_return=compound(returns),
+        sharpe=number(statistics.sharpe_ratio(returns)),
+        daily_sharpe_error=number(statistics.sharpe_standard_error(returns, lags=horizon)),
         **distribution,
         **deflation(returns.size, distribution, trials, variance),
         maximum_drawdown=statistics.maximum_drawdown(returns),
         turnover=float(equity["turnover"].to_numpy().mean()) * statistics.SESSIONS_PER_YEAR,
         exposure=float(equity["exposure"].to_numpy().mean()),
-        universe_net_return=statistics.annual_return(universe),
-        universe_sharpe=_number(statistics.sharpe_ratio(universe)),
-        universe_maximum_drawdown=statistics.maximum_drawdown(universe),
+        universe_net_return=statistics.annual_return(market),
+        universe_sharpe=number(statistics.sharpe_ratio(market)),
+        universe_maximum_drawdown=statistics.maximum_drawdown(market),
         momentum_net_return=statistics.annual_return(momentum),
-        momentum_sharpe=_number(statistics.sharpe_ratio(momentum)),
+        momentum_sharpe=number(statistics.sharpe_ratio(momentum)),
         momentum_maximum_drawdown=statistics.maximum_drawdown(momentum),
         too_good=unbelievable(
-            forecast["rank_ic"],
-            forecast["auc"],
-            _number(statistics.sharpe_ratio(returns) - statistics.sharpe_ratio(universe)),
+            told["rank_ic"],
+            told["auc"],
+            number(statistics.sharpe_ratio(returns) - statistics.sharpe_ratio(market)),
         ),
         per_quarter=tuple(quarters),
+        per_regime=() if regimes is None else tuple(by_regime(rows, picks, equity, regimes, horizon)),
+        per_sector=() if universe is None else tuple(by_sector(rows, picks, prices, universe, horizon, cost_bps)),
     )
     table = pl.DataFrame([quarter.model_dump() for quarter in quarters], schema=_quarter_schema())
     return ScoreResult(card, equity, curve, table)
+
+
+def part_metrics(card: Scorecard) -> dict[str, float | None]:
+    """The scores per regime and per sector as flat numbers: `regime.bull.rank_ic`, `sector.Energy.rank_ic`, …"""
+    return {
+        f"{kind}.{part.part}.{name}": value
+        for kind, parts in (("regime", card.per_regime), ("sector", card.per_sector))
+        for part in parts
+        for name, value in part.model_dump(exclude={"part"}).items()
+    }
 
 
 def unbelievable(rank_ic: float | None, auc: float | None, sharpe_gain: float | None) -> tuple[str, ...]:
@@ -332,9 +334,9 @@ def deflation(sessions: int, of: Mapping[str, Any], trials: int, variance: float
     return {
         "trials_counted": trials,
         "expected_maximum_sharpe": benchmark,
-        "deflated_sharpe": _number(deflated),
-        "deflated_sharpe_z": _number(deflated_z),
-        "active_deflated_sharpe": _number(active),
+        "deflated_sharpe": number(deflated),
+        "deflated_sharpe_z": number(deflated_z),
+        "active_deflated_sharpe": number(active),
     }
 
 
@@ -368,37 +370,17 @@ def _books(picks: pl.DataFrame, rows: pl.DataFrame, prices: backtest.PriceGrid, 
     return book
 
 
-def _forecast(known: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str, Any]]:
-    sure = known.filter(pl.col("probability").is_not_null())
-    probability, outcome = sure["probability"].to_numpy(), _outcome(sure)
-    curve = statistics.reliability(probability, outcome)
-    _, coefficients = statistics.rank_ics(known["date"], known["score"], known["net_return"])
-    hits = float(((probability > 0.5) == (outcome > 0.5)).mean()) if sure.height else math.nan
-    frame = pl.DataFrame({"probability": curve.forecast, "observed": curve.observed, "rows": curve.rows})
-    return frame, {
-        "calibrated_rows": sure.height,
-        "base_rate": float(_outcome(known).mean()),
-        "hit_rate": _number(hits),
-        "auc": _number(statistics.auc(known["score"], _outcome(known))),
-        "log_loss": _number(statistics.log_loss(probability, outcome)),
-        "brier_skill": _number(statistics.brier_skill(probability, outcome)),
-        "calibration_error": _number(curve.error),
-        "rank_ic": _mean(coefficients),
-        "rank_ic_t": _number(statistics.mean_t_statistic(coefficients, horizon)),
-    }
-
-
 def _picked(picks: pl.DataFrame, horizon: int) -> dict[str, Any]:
     known = picks.filter(pl.col("label").is_not_null())
     by_session = known.group_by("date", maintain_order=True).agg(pl.col("net_return").mean())["net_return"].to_numpy()
     low, high = statistics.stationary_bootstrap(by_session, lambda sample: sample.mean(axis=1), horizon)
     expected = known.filter(pl.col("expected_net_return").is_not_null())["expected_net_return"].to_numpy()
     return {
-        "precision_top_decile": _mean(_outcome(known)),
-        "pick_return": _mean(by_session),
-        "pick_return_low": _number(low),
-        "pick_return_high": _number(high),
-        "expected_pick_return": _mean(expected),
+        "precision_top_decile": mean(outcome(known)),
+        "pick_return": mean(by_session),
+        "pick_return_low": number(low),
+        "pick_return_high": number(high),
+        "expected_pick_return": mean(expected),
     }
 
 
@@ -407,41 +389,12 @@ def _distribution(returns: Floats, universe: Floats) -> dict[str, Any]:
     active = returns - universe
     active_sharpe = statistics.daily_sharpe(active)
     return {
-        "daily_sharpe": _number(statistics.daily_sharpe(returns)),
-        "skew": _number(skew),
-        "kurtosis": _number(kurtosis),
-        "active_sharpe": _number(active_sharpe * math.sqrt(statistics.SESSIONS_PER_YEAR)),
-        "active_sharpe_z": _number(statistics.sharpe_z(active_sharpe, active.size, *statistics.moments(active))),
+        "daily_sharpe": number(statistics.daily_sharpe(returns)),
+        "skew": number(skew),
+        "kurtosis": number(kurtosis),
+        "active_sharpe": number(active_sharpe * math.sqrt(statistics.SESSIONS_PER_YEAR)),
+        "active_sharpe_z": number(statistics.sharpe_z(active_sharpe, active.size, *statistics.moments(active))),
     }
-
-
-def _quarters(rows: pl.DataFrame, picks: pl.DataFrame, equity: pl.DataFrame, horizon: int) -> list[QuarterScore]:
-    quarter = pl.col("date").dt.truncate("1q").alias("quarter")
-    decided, chosen, marked = (
-        {key[0]: part for key, part in frame.with_columns(quarter).partition_by("quarter", as_dict=True).items()}
-        for frame in (rows.filter(pl.col("label").is_not_null()), picks.filter(pl.col("label").is_not_null()), equity)
-    )
-    scores = []
-    for start in rows.select(quarter).to_series().unique().sort():
-        _, forecast = _forecast(decided.get(start, rows.clear()), horizon)
-        days = marked.get(start, equity.clear())
-        returns = days["net_return"].to_numpy()
-        scores.append(
-            QuarterScore(
-                quarter=start,
-                rows=decided[start].height if start in decided else 0,
-                sessions=days.height,
-                **{name: forecast[name] for name in ("auc", "log_loss", "brier_skill", "rank_ic")},
-                precision_top_decile=_mean(_outcome(chosen[start])) if start in chosen else None,
-                **{
-                    f"{book}net_return": _compound(days[f"{book}net_return"].to_numpy())
-                    for book in ("", "universe_", "momentum_")
-                },
-                daily_mean=_mean(returns) or 0.0,
-                daily_deviation=float(returns.std(ddof=1)) if returns.size > 1 else 0.0,
-            )
-        )
-    return scores
 
 
 def _quarter_schema() -> dict[str, Any]:
@@ -453,19 +406,3 @@ def _annual_returns(samples: Floats) -> Floats:
     """`annual_return` of every row; a book that lost everything has lost everything a year."""
     growth = np.log1p(np.maximum(samples, -1 + 1e-12)).mean(axis=1)
     return np.expm1(growth * statistics.SESSIONS_PER_YEAR)
-
-
-def _compound(returns: Floats) -> float:
-    return float(np.prod(1.0 + returns)) - 1.0
-
-
-def _outcome(known: pl.DataFrame) -> Floats:
-    return known["label"].to_numpy().astype(np.float64)
-
-
-def _mean(values: Floats) -> float | None:
-    return float(values.mean()) if values.size else None
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

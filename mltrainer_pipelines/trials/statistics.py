@@ -216,26 +216,48 @@ def probability_of_overfitting(returns: ArrayLike, blocks: int = 10) -> float:
         raise ValueError("returns: give a table of finite numbers, a row a period and a column a trial")
     if blocks < 2 or blocks % 2 or matrix.shape[0] < 2 * blocks:
         raise ValueError(f"blocks={blocks} for {matrix.shape[0]} periods: give an even number, and at least two periods a block")
-    matrix = matrix[:, matrix.std(axis=0) > 0]
-    if matrix.shape[1] < 2:
+    parts = np.array_split(matrix[:, matrix.std(axis=0) > 0], blocks)
+    count = np.array([np.full(part.shape[1], len(part)) for part in parts], dtype=np.float64)
+    return overfitting_of_blocks(
+        count, np.array([part.sum(axis=0) for part in parts]), np.array([(part**2).sum(axis=0) for part in parts])
+    )
+
+
+def overfitting_of_blocks(count: Floats, sums: Floats, squares: Floats) -> float:
+    """`probability_of_overfitting` from what each trial's returns add up to in each block of time.
+
+    Parameters
+    ----------
+    count, sums, squares : array of shape (blocks, trials)
+        Returns of each trial in each block, their sum and the sum of their squares. A trial that was not run over a block
+        has none there, and is neither picked nor ranked in a half of which it has none.
+    """
+    if count.shape[0] < 2 or count.shape[0] % 2:
+        raise ValueError(f"{count.shape[0]} blocks of time: give an even number")
+    if count.shape[1] < 2:
         return math.nan
-    parts = np.array_split(matrix, blocks)
-    count = np.array([len(part) for part in parts], dtype=np.float64)
-    sums = np.array([part.sum(axis=0) for part in parts])
-    squares = np.array([(part**2).sum(axis=0) for part in parts])
 
     def sharpes(chosen: list[int]) -> Floats:
-        periods = count[chosen].sum()
-        mean = sums[chosen].sum(axis=0) / periods
-        variance = squares[chosen].sum(axis=0) / periods - mean**2
-        return cast(Floats, mean / np.sqrt(np.maximum(variance, 1e-300)))
+        periods = count[chosen].sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = sums[chosen].sum(axis=0) / periods
+            variance = squares[chosen].sum(axis=0) / periods - mean**2
+            return cast(Floats, np.where(variance > 1e-18, mean / np.sqrt(np.maximum(variance, 1e-18)), np.nan))
 
-    below, choices = 0, list(combinations(range(blocks), blocks // 2))
-    for chosen in choices:
-        best = int(np.argmax(sharpes(list(chosen))))
-        elsewhere = ranks(sharpes([block for block in range(blocks) if block not in chosen]))
-        below += elsewhere[best] / (matrix.shape[1] + 1) <= 0.5
-    return below / len(choices)
+    below = judged = 0
+    for chosen in combinations(range(count.shape[0]), count.shape[0] // 2):
+        here = sharpes(list(chosen))
+        there = sharpes([block for block in range(count.shape[0]) if block not in chosen])
+        ranked = np.isfinite(there)
+        if np.isnan(here).all() or ranked.sum() < 2:
+            continue
+        best = there[int(np.nanargmax(here))]
+        if math.isnan(best):
+            continue
+        # ties share their average rank, as in `ranks`
+        rank = float((there[ranked] < best).sum()) + (float((there[ranked] == best).sum()) + 1.0) / 2.0
+        below, judged = below + (rank / (float(ranked.sum()) + 1.0) <= 0.5), judged + 1
+    return below / judged if judged else math.nan
 
 
 # Forecasts: ranking

@@ -39,6 +39,8 @@ _QUICK_TO_FAIL = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+_METRIC_NAME = re.compile(r"[^A-Za-z0-9_./ -]")
+"""What MLflow does not take in the name of a metric (a sector may be called `Health & Care`)."""
 _METRICS_A_CALL = 1000
 """MLflow's limit for one call."""
 
@@ -170,7 +172,8 @@ class Tracking:
         metrics : Mapping
             The scorecard's numbers; what is None, not finite or not a number is left out.
         quarters : Mapping of date to Mapping
-            First day of a quarter, and its numbers: logged as `quarter.<name>`, dated at the quarter, step `<year><quarter>`.
+            First day of a quarter, and its numbers: logged as `quarter.<name>`, dated at the quarter; the step
+            counts quarters, 1 is the first one of the year 2000.
         provenance : Provenance
         figures : Mapping of str to matplotlib Figure, optional
             Named without an ending: `equity`, `calibration`; stored as `figures/<name>.png`.
@@ -195,10 +198,10 @@ class Tracking:
             if run_id is None:
                 run_id = client.create_run(experiment, run_name=config.trial_id).info.run_id
             now = int(time.time() * 1000)
-            logged = [Metric(name, value, now, 0) for name, value in _numbers(metrics).items()]
+            logged = [Metric(_METRIC_NAME.sub("-", name), value, now, 0) for name, value in _numbers(metrics).items()]
             for start, numbers in sorted(quarters.items()):
                 moment = int(datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp() * 1000)
-                step = start.year * 10 + (start.month + 2) // 3
+                step = 4 * (start.year - 2000) + (start.month + 2) // 3
                 logged += [Metric(f"quarter.{name}", value, moment, step) for name, value in _numbers(numbers).items()]
             params = [Param(name, str(value)[:500]) for name, value in _parameters(config).items()]
             all_tags = {
@@ -220,7 +223,7 @@ class Tracking:
                 if figures:
                     (root / "figures").mkdir()
                 for name, figure in (figures or {}).items():
-                    figure.savefig(root / "figures" / f"{name}.png", dpi=110, bbox_inches="tight")
+                    figure.savefig(root / "figures" / f"{name}.png")
                 client.log_artifacts(run_id, folder)
             client.set_terminated(run_id)
         return str(run_id)
@@ -239,7 +242,7 @@ class Tracking:
         ----------
         ensemble : ChampionEnsemble
         example : DataFrame
-            A few rows of features; stored as the input example, from which the signature is taken.
+            Rows of features; the last few are stored as the input example, from which the signature is taken.
         provenance : Provenance
         grade : {'proven', 'candidate'}
         tags : Mapping of str to str, optional
@@ -254,7 +257,7 @@ class Tracking:
         from mlflow.models import infer_signature
 
         name = _name(ensemble.timeframe)
-        rows = example.select(ensemble.feature_names).head(5).to_pandas()
+        rows = ensemble_file.example_rows(ensemble, example)
         served = ensemble_file.ServedEnsemble(ensemble)
         version_tags = {
             "trial_id": ensemble.champion.trial_id,
@@ -389,6 +392,8 @@ class Tracking:
             raise
 
 
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens an experiment with its runs: MLflow would otherwise begin with the traces of an agent, of which there are none."""
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow calls a model, a version or an alias that does not exist."""
 
@@ -403,7 +408,7 @@ def _experiment(client: "MlflowClient", name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name))
+            return str(client.create_experiment(name, tags=_KIND))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

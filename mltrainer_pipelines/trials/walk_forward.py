@@ -2,20 +2,29 @@
 
 A quarter's predictions depend on the configuration and on rows known before the quarter only, never on
 which other quarters the same run computes: a resumed trial gives what an uninterrupted one gives.
+
+Where a model works on bins, those of the whole table are cut once, by the training rows of the first window that the
+history has; every later window learns from rows of that one table. See `BinnedEstimator`.
 """
 
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.models.panel import panel_groups
-from mltrainer_pipelines.models.spec import ProbabilityEstimator
+from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
+from mltrainer_pipelines.models.spec import BinnedEstimator, ProbabilityEstimator
 from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
 from mltrainer_pipelines.trials.cross_section import above_median, session_ranks
+from mltrainer_pipelines.trials.importances import exchanged_importances
 from mltrainer_pipelines.trials.windows import (
     EMBARGO_SESSIONS,
     EmptyWindowError,
@@ -75,6 +84,8 @@ class QuarterPredictions:
 
     Parameters
     ----------
+    quarter_start, quarter_end : date
+        First day of the quarter, and the first day after it.
     predictions : DataFrame
         date, symbol, score (Float64: the model's own probability that the net return is above its session's median, or
         above zero, by the configuration's target); one row for every row of the features in the quarter, sorted by date
@@ -87,8 +98,12 @@ class QuarterPredictions:
         Share of profitable rows among them.
     seconds : float
         Spent on fitting and predicting.
+    importances : DataFrame or None
+        feature, importance (`exchanged_importances`) on the rows of the quarter; None for a model that reads other rows too.
     """
 
+    quarter_start: date
+    quarter_end: date
     predictions: pl.DataFrame
     window: Window
     trained_rows: int
@@ -96,6 +111,26 @@ class QuarterPredictions:
     trained_until: date
     base_rate: float
     seconds: float
+    importances: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class FailedQuarter:
+    """A quarter that a model could not be fitted for or could not predict.
+
+    Parameters
+    ----------
+    quarter_start, quarter_end : date
+        First day of the quarter, and the first day after it.
+    reason : str
+        What happened, for a reader.
+    error : Exception
+    """
+
+    quarter_start: date
+    quarter_end: date
+    reason: str
+    error: Exception
 
 
 class WalkForward:
@@ -143,7 +178,11 @@ class WalkForward:
         if universe is not None:
             kept = _most_liquid(features, universe, config.universe_size)
             features, X = features.filter(kept), X[_as_slice(kept)]
+        self.others: pl.DataFrame | None = None
         if "timeframe" in labels.columns:
+            if config.spec.both_timeframes:
+                others = labels.filter(pl.col("timeframe") != config.timeframe)
+                self.others = others.select(*KEYS, "exit_date", "barrier", "net_return", "label")
             labels = labels.filter(pl.col("timeframe") == config.timeframe)
         outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
         rows = features.select(KEYS).join(outcomes, on=KEYS, how="left", maintain_order="left")
@@ -153,16 +192,29 @@ class WalkForward:
             )
         if config.spec.columns:
             config.spec.check_columns(names)
+        if config.spec.sectors and universe is not None:
+            rows = with_sectors(rows, universe)
         self.feature_names, self.rows, self.X = names, rows, X
         if sessions is None:
             from mltrainer_pipelines.market.sessions import sessions_between
 
             sessions = sessions_between(rows["date"][0], rows["date"][-1])
         self.sessions = list(sessions)
+        self._binned: Any = None
+        self._binning = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: the table. Bins stay here; it cuts the same ones for itself."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_binned", "_binning")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _binned=None, _binning=Lock())
 
     def quarters(self) -> list[tuple[date, date]]:
         """Quarters, as (first day, first day after), that have rows to predict and half a year of known outcomes before them."""
-        found = []
+        return list(self._quarters())
+
+    def _quarters(self) -> Iterator[tuple[date, date]]:
         dates = self.rows["date"]
         for start, end in quarters_between(dates[0], dates[-1]):
             try:
@@ -171,8 +223,7 @@ class WalkForward:
                 continue
             train = self.rows.filter(window.trains)
             if train["date"].n_unique() >= MIN_TRAIN_SESSIONS and train.height >= MIN_TRAIN_ROWS:
-                found.append((start, end))
-        return found
+                yield start, end
 
     def window(self, quarter_start: date, quarter_end: date) -> Window:
         """The window that predicts the quarter; `quarter_end` is the first day after it."""
@@ -210,14 +261,23 @@ class WalkForward:
                     "with; start with a later quarter or a larger universe_size, or learn the target 'absolute'"
                 )
             kept[kept] = usable
-            y, groups = y[usable], groups[usable]
+            y = y[usable]
         rows = _as_slice(kept)
         spec = self.config.spec
-        if spec.needs_groups:
-            groups = row_groups(self.rows.filter(kept))
+        groups = row_groups(self.rows.filter(kept))
+        if spec.both_timeframes and self.others is not None:
+            others = (
+                self.rows.filter(kept)
+                .select(KEYS)
+                .join(self.others.filter(window.matured), on=KEYS, how="left", maintain_order="left")
+            )
+            groups["other"] = others["label"].fill_null(UNKNOWN).to_numpy()
         estimator = spec.build(self.config.params, seed=self.config.seed, threads=self.threads, feature_names=self.feature_names)
         try:
-            estimator.fit(self.X[rows], y, groups)
+            if isinstance(estimator, BinnedEstimator) and self._has_bins(window, rows):
+                estimator.fit_binned(self._bins(estimator), np.flatnonzero(kept), y)
+            else:
+                estimator.fit(self.X[rows], y, groups)
         except Exception as error:
             error.add_note(where)
             raise
@@ -256,6 +316,41 @@ class WalkForward:
         """
         return self.predict_with(self.fit(self.window(quarter_start, quarter_end)), quarter_start, quarter_end)
 
+    def predict_quarters(
+        self, quarters: Sequence[tuple[date, date]], at_once: int = 1
+    ) -> Iterator[QuarterPredictions | FailedQuarter]:
+        """Predict quarters, each given out as it ends; one that fails leaves the others.
+
+        Parameters
+        ----------
+        quarters : sequence of (date, date)
+            First day of each, and the first day after it.
+        at_once : int
+            Most quarters computed at a time, each with `threads` threads: for models that share one table of bins. With
+            the same cores that is faster than threads inside of a fit, which wait for each other at every split. Other
+            models go one after the other.
+        """
+
+        def one(quarter: tuple[date, date]) -> QuarterPredictions | FailedQuarter:
+            try:
+                return self.predict_quarter(*quarter)
+            except Exception as error:  # whatever a library raises is the reason of this quarter alone
+                said = " ".join(str(error).split()) or type(error).__name__
+                reason = said if type(error).__module__.startswith("mltrainer_pipelines") else f"{type(error).__name__}: {said}"
+                return FailedQuarter(*quarter, reason, error)
+
+        if at_once < 2 or not self._shares_bins:
+            yield from map(one, quarters)
+            return
+        with ThreadPoolExecutor(at_once) as pool:
+            begun = [pool.submit(one, quarter) for quarter in quarters]
+            try:
+                for ended in as_completed(begun):
+                    yield ended.result()
+            finally:
+                for waiting in begun:
+                    waiting.cancel()
+
     def predict_with(self, fitted: FittedModel, quarter_start: date, quarter_end: date) -> QuarterPredictions:
         """Predict a quarter with a model fitted before it. Parameters and errors as for `predict_quarter`."""
         begin = time.perf_counter()
@@ -270,7 +365,17 @@ class WalkForward:
         scores = self._scores(fitted.estimator, first, end)
         keys = self.rows[first:end].select(KEYS)
         _check_probabilities(scores, keys, f"trial {self.config.trial_id}, quarter from {quarter_start}")
+        importances = None
+        if not self.config.spec.needs_groups:
+
+            def asked(X: np.ndarray) -> np.ndarray:
+                return np.asarray(fitted.estimator.predict_proba(X), dtype=np.float64)[:, 1]
+
+            seed = self.config.seed + quarter_start.toordinal()
+            importances = exchanged_importances(asked, self.X[first:end], scores, fitted.feature_names, seed)
         return QuarterPredictions(
+            quarter_start=quarter_start,
+            quarter_end=quarter_end,
             predictions=keys.with_columns(score=scores),
             window=window,
             trained_rows=fitted.trained_rows,
@@ -278,7 +383,42 @@ class WalkForward:
             trained_until=fitted.trained_until,
             base_rate=fitted.base_rate,
             seconds=fitted.seconds + time.perf_counter() - begin,
+            importances=importances,
         )
+
+    @property
+    def _shares_bins(self) -> bool:
+        """Whether the windows learn from one table of bins, and may do so at the same time in threads."""
+        return isinstance(self.config.spec.build(self.config.params), BinnedEstimator)
+
+    @cached_property
+    def _first_window(self) -> tuple[Window, slice | np.ndarray] | None:
+        """The first window of the history that trains, and its training rows; None where it is too short for one."""
+        for quarter in self._quarters():
+            window = self.window(*quarter)
+            return window, _as_slice(self.rows.select(window.trains).to_series().to_numpy())
+        return None
+
+    @cached_property
+    def _unseen(self) -> np.ndarray:
+        """Positions of the features that were the same for all rows of the first window: it has no bins for them."""
+        assert self._first_window is not None  # noqa: S101
+        return np.flatnonzero(_constant(self.X[self._first_window[1]]))
+
+    def _has_bins(self, window: Window, rows: slice | np.ndarray) -> bool:
+        """Whether the first window's bins serve a window: it is no earlier one, and knows no feature that the first did not."""
+        if self._first_window is None or window.cutoff < self._first_window[0].cutoff:
+            return False
+        unseen = self._unseen
+        return not unseen.size or bool(_constant(self.X[rows][:, unseen]).all())
+
+    def _bins(self, estimator: BinnedEstimator) -> Any:
+        """The table in bins cut by the first window's training rows, made at its first use."""
+        with self._binning:
+            if self._binned is None:
+                assert self._first_window is not None  # noqa: S101
+                self._binned = estimator.binned(self.X, self._first_window[1])
+            return self._binned
 
     def _scores(self, estimator: ProbabilityEstimator, first: int, end: int) -> np.ndarray:
         """The estimator's probabilities for rows `first` to `end`; it is also shown the sessions before that it looks back on."""
@@ -288,14 +428,27 @@ class WalkForward:
             days = dates[: first + 1].unique().sort()
             start = int(dates.search_sorted(days[max(0, len(days) - 1 - spec.look_back)], "left"))
         X = self.X[start:end]
-        said = estimator.predict_proba(X, row_groups(self.rows[start:end])) if spec.needs_groups else estimator.predict_proba(X)
-        return np.asarray(said, dtype=np.float64)[first - start :, 1]
+        groups = row_groups(self.rows[start:end]) if spec.needs_groups else None
+        return np.asarray(estimator.predict_proba(X, groups, first - start), dtype=np.float64)[:, 1]
 
 
 def row_groups(rows: pl.DataFrame) -> np.ndarray:
-    """Session and symbol of each row, as models with a look-back need them."""
-    symbols = rows["symbol"].rank("dense").to_numpy()
-    return panel_groups(rows["date"].to_physical().to_numpy(), symbols)
+    """Session, symbol and, where the rows tell it, sector of each row, as models need them that read more than the row."""
+    symbols, sectors = rows["symbol"].rank("dense").to_numpy(), None
+    if "sector" in rows.columns:
+        # a number that a name has in every table
+        numbers = {name: zlib.crc32(name.encode()) for name in rows["sector"].drop_nulls().unique()}
+        sectors = rows["sector"].replace_strict(numbers, default=UNKNOWN, return_dtype=pl.Int64).to_numpy()
+    return panel_groups(rows["date"].to_physical().to_numpy(), symbols, sectors)
+
+
+def with_sectors(rows: pl.DataFrame, universe: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the sector that the universe of their month knows for their symbol; as they are where it knows none."""
+    if "sector" not in universe.columns:
+        return rows
+    sectors = universe.select("month", "symbol", "sector")
+    months = rows.with_columns(month=pl.col("date").dt.truncate("1mo"))
+    return months.join(sectors, on=["month", "symbol"], how="left", maintain_order="left").drop("month")
 
 
 def predict_quarter(
@@ -370,6 +523,13 @@ def _most_liquid(features: pl.DataFrame, universe: pl.DataFrame, size: int) -> n
             "no row of the features belongs to the universe; materialize universe and features of the same months"
         )
     return kept.to_numpy()
+
+
+def _constant(X: np.ndarray) -> np.ndarray:
+    """Whether each column has fewer than two different known values."""
+    known = ~np.isnan(X)
+    lowest, highest = np.where(known, X, np.inf).min(axis=0), np.where(known, X, -np.inf).max(axis=0)
+    return np.asarray(lowest >= highest)
 
 
 def _as_slice(kept: np.ndarray) -> slice | np.ndarray:

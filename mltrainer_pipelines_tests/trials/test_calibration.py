@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.trials.calibration import (
     MIN_CALIBRATION_ROWS,
+    Calibrator,
     TooFewCalibrationRowsError,
     calibrate_walk_forward,
     fit_calibrator,
@@ -128,6 +129,50 @@ def test_the_interval_agrees_with_the_venn_abers_package_where_a_bin_is_one_scor
     probability, interval = peer.predict_proba(np.column_stack([1 - levels, levels]))
     np.testing.assert_allclose(np.column_stack([ours.low, ours.high]), interval, atol=1e-9)
     np.testing.assert_allclose(ours.probability, probability[:, 1], atol=1e-9)
+
+
+def _by_regime(shares: tuple[float, ...], rows: int = 30_000) -> Calibrator:
+    """Fitted on rows of which so large a share was decided in each regime, from the worst to the best."""
+    scores, labels, blocks = _clustered(rows, 200)
+    regimes = np.random.default_rng(3).choice([10.0, 40.0, 60.0, 90.0], rows, p=shares)
+    return fit_calibrator(scores, labels, labels - 0.5, blocks, regime_scores=regimes)
+
+
+def test_the_interval_is_wider_in_a_regime_that_was_seen_less_and_widest_where_none_was():
+    calibrator = _by_regime((0.0, 0.05, 0.25, 0.7))
+    standings = np.linspace(0.02, 0.98, 25)
+    asked = {score: calibrator.apply(standings, np.full(25, score)) for score in (10.0, 40.0, 60.0, 90.0, np.nan)}
+    widths = [float((said.high - said.low).mean()) for said in asked.values()]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 1.2 * widths[3]
+    assert calibrator.regimes[0].rows == 0
+    assert sum(regime.rows for regime in calibrator.regimes) == 30_000
+    for said in asked.values():
+        np.testing.assert_array_equal(said.probability, calibrator.apply(standings).probability)
+        assert ((said.low <= said.probability) & (said.probability <= said.high)).all()
+
+
+def test_where_one_regime_is_all_there_was_its_interval_is_that_of_all():
+    calibrator, standings = _by_regime((0.0, 0.0, 0.0, 1.0)), np.linspace(0, 1, 11)
+    only, everywhere = calibrator.apply(standings, np.full(11, 80.0)), calibrator.apply(standings)
+    np.testing.assert_allclose([only.low, only.high], [everywhere.low, everywhere.high], atol=1e-12)
+    unknown = calibrator.apply(standings, np.full(11, np.nan))
+    np.testing.assert_array_equal(unknown.high, everywhere.high)
+
+
+def test_a_quarter_is_asked_in_the_regime_of_its_sessions(predictions):
+    market = planted_market()
+    sessions = predictions["date"].unique().sort()
+    regime = pl.DataFrame({"date": sessions, "score": np.where(np.arange(len(sessions)) % 40 < 4, 10.0, 90.0)})
+    found = calibrate_walk_forward(predictions, market.labels, regime=regime).drop_nulls("probability")
+    width = (
+        found.join(regime.rename({"score": "regime"}), on="date")
+        .group_by("regime")
+        .agg(width=(pl.col("probability_high") - pl.col("probability_low")).mean())
+    )
+    assert width.filter(pl.col("regime") == 10.0)["width"][0] > 1.2 * width.filter(pl.col("regime") == 90.0)["width"][0]
+    plain = calibrate_walk_forward(predictions, market.labels).drop_nulls("probability")
+    assert found["probability"].to_list() == plain["probability"].to_list()
 
 
 def test_too_few_outcomes_are_refused():

@@ -2,14 +2,19 @@ import pickle
 from dataclasses import replace
 from datetime import date
 
+import mlflow
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
+from mlflow.models import infer_signature
 from polars.testing import assert_frame_equal
 
+from mltrainer_pipelines.trials import ensemble_file
 from mltrainer_pipelines.trials.calibration import TooFewCalibrationRowsError
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, MissingFeaturesError, MissingHistoryError, fit_ensemble
+from mltrainer_pipelines.trials.ensemble_file import ServedEnsemble, example_rows, write_ensemble
 from mltrainer_pipelines.trials.walk_forward import WalkForward
 from mltrainer_pipelines_tests.trials.planted import Planted, planted_market
 
@@ -120,7 +125,7 @@ def test_a_pickled_ensemble_predicts_bit_for_bit_the_same(ensemble, later):
     assert_frame_equal(pickle.loads(pickle.dumps(ensemble)).predict(later), ensemble.predict(later), check_exact=True)
 
 
-def test_a_member_that_looks_back_needs_the_sessions_before_and_scores_as_the_walk_forward_does(history, later):
+def test_a_member_that_looks_back_needs_the_sessions_before_and_scores_as_the_walk_forward_does(history, later, tmp_path):
     market = planted_market()
     config = TrialConfig(model="dlinear", timeframe="short", train_sessions=378, params={"epochs": 2})
     table = WalkForward(config, market.features, market.labels)
@@ -133,6 +138,19 @@ def test_a_member_that_looks_back_needs_the_sessions_before_and_scores_as_the_wa
     alike = found.predict(later).filter(pl.col("date") == day)
     shown = market.features.filter(pl.col("date") <= day).filter(pl.col("date") > later["date"].unique().sort()[5])
     assert_frame_equal(found.predict(shown).filter(pl.col("date") == day), alike, abs_tol=1e-6)
+    refreshed = found.with_history(shown.filter(pl.col("date") < day)).predict(shown.filter(pl.col("date") == day))
+    assert_frame_equal(refreshed, alike, abs_tol=1e-6)
+
+    rows = example_rows(found, market.features)
+    served = ServedEnsemble(found).predict(rows)
+    assert rows["date"].nunique() == 20
+    data = write_ensemble(found, tmp_path)
+    mlflow.pyfunc.save_model(
+        tmp_path / "model", loader_module=ensemble_file.__name__, data_path=str(data), pip_requirements=["numpy"],
+        signature=infer_signature(rows, served), input_example=rows,
+    )  # fmt: skip
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    pd.testing.assert_frame_equal(loaded.predict(rows), served, check_exact=True)
 
 
 def test_features_that_are_missing_are_named(ensemble, later):

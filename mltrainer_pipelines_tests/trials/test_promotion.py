@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from mltrainer_pipelines.trials.promotion import choose_champion, grade, scores_one_session, shortfalls
+from mltrainer_pipelines.trials.promotion import choose_champion, grade, shortfalls
 from mltrainer_pipelines.trials.scorecard import QuarterScore, Scorecard
 
 QUARTERS = [date(year, month, 1) for year in (2012, 2013) for month in (1, 4, 7, 10)]
@@ -23,7 +23,7 @@ def card(name: str, z: float | None = 3.0, mean: float = 0.001, quarters: list[d
         "calibrated_rows": 8000, "quarters": len(quarters), "trials_counted": 4, "deflated_sharpe_z": z,
         "deflated_sharpe": 0.99, "active_deflated_sharpe": 0.99, "brier_skill": 0.01, "sharpe": 1.5, "net_return": 0.2,
         "universe_sharpe": 0.8, "universe_net_return": 0.1, "momentum_sharpe": 0.9, "momentum_net_return": 0.12,
-        "too_good": (), "per_quarter": tuple(quarter(start, mean) for start in quarters),
+        "too_good": (), "per_regime": (), "per_sector": (), "per_quarter": tuple(quarter(start, mean) for start in quarters),
     }  # fmt: skip
     return Scorecard.model_validate(values | changes)
 
@@ -104,8 +104,3 @@ def test_what_cannot_be_compared_is_named() -> None:
         choose_champion([card("a"), card("b", timeframe="long")])
     with pytest.raises(ValueError, match="the incumbent gone has no scorecard"):
         choose_champion([card("a")], "gone")
-
-
-def test_a_model_that_reads_earlier_sessions_is_not_one_a_refresh_can_score() -> None:
-    assert scores_one_session(card("a", model="logistic_l2"))
-    assert not scores_one_session(card("b", model="gru"))

@@ -1,21 +1,21 @@
-"""Against a real MLflow server on the embedded PostgreSQL."""
+"""Against a real MLflow server on the embedded PostgreSQL (the fixture `tracking`)."""
 
-import os
-import signal
+import dataclasses
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, fit_ensemble
+from mltrainer_pipelines.trials.promotion import Decision
+from mltrainer_pipelines.trials.rollback import roll_back
 from mltrainer_pipelines.trials.tracking import NoChampionError, Provenance, Tracking, TrackingUnavailableError
 from mltrainer_pipelines.trials.walk_forward import WalkForward
 from mltrainer_pipelines_tests.trials.planted import planted_market
@@ -28,32 +28,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def tracking(postgres, tmp_path_factory) -> Iterator[Tracking]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    port = _free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", postgres.url("mlflow"), "--artifacts-destination", str(folder / "artifacts")]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(folder / "server.log", "w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=2)
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"the MLflow server did not start: {(folder / 'server.log').read_text()[-2000:]}")
-                time.sleep(0.1)
-        yield Tracking(uri)
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +62,9 @@ def test_a_trial_is_one_run_however_often_it_is_logged(tracking):
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"sharpe": 1.5, "quarter.auc": 0.57}
     assert [(m.step, m.value) for m in client.get_metric_history(first, "quarter.auc")] == [
-        (20201, 0.55),
-        (20202, 0.56),
-        (20203, 0.57),
+        (81, 0.55),
+        (82, 0.56),
+        (83, 0.57),
     ]
     assert run.data.params["params.num_leaves"] == "8"
     assert run.data.params["label.target"] == "1.0"
@@ -160,3 +134,38 @@ def test_a_server_that_does_not_answer_is_named_soon():
 def test_an_address_that_is_no_server_is_refused(uri):
     with pytest.raises(ValueError, match="http:// address"):
         Tracking(uri)
+
+
+def test_a_rollback_moves_the_alias_keeps_the_reason_and_is_done_once(tracking, ensemble, database):
+    rows = planted_market().features.filter(pl.col("date") > AS_OF).head(50)
+    shown = dataclasses.replace(ensemble, timeframe="long")  # a registry of its own, whatever ran before
+    other = shown.members[-1].trial_id
+    config = TrialConfig(model="logistic_l2", timeframe="short", train_sessions=378)
+    assert config.trial_id == other
+    moment = datetime(2026, 1, 5, tzinfo=UTC)
+    for trial in (shown.champion, config):
+        records.register(database.engine, trial)
+    with pytest.raises(NoChampionError, match="no long champion is registered"):
+        roll_back(database.engine, tracking, "long", moment)
+    for champion, decision in ((config, "promoted"), (shown.champion, "promoted"), (shown.champion, "refused")):
+        version = tracking.register_champion(dataclasses.replace(shown, champion=champion), rows, PROVENANCE, "candidate")
+        decided = Decision(trial_id=champion.trial_id, decision=decision, grade="candidate", reasons=())
+        records.record_decision(database.engine, "long", decided, version.version, moment)
+
+    found = roll_back(database.engine, tracking, "long", moment, reason="one sector only")
+    assert (found.changed, found.before.version, found.now.version) == (True, "3", "1")
+    assert tracking.champion("long").version == "1"
+    newest = records.newest_change(database.engine, "long")
+    assert (newest.decision, newest.model_version, newest.trial_id) == ("rolled_back", "1", other)
+    assert newest.reasons[0].startswith("rolled back from version 3")
+    assert newest.reasons[1] == "one sector only"
+    assert records.champion_of(database.engine, "long") == other
+    assert records.withdrawn(database.engine, "long") == {shown.champion.trial_id}
+
+    assert not roll_back(database.engine, tracking, "long", moment).changed
+    assert not roll_back(database.engine, tracking, "long", moment, to="1").changed
+    assert records.newest_change(database.engine, "long").id == newest.id
+    with pytest.raises(NoChampionError, match="has no version '9'; it has 3, 2, 1"):
+        roll_back(database.engine, tracking, "long", moment, to="9")
+    assert roll_back(database.engine, tracking, "long", moment, to="2").changed
+    assert records.withdrawn(database.engine, "long") == {other}

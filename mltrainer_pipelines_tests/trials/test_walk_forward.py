@@ -9,6 +9,7 @@ from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.walk_forward import (
     BadFeaturesError,
     BadPredictionsError,
+    FailedQuarter,
     TooFewRowsError,
     WalkForward,
     predict_quarter,
@@ -145,3 +146,80 @@ def test_a_model_that_gives_no_probabilities_fails_its_quarter_with_the_reason()
     fitted.estimator.intercept_ = float("nan")
     with pytest.raises(BadPredictionsError, match=r"\d+ of \d+ predictions are not probabilities, the first is nan for S001"):
         table.predict_with(fitted, *QUARTER)
+
+
+def test_the_windows_of_a_trial_share_bins_of_the_first_window_and_run_at_once_with_the_same_result():
+    market = planted_market()
+    table = WalkForward(_config("lightgbm"), market.features, market.labels)
+    quarters = table.quarters()[:4]
+    one_by_one = {ended.quarter_start: ended.predictions for ended in table.predict_quarters(quarters)}
+    again = WalkForward(_config("lightgbm"), market.features, market.labels)
+    at_once = {ended.quarter_start: ended.predictions for ended in again.predict_quarters(quarters, at_once=3)}
+    assert list(one_by_one) == [start for start, _ in quarters]
+    for start, expected in one_by_one.items():
+        assert_frame_equal(at_once[start], expected, check_exact=True)
+
+
+def test_later_rows_change_no_bin():
+    market = planted_market()
+    quarter = WalkForward(_config("lightgbm"), market.features, market.labels).quarters()[1]
+    wild = pl.when(pl.col("date") < quarter[1]).then(pl.col("signal")).otherwise(pl.col("signal") * 1000)
+    config = _config("lightgbm", normalise="none")
+    calm, changed = (
+        WalkForward(config, features, market.labels).predict_quarter(*quarter)
+        for features in (market.features, market.features.with_columns(wild))
+    )
+    assert_frame_equal(calm.predictions, changed.predictions, check_exact=True)
+
+
+def test_bins_of_the_first_window_are_those_the_library_would_cut_there_itself():
+    market = planted_market()
+    table = WalkForward(_config("lightgbm"), market.features, market.labels)
+    first = table.window(*table.quarters()[0])
+    shared, own = table.fit(first), WalkForward(table.config, market.features, market.labels)
+    own._has_bins = lambda *_: False
+    trees = [fit.estimator.booster_.model_to_string().partition("parameters:")[0] for fit in (shared, own.fit(first))]
+    assert trees[0] == trees[1]
+
+
+def test_a_feature_that_the_first_window_did_not_know_gets_bins_of_its_own_window():
+    market = planted_market()
+    late = market.features.with_columns(pl.when(pl.col("date") >= date(2019, 6, 1)).then(pl.col("signal")).alias("signal"))
+    table = WalkForward(_config("lightgbm"), late, market.labels)
+    fitted = table.fit(table.window(*QUARTER))
+    gains = dict(zip(fitted.feature_names, fitted.estimator.booster_.feature_importance("gain"), strict=True))
+    assert max(gains, key=gains.get) == "signal"
+
+
+def test_a_quarter_that_fails_leaves_the_others():
+    market = planted_market()
+    table = WalkForward(_config(), market.features, market.labels)
+    lucky, before = table.quarters()[2], (date(2017, 1, 1), date(2017, 4, 1))
+    failed, fine = table.predict_quarters([before, lucky])
+    assert isinstance(failed, FailedQuarter)
+    assert failed.quarter_start == before[0]
+    assert "no session from 2017-01-01" in failed.reason
+    assert fine.predictions.height > 0
+
+
+def test_a_model_of_both_timeframes_sees_the_other_ones_outcomes_as_far_as_they_were_known():
+    market = planted_market()
+    own = market.labels.filter(pl.col("timeframe") == "short") if "timeframe" in market.labels.columns else market.labels
+    other = own.with_columns(timeframe=pl.lit("long"), label=1 - pl.col("label"))
+    config = _config("two_timeframes", params={"epochs": 1}, train_sessions=189)
+    start = own.with_columns(timeframe=pl.lit("short"))
+    window = WalkForward(config, market.features, start).window(*QUARTER)
+
+    def scores(others: pl.DataFrame) -> list[float]:
+        return (
+            WalkForward(config, market.features, pl.concat([start, others]))
+            .predict_quarter(*QUARTER)
+            .predictions["score"]
+            .to_list()
+        )
+
+    later = other.with_columns(label=pl.when(pl.col("exit_date") >= window.cutoff).then(0).otherwise("label"))
+    before = other.with_columns(label=pl.when(pl.col("exit_date") < window.cutoff).then(0).otherwise("label"))
+    told = scores(other)
+    assert scores(later) == told
+    assert scores(before) != told

@@ -1,0 +1,51 @@
+"""How much each feature moves a model's score, for any model: ask it again with one feature of a row exchanged."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+
+SHARE = 0.1
+"""Rows asked for again, as a share of the rows predicted: what the importances may cost of a prediction."""
+LEAST_ROWS = 10
+
+
+def exchanged_importances(
+    predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, scores: np.ndarray, names: Sequence[str], seed: int
+) -> pl.DataFrame:
+    """Mean absolute change of the score when a feature takes its value from another row.
+
+    Permutation importance (Breiman 2001, Random Forests, section 10; Fisher, Rudin & Dominici 2019, JMLR 20(177)) of the
+    score itself rather than of a loss: it needs no outcome, so that it is known as soon as the scores are.
+
+    Parameters
+    ----------
+    predict : callable
+        Maps a (rows, features) matrix to (rows,) scores.
+    X, scores : array
+        The rows that were predicted, and what was predicted for them.
+    names : sequence of str
+        The features.
+    seed : int
+        Of the rows that are drawn.
+
+    Returns
+    -------
+    DataFrame
+        feature, importance; in the order of the names.
+    """
+    rng = np.random.default_rng(seed)
+    features = len(names)
+    count = min(len(X), max(LEAST_ROWS, int(SHARE * len(X) / features)))
+    chosen, other = rng.integers(0, len(X), (2, count))
+    asked = np.repeat(X[chosen][None], features, axis=0)
+    for feature in range(features):
+        asked[feature, :, feature] = X[other, feature]
+    said = predict(asked.reshape(features * count, X.shape[1])).reshape(features, count)
+    return pl.DataFrame({"feature": list(names), "importance": np.abs(said - scores[chosen]).mean(axis=1)})
+
+
+def mean_importances(quarters: pl.DataFrame) -> pl.DataFrame:
+    """Mean over quarters, the most important feature first: feature, importance."""
+    means = quarters.group_by("feature").agg(pl.col("importance").mean())
+    return means.sort(["importance", "feature"], descending=[True, False])
