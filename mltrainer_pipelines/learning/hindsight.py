@@ -146,12 +146,14 @@ class _StandIn:
         self, lake: Lake, engine: Engine, timeframe: str, trial_ids: Sequence[str], labels: pl.DataFrame, first: date, last: date
     ):
         own = labels.filter(pl.col("timeframe") == timeframe)
+        regime = lake.read("regime") if lake.exists("regime") else None
         self.configs, self.told = {}, {}
         for trial_id in trial_ids:
             keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
             if not keys:
                 continue
-            calibrated = calibrate_walk_forward(lake.scan("trial_predictions", keys).collect(), own).drop_nulls("probability")
+            predictions = lake.scan("trial_predictions", keys).collect()
+            calibrated = calibrate_walk_forward(predictions, own, regime=regime).drop_nulls("probability")
             within = calibrated.filter(pl.col("date").is_between(first, last)).drop("score")
             parts = within.partition_by("date", as_dict=True, maintain_order=True)
             self.told[trial_id] = {key[0]: part for key, part in parts.items()}

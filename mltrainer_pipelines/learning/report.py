@@ -42,8 +42,9 @@ def learning_report(engine: Engine, as_of: date) -> Report:
 
     For everything, and by timeframe, model, regime, sector, grade, exit and what was promised: how many, the hit rate, the
     mean net return, the mean predicted probability, the Brier score beside that of always predicting the group's own hit
-    rate, and the over-confidence (mean prediction less hit rate: above 0, the model promised too much). Beside them what
-    the sample below the thresholds earned, how probabilities are corrected, what drifts, and the weights. Where nothing is
+    rate, and the over-confidence (mean prediction less hit rate: above 0, the model promised too much). Then in sentences
+    what worked, what did not, and where promises and outcomes differ by more than chance. Beside them what the sample
+    below the thresholds earned, how probabilities are corrected, what drifts, and the weights. Where nothing is
     closed yet, the report says so and holds no number.
     """
     with engine.connect() as connection:
@@ -86,14 +87,9 @@ def learning_report(engine: Engine, as_of: date) -> Report:
         "overall": _summary(outcomes) if outcomes else None,
         "groups": {name: _grouped(outcomes, key) for name, key in groups.items()},
         "just_below_thresholds": _grouped(samples, groups["timeframe"]),
+        **_earnings(outcomes, groups),
         "findings": _findings(outcomes, samples, groups),
-        "recalibrations": [
-            {
-                name: row[name]
-                for name in ("timeframe", "trial_id", "intercept", "slope", "observations", "effective_observations")
-            }
-            for row in corrections
-        ],
+        "recalibrations": [{name: row[name] for name in _CORRECTION} for row in corrections],
         "drift": [
             {
                 **{name: row[name] for name in ("timeframe", "kind", "subject", "statistic", "p_value", "crossed", "advice")},
@@ -148,6 +144,32 @@ def _newest(table: Any, as_of: date) -> Any:
     """Rows of the newest session up to `as_of`."""
     newest = sa.select(sa.func.max(table.c.as_of)).where(table.c.as_of <= as_of).scalar_subquery()
     return sa.select(table).where(table.c.as_of == newest).order_by(*table.primary_key.columns)
+
+
+def _earnings(outcomes: Sequence[Any], groups: dict[str, Callable[[Any], str]]) -> dict[str, list[str]]:
+    """`worked` and `did_not_work`: groups whose mean net return lies more than two standard errors from zero.
+
+    Errors count the sessions on which positions closed, not the positions: those of one session hang together. A group by
+    how a position ended is left out, since a target reached is a gain by definition.
+    """
+    found: dict[str, list[str]] = {"worked": [], "did_not_work": []}
+    for name, key in groups.items():
+        if name == "exit":
+            continue
+        for group in sorted({key(row) for row in outcomes}):
+            rows = [row for row in outcomes if key(row) == group]
+            mean = sum(row.net_return for row in rows) / len(rows)
+            surprises: dict[date, float] = {}
+            for row in rows:
+                surprises[row.closed_session] = surprises.get(row.closed_session, 0.0) + row.net_return - mean
+            if len(surprises) < _FEW_SESSIONS:
+                continue
+            error = math.sqrt(sum(value**2 for value in surprises.values())) / len(rows)
+            if abs(mean) > 2 * error:
+                hits = sum(row.profitable for row in rows)
+                told = f"{name} {group}: {mean:+.2%} a position, {hits} of {len(rows)} with a profit"
+                found["worked" if mean > 0 else "did_not_work"].append(told)
+    return found
 
 
 def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str, Callable[[Any], str]]) -> list[str]:
@@ -207,9 +229,11 @@ def _markdown(content: dict[str, Any]) -> str:
         if content["closed_positions"] < _FEW:
             lines += [f"Fewer than {_FEW} closed positions: these numbers may well be chance.", ""]
         lines += _table({"all": content["overall"]}, "")
-        lines += ["## What stands out", ""]
-        lines += [f"- {finding}" for finding in content["findings"]] or ["Nothing that could not be chance."]
-        lines.append("")
+        titles = {"worked": "What worked", "did_not_work": "What did not", "findings": "Where promises and outcomes differ"}
+        for name, title in titles.items():
+            lines += [f"## {title}", ""]
+            lines += [f"- {finding}" for finding in content[name]] or ["Nothing that could not be chance."]
+            lines.append("")
         for name, groups in content["groups"].items():
             lines += [f"## By {name}", "", *_table(groups, name)]
     if content["just_below_thresholds"]:

@@ -2,59 +2,44 @@
 
 - **flip**: a premium that rewards one model's feature for half of the time and another's after it. The ensemble's
   weights have to follow, and its Brier score of the second half has to be close to the better model's.
-- **null**: the simulated market without any premium: features, labels, trials, scorecards and signals as everywhere else.
-  Nothing may be graded proven, and next to nothing may be recommended. Drift is looked for at every span.
-- **planted**: the same market with its premium: of what has any confidence, precision has to rise with it.
+- **null**: simulated markets without any premium: features, labels, trials, scorecards and signals as everywhere else.
+  Nothing may be graded proven, and next to nothing may be recommended. Drift is looked for month by month.
+- **planted**: the same with their premium: of what has any confidence, precision has to rise with it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.features.barriers import Barriers
-from mltrainer_pipelines.features.engine import compute_features
 from mltrainer_pipelines.features.labels import compute_labels
-from mltrainer_pipelines.features.regime import regime_scores
 from mltrainer_pipelines.features.timeframes import SHORT
-from mltrainer_pipelines.learning.drift import FALSE_ALARM_RATE, calibration_drift, feature_drift, prediction_drift
+from mltrainer_pipelines.learning.drift import FALSE_ALARM_RATE
 from mltrainer_pipelines.learning.weights import session_losses, weight_path
-from mltrainer_pipelines.market.adjustment import adjusted
-from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.market.universe import universe_of
-from mltrainer_pipelines.services.simulated_market import simulated_frames
-from mltrainer_pipelines.signals.rules import Thresholds, strong_buys
-from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
-from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.promotion import grade
-from mltrainer_pipelines.trials.scorecard import score
-from mltrainer_pipelines.trials.walk_forward import WalkForward
+from mltrainer_pipelines.services.lived_markets import COST_BPS, LivedMarket, live_all
 
 FOLLOWS_WITHIN_SESSIONS = 40
 WITHIN_OF_THE_BETTER = 1.05
 MOST_RECOMMENDED = 0.005
-COST_BPS = 10.0
-_FIRST, _LAST = date(2019, 1, 2), date(2023, 12, 29)
+LEAST_RANK_CORRELATION = 0.9
+"""Of the precision of five groups with their order: at most one pair of neighbours swapped, 1 chance in 24 without a relation."""
+GROUPS = 5
+HOLDING_SESSIONS = 12
+"""Outcomes of one market within so many sessions hang together: they are one cluster of the standard errors."""
 _SEED = 11
-_MARKETS = 3
-"""Planted markets that are pooled: outcomes of one market hang together, and a few hundred rows of it are worth a few dozen."""
-_TRIALS = (
-    {"model": "logistic_l2"},
-    {"model": "logistic_l2", "params": {"C": 0.0005}},
-    {"model": "lightgbm"},
-    {"model": "lightgbm", "params": {"num_leaves": 7, "rounds": 60}},
-)
-"""An ensemble whose members can disagree."""
+NULL_MARKETS, PLANTED_MARKETS = 6, 12
+"""Markets that are pooled: a few hundred recommendations of one market are worth a few dozen."""
 
 
-def audit(symbols: int = 60) -> dict[str, Any]:
+def audit(symbols: int = 60, seed: int = _SEED) -> dict[str, Any]:
     """All three, with `passed` for each and for all."""
-    parts = {"flip": flip(symbols), "null": null(symbols), "planted": planted(symbols)}
+    wanted = [(0.0, seed + n) for n in range(NULL_MARKETS)] + [(1.0, seed + n) for n in range(PLANTED_MARKETS)]
+    lived = live_all(symbols, wanted)
+    parts = {"flip": flip(symbols), "null": null(lived[:NULL_MARKETS]), "planted": planted(lived[NULL_MARKETS:])}
     return {"passed": all(part["passed"] for part in parts.values()), **parts}
 
 
@@ -111,49 +96,73 @@ def flip(symbols: int = 60, sessions: int = 800, seed: int = 5, strength: float 
     }
 
 
-def null(symbols: int = 60) -> dict[str, Any]:
-    """The simulated market without a premium."""
-    lived = _lived(symbols, premium=0.0)
-    recommended = lived.signals["strong_buy"].mean()
-    alarms = _alarms(lived)
+def null(markets: Sequence[LivedMarket]) -> dict[str, Any]:
+    """Simulated markets without a premium: what is recommended there, and how often drift is cried."""
+    signals = pl.concat(market.signals for market in markets)
+    recommended = int(signals["strong_buy"].sum())
+    share = recommended / signals.height
+    grades = [grade for market in markets for grade in market.grades.values()]
+    looks = {kind: [crossed for market in markets for crossed in market.alarms[kind]] for kind in markets[0].alarms}
     return {
-        "passed": "proven" not in lived.grades.values() and float(recommended or 0.0) <= MOST_RECOMMENDED,  # type: ignore[arg-type]
-        "grades": lived.grades,
-        "symbol_sessions": lived.signals.height,
-        "recommended": int(lived.signals["strong_buy"].sum()),
-        "recommended_share": float(recommended or 0.0),  # type: ignore[arg-type]
+        "passed": "proven" not in grades and share <= MOST_RECOMMENDED,
+        "seeds": [market.seed for market in markets],
+        "trials": len(grades),
+        "proven": grades.count("proven"),
+        "symbol_sessions": signals.height,
+        "recommended": recommended,
+        "recommended_share": share,
+        "recommended_share_by_market": [float(market.signals["strong_buy"].mean() or 0.0) for market in markets],  # type: ignore[arg-type]
         "allowed_share": MOST_RECOMMENDED,
-        "drift_alarms": alarms,
+        "drift_looks": {kind: len(found) for kind, found in looks.items()},
+        "drift_alarms": {kind: sum(found) / len(found) if found else 0.0 for kind, found in looks.items()},
         "stated_false_alarm_rate": FALSE_ALARM_RATE,
     }
 
 
-def planted(symbols: int = 60) -> dict[str, Any]:
+def planted(markets: Sequence[LivedMarket]) -> dict[str, Any]:
     """Simulated markets with their premium: precision over five groups by confidence, all markets together.
 
-    Most signals have no member's vote and so a confidence of 0: they are the first group, the others are cut into four
-    of equal size. Passed where precision rises with the group (rank correlation above 0.5) and lies above the first
-    group's in each of the others.
+    Most signals have no member's vote and so a confidence of 0, which ranks nothing among them: they are told apart, as
+    what the five groups are compared with. The groups are the quintiles of the others; equal confidences share a group.
+    Passed where precision rises with the group (`LEAST_RANK_CORRELATION`) and lies in each above that of the silent.
     """
-    markets = [_lived(symbols, 1.0, _SEED + number) for number in range(_MARKETS)]
-    signals = pl.concat(market.signals for market in markets)
-    known = signals.drop_nulls(["confidence", "label"]).sort("confidence", "date", "symbol")
+    known = pl.concat(market.signals.with_columns(seed=pl.lit(market.seed)) for market in markets)
+    known = known.drop_nulls(["confidence", "label"])
     silent, voted = known.filter(pl.col("confidence") <= 0), known.filter(pl.col("confidence") > 0)
-    bounds = np.linspace(0, voted.height, 5).astype(int)
-    groups = [silent, *(voted[low:high] for low, high in pairwise(bounds))]
-    precision = [float(group["label"].mean()) if group.height else float("nan") for group in groups]  # type: ignore[arg-type]
-    ranks = np.argsort(np.argsort(precision))
-    rise = float(np.corrcoef(np.arange(5), ranks)[0, 1])
+    confidence = voted["confidence"].to_numpy()
+    edges = np.quantile(confidence, np.arange(1, GROUPS) / GROUPS) if voted.height else np.empty(0)
+    number = np.searchsorted(edges, confidence, side="left")
+    groups = [voted.filter(number == group) for group in range(GROUPS)]
+    measured = [_precision(group) for group in (silent, *groups)]
+    precision = [value for value, _ in measured[1:]]
+    recommended = known.filter(pl.col("strong_buy"))
+    rise = None  # where equal confidences leave a group empty there are no quintiles
+    if all(group.height for group in groups):
+        rise = round(float(np.corrcoef(np.arange(GROUPS), np.argsort(np.argsort(precision)))[0, 1]), 6)
     return {
-        "passed": bool(rise > 0.5 and min(precision[1:]) > precision[0]),
+        "passed": rise is not None and rise >= LEAST_RANK_CORRELATION and min(precision) > measured[0][0],
         "precision_by_confidence": precision,
-        "confidence": [float(group["confidence"].mean()) for group in groups],  # type: ignore[arg-type]
+        "standard_errors": [error for _, error in measured[1:]],
+        "confidence": [float(group["confidence"].mean() or 0.0) for group in groups],  # type: ignore[arg-type]
         "rows": [group.height for group in groups],
         "rank_correlation": rise,
-        "markets": _MARKETS,
-        "grades": [market.grades for market in markets],
-        "recommended_share": float(signals["strong_buy"].mean()),  # type: ignore[arg-type]
+        "least_rank_correlation": LEAST_RANK_CORRELATION,
+        "share_without_a_vote": silent.height / known.height,
+        "precision_without_a_vote": measured[0][0],
+        "seeds": [market.seed for market in markets],
+        "recommended_share": recommended.height / known.height,
+        "precision_of_recommended": _precision(recommended)[0],
     }
+
+
+def _precision(rows: pl.DataFrame) -> tuple[float, float]:
+    """Share of profitable rows and its standard error, outcomes of a market's holding period taken for one cluster; 0 of none."""
+    if rows.is_empty():
+        return 0.0, 0.0
+    precision = float(rows["label"].mean())  # type: ignore[arg-type]
+    period = pl.col("date").dt.epoch("d") * 5 // 7 // HOLDING_SESSIONS
+    surprises = rows.group_by("seed", period.alias("period")).agg(total=(pl.col("label") - precision).sum())
+    return precision, float((surprises["total"] ** 2).sum()) ** 0.5 / rows.height
 
 
 def shown(found: dict[str, Any]) -> str:
@@ -161,6 +170,7 @@ def shown(found: dict[str, Any]) -> str:
     flipped, nothing, rich = found["flip"], found["null"], found["planted"]
     verdict = {True: "holds", False: "FAILS"}
     precision = ", ".join(f"{value:.1%}" for value in rich["precision_by_confidence"])
+    alarms = ", ".join(f"{kind} {rate:.1%} of {nothing['drift_looks'][kind]}" for kind, rate in nothing["drift_alarms"].items())
     return "\n".join(
         [
             f"{verdict[flipped['passed']]}: after a flip the weights follow in {flipped['sessions_until_weights_follow']} "
@@ -168,104 +178,13 @@ def shown(found: dict[str, Any]) -> str:
             f"{flipped['ensemble_over_better']:.4f} of the better model's (allowed {flipped['allowed_ratio']})",
             f"{verdict[nothing['passed']]}: without a premium {nothing['recommended']} of {nothing['symbol_sessions']} "
             f"symbol-sessions are recommended ({nothing['recommended_share']:.3%}, allowed {nothing['allowed_share']:.1%}); "
-            f"grades: {', '.join(sorted(set(nothing['grades'].values())))}",
-            f"  drift alarms there: {nothing['drift_alarms']} (stated rate {nothing['stated_false_alarm_rate']:.0%})",
-            f"{verdict[rich['passed']]}: precision over five groups by confidence: {precision}",
+            f"{nothing['proven']} of {nothing['trials']} trials are proven",
+            f"  drift alarms there: {alarms} looks (stated rate {nothing['stated_false_alarm_rate']:.0%})",
+            f"{verdict[rich['passed']]}: precision over the quintiles of confidence: {precision}; "
+            f"{rich['share_without_a_vote']:.0%} of signals have no vote "
+            f"and a precision of {rich['precision_without_a_vote']:.1%}",
         ]
     )
-
-
-@dataclass(frozen=True)
-class _Lived:
-    grades: dict[str, str]
-    signals: pl.DataFrame
-    features: pl.DataFrame
-    forecasts: pl.DataFrame
-
-
-def _lived(symbols: int, premium: float, seed: int = _SEED) -> _Lived:
-    """A simulated market from bars to signals: out of sample, with the trials' weights as learnt by then."""
-    frames = simulated_frames(seed, symbols, _FIRST, _LAST, premium)
-    bars = adjusted(frames.bars, frames.actions)
-    first = sessions_between(_FIRST, _LAST)[0]
-    months = sorted({day.replace(day=1) for day in sessions_between(first, _LAST)})
-    members = pl.concat([universe_of(month, frames.bars, frames.reference, symbols) for month in months])
-    macro = known_macro(frames.observations, bars["date"].unique().sort().to_list())
-    features = compute_features(bars, members, macro, first, _LAST)
-    labels = compute_labels(bars, members, SHORT, Barriers(), COST_BPS, first, _LAST)
-    regime = regime_scores(bars, macro, members)
-    configs = [TrialConfig.parse({"timeframe": "short", **trial}) for trial in _TRIALS]
-    calibrated: dict[str, pl.DataFrame] = {}
-    grades: dict[str, str] = {}
-    sharpes: list[float] = []
-    for number, config in enumerate(configs):
-        walk = WalkForward(config, features, labels)
-        predictions = pl.concat(walk.predict_quarter(*quarter).predictions for quarter in walk.quarters())
-        calibrated[config.trial_id] = calibrate_walk_forward(predictions, labels)
-        card = score(config, calibrated[config.trial_id], labels, bars, sharpes, number + 1, COST_BPS).scorecard
-        grades[config.trial_id] = grade(card)
-        sharpes += [card.daily_sharpe] if card.daily_sharpe is not None else []
-    signals, forecasts = _signals(calibrated, labels, regime)
-    return _Lived(grades, signals, features, forecasts)
-
-
-def _signals(
-    calibrated: dict[str, pl.DataFrame], labels: pl.DataFrame, regime: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What a refresh at each close would have said, beside the outcomes; and the forecasts that matured."""
-    names, thresholds = sorted(calibrated), Thresholds()
-    outcomes = labels.select("date", "symbol", "label", "net_return", known_on="exit_date")
-    told = [
-        calibrated[name].drop_nulls("probability").join(outcomes, on=["date", "symbol"]).with_columns(trial_id=pl.lit(name))
-        for name in names
-    ]
-    matured = pl.concat(told).drop_nulls("label").rename({"date": "decided", "known_on": "date"})
-    known_on, losses = session_losses(matured, names)
-    path = weight_path(losses)
-    days = pl.concat(told)["date"].unique().sort()
-    at = np.searchsorted(np.array(known_on, dtype="datetime64[D]"), days.to_numpy())
-    weights = pl.DataFrame(np.vstack([path.before, path.last])[at], schema=names).with_columns(date=days)
-    long_weights = weights.unpivot(names, index="date", variable_name="trial_id", value_name="weight")
-    both = pl.concat(told).join(long_weights, on=["date", "trial_id"])
-    share = pl.col("weight") / pl.col("weight").sum()
-
-    def mean(name: str) -> pl.Expr:
-        return (share * pl.col(name)).sum()
-
-    mixed = both.group_by("date", "symbol").agg(
-        profit_probability=mean("probability"),
-        probability_low=mean("probability_low"),
-        probability_high=mean("probability_high"),
-        expected_net_return=mean("expected_net_return"),
-        agreement=(share * (pl.col("probability") >= thresholds.min_probability)).sum(),
-        label=pl.col("label").first(),
-    )
-    width = pl.col("probability_high") - pl.col("probability_low")
-    ready = mixed.join(regime.select("date", regime_score="score"), on="date", how="left").with_columns(
-        confidence=pl.col("agreement") * (1 - width),
-        price_source=pl.lit("close"),
-        entry_price=pl.lit(1.0),
-        target_price=pl.lit(1.1),
-        stop_loss=pl.lit(0.9),
-    )
-    return strong_buys(ready, thresholds).sort("date", "symbol"), matured
-
-
-def _alarms(lived: _Lived) -> dict[str, float]:
-    """Share of looks that raise an alarm, over the last year of the market, a look a month."""
-    days = lived.features["date"].unique().sort().to_list()
-    one = lived.forecasts.filter(pl.col("trial_id") == lived.forecasts["trial_id"][0])
-    crossed: dict[str, list[bool]] = {"features": [], "predictions": [], "calibration": []}
-    for day in days[-240::20]:
-        looks = (
-            feature_drift(lived.features.filter(pl.col("date") <= day)),
-            prediction_drift(one.select("probability", date="decided").filter(pl.col("date") <= day)),
-            calibration_drift(one.filter(pl.col("date") <= day)),
-        )
-        for look in looks:
-            if look is not None:
-                crossed[look.kind].append(look.crossed)
-    return {kind: float(np.mean(found)) if found else 0.0 for kind, found in crossed.items()}
 
 
 def _panel(symbols: int, sessions: int, seed: int, strength: float, lead: Sequence[int]) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.promotion import Grade
 from mltrainer_pipelines.trials.tracking import ChampionVersion
+from mltrainer_pipelines.trials.walk_forward import with_sectors
 
 __all__ = ["Ensemble", "HistoryBehindError", "Refresh", "newest_refresh", "refresh_market", "refreshed_signals", "with_refresh"]
 
@@ -132,13 +133,15 @@ def refresh_market(
     doubted = trusted.doubts["symbol"]
     heard = pl.col("symbol").is_in(members["symbol"].implode()) & ~pl.col("symbol").is_in(doubted.implode())
     provisional = None if final else provisional_bars(quotes.filter(heard))
-    feature_sets = list(dict.fromkeys(ensemble.champion.feature_set for ensemble, _ in champions.values()))
-    scene = inputs.scene(session, members, doubted, feature_sets, provisional)
+    scene = inputs.scene(session, members, doubted, _feature_sets(champions), provisional)
     prices = delayed_prices(quotes) if on_quotes else closing_prices(scene.closes)
     regime = inputs.regime(session)
     signals, forecasts = [], [pl.DataFrame(schema=FORECAST_SCHEMA)]
     for timeframe, (ensemble, version) in champions.items():
         rows = scene.features[ensemble.champion.feature_set]
+        if isinstance(ensemble, ChampionEnsemble):
+            ensemble = ensemble.with_history(scene.history.get(ensemble.champion.feature_set))
+            rows = with_sectors(rows, members) if ensemble.reads_sectors else rows
         explained = ensemble if explain and isinstance(ensemble, ChampionEnsemble) else None
         if explained:
             forecasts.append(_forecasts(timeframe, explained, rows))
@@ -159,6 +162,15 @@ def refresh_market(
             )
         )
     return Refresh(pl.concat(signals), pl.concat(forecasts), trusted)
+
+
+def _feature_sets(champions: Mapping[str, tuple[Ensemble, ChampionVersion]]) -> dict[str, int]:
+    """The feature sets that the champions read, and the most sessions before the decision that one of them reads of each."""
+    found: dict[str, int] = {}
+    for ensemble, _ in champions.values():
+        name, back = ensemble.champion.feature_set, ensemble.look_back if isinstance(ensemble, ChampionEnsemble) else 0
+        found[name] = max(back, found.get(name, 0))
+    return found
 
 
 def _forecasts(timeframe: str, ensemble: ChampionEnsemble, rows: pl.DataFrame) -> pl.DataFrame:

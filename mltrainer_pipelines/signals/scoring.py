@@ -193,7 +193,10 @@ def _signals_of(
     thresholds: Thresholds,
     explained: ChampionEnsemble | None,
 ) -> pl.DataFrame:
-    forecast = ensemble.predict(features, thresholds.min_probability)
+    # The ensemble's intervals are fitted by regime. Some feature sets hold the score already, under the same name.
+    known = "regime_score" in features.columns
+    regime = {} if known else {"regime_score": pl.lit(market["regime_score"].first(), pl.Float64)}
+    forecast = ensemble.predict(features.with_columns(**regime), thresholds.min_probability)
     if "uncorrected_probability" not in forecast.columns:
         forecast = forecast.with_columns(uncorrected_probability="profit_probability")
     joined = market.join(forecast, on=["date", "symbol"], how="left", validate="1:1")

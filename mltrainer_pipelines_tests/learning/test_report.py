@@ -4,6 +4,7 @@ from datetime import date
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.learning.figures import learning_figures
 from mltrainer_pipelines.learning.outcomes import record_outcomes
 from mltrainer_pipelines.learning.report import learning_report, store_report
 from mltrainer_pipelines.learning.weights import matured_outcomes, update_weights
@@ -47,6 +48,25 @@ def test_the_report_tells_over_confidence_by_regime_model_and_timeframe(database
     assert "Fewer than 30 closed positions" in report.markdown
     assert json.loads(json.dumps(report.json)) == report.json
     assert learning_report(database.engine, DAYS[1]).json["overall"] is None  # as it was known a session before
+
+
+def test_the_report_tells_what_worked_and_what_did_not_where_that_is_more_than_chance(database: Database) -> None:
+    days = sessions_between(date(2015, 3, 2), date(2015, 5, 29))
+    for number in range(0, 24, 2):  # TECH gains, OIL loses, and each position closes on a session of its own
+        for later, (sector, price) in enumerate((("TECH", 120.0), ("OIL", 80.0))):
+            symbol, start = f"{sector}{number}", days[number + later : number + later + 3]
+            recommend(database.engine, start[0], symbol, sector=sector)
+            open_positions(database.engine, 10.0)
+            settle(database.engine, adjusted(bars_of(symbol, start, [FLAT, FLAT, (price,) * 4]), NO_ACTIONS), start[2])
+    record_outcomes(database.engine)
+    report = learning_report(database.engine, days[-1])
+    assert report.json["worked"] == [told for told in report.json["worked"] if "TECH" in told]
+    assert report.json["worked"][0].startswith("sector TECH: +")
+    assert report.json["did_not_work"][0].startswith("sector OIL: -")
+    assert "## What worked" in report.markdown
+    assert set(report.json["groups"]) >= {"timeframe", "model", "regime", "sector"}
+    assert set(learning_figures(database.engine, days[-1], "simulated")) == {"promised_and_true", "net_return"}
+    assert learning_figures(database.engine, days[0], "simulated") == {}
 
 
 def test_the_same_report_is_kept_once(database: Database) -> None:

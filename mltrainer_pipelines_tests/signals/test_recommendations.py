@@ -92,3 +92,14 @@ def test_a_recommendation_always_says_which_market_it_is_of(database: Database) 
     with pytest.raises(ValueError, match="there is no market 'paper'"):
         publish(database, signals({"AAA": 0.7}), Thresholds(), "paper")
     assert recommendations_frame(database).is_empty()
+
+
+def test_a_recommendation_remembers_the_thresholds_and_the_version_it_was_made_under(database: Database) -> None:
+    scored = signals({"AAA": 0.7})
+    for version, least in ((7, 0.8), (8, 0.5)):
+        bars = Thresholds(min_confidence=least, version=version)
+        publish(database, scored.with_columns(settings_version=pl.lit(version)), bars, "simulated")
+    with database.engine.connect() as connection:
+        (row,) = connection.execute(sa.select(Recommendation.settings_version, Recommendation.thresholds)).all()
+    assert row.settings_version == 7
+    assert row.thresholds["min_confidence"] == 0.8

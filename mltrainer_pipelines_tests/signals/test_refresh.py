@@ -80,7 +80,8 @@ def champions(market: SmallMarket, bars: pl.DataFrame) -> Mapping[str, tuple[Cha
     labels = market.labels(SHORT, look_back("momentum"), SESSIONS - 2, known=SESSIONS - 2)
     walk = WalkForward(TRIAL, features, labels)
     history = {TRIAL.trial_id: pl.concat(walk.predict_quarter(*quarter).predictions for quarter in walk.quarters())}
-    ensemble = fit_ensemble([(TRIAL, 1.0)], features, labels, history, last, refits=1)
+    regime = pl.DataFrame({"date": market.sessions, "score": [60.0] * SESSIONS})
+    ensemble = fit_ensemble([(TRIAL, 1.0)], features, labels, history, last, refits=1, regime=regime)
     version = ChampionVersion("mltrainer-short", "3", TRIAL.trial_id, "candidate", "run", {}, datetime.now(NEW_YORK))
     return {"short": (ensemble, version)}
 
@@ -97,6 +98,22 @@ def quotes_of(bars: pl.DataFrame, session: date, moment: datetime, stale: tuple[
 
 def noon(session: date) -> datetime:
     return session_hours(session)[0] + timedelta(hours=2, minutes=30)
+
+
+def test_a_signal_is_worth_less_in_a_regime_that_was_never_seen(lake, bars, champions, market) -> None:
+    today = market.sessions[-1]
+    (regimes,) = {member.calibrator.regimes for member in champions["short"][0].members}
+    assert [regime.rows > 0 for regime in regimes] == [False, False, True, False]
+    calm, widths = lake.read("regime"), []
+    try:
+        for score in (60.0, 10.0):
+            lake.write("regime", calm.with_columns(score=pl.lit(score)))
+            found = refreshed_signals(lake, quotes_of(bars, today, noon(today)), champions, Thresholds(), noon(today))
+            assert found["regime_score"].unique().to_list() == [score]
+            widths.append(float((found["probability_high"] - found["probability_low"]).mean()))
+    finally:
+        lake.write("regime", calm)
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_during_a_session_the_decision_is_todays_on_delayed_prices(lake, bars, champions, market) -> None:

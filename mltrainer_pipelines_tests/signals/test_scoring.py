@@ -106,6 +106,19 @@ def test_a_market_in_a_bad_or_unknown_regime_has_no_strong_buy() -> None:
     assert scored(regime_score=None, thresholds=Thresholds(min_regime=0.0))["strong_buy"].sum() == 2
 
 
+def test_an_ensemble_is_told_the_regime_it_is_asked_in() -> None:
+    told = []
+
+    class Listening(Forecast):
+        def predict(self, features: pl.DataFrame, threshold: float) -> pl.DataFrame:
+            told.append(features["regime_score"].unique().to_list())
+            return super().predict(features, threshold)
+
+    scored(ensembles={"short": (Listening(), CHAMPION)})
+    scored(ensembles={"short": (Listening(), CHAMPION)}, regime_score=None)
+    assert told == [[60.0], [None]]
+
+
 def test_what_cannot_be_scored_is_named() -> None:
     with pytest.raises(UnusableInputError, match="no time zone"):
         scored(moment=MOMENT.replace(tzinfo=None))
