@@ -31,7 +31,8 @@ def _marking(database: Any) -> float:
     from sqlalchemy.dialects.postgresql import insert
 
     from mltrainer_pipelines.market.sessions import NEW_YORK
-    from mltrainer_pipelines.portfolio.positions import mark, open_positions
+    from mltrainer_pipelines.portfolio.marking import mark
+    from mltrainer_pipelines.portfolio.positions import open_positions
     from mltrainer_pipelines.store.tables import Recommendation
 
     day = date(2015, 3, 3)

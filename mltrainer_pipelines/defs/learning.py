@@ -13,9 +13,9 @@ from mltrainer_pipelines.defs.partitions import timeframes
 from mltrainer_pipelines.defs.portfolio import virtual_positions
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
 from mltrainer_pipelines.defs.signals import AGAIN
+from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.defs.trials import promote_champion
 from mltrainer_pipelines.market.sessions import last_closed_session
-from mltrainer_pipelines.services.databases import database_url
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
@@ -62,18 +62,14 @@ def model_weights(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Datab
     )
 
 
-@dg.asset(deps=[model_weights], group_name="learning", kinds={"postgres"}, owners=OWNERS)
-def drift(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+@dg.asset(deps=[model_weights], group_name="learning", kinds={"postgres", "mlflow"}, owners=OWNERS)
+def drift(
+    lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], tracking: dg.ResourceParam[Tracking]
+) -> dg.MaterializeResult:
     """Whether features, predictions and calibration of the champions are still what they were; false alarms 1 look in 20."""
-    from mltrainer_pipelines.learning.drift import (
-        Check,
-        calibration_drift,
-        feature_drift,
-        prediction_drift,
-        record_checks,
-    )
+    from mltrainer_pipelines.learning.alarms import keep_and_ask
+    from mltrainer_pipelines.learning.drift import Check, calibration_drift, feature_drift, prediction_drift
     from mltrainer_pipelines.learning.matured import calibrated_predictions, matured_forecasts
-    from mltrainer_pipelines.store.alerts import raise_alert
     from mltrainer_pipelines.trials import records
 
     as_of = last_closed_session(now())
@@ -90,12 +86,8 @@ def drift(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) ->
         checks: list[Check] = [
             check for check in (of_features, prediction_drift(told), calibration_drift(matured)) if check is not None
         ]
-        record_checks(database.engine, as_of, timeframe, champion, checks)
-        for check in checks:
-            found.append({"timeframe": timeframe, "trial_id": champion, **vars(check)})
-            if check.crossed:
-                key = f"drift:{timeframe}:{check.kind}:{as_of:%Y-%m}"
-                raise_alert(database.engine, key, "drift", "warning", f"{timeframe}: {check.advice}", {"p_value": check.p_value})
+        kept = keep_and_ask(database.engine, tracking, as_of, timeframe, champion, checks)
+        found += [{"timeframe": timeframe, "trial_id": champion, **vars(check)} for check in kept]
     shown = pl.DataFrame(found) if found else pl.DataFrame(schema={"timeframe": pl.String})
     crossed = sum(bool(check["crossed"]) for check in found)
     return dg.MaterializeResult(metadata=frame_metadata(shown, crossed=crossed, checks=table(shown)))
@@ -114,7 +106,7 @@ def learning_report(
     made = report.learning_report(database.engine, as_of)
     report_id = report.store_report(database.engine, made)
     figures = learning_figures(database.engine, as_of, market)
-    run_id = log_report(tracking, made, figures, market, context.run_id)
+    run_id = log_report(tracking, made, figures, market, context.run.run_id)
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.md(made.markdown),
@@ -176,20 +168,18 @@ learn = dg.define_asset_job(
 @dg.schedule(job=learn, cron_schedule="30 19 * * 1-5", execution_timezone="America/New_York")
 def learn_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """After the bars of each session are in."""
-    from mltrainer_pipelines.market.sessions import is_session
-
     day = context.scheduled_execution_time.date()
-    if not is_session(day):
-        return dg.SkipReason(f"{day} is a holiday: the exchange does not trade")
-    return dg.RunRequest(run_key=str(day))
+    return no_session(day) or dg.RunRequest(run_key=str(day))
 
 
 @dg.sensor(job=learn, minimum_interval_seconds=60)
-def learn_from_closed_positions(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+def learn_from_closed_positions(
+    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+) -> dg.RunRequest | dg.SkipReason:
     """Positions that were closed and whose outcome is not recorded yet trigger learning."""
     from mltrainer_pipelines.learning.outcomes import closed_without_outcome
 
-    waiting = closed_without_outcome(Database(database_url(get_settings(), "mltrainer")).engine)
+    waiting = closed_without_outcome(database.engine)
     if not waiting:
         return dg.SkipReason("the outcome of every closed position is recorded")
     # By the newest of them: the same positions ask once, whatever becomes of the run.
@@ -197,14 +187,16 @@ def learn_from_closed_positions(context: dg.SensorEvaluationContext) -> dg.RunRe
 
 
 @dg.sensor(job=promote_champion, minimum_interval_seconds=300)
-def retrain_on_drift(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def retrain_on_drift(
+    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+) -> dg.SensorResult | dg.SkipReason:
     """Drift that crossed its threshold asks for the champions to be trained anew, at most every two weeks a timeframe."""
     from mltrainer_pipelines.learning.drift import crossed_checks
 
     today = now().date()
     asked = dict(part.split("=") for part in context.cursor.split(";")) if context.cursor else {}
     requests = []
-    for check in crossed_checks(Database(database_url(get_settings(), "mltrainer")).engine, today - _REFITTED_AT_MOST_EVERY):
+    for check in crossed_checks(database.engine, today - _REFITTED_AT_MOST_EVERY):
         before = asked.get(check.timeframe)
         if before and check.as_of - date.fromisoformat(before) < _REFITTED_AT_MOST_EVERY:
             continue
@@ -217,19 +209,27 @@ def retrain_on_drift(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
 
 
 @dg.run_failure_sensor(monitor_all_code_locations=False)
-def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
+def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceParam[Database]) -> None:
     """A failed run raises an alert: which job, why, and where its log is."""
     from mltrainer_pipelines.store.alerts import raise_alert
 
-    run, settings = context.dagster_run, get_settings()
-    reason = (context.failure_event.message or "").strip()[:2000]
-    steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
+    run, failures = context.dagster_run, context.get_step_failure_events()
+    reasons = [found for event in failures if (found := _innermost_error(event))]
+    reason = (reasons[0] if reasons else context.failure_event.message or "").strip()[:2000]
+    steps = [event.step_key for event in failures if event.step_key]
     where = f" in {', '.join(steps)}" if steps else ""
     message = f"{run.job_name} failed{where}: {reason.splitlines()[0] if reason else 'no reason recorded'}"
-    url = f"http://127.0.0.1:{settings.dagster_port}/runs/{run.run_id}"
+    url = f"http://127.0.0.1:{get_settings().dagster_port}/runs/{run.run_id}"
     details = {"job": run.job_name, "steps": steps, "reason": reason, "url": url}
-    engine = Database(database_url(settings, "mltrainer")).engine
-    raise_alert(engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
+    raise_alert(database.engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
+
+
+def _innermost_error(event: dg.DagsterEvent) -> str | None:
+    """What went wrong, as the code that failed said it; Dagster wraps it in an error of its own."""
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else None
 
 
 DEFS = dg.Definitions(

@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from mltrainer_pipelines.defs.market import corporate_actions, daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS
@@ -27,7 +28,8 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
     So is a sample of the signals just below the thresholds, in a table of its own.
     """
     from mltrainer_pipelines.market.quotes import provisional_bars
-    from mltrainer_pipelines.portfolio.positions import bars_needed_from, mark, open_positions, open_samples, settle
+    from mltrainer_pipelines.portfolio.marking import mark, open_symbols, trusted_quotes
+    from mltrainer_pipelines.portfolio.positions import bars_needed_from, open_positions, open_samples, settle
     from mltrainer_pipelines.signals.refresh import newest_refresh
     from mltrainer_pipelines.signals.rules import near_misses
     from mltrainer_pipelines.signals.thresholds import thresholds_at
@@ -48,7 +50,8 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
     if lake.partitions("delayed_quotes"):
         quotes = newest_refresh(lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1]), "as_of")
         if quotes["date"][0] > newest and not provisional_bars(quotes).is_empty():
-            report["marked"] = mark(database.engine, quotes, lake.read("corporate_actions"))
+            trusted = trusted_quotes(lake, quotes, open_symbols(database.engine))
+            report["marked"] = mark(database.engine, trusted, lake.read("corporate_actions"))
     return dg.MaterializeResult(metadata={**report, "market": settings.market_kind})
 
 
@@ -59,7 +62,10 @@ def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourcePar
 
     During a session the row of that session stands on delayed prices; the evening's final bars replace it.
     """
+    from mltrainer_pipelines.portfolio.holdings import held_symbols, last_prices
+    from mltrainer_pipelines.portfolio.marking import trusted_quotes
     from mltrainer_pipelines.portfolio.performance import performance, sessions_without_benchmark, universe_returns
+    from mltrainer_pipelines.signals.refresh import newest_refresh
 
     newest = sessions_in_lake(lake, date.min, date.max)[-1]
     quoted = [date.fromisoformat(key) for key in lake.partitions("delayed_quotes")]
@@ -72,7 +78,12 @@ def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourcePar
             members = lake.scan("universe", months).collect()
             bars = adjusted_history(lake, lacking[0], lacking[-1], look_back=1, symbols=members["symbol"].unique())
             benchmark = {day: value for day, value in universe_returns(bars, members).items() if day in set(lacking)}
-    books = performance(database.engine, under_way, benchmark=benchmark)
+    held, quotes = held_symbols(database.engine, under_way), None
+    if held and under_way > newest:
+        told = newest_refresh(lake.read("delayed_quotes", str(under_way)), "as_of")
+        quotes = trusted_quotes(lake, told, pl.Series(held))
+    prices, actions = last_prices(lake, held, newest, quotes), lake.read("corporate_actions")
+    books = performance(database.engine, under_way, benchmark=benchmark, prices=prices, actions=actions)
     shown = ("equity", "drawdown", "exposure", "turnover", "hit_rate", "alpha", "beta")
     figures = {
         f"{book.book}_{name}": float(value) for book in books for name in shown if (value := getattr(book, name)) is not None

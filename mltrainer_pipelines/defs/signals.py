@@ -10,6 +10,7 @@ import polars as pl
 from mltrainer_pipelines.defs.features import regime
 from mltrainer_pipelines.defs.market import corporate_actions, daily_bars, macro_series, universe
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
+from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.defs.trials import champion_model
 from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.settings import get_settings, now
@@ -36,8 +37,8 @@ _SHOWN = (
     "reason",
     "why",
 )
-AGAIN = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL)
-"""For steps that change nothing when they are repeated: a database that restarts is back within seconds."""
+AGAIN = dg.RetryPolicy(max_retries=4, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+"""For steps that change nothing when they are repeated: a database, MLflow or a vendor that restarts is back within seconds."""
 _GIVEN_UP_AFTER = timedelta(hours=1)
 """A refresh that has not ended for so long is not waited for: its process is gone."""
 _UNFINISHED = [
@@ -49,7 +50,7 @@ _UNFINISHED = [
 ]
 
 
-@dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS)
+@dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS, retry_policy=AGAIN)
 def delayed_quotes(
     lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], polygon: dg.ResourceParam[PolygonMarket]
 ) -> dg.MaterializeResult:
@@ -58,7 +59,7 @@ def delayed_quotes(
     from mltrainer_pipelines.market import quotes
     from mltrainer_pipelines.signals.scoring import UnusableInputError
 
-    found = quotes.delayed_quotes(polygon, now())
+    found = quotes.delayed_quotes(polygon, now(), timedelta(minutes=get_settings().mltrainer_stale_minutes))
     if found.is_empty():
         raise UnusableInputError(
             f"the snapshot of {now():%Y-%m-%d %H:%M} holds no price; is the exchange up, and its clock ours?"
@@ -79,6 +80,7 @@ def delayed_quotes(
     group_name="signals",
     kinds={"polars", "parquet"},
     owners=OWNERS,
+    retry_policy=AGAIN,
 )
 def signals(
     context: dg.AssetExecutionContext,
@@ -183,7 +185,7 @@ def _known_champions(
         except ChampionUnloadableError as error:
             absent[timeframe] = str(error)
             key = f"champion:{timeframe}:{session}"
-            raise_alert(database.engine, key, "champion", "error", str(error), {"timeframe": timeframe}, context.run_id)
+            raise_alert(database.engine, key, "champion", "error", str(error), {"timeframe": timeframe}, context.run.run_id)
         else:
             champions[timeframe] = weighted(database.engine, ensemble, session), version
             corrections[timeframe] = recalibration_before(database.engine, session, timeframe, version.trial_id)
@@ -201,12 +203,14 @@ def _report_trust(context: dg.AssetExecutionContext, database: Database, found: 
         context.log.warning(f"nothing is recommended: {trust.market_doubt}")
         details = {"present": trust.present, "expected": trust.expected}
         message = f"nothing is recommended on {session}: {trust.market_doubt}"
-        raise_alert(database.engine, f"snapshot:{session}", "snapshot", "warning", message, details, context.run_id)
+        raise_alert(database.engine, f"snapshot:{session}", "snapshot", "warning", message, details, context.run.run_id)
         return f"nothing recommended: {trust.market_doubt}"
     for symbol, doubt in trust.doubts.iter_rows():
         context.log.warning(f"{symbol} is left out: {doubt}")
         message = f"{symbol} is left out on {session}: {doubt}"
-        raise_alert(database.engine, f"price:{symbol}:{session}", "price", "warning", message, {"symbol": symbol}, context.run_id)
+        raise_alert(
+            database.engine, f"price:{symbol}:{session}", "price", "warning", message, {"symbol": symbol}, context.run.run_id
+        )
     return f"scored; {trust.doubts.height} prices not trusted" if trust.doubts.height else "scored"
 
 
@@ -242,12 +246,12 @@ def refresh_signals_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReq
     A tick that finds the refresh before still running is skipped.
     """
     from mltrainer_pipelines.market.quotes import DELAY
-    from mltrainer_pipelines.market.sessions import is_session, session_hours
+    from mltrainer_pipelines.market.sessions import session_hours
 
     tick = context.scheduled_execution_time
     day = tick.date()
-    if not is_session(day):
-        return dg.SkipReason(f"{day} is a holiday: the exchange does not trade")
+    if holiday := no_session(day):
+        return holiday
     opens, closes = session_hours(day)
     if not opens + DELAY <= tick <= closes + DELAY:
         return dg.SkipReason(

@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.market.sessions import next_session
-from mltrainer_pipelines.portfolio.account import CENT, PaperAccount
+from mltrainer_pipelines.portfolio.account import PaperAccount
+from mltrainer_pipelines.portfolio.holdings import Trade, cents, paper_trade, users_trades
 from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition, VirtualPosition
 
 RECOMMENDATIONS, USER, PASSED_OVER = "recommendations", "user", "passed_over"
@@ -75,14 +75,20 @@ class BookPerformance:
 
 
 def performance(
-    engine: Engine, as_of: date, account: PaperAccount | None = None, benchmark: Mapping[date, float] | None = None
+    engine: Engine,
+    as_of: date,
+    account: PaperAccount | None = None,
+    benchmark: Mapping[date, float] | None = None,
+    prices: Mapping[str, Decimal] | None = None,
+    actions: pl.DataFrame | None = None,
 ) -> list[BookPerformance]:
     """Record the books at the close of `as_of`, from the positions as they are settled now; again overwrites.
 
     Positions entered after `as_of` are left out; a position closed after it counts as closed. Call it after
-    `positions.settle` of the same session. The book `user` holds what `user_portfolio` says, at the user's own price
-    and shares where given (else the virtual position's), and sells where the virtual position is closed. The book
-    `passed_over` holds the virtual positions of every recommendation that is not in `user_portfolio`.
+    `positions.settle` of the same session. The book `user` is what `user_portfolio` says: bought and sold when and at
+    the prices the user told, with the splits and dividends in between; a selection of which nothing was told goes with
+    its paper trade. The book `passed_over` holds the virtual positions of every recommendation that is not in
+    `user_portfolio`.
 
     Parameters
     ----------
@@ -91,6 +97,11 @@ def performance(
     account : PaperAccount, optional
     benchmark : mapping of session to float, optional
         Returns of the equal-weight universe (`universe_returns`); recorded with the rows of these sessions.
+    prices : mapping of symbol to Decimal, optional
+        Last price of what the user holds (`holdings.held_symbols`, `holdings.last_prices`), dollars as traded; a symbol
+        without one is valued as its paper trade was last.
+    actions : DataFrame, optional
+        symbol, ex_date, kind, ratio, cash: those up to `as_of` are applied to what the user holds.
 
     Returns
     -------
@@ -106,7 +117,7 @@ def performance(
         theirs = sa.select(UserPosition.recommendation_id)
         books = {
             RECOMMENDATIONS: _virtual(connection, as_of),
-            USER: _users(connection, as_of),
+            USER: users_trades(connection, as_of, prices or {}, actions),
             PASSED_OVER: _virtual(connection, as_of, VirtualPosition.recommendation_id.not_in(theirs)),
         }
         for book, trades in books.items():
@@ -148,57 +159,21 @@ def universe_returns(adjusted_bars: pl.DataFrame, universe: pl.DataFrame) -> dic
     return dict(returns.sort("date").iter_rows())
 
 
-@dataclass(frozen=True)
-class _Trade:
-    closed: bool
-    value: Decimal
-    profit_loss: Decimal
-    traded: Decimal
-    """Dollars bought and sold in the session."""
-
-
 _ENTERED = (VirtualPosition.fill_price.is_not(None), VirtualPosition.status != "pending")
 
 
-def _virtual(connection: Connection, as_of: date, *chosen: sa.ColumnElement[bool]) -> list[_Trade]:
+def _virtual(connection: Connection, as_of: date, *chosen: sa.ColumnElement[bool]) -> list[Trade]:
     p = VirtualPosition
     columns = (p.status, p.shares, p.current_price, p.profit_loss, p.notional, p.entry_session, p.exit_session)
     statement = sa.select(*columns).where(*_ENTERED, p.entry_session <= as_of, *chosen)
-    trades = []
-    for r in connection.execute(statement):
-        value = r.shares * r.current_price
-        trades.append(_Trade(r.status == "closed", value, r.profit_loss, _traded(r, as_of, r.notional, value)))
-    return trades
-
-
-def _users(connection: Connection, as_of: date) -> list[_Trade]:
-    statement = (
-        sa.select(UserPosition.actual_buy_price, UserPosition.actual_shares, VirtualPosition.__table__)
-        .join(VirtualPosition, VirtualPosition.recommendation_id == UserPosition.recommendation_id)
-        .where(*_ENTERED, VirtualPosition.entry_session <= as_of)
-    )
-    return [_own_trade(row, as_of) for row in connection.execute(statement)]
-
-
-def _own_trade(row: Any, as_of: date) -> _Trade:
-    bought = row.actual_shares or row.fill_shares
-    paid = row.actual_buy_price or row.fill_price
-    cost, value = bought * paid, bought * Decimal(repr(row.factor)) * row.current_price
-    rate = Decimal(repr(row.cost_bps)) / 10_000
-    profit = _cents(value) - _cents(cost) - _cents(cost * rate) - _cents(value * rate)
-    return _Trade(row.status == "closed", value, profit, _traded(row, as_of, cost, value))
-
-
-def _traded(row: Any, as_of: date, cost: Decimal, value: Decimal) -> Decimal:
-    bought = cost if row.entry_session == as_of else Decimal(0)
-    return bought + (value if row.exit_session == as_of else Decimal(0))
+    return [paper_trade(row, as_of) for row in connection.execute(statement)]
 
 
 def _summed(
     connection: Connection,
     book: str,
     as_of: date,
-    trades: list[_Trade],
+    trades: list[Trade],
     account: PaperAccount,
     benchmark: Mapping[date, float],
 ) -> BookPerformance:
@@ -207,7 +182,7 @@ def _summed(
     wins = [trade.profit_loss for trade in closed if trade.profit_loss > 0]
     losses = [trade.profit_loss for trade in closed if trade.profit_loss <= 0]
     realized, unrealized = (sum((trade.profit_loss for trade in group), Decimal(0)) for group in (closed, held))
-    market_value = _cents(sum((trade.value for trade in held), Decimal(0)))
+    market_value = cents(sum((trade.value for trade in held), Decimal(0)))
     traded = sum((trade.traded for trade in trades), Decimal(0))
     equity = account.equity + realized + unrealized
     row = PortfolioPerformance
@@ -258,8 +233,4 @@ def _alpha_beta(record: list[tuple[date, Decimal, float | None]]) -> tuple[float
 
 
 def _mean(amounts: list[Decimal]) -> Decimal | None:
-    return _cents(sum(amounts, Decimal(0)) / len(amounts)) if amounts else None
-
-
-def _cents(amount: Decimal) -> Decimal:
-    return amount.quantize(CENT, ROUND_HALF_EVEN)
+    return cents(sum(amounts, Decimal(0)) / len(amounts)) if amounts else None

@@ -9,7 +9,7 @@ position is recomputed from its fill, never from its last state.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
@@ -22,7 +22,6 @@ from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.features.panel import PRICES, dense
 from mltrainer_pipelines.features.timeframes import TIMEFRAMES
-from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import NEW_YORK, is_session, next_session, session_hours, sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.valuation import NOT_TRADED, SHARE_STEP, at_price, filled_at, walked
@@ -142,7 +141,7 @@ def open_samples(
     if near.is_empty():
         return 0
     session = near["date"][0]
-    taken = sa.select(_SAMPLES.c.timeframe, _SAMPLES.c.symbol).where(_SAMPLES.c.decided_session == session)
+    taken = sa.select(SAMPLES.c.timeframe, SAMPLES.c.symbol).where(SAMPLES.c.decided_session == session)
     made = 0
     with engine.begin() as connection:
         connection.execute(sa.text("LOCK TABLE sample_positions IN SHARE ROW EXCLUSIVE MODE"))
@@ -186,14 +185,14 @@ def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settleme
         If the bars cannot be used; see `panel.dense`.
     """
     with engine.begin() as connection:
-        settled = _settled(connection, _TABLE, adjusted_bars, as_of)
-        _settled(connection, _SAMPLES, adjusted_bars, as_of)
+        settled = _settled(connection, TABLE, adjusted_bars, as_of)
+        _settled(connection, SAMPLES, adjusted_bars, as_of)
     return settled
 
 
 def bars_needed_from(engine: Engine) -> date | None:
     """The first session whose bars `settle` needs: the earliest entry among positions not closed; None without any."""
-    firsts = [sa.select(sa.func.min(table.c.entry_session)).where(table.c.status != "closed") for table in (_TABLE, _SAMPLES)]
+    firsts = [sa.select(sa.func.min(table.c.entry_session)).where(table.c.status != "closed") for table in (TABLE, SAMPLES)]
     with engine.connect() as connection:
         return min(filter(None, (connection.scalar(first) for first in firsts)), default=None)
 
@@ -209,58 +208,13 @@ def unpositioned(engine: Engine, older_than: timedelta) -> list[int]:
 
 def positions_of(engine: Engine, recommendation_ids: Sequence[int]) -> list[dict[str, Any]]:
     """The virtual positions of these recommendations, as mappings of the table's columns."""
-    wanted = sa.select(_TABLE).where(_TABLE.c.recommendation_id.in_(recommendation_ids)).order_by(_TABLE.c.id)
+    wanted = sa.select(TABLE).where(TABLE.c.recommendation_id.in_(recommendation_ids)).order_by(TABLE.c.id)
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(wanted).mappings()]
 
 
-def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = None) -> int:
-    """Mark open positions at delayed quotes, during a session. Nothing is closed: `settle` does that, on final bars.
-
-    Parameters
-    ----------
-    engine : Engine
-    quotes : DataFrame
-        date, symbol, close (the last delayed price, dollars), previous_close, stale; stale ones are not used.
-    actions : DataFrame, optional
-        symbol, ex_date, kind, ratio, cash: splits and dividends since the last settling restate what is shown.
-
-    Returns
-    -------
-    int
-        Positions marked.
-    """
-    fresh = quotes.filter(~pl.col("stale") & (pl.col("close") > 0))
-    prices = {symbol: (day, close) for symbol, day, close in fresh.select("symbol", "date", "close").iter_rows()}
-    with engine.begin() as connection:
-        marked = [_marked(connection, table, fresh, prices, actions) for table in (_TABLE, _SAMPLES)]
-    return marked[0]
-
-
-def _marked(
-    connection: Connection,
-    table: sa.Table,
-    fresh: pl.DataFrame,
-    prices: Mapping[str, tuple[date, float]],
-    actions: pl.DataFrame | None,
-) -> int:
-    known_at = []
-    for position in _locked(connection, table, _MARKED_FROM):
-        since = position["marked_session"] or position["entry_session"]
-        if position["status"] == "open" and position["symbol"] in prices and prices[position["symbol"]][0] >= since:
-            known_at.append((position, since))
-    steps = _steps_since(fresh, actions, known_at)
-    rows = []
-    for position, since in known_at:
-        day, price = prices[position["symbol"]]
-        step = steps.get((position["symbol"], since), 1.0) if day > since else 1.0
-        rows.append({"id": position["id"]} | at_price(position, position["factor"] * step, price))
-    _store(connection, table, rows, _MARKED)
-    return len(rows)
-
-
 def _settled(connection: Connection, table: sa.Table, adjusted_bars: pl.DataFrame, as_of: date) -> Settlement:
-    positions = _locked(connection, table)
+    positions = locked(connection, table)
     live = [p for p in positions if (p["marked_session"] or p["entry_session"]) <= as_of]
     waiting = [p for p in positions if (p["marked_session"] or p["entry_session"]) > as_of]
     outcome = []
@@ -269,7 +223,7 @@ def _settled(connection: Connection, table: sa.Table, adjusted_bars: pl.DataFram
         bars = adjusted_bars.filter(pl.col("date").is_between(first, as_of))
         _refuse_missing(bars, first, as_of)
         outcome = walked(live, dense(bars, [*PRICES, "factor"], {p["symbol"] for p in live}))
-        _store(connection, table, outcome, _SETTLED)
+        store(connection, table, outcome, _SETTLED)
     closed = [row["exit_reason"] for row in outcome if row["status"] == "closed"]
     return Settlement(
         entered=sum(p["status"] == "pending" for p in live) - closed.count(NOT_TRADED),
@@ -329,7 +283,7 @@ def planned(recommendation: Mapping[str, Any], cost_bps: float, account: PaperAc
     return position
 
 
-def _locked(connection: Connection, table: sa.Table, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def locked(connection: Connection, table: sa.Table, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Positions that are not closed; another settling waits for this transaction, then sees what it did."""
     chosen = sa.select(table) if columns is None else sa.select(*(table.c[name] for name in columns))
     statement = chosen.where(table.c.status != "closed").order_by(table.c.id).with_for_update()
@@ -345,39 +299,13 @@ def _refuse_missing(bars: pl.DataFrame, first: date, as_of: date) -> None:
         raise MissingBarsError(f"positions entered since {first} need the bars of {shown}; materialize daily_bars for them first")
 
 
-def _steps_since(
-    quotes: pl.DataFrame, actions: pl.DataFrame | None, positions: Iterable[tuple[Mapping[str, Any], date]]
-) -> dict[tuple[str, date], float]:
-    """What the actions between a session and the quotes' date multiply a share of (symbol, session) into."""
-    if actions is None or actions.is_empty():
-        return {}
-    marks = pl.DataFrame(
-        sorted({(p["symbol"], since) for p, since in positions}), schema={"symbol": pl.String, "since": pl.Date}, orient="row"
-    )
-    pairs = marks.join(quotes, on="symbol").filter(pl.col("date") > pl.col("since"))
-    steps: dict[tuple[str, date], float] = {}
-    # Two bars a symbol, the settled close and the quote: the adjustment between them is the one settling will apply.
-    for (since,), group in pairs.partition_by("since", as_dict=True).items():
-        before = group.select("symbol", date="since", close=pl.col("previous_close"))
-        two = pl.concat([before, group.select("symbol", "date", "close")]).with_columns(
-            *(pl.col("close").alias(name) for name in ("open", "high", "low")), volume=pl.lit(0.0)
-        )
-        last = adjusted(two, actions.filter(pl.col("symbol").is_in(group["symbol"].implode()))).group_by("symbol").last()
-        steps |= {(symbol, since): factor for symbol, factor in last.select("symbol", "factor").iter_rows()}
-    return steps
-
-
-_TABLE: sa.Table = VirtualPosition.__table__  # type: ignore[assignment]
-_SAMPLES: sa.Table = SamplePosition.__table__  # type: ignore[assignment]
-_MARKED = ("shares", "entry_price", "target_price", "stop_loss", "current_price", "fees", "profit_loss")
-_MARKED_FROM = (
-    *("id", "symbol", "status", "marked_session", "entry_session", "factor", "fill_shares", "fill_price", "notional"),
-    *("volatility", "max_sessions", "cost_bps", "target_multiple", "stop_multiple"),
-)
+TABLE: sa.Table = VirtualPosition.__table__  # type: ignore[assignment]
+SAMPLES: sa.Table = SamplePosition.__table__  # type: ignore[assignment]
+MARKED = ("shares", "entry_price", "target_price", "stop_loss", "current_price", "fees", "profit_loss")
 _SETTLED = (
     *("status", "entry_time", "marked_session", "exit_session", "exit_time", "exit_price", "exit_reason", "net_return"),
     *("notional", "fill_price", "fill_shares", "factor"),
-    *_MARKED,
+    *MARKED,
 )
 _SAMPLED = (
     *("timestamp", "signal_strength", "profit_probability", "confidence", "expected_net_return", "regime_score"),
@@ -385,7 +313,7 @@ _SAMPLED = (
 )
 
 
-def _store(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def store(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write what changed, in one statement; a row that stays as it is keeps its `updated_at`."""
     if not rows:
         return

@@ -194,10 +194,10 @@ class PreparedInputs(LakeInputs):
         session: date,
         members: pl.DataFrame,
         doubted: pl.Series,
-        feature_sets: list[str],
+        feature_sets: Mapping[str, int],
         provisional: pl.DataFrame | None,
     ) -> Scene:
-        if provisional is not None or len(doubted) or session < self.first:
+        if provisional is not None or len(doubted) or session < self.first or any(feature_sets.values()):
             return super().scene(session, members, doubted, feature_sets, provisional)
         new = [name for name in feature_sets if name not in self._features]
         if new:

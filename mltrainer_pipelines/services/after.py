@@ -5,6 +5,7 @@ processes that import the same code at once would each take twice as long on a s
 """
 
 import os
+import socket
 import sys
 import time
 from http.client import HTTPException
@@ -15,7 +16,11 @@ _POLL_SECONDS = 0.2
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:
-    """Whether something speaks HTTP at `url`, with any status."""
+    """Whether something speaks HTTP at `url`, with any status, or listens at `unix:PATH`."""
+    if url.startswith("unix:"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(timeout_s)
+            return probe.connect_ex(url.removeprefix("unix:")) == 0
     try:
         with urlopen(url, timeout=timeout_s):  # noqa: S310  the supervisor passes its own loopback addresses
             return True

@@ -14,7 +14,7 @@ from typing import TextIO
 import honcho.manager
 from honcho.printer import Message, Printer
 
-from mltrainer_pipelines.services import home
+from mltrainer_pipelines.services import code_server, home
 from mltrainer_pipelines.services.after import answers
 from mltrainer_pipelines.settings import Settings
 
@@ -84,10 +84,14 @@ def services(settings: Settings) -> list[Service]:
     dagster_url = f"http://{HOST}:{settings.dagster_port}/server_info"
     scripts = os.path.dirname(sys.executable)
     webserver = [*python, "mltrainer_pipelines.services.webserver", "--host", HOST, "--port", str(settings.dagster_port)]
-    webserver += ["--workspace", str(home.workspace())]
-    daemon = [f"{scripts}/dagster-daemon", "run", "-w", str(home.workspace())]
-    found.append(Service("dagster", webserver, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
-    found.append(Service("daemon", [*python, "mltrainer_pipelines.services.after", dagster_url, *daemon]))
+    served = str(home.served_workspace(settings))
+    webserver += ["--workspace", served]
+    daemon = [f"{scripts}/dagster-daemon", "run", "-w", served]
+    code, after = code_server.socket_of(settings), [*python, "mltrainer_pipelines.services.after"]
+    found.append(Service("code", [*python, "mltrainer_pipelines.services.code_server", str(code)], f"unix:{code}"))
+    command = [*after, f"unix:{code}", *webserver]
+    found.append(Service("dagster", command, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
+    found.append(Service("daemon", [*after, dagster_url, *daemon]))
     if settings.mltrainer_serve_app:
         api = [*python, "mltrainer_pipelines.api.server", "--port", str(settings.api_port)]
         app = [*python, "mltrainer_pipelines.app", "--port", str(settings.app_port)]
@@ -126,6 +130,7 @@ def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str
     supervised = services(settings)
     with home.held_home(settings) as environment:
         _fail_orphaned_runs(environment)
+        code_server.write_workspace(settings, home.served_workspace(settings))
         honcho.manager.KILL_WAIT = STOP_SECONDS
         log = _Log(output)
         manager = honcho.manager.Manager(log)

@@ -1,11 +1,13 @@
 """The ticks of the refresh: which run, and why the others are skipped."""
 
+import itertools
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from mltrainer_pipelines.defs.signals import refresh_signals_schedule
 from mltrainer_pipelines.market.sessions import NEW_YORK
@@ -58,3 +60,20 @@ def test_a_tick_that_finds_the_refresh_before_still_running_is_skipped(
         assert "still running (run before)" in found.skip_message
     else:
         assert isinstance(found, dg.RunRequest)
+
+
+def test_the_week_in_which_the_clock_goes_back_has_the_same_ticks_in_new_york_and_each_its_own_run(
+    instance: dg.DagsterInstance,
+) -> None:
+    schedule = refresh_signals_schedule
+    iterator = schedule_execution_time_iterator(
+        datetime(2015, 10, 30, tzinfo=NEW_YORK).timestamp(), schedule.cron_schedule, schedule.execution_timezone
+    )
+    ticks = list(itertools.takewhile(lambda moment: moment < datetime(2015, 11, 3, tzinfo=NEW_YORK), iterator))
+    asked = {moment: tick(instance, *moment.timetuple()[:5]) for moment in ticks}
+    runs = {moment: found.run_key for moment, found in asked.items() if isinstance(found, dg.RunRequest)}
+    assert len(set(runs.values())) == len(runs) == 2 * 27
+    for day, opens in ((30, "13:45"), (2, "14:45")):  # an hour later by UTC
+        times = [moment for moment in runs if moment.day == day]
+        assert [f"{moment:%H:%M}" for moment in (times[0], times[-1])] == ["09:45", "16:15"]
+        assert f"{times[0].astimezone(UTC):%H:%M}" == opens

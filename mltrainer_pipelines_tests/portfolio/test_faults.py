@@ -62,13 +62,11 @@ def test_a_refresh_that_is_killed_anywhere_and_run_again_leaves_one_of_each(
     database: Database, strong: pl.DataFrame, tmp_path
 ) -> None:
     strong.drop("drivers").write_parquet(tmp_path / "strong.parquet")
-    for wait in (0.0, 0.03, 0.08, 0.15):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT, database.url, str(tmp_path / "strong.parquet")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    command = [sys.executable, "-c", _SCRIPT, database.url, str(tmp_path / "strong.parquet")]
+    waits = (0.0, 0.03, 0.08, 0.15)
+    # All import at once; each begins when the one before has been killed.
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in waits]
+    for process, wait in zip(processes, waits, strict=True):
         assert process.stdout.readline() == "ready\n"
         process.stdin.write("go\n")
         process.stdin.flush()

@@ -4,17 +4,18 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.portfolio.account import PaperAccount
+from mltrainer_pipelines.portfolio.account import CENT, PaperAccount
+from mltrainer_pipelines.portfolio.holdings import held_symbols
 from mltrainer_pipelines.portfolio.performance import BookPerformance, performance, universe_returns
 from mltrainer_pipelines.portfolio.performance import sessions_without_benchmark as lacking
 from mltrainer_pipelines.portfolio.positions import open_positions, settle
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition
-from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, bars_of, positions, recommend
+from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, at, bars_of, positions, recommend
 
 DAYS = sessions_between(date(2015, 3, 2), date(2015, 3, 31))
 ACCOUNT = PaperAccount(Decimal(100_000))
@@ -67,17 +68,71 @@ def test_the_drawdown_is_measured_from_the_highest_equity_so_far(database: Datab
     assert min(book.drawdown for book in books) < 0
 
 
-def test_the_users_book_holds_what_the_user_bought_at_the_users_price(database: Database) -> None:
+def test_the_users_book_follows_the_users_own_buying_and_selling_and_not_the_paper_trade(database: Database) -> None:
+    recommend(database.engine, DAYS[0], "WIN")
+    own = {"actual_buy_price": Decimal("105.50"), "actual_shares": Decimal(7), "selected_time": at(DAYS[1], 11)}
     with database.engine.begin() as connection:
-        recommend(database.engine, DAYS[0], "WIN")
-        values = {"recommendation_id": 1, "actual_buy_price": Decimal("105.50"), "actual_shares": Decimal(7)}
-        connection.execute(insert(UserPosition).values(values))
-    prices = [(100.0, 100.0, 100.0, 100.0)] * 2 + [(110.0, 110.0, 110.0, 110.0)]
+        connection.execute(insert(UserPosition).values({"recommendation_id": 1} | own))
+    prices = [(100.0,) * 4] * 2 + [(110.0,) * 4] + [(104.0,) * 4] * 3
     open_positions(database.engine, 10.0, ACCOUNT)
-    settle(database.engine, adjusted(pl.concat([bars_of("WIN", DAYS, prices)]), NO_ACTIONS), DAYS[2])
-    _, user, _ = performance(database.engine, DAYS[2], ACCOUNT)
-    assert (user.book, user.closed_positions) == ("user", 1)  # 110 is beyond the target
-    assert user.realized == Decimal("770.00") - Decimal("738.50") - Decimal("0.74") - Decimal("0.77")
+    settle(database.engine, adjusted(bars_of("WIN", DAYS, prices), NO_ACTIONS), DAYS[3])
+    assert positions(database.engine)[0]["exit_session"] == DAYS[2]  # 110 is beyond the target
+    assert held_symbols(database.engine, DAYS[3]) == ["WIN"]
+    before, bought, kept = (user_book(database, day, {"WIN": Decimal(104)}) for day in (DAYS[0], DAYS[1], DAYS[3]))
+    assert (before.open_positions, before.equity) == (0, 100_000)
+    assert bought.turnover == pytest.approx(738.5 / (2 * float(bought.equity)))
+    assert (kept.open_positions, kept.closed_positions, kept.realized) == (1, 0, 0)
+    fees = Decimal("0.74") + Decimal("0.73")
+    assert kept.unrealized == Decimal("728.00") - Decimal("738.50") - fees
+
+    with database.engine.begin() as connection:
+        connection.execute(update(UserPosition).values(actual_sell_price=Decimal("107.25"), closed_time=at(DAYS[4], 10)))
+    assert user_book(database, DAYS[3], {"WIN": Decimal(104)}) == kept  # of a sale to come nothing shows
+    sold = user_book(database, DAYS[4], {})
+    assert (sold.open_positions, sold.closed_positions, sold.hit_rate) == (0, 1, 1.0)
+    assert sold.realized == Decimal("750.75") - Decimal("738.50") - Decimal("0.74") - Decimal("0.75")
+    assert sold.turnover == pytest.approx(750.75 / (2 * float(sold.equity)))
+    assert held_symbols(database.engine, DAYS[4]) == []
+
+
+def test_splits_and_dividends_while_the_user_holds_count_and_those_before_and_after_do_not(database: Database) -> None:
+    recommend(database.engine, DAYS[0], "WIN")
+    rows = [
+        ("WIN", DAYS[1], "split", 2.0, None, None),  # before the purchase: in its price already
+        ("WIN", DAYS[3], "dividend", None, 1.5, None),
+        ("WIN", DAYS[4], "split", 3.0, None, None),
+        ("WIN", DAYS[4], "dividend", None, 0.6, None),  # on one day it is paid on the shares before the split
+        ("WIN", DAYS[6], "split", 10.0, None, None),
+        ("ELSE", DAYS[3], "split", 5.0, None, None),
+    ]
+    actions = pl.DataFrame(rows, schema=NO_ACTIONS.schema, orient="row")
+    own = {"actual_buy_price": Decimal(90), "actual_shares": Decimal(10), "selected_time": at(DAYS[1], 11)}
+    with database.engine.begin() as connection:
+        connection.execute(insert(UserPosition).values({"recommendation_id": 1} | own))
+    open_positions(database.engine, 10.0, ACCOUNT)
+    held = user_book(database, DAYS[4], {"WIN": Decimal(31)}, actions)
+    assert held.unrealized == 30 * 31 + 15 + 6 - 900 - Decimal("0.90") - Decimal("0.93")
+    with database.engine.begin() as connection:
+        connection.execute(update(UserPosition).values(actual_sell_price=Decimal(32), closed_time=at(DAYS[5], 15)))
+    sold = user_book(database, DAYS[7], {}, actions)
+    assert sold.realized == 30 * 32 + 15 + 6 - 900 - Decimal("0.90") - Decimal("0.96")
+
+
+def test_a_selection_without_a_price_of_its_own_goes_with_the_paper_trade_until_it_is_sold(database: Database) -> None:
+    lived_through(database)
+    with database.engine.begin() as connection:
+        connection.execute(insert(UserPosition).values({"recommendation_id": 2, "selected_time": at(DAYS[1], 10)}))
+    drop = next(p for p in positions(database.engine) if p["symbol"] == "DROP")
+    assert user_book(database, DAYS[4], {"DROP": Decimal(97)}).unrealized == drop["profit_loss"]
+    with database.engine.begin() as connection:
+        connection.execute(update(UserPosition).values(actual_sell_price=Decimal(99), closed_time=at(DAYS[3], 10)))
+    value, cost = (drop["fill_shares"] * 99).quantize(CENT), drop["notional"]
+    fees = (cost / 1000).quantize(CENT) + (value / 1000).quantize(CENT)
+    assert user_book(database, DAYS[4], {}).realized == value - cost - fees
+
+
+def user_book(database: Database, day: date, prices: dict[str, Decimal], actions: pl.DataFrame | None = None) -> BookPerformance:
+    return performance(database.engine, day, ACCOUNT, prices=prices, actions=actions)[1]
 
 
 def test_recording_a_session_again_replaces_it(database: Database) -> None:

@@ -14,11 +14,11 @@ from mltrainer_pipelines.features.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import NotASessionError, next_session, session_hours, sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount
+from mltrainer_pipelines.portfolio.marking import mark
 from mltrainer_pipelines.portfolio.positions import (
     MissingBarsError,
     bars_needed_from,
     entry_session_of,
-    mark,
     open_positions,
     positions_of,
     settle,
@@ -418,7 +418,6 @@ def test_ten_thousand_open_positions_are_settled_in_a_few_seconds(database: Data
             {"days": days[-8:-3]},
         )
     assert len(open_positions(database.engine, COST_BPS)) == 10_000
-    settle(database.engine, bars, days[-2])
     began = time.perf_counter()
     result = settle(database.engine, bars, days[-1])
     seconds = time.perf_counter() - began

@@ -27,6 +27,7 @@ from mltrainer_pipelines_tests.trials.markets import small_market
 SYMBOLS, LIVED = 12, 25
 MARKET = small_market(look_back("momentum") + LIVED, SYMBOLS, seed=5)
 DAYS = MARKET.sessions[-LIVED:]
+SPLIT = DAYS[10]
 LOOSE = Thresholds(0.5, 0.0, -1.0, 0.0)
 
 
@@ -48,7 +49,9 @@ CHAMPIONS = {"short": (Momentum(), ChampionVersion("mltrainer-short", "1", "t", 
 
 @pytest.fixture
 def bars() -> pl.DataFrame:
-    prices = {name: f"adj_{name}" for name in ("open", "high", "low", "close")}
+    """As traded: S002 splits two for one while positions of it are open."""
+    halved = pl.when((pl.col("symbol") == "S002") & (pl.col("date") >= SPLIT)).then(0.5).otherwise(1.0)
+    prices = {name: pl.col(f"adj_{name}") * halved for name in ("open", "high", "low", "close")}
     return MARKET.bars.select(
         "date", "symbol", **prices, volume=pl.lit(1e6), vwap=pl.lit(None, pl.Float64), trades=pl.lit(None, pl.Int64)
     )
@@ -62,10 +65,8 @@ def lake(bars: pl.DataFrame, tmp_path: Path) -> Lake:
         lake.write("daily_bars", bars.filter(pl.col("date") == day), str(day))
     for month in MARKET.universe["month"].unique():
         lake.write("universe", MARKET.universe.filter(pl.col("month") == month), str(month))
-    split = ACTIONS.clear().vstack(
-        pl.DataFrame([("S001", DAYS[8], "dividend", None, 0.4, None)], schema=ACTIONS.schema, orient="row")
-    )
-    lake.write("corporate_actions", split)
+    actions = [("S001", DAYS[8], "dividend", None, 0.4, None), ("S002", SPLIT, "split", 2.0, None, None)]
+    lake.write("corporate_actions", pl.DataFrame(actions, schema=ACTIONS.schema, orient="row"))
     lake.write("macro_series", MACRO)
     lake.write("regime", pl.DataFrame({"date": MARKET.sessions, "score": [60.0] * len(MARKET.sessions)}))
     return lake
@@ -104,6 +105,7 @@ def test_reliving_a_period_gives_the_positions_of_having_been_there(
     assert (found.sessions, found.undecided) == (LIVED, [])
     same = ("symbol", "timeframe", "status", "entry_session", "fill_price", "fill_shares", "exit_session", "exit_reason")
     same += ("profit_loss",)
+    assert [row for row in lived if row["symbol"] == "S002" and row["shares"] == 2 * row["fill_shares"]]
     assert [tuple(row[name] for name in same) for row in sorted(found.positions, key=_key)] == [
         tuple(row[name] for name in same) for row in sorted(lived, key=_key)
     ]

@@ -1,0 +1,115 @@
+"""Marking open positions at delayed quotes while a session is under way. Nothing is closed: settling does that, on final bars."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from mltrainer_pipelines.market.adjustment import adjusted
+from mltrainer_pipelines.portfolio.positions import MARKED, SAMPLES, TABLE, locked, store
+from mltrainer_pipelines.portfolio.valuation import at_price
+from mltrainer_pipelines.signals.inputs import LakeInputs
+from mltrainer_pipelines.signals.trust import trust
+from mltrainer_pipelines.store.lake import Lake
+
+
+def trusted_quotes(lake: Lake, quotes: pl.DataFrame, symbols: pl.Series) -> pl.DataFrame:
+    """The quotes of these symbols whose prices are trusted, as `signals.trust` does for what is recommended.
+
+    A position keeps its last mark where its symbol's price is ten times yesterday's, or where it split and nobody has
+    said so: what it is worth is not known then.
+
+    Parameters
+    ----------
+    quotes : DataFrame
+        As `market.quotes.delayed_quotes` gives them, of one session.
+    symbols : Series of str
+    """
+    if quotes.is_empty() or not len(symbols):
+        return quotes.clear()
+    inputs = LakeInputs(lake)
+    doubts = trust(quotes, inputs.last_closes(quotes["date"][0], symbols), inputs.actions(), symbols).doubts
+    return quotes.filter(pl.col("symbol").is_in(symbols.implode()) & ~pl.col("symbol").is_in(doubts["symbol"].implode()))
+
+
+def open_symbols(engine: Engine) -> pl.Series:
+    """Symbols of the positions and samples that are open, each once."""
+    opens = [sa.select(table.c.symbol).where(table.c.status == "open") for table in (TABLE, SAMPLES)]
+    with engine.connect() as connection:
+        return pl.Series(sorted(connection.scalars(sa.union(*opens))), dtype=pl.String)
+
+
+def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = None) -> int:
+    """Mark open positions at delayed quotes, during a session. Nothing is closed: `settle` does that, on final bars.
+
+    Parameters
+    ----------
+    engine : Engine
+    quotes : DataFrame
+        date, symbol, close (the last delayed price, dollars), previous_close, stale; stale ones are not used.
+    actions : DataFrame, optional
+        symbol, ex_date, kind, ratio, cash: splits and dividends since the last settling restate what is shown.
+
+    Returns
+    -------
+    int
+        Positions marked.
+    """
+    fresh = quotes.filter(~pl.col("stale") & (pl.col("close") > 0))
+    prices = {symbol: (day, close) for symbol, day, close in fresh.select("symbol", "date", "close").iter_rows()}
+    with engine.begin() as connection:
+        marked = [_marked(connection, table, fresh, prices, actions) for table in (TABLE, SAMPLES)]
+    return marked[0]
+
+
+def _marked(
+    connection: Connection,
+    table: sa.Table,
+    fresh: pl.DataFrame,
+    prices: Mapping[str, tuple[date, float]],
+    actions: pl.DataFrame | None,
+) -> int:
+    known_at = []
+    for position in locked(connection, table, _MARKED_FROM):
+        since = position["marked_session"] or position["entry_session"]
+        if position["status"] == "open" and position["symbol"] in prices and prices[position["symbol"]][0] >= since:
+            known_at.append((position, since))
+    steps = _steps_since(fresh, actions, known_at)
+    rows = []
+    for position, since in known_at:
+        day, price = prices[position["symbol"]]
+        step = steps.get((position["symbol"], since), 1.0) if day > since else 1.0
+        rows.append({"id": position["id"]} | at_price(position, position["factor"] * step, price))
+    store(connection, table, rows, MARKED)
+    return len(rows)
+
+
+def _steps_since(
+    quotes: pl.DataFrame, actions: pl.DataFrame | None, positions: Iterable[tuple[Mapping[str, Any], date]]
+) -> dict[tuple[str, date], float]:
+    """What the actions between a session and the quotes' date multiply a share of (symbol, session) into."""
+    if actions is None or actions.is_empty():
+        return {}
+    marks = pl.DataFrame(
+        sorted({(p["symbol"], since) for p, since in positions}), schema={"symbol": pl.String, "since": pl.Date}, orient="row"
+    )
+    pairs = marks.join(quotes, on="symbol").filter(pl.col("date") > pl.col("since"))
+    steps: dict[tuple[str, date], float] = {}
+    # Two bars a symbol, the settled close and the quote: the adjustment between them is the one settling will apply.
+    for (since,), group in pairs.partition_by("since", as_dict=True).items():
+        before = group.select("symbol", date="since", close=pl.col("previous_close"))
+        two = pl.concat([before, group.select("symbol", "date", "close")]).with_columns(
+            *(pl.col("close").alias(name) for name in ("open", "high", "low")), volume=pl.lit(0.0)
+        )
+        last = adjusted(two, actions.filter(pl.col("symbol").is_in(group["symbol"].implode()))).group_by("symbol").last()
+        steps |= {(symbol, since): factor for symbol, factor in last.select("symbol", "factor").iter_rows()}
+    return steps
+
+
+_MARKED_FROM = (
+    *("id", "symbol", "status", "marked_session", "entry_session", "factor", "fill_shares", "fill_price", "notional"),
+    *("volatility", "max_sessions", "cost_bps", "target_multiple", "stop_multiple"),
+)
