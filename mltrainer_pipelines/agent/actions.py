@@ -29,6 +29,7 @@ from mltrainer_pipelines.agent.action_kinds import (
     summary,
     trial_configs,
 )
+from mltrainer_pipelines.agent.autonomy import stop_started
 from mltrainer_pipelines.agent.jobs import Job, JobError
 from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.agent.outside import plain
@@ -344,7 +345,11 @@ def _now_done(system: System, checked: ChangeSetting | DecideProposal, by: str) 
     if isinstance(checked, ChangeSetting):
         before = runtime_settings.get_all(system.engine, system.defaults)[checked.name]
         change = runtime_settings.put(system.engine, checked.name, checked.value, by, checked.reason or "asked for in the chat")
-        return {"setting": checked.name, "before": before, "now": change.value, "version": change.id}
+        done: dict[str, Any] = {"setting": checked.name, "before": before, "now": change.value, "version": change.id}
+        if checked.name == "agent_enabled" and change.value is False:
+            stopped = stop_started(system.engine, system.launcher, by, change.reason, system.clock())
+            done["stopped"] = {name: list(ids) for name, ids in vars(stopped).items()}
+        return done
     decide: Callable[..., None] = proposal_book.approve if checked.decision == "approve" else proposal_book.reject
     decide(system.engine, checked.proposal_id, by)
     return {"proposal": checked.proposal_id, "decision": checked.decision}

@@ -128,6 +128,11 @@ def halt(engine: Engine, launcher: JobLauncher | None, by: str, reason: str, mom
         If jobs could not be cancelled; everything else is done by then.
     """
     runtime_settings.put(engine, "agent_enabled", False, by, reason)
+    return stop_started(engine, launcher, by, reason, moment)
+
+
+def stop_started(engine: Engine, launcher: JobLauncher | None, by: str, reason: str, moment: datetime) -> Halted:
+    """Stop what an agent that was switched off has started; as `halt`, for who has changed the setting already."""
     with engine.begin() as connection:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         change = sa.update(TrialProposal).where(TrialProposal.status == "approved")

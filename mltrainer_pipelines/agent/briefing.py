@@ -6,6 +6,7 @@ hypotheses. Everything in it is data (`outside.as_data`).
 
 import re
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,9 +21,12 @@ from mltrainer_pipelines.agent.search import TRAIN_SESSIONS, Tried, tried_trials
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.store.tables import LeaderboardRow, LearningReport
 
-FIRST_REQUEST_TOKENS = 3500
+LEAST_HYPOTHESES = 3
+"""Earlier hypotheses, with what became of them, that are told however little room there is."""
+FIRST_REQUEST_TOKENS = 3600
 """Most tokens of the first request of a round with its prompt; with a repair the whole round stays under 10,000."""
 
+_LONGEST_TEXT = 220
 Verdict = Literal["confirmed", "refuted", "failed", "waiting", "unjudged"]
 _BAR = re.compile(r"Sharpe ratio after costs is not above (-?\d+(?:\.\d+)?)")
 
@@ -109,11 +113,11 @@ def _told(known: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, An
         "search_spaces": _spaces(known, models, max(3, round(24 * size))),
         "results_by_model": _by_model(known.tried, round(40 * size)),
         "leaderboard": _leaderboard(known, round(12 * size), round(3 * size)),
-        "earlier_hypotheses": _hypotheses(known.earlier, round(12 * size)),
+        "earlier_hypotheses": _hypotheses(known.earlier, max(LEAST_HYPOTHESES, round(12 * size))),
         "regime": known.regime or "not known",
-        "learning_report": _report(known.report),
+        "learning_report": _report(known.report, round(6 * size)),
     }
-    return "\n".join(f'<data name="{name}">{as_data(part, 220)}</data>' for name, part in parts.items())
+    return "\n".join(f'<data name="{name}">{as_data(part, _LONGEST_TEXT)}</data>' for name, part in parts.items())
 
 
 def _catalogue(models: Sequence[ModelSpec]) -> dict[str, str]:
@@ -121,12 +125,12 @@ def _catalogue(models: Sequence[ModelSpec]) -> dict[str, str]:
     groups: dict[str, list[str]] = {}
     for spec in models:
         groups.setdefault(f"{spec.family}, {spec.cost}", []).append(spec.id)
-    # Joined into texts of their own, because a long list of names is cut by the bound on a text.
-    return {
-        f"{name} {start // 12 + 1}" if len(ids) > 12 else name: " ".join(ids[start : start + 12])
-        for name, ids in groups.items()
-        for start in range(0, len(ids), 12)
-    }
+    # Joined into texts that the bound on a text does not cut; a long list of names it would.
+    told: dict[str, str] = {}
+    for name, ids in groups.items():
+        lines = textwrap.wrap(" ".join(ids), _LONGEST_TEXT, break_long_words=False, break_on_hyphens=False)
+        told |= {f"{name} {place}" if place > 1 else name: line for place, line in enumerate(lines, start=1)}
+    return told
 
 
 def _spaces(known: Knowledge, models: Sequence[ModelSpec], most: int) -> dict[str, dict[str, str]]:
@@ -187,7 +191,7 @@ def _hypotheses(earlier: Sequence[StoredProposal], most: int) -> list[dict[str, 
     judged = [stored for stored in earlier if stored.status in ("done", "failed")]
     waiting = [stored for stored in earlier if stored.status in ("proposed", "approved", "launched")]
     told = []
-    for stored in [*judged[len(judged) - most :], *waiting[-max(1, most // 4) :]] if most else []:
+    for stored in [*judged[len(judged) - most :], *waiting[-max(1, most // 4) :]]:
         result = stored.result or {}
         entry: dict[str, Any] = {
             "by": stored.proposal.proposer,
@@ -204,8 +208,8 @@ def _hypotheses(earlier: Sequence[StoredProposal], most: int) -> list[dict[str, 
     return told
 
 
-def _report(report: Mapping[str, Any] | None) -> Any:
-    """The report's groups in three numbers each."""
+def _report(report: Mapping[str, Any] | None, most: int) -> Any:
+    """The report, and so many of each of its groups, in three numbers each."""
     if not report or not report.get("overall"):
         return "no closed positions yet"
 
@@ -214,5 +218,5 @@ def _report(report: Mapping[str, Any] | None) -> Any:
         return f"{summary.get('closed')} closed, hit rate {hits:.2f}, net {net:+.4f}, over-confidence {over:+.2f}"
 
     groups = report.get("groups") or {}
-    told = {name: {key: short(row) for key, row in list(rows.items())[:6]} for name, rows in groups.items()}
-    return {"as_of": report.get("as_of"), "all": short(report["overall"]), **told}
+    told = {name: {key: short(row) for key, row in list(rows.items())[:most]} for name, rows in groups.items()}
+    return {"as_of": report.get("as_of"), "all": short(report["overall"]), **(told if most else {})}

@@ -25,8 +25,9 @@ from mltrainer_pipelines.agent.actions import (
     untold,
 )
 from mltrainer_pipelines.agent.conversation import Block, held
+from mltrainer_pipelines.agent.failures import ClaudeDeclinedError, ClaudeError
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
-from mltrainer_pipelines.agent.messages import Answer, Claude, ClaudeDeclinedError, ClaudeError
+from mltrainer_pipelines.agent.messages import Answer, Claude
 from mltrainer_pipelines.agent.outside import as_data
 from mltrainer_pipelines.agent.patterns import Decided, Requested, decision, lookup, requested_actions, timeframe_of
 from mltrainer_pipelines.agent.prompts import prompt

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field
 
 from mltrainer_pipelines.agent.briefing import Knowledge, briefing, refuted_at
+from mltrainer_pipelines.agent.failures import ClaudeError
 from mltrainer_pipelines.agent.ledger import record_event
-from mltrainer_pipelines.agent.messages import Answer, Claude, ClaudeError
+from mltrainer_pipelines.agent.messages import Answer, Claude
 from mltrainer_pipelines.agent.outside import as_data, plain
 from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.agent.proposals import Proposal

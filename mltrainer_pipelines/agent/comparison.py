@@ -173,6 +173,7 @@ def compare(
 def plot(comparison: Comparison, path: Path) -> None:
     """Draw the mean courses, what was told on the left and the later quarters on the right; format by the file's name."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     titles = ("Best Sharpe ratio told so far", "The same trial over later quarters")
@@ -182,6 +183,7 @@ def plot(comparison: Comparison, path: Path) -> None:
             values = [math.nan if value is None else value for value in told[key]]
             axes.plot(range(1, len(values) + 1), values, marker=".", label=f"{name} ({told['seeds']} seeds)")
         axes.set(title=title, xlabel="trials", ylabel="annualised, after costs")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path)

@@ -19,6 +19,16 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent import ledger
+from mltrainer_pipelines.agent.failures import (
+    AgentOffError,
+    BusyError,
+    ClaudeLostError,
+    ClaudeMalformedError,
+    ClaudeUnavailableError,
+    first_line,
+    named_failures,
+    require_whole,
+)
 from mltrainer_pipelines.agent.ledger import Purpose, Usage
 from mltrainer_pipelines.agent.prompts import Prompt
 from mltrainer_pipelines.agent.tracing import Traces
@@ -34,38 +44,6 @@ CHARACTERS_A_TOKEN = 2.5
 LONGEST_WAIT_S = 30.0
 """A server that asks for more patience than this is called unavailable."""
 _EFFORT = ("claude-sonnet-5", "claude-opus-5", "claude-sonnet-4-6", "claude-opus-4-6", "claude-haiku-5")
-
-
-class ClaudeError(RuntimeError):
-    """Claude gave no usable answer: says why and what to do."""
-
-
-class ClaudeRejectsUsError(ClaudeError):
-    """The key, the model's name or the request is refused; trying again will not help."""
-
-
-class ClaudeUnavailableError(ClaudeError):
-    """Overloaded, rate-limited, too slow, cut off or not reachable: later it may work."""
-
-
-class ClaudeLostError(ClaudeUnavailableError):
-    """The answer was lost on its way, and may have cost something."""
-
-
-class ClaudeDeclinedError(ClaudeError):
-    """Claude refused to answer this."""
-
-
-class ClaudeCutShortError(ClaudeError):
-    """The answer reached its length limit before it was whole."""
-
-
-class ClaudeMalformedError(ClaudeError):
-    """The answer is not what was asked for."""
-
-
-class AgentOffError(ClaudeError):
-    """The agent is switched off."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +128,10 @@ class Claude:
             except ValidationError as error:
                 # The SDK raises before it hands the answer over; what was said is read from the connection.
                 answer = call.answered(self._last_body())
-                _require_whole(self._last_body())
-                raise ClaudeMalformedError(f"Claude's answer does not fit the schema: {_first_line(error)}") from None
+                require_whole(self._last_body())
+                raise ClaudeMalformedError(f"Claude's answer does not fit the schema: {first_line(error)}") from None
             answer = call.answered(self._last_body())
-            _require_whole(self._last_body())
+            require_whole(self._last_body())
             if message.parsed_output is None:
                 raise ClaudeMalformedError("Claude's answer holds no text")
             return message.parsed_output, answer
@@ -164,7 +142,7 @@ class Claude:
         with self._recorded(purpose, prompt, request, None) as call:
             body = self._retrying(lambda: self._client.messages.create(**request)).model_dump(mode="json", exclude_none=True)
             answer = call.answered(body)
-            _require_whole(body)
+            require_whole(body)
             return answer
 
     def stream(
@@ -191,7 +169,7 @@ class Claude:
             manager = self._client.messages.stream(**request)
             stream = self._retrying(manager.__enter__)
             try:
-                with _named_failures():
+                with named_failures():
                     for event in stream:
                         if event.type == "text":
                             call.begun = True
@@ -199,13 +177,13 @@ class Claude:
                 message = stream.current_message_snapshot
             except AssertionError:
                 raise ClaudeLostError("the connection to Claude ended before an answer began; ask again") from None
-            except _BusyError as busy:
+            except BusyError as busy:
                 raise ClaudeLostError(str(busy)) from None
             except ValueError as error:
                 what = (
                     "Claude called a tool with input" if "tool parameter" in str(error) else "the API sent a piece of an answer"
                 )
-                raise ClaudeMalformedError(f"{what} that is not JSON: {_first_line(error)}") from None
+                raise ClaudeMalformedError(f"{what} that is not JSON: {first_line(error)}") from None
             finally:
                 stream.close()
             body = message.model_dump(mode="json", exclude_none=True, warnings=False)
@@ -213,7 +191,7 @@ class Claude:
                 raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again")
             answer = call.answered(body)
             if message.stop_reason == "refusal":
-                _require_whole(body)
+                require_whole(body)
             yield answer
 
     @cached_property
@@ -309,9 +287,9 @@ class Claude:
     def _retrying(self, ask: Callable[[], Any]) -> Any:
         for attempt in range(self.retries + 1):
             try:
-                with _named_failures():
+                with named_failures():
                     return ask()
-            except _BusyError as busy:
+            except BusyError as busy:
                 wait = busy.wait_s if busy.wait_s is not None else 0.5 * 2.0**attempt
                 if attempt == self.retries or wait > LONGEST_WAIT_S:
                     raise ClaudeUnavailableError(str(busy)) from None
@@ -322,14 +300,6 @@ class Claude:
 def estimated_tokens(request: Any) -> int:
     """Tokens of a request's text, rather too many than too few."""
     return int(len(json.dumps(request, ensure_ascii=False, default=str)) / CHARACTERS_A_TOKEN) + 1
-
-
-class _BusyError(Exception):
-    """The server is busy or not reachable, and nothing was answered yet."""
-
-    def __init__(self, message: str, wait_s: float | None):
-        super().__init__(message)
-        self.wait_s = wait_s
 
 
 @dataclass
@@ -352,60 +322,6 @@ class _OpenCall:
         return Answer(body.get("content") or [], body.get("stop_reason") or "", self.usage, self.call_id)
 
 
-@contextmanager
-def _named_failures() -> Iterator[None]:
-    """Give every failure of the client its name here; none of them carries the key."""
-    import anthropic
-    import httpx2
-
-    try:
-        yield
-    except anthropic.APITimeoutError:
-        raise ClaudeLostError("Claude did not answer in time; ask again later") from None
-    except anthropic.APIConnectionError as error:
-        raise _BusyError(
-            f"Claude cannot be reached ({_first_line(error)}); check the network and ANTHROPIC_BASE_URL", None
-        ) from None
-    except anthropic.APIStatusError as error:
-        said = error.api_message or _first_line(error)
-        if error.status_code in (401, 403):
-            raise ClaudeRejectsUsError(f"the key in ANTHROPIC_API_KEY is refused ({said}); put in one that holds") from None
-        if error.status_code == 404:
-            raise ClaudeRejectsUsError(f"the API does not know the model ({said}); correct MLTRAINER_AGENT_MODEL") from None
-        # An error event inside a stream carries the status of the stream, 200.
-        if (
-            error.status_code == 429
-            or error.status_code >= 500
-            or error.type in ("overloaded_error", "api_error", "rate_limit_error")
-        ):
-            raise _BusyError(f"Claude is busy ({error.status_code}: {said}); ask again later", _wait(error)) from None
-        raise ClaudeRejectsUsError(f"the API refuses the request ({error.status_code}: {said})") from None
-    except httpx2.TimeoutException:
-        raise ClaudeLostError("Claude fell silent in the middle of an answer; ask again later") from None
-    except httpx2.TransportError:
-        raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again") from None
-    except (anthropic.APIError, json.JSONDecodeError) as error:
-        raise ClaudeMalformedError(f"the API's answer is not the JSON it should be: {_first_line(error)}") from None
-
-
-def _wait(error: "anthropic.APIStatusError") -> float | None:
-    """Seconds that a busy server asks to wait, None where it does not say."""
-    try:
-        seconds = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if seconds >= 0 else None
-
-
-def _require_whole(body: Mapping[str, Any]) -> None:
-    if body.get("stop_reason") == "refusal":
-        details = body.get("stop_details") or {}
-        reason = details.get("explanation") or details.get("category") or "no reason given"
-        raise ClaudeDeclinedError(f"Claude declined to answer ({reason})")
-    if body.get("stop_reason") in ("max_tokens", "model_context_window_exceeded"):
-        raise ClaudeCutShortError(f"Claude's answer was cut short ({body['stop_reason']}); nothing of it is used")
-
-
 def _with_cache_mark(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The messages with a cache mark on their last block that can carry one."""
     marked = [dict(message) for message in messages]
@@ -414,7 +330,3 @@ def _with_cache_mark(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, An
         blocks[-1]["cache_control"] = {"type": "ephemeral"}
     marked[-1]["content"] = blocks
     return marked
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

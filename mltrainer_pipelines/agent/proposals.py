@@ -123,6 +123,11 @@ def mark_launched(engine: Engine, proposal_id: int, run_id: str) -> None:
     _step(engine, proposal_id, "approved", status="launched", run_id=run_id)
 
 
+def refuse(engine: Engine, proposal_id: int, reason: str) -> None:
+    """An approved proposal that cannot run: nothing is launched, and its result says why."""
+    _step(engine, proposal_id, "approved", status="failed", result=plain({"error": reason}))
+
+
 def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeeded: bool = True) -> bool:
     """Note what came of a launched proposal, found by its trial.
 

@@ -11,14 +11,15 @@ from sqlalchemy.engine import Engine
 from mltrainer_pipelines.agent import autonomy
 from mltrainer_pipelines.agent.briefing import Knowledge, knowledge
 from mltrainer_pipelines.agent.claude import Refusal, Round, propose_with_claude
+from mltrainer_pipelines.agent.failures import AgentOffError, ClaudeError
 from mltrainer_pipelines.agent.ledger import DailyBudgetError, record_event, spent
-from mltrainer_pipelines.agent.messages import AgentOffError, Claude, ClaudeError
+from mltrainer_pipelines.agent.messages import Claude
 from mltrainer_pipelines.agent.proposals import Proposal, store_proposals
 from mltrainer_pipelines.agent.search import propose, proposed_trials
-from mltrainer_pipelines.models.catalogue import list_models
+from mltrainer_pipelines.models.catalogue import get_model
 from mltrainer_pipelines.models.spec import ModelSpec
 from mltrainer_pipelines.store import runtime_settings
-from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.config import TrialConfig, models_for
 
 NO_KEY = "ANTHROPIC_API_KEY is not set"
 
@@ -98,7 +99,7 @@ def run_round(
             used, instead = "tpe", NO_KEY
         else:
             try:
-                made = propose_with_claude(claude, count * len(templates), templates, known, models or list_models(), taken)
+                made = propose_with_claude(claude, count * len(templates), templates, known, models or _allowed(templates), taken)
             except (ClaudeError, DailyBudgetError) as error:
                 used, instead = "tpe", str(error)
     found = made.proposals if used == "claude" else searched(used, count, templates, known, taken, models)
@@ -133,3 +134,9 @@ def searched(
     for template in templates.values():
         made += propose(proposer, count, template, known.tried, taken, seed=seed, models=ids)
     return made
+
+
+def _allowed(templates: Mapping[str, TrialConfig]) -> list[ModelSpec]:
+    """Models that a trial on the templates' feature sets may name, in the order of the catalogue."""
+    ids = dict.fromkeys(model for template in templates.values() for model in models_for(template.feature_set))
+    return [get_model(model) for model in ids]

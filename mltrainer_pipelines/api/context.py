@@ -41,6 +41,10 @@ class Context:
     def engine(self) -> Engine:
         return self.database.engine
 
+    @property
+    def reader(self) -> Engine:
+        return self.database.reader
+
     @cached_property
     def threshold_defaults(self) -> dict[str, float]:
         """Thresholds that hold while nobody changed them at run time: the environment's."""

@@ -1,16 +1,18 @@
 """Starting Dagster's jobs and following them, over its GraphQL API."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent.jobs import Job, JobError, JobProgress
 from mltrainer_pipelines.services.dagster_client import FINISHED, DagsterClient, DagsterError, Run
+from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials import records
-from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.admission import require_runnable
+from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 
 MOST_UNFINISHED = 50
 """Runs that may wait or run before this API starts no more."""
@@ -78,11 +80,19 @@ class DagsterJobs:
         return self.dagster.launch(job, tags | ({"dagster/partition": partition} if partition else {}))
 
     def submit(self, config: TrialConfig, reason: str = "") -> str | None:
-        """Record a trial and run it over the quarters that are not predicted; None where none is missing."""
+        """Record a trial and run it over the quarters that are not predicted; None where none is missing.
+
+        Raises
+        ------
+        InvalidTrialError
+            If the history is too short for it.
+        """
         self._require_room()
+        quarters = self.quarters()
+        require_runnable(config, [date.fromisoformat(quarter) for quarter in quarters], get_settings().mltrainer_history_start)
         records.register(self.engine, config)
         self.dagster.add_partitions("trials", [config.trial_id])
-        keys = [f"{quarter}|{config.trial_id}" for quarter in self.quarters()]
+        keys = [f"{quarter}|{config.trial_id}" for quarter in quarters]
         done = self.dagster.materialized_keys("trial_predictions", keys)
         missing = [key for key in keys if key not in done]
         return self.launch("walk_forward", reason, missing[0], missing[-1]) if missing else None
@@ -128,7 +138,7 @@ class DagsterJobs:
         try:
             run_id = self.submit(config, reason)
             return run_id or self.launch("score_trials", reason, config.trial_id)
-        except (DagsterError, TooManyRunsError) as error:
+        except (DagsterError, TooManyRunsError, InvalidTrialError) as error:
             raise JobError(str(error)) from None
 
     def start_job(self, job: Job, reason: str, partition: str | None = None) -> str:

@@ -12,7 +12,7 @@ from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.lake import Lake
 
-_LISTED_SECONDS = 2.0
+_LOOK_SECONDS = 2.0
 SHOWN_BEFORE, SHOWN_AFTER = 120, 80
 """Sessions of a price history before and after its decision: half a year, and past the longest holding."""
 _LAKE_ASSETS = (
@@ -38,7 +38,12 @@ class AssetState:
 
 def partitions(lake: Lake, asset: str) -> list[str]:
     """Names of an asset's partitions, listed at most once in two seconds: a folder of years is long."""
-    return _listed(lake, asset, int(time.monotonic() / _LISTED_SECONDS))
+    return _listed(lake, asset, _moment())
+
+
+def _moment() -> int:
+    """Changes every two seconds: what was looked up in the same moment is not looked up again."""
+    return int(time.monotonic() / _LOOK_SECONDS)
 
 
 @lru_cache(maxsize=32)
@@ -93,8 +98,27 @@ def _no_prices() -> pl.DataFrame:
     return pl.DataFrame(schema={"date": pl.Date, **dict.fromkeys(("open", "high", "low", "close"), pl.Float64)})
 
 
+def regime_days(lake: Lake) -> pl.DataFrame:
+    """date, score, trend, breadth, volatility, credit, curve of the sessions with a score, the oldest first."""
+    return _regime_days(lake, _moment())
+
+
+@lru_cache(maxsize=4)
+def _regime_days(lake: Lake, _: int) -> pl.DataFrame:
+    numbers = ("score", "trend", "breadth", "volatility", "credit", "curve")
+    if not lake.exists("regime"):
+        return pl.DataFrame(schema={"date": pl.Date, **dict.fromkeys(numbers, pl.Float64)})
+    known = lake.read("regime").filter(pl.col("score").is_not_null()).sort("date")
+    return known.select("date", pl.col(numbers).fill_nan(None))
+
+
 def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
     """The newest price of each symbol, and its session: the last delayed quote, or the last close if that is newer."""
+    return _last_prices(lake, _moment())
+
+
+@lru_cache(maxsize=4)
+def _last_prices(lake: Lake, _: int) -> tuple[date | None, dict[str, float]]:
     quotes, bars = partitions(lake, "delayed_quotes")[-1:], partitions(lake, "daily_bars")[-1:]
     if bars and (not quotes or bars[0] >= quotes[0]):
         frame = lake.read("daily_bars", bars[0])
@@ -103,6 +127,16 @@ def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
         frame = lake.read("delayed_quotes", quotes[0]).sort("as_of").group_by("symbol").last()
         return date.fromisoformat(quotes[0]), dict(frame.filter(~pl.col("stale")).select("symbol", "close").iter_rows())
     return None, {}
+
+
+def known_actions(lake: Lake) -> pl.DataFrame | None:
+    """Splits and dividends: symbol, ex_date, kind, ratio, cash; None before they were fetched."""
+    return _known_actions(lake, _moment())
+
+
+@lru_cache(maxsize=4)
+def _known_actions(lake: Lake, _: int) -> pl.DataFrame | None:
+    return lake.read("corporate_actions") if lake.exists("corporate_actions") else None
 
 
 def newest_signals(lake: Lake) -> pl.DataFrame | None:

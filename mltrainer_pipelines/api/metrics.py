@@ -102,10 +102,10 @@ def _state(context: Context) -> dict[str, float]:
         "alerts_open": sa.select(sa.func.count()).select_from(Alert).where(Alert.acknowledged_at.is_(None)),
     }
     statement = sa.select(*(measure.scalar_subquery() for measure in measures.values()))
-    with context.engine.connect() as connection:
+    with context.reader.connect() as connection:
         found = dict(zip(measures, map(float, connection.execute(statement).one()), strict=True))
     signals = newest_signals(context.lake)
-    found["agent_dollars_today"] = float(spent(context.engine, datetime.now(UTC)).dollars)
+    found["agent_dollars_today"] = float(spent(context.reader, datetime.now(UTC)).dollars)
     if signals is not None:
         found |= {"last_refresh_timestamp_seconds": signals["timestamp"][0].timestamp(), "signals_latest": float(signals.height)}
     return found

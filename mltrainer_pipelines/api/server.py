@@ -23,8 +23,10 @@ from mltrainer_pipelines.api.routes import (
     events,
     facilitator,
     market,
+    models,
     portfolio,
     positions,
+    proposals,
     recommendations,
     system,
     trials,
@@ -38,14 +40,14 @@ from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 
 HOST = "127.0.0.1"
-_WORKERS = 12
+_WORKERS = 8
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _DESCRIPTION = (
     "mlTrainer learns to recommend US equities for two holding periods and trades its recommendations on paper. "
     "It cannot place orders. Every answer says which market it is about: `real`, `simulated` or `replay`."
 )
 _ROUTES = (
-    *(recommendations, portfolio, positions, trials, market, settings_routes, facilitator, conversation),
+    *(recommendations, portfolio, positions, trials, models, proposals, market, settings_routes, facilitator, conversation),
     *(alerts, events, system),
 )
 

@@ -86,14 +86,14 @@ def drift(context: Context) -> list[RowMapping]:
     """The newest look for drift of each timeframe and kind."""
     d = tables.DriftCheck
     newest = sa.select(d.__table__).distinct(d.timeframe, d.kind).order_by(d.timeframe, d.kind, d.as_of.desc())
-    with context.engine.connect() as connection:
+    with context.reader.connect() as connection:
         return list(connection.execute(newest).mappings().all())
 
 
 def open_alerts(context: Context, limit: int = 50) -> list[dict[str, Any]]:
-    return alerts(context.engine, open_only=True, limit=limit)
+    return alerts(context.reader, open_only=True, limit=limit)
 
 
 def budget(context: Context, moment: datetime) -> autonomy.Budget:
     """What the agent may spend today, and what it has."""
-    return autonomy.budget(context.engine, moment)
+    return autonomy.budget(context.reader, moment)

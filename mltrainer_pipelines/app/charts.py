@@ -60,7 +60,7 @@ def lines(
     chart = chart.encode(
         x=alt.X(f"{x}:T", title=None, axis=dates),
         y=alt.Y(f"{y}:Q", title=title, axis=alt.Axis(format=form), scale=alt.Scale(zero=zero)),
-        color=alt.Color(f"{series}:N", legend=_legend(rows, series)),
+        color=alt.Color(f"{series}:N", sort=_in_order(rows, series), legend=_legend(rows, series)),
         tooltip=[alt.Tooltip(f"{x}:T"), alt.Tooltip(f"{series}:N"), alt.Tooltip(f"{y}:Q", format=form)],
     )
     return alt.layer(chart).properties(height=height)
@@ -72,7 +72,7 @@ def steps(rows: Sequence[Mapping[str, Any]], x: str, y: str, series: str, x_titl
     chart = chart.encode(
         x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickMinStep=1)),
         y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(format=".2f"), scale=alt.Scale(zero=False)),
-        color=alt.Color(f"{series}:N", legend=_legend(rows, series)),
+        color=alt.Color(f"{series}:N", sort=_in_order(rows, series), legend=_legend(rows, series)),
         tooltip=[series, x, alt.Tooltip(f"{y}:Q", format=".3f")],
     )
     return alt.layer(chart).properties(height=_HEIGHT)
@@ -94,7 +94,7 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> Chart:
         .encode(
             x=alt.X("probability:Q", title="forecast probability of a profit", scale=scale, axis=alt.Axis(format=".0%")),
             y=alt.Y("observed:Q", title="share that came true", scale=scale, axis=alt.Axis(format=".0%")),
-            color=alt.Color("trial:N", legend=_legend(rows, "trial")),
+            color=alt.Color("trial:N", sort=_in_order(rows, "trial"), legend=_legend(rows, "trial")),
             tooltip=["trial", alt.Tooltip("probability:Q", format=".1%"), alt.Tooltip("observed:Q", format=".1%"), "rows"],
         )
     )
@@ -128,6 +128,11 @@ def bars(rows: Sequence[Mapping[str, Any]], x: str, y: str, title: str, form: st
         tooltip=[x, alt.Tooltip(f"{y}:Q", format=form)],
     )
     return alt.layer(chart)
+
+
+def _in_order(rows: Sequence[Mapping[str, Any]], series: str) -> list[Any]:
+    """The series as they come, so that one has the same colour in every chart of a page."""
+    return list(dict.fromkeys(row[series] for row in rows))
 
 
 def _legend(rows: Sequence[Mapping[str, Any]], series: str) -> alt.Legend:

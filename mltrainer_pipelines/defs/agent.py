@@ -19,6 +19,8 @@ PROPOSAL = "mltrainer/proposal"
 """Tag of a run: the id of the proposal that it tries."""
 BY_AGENT = {"mltrainer/started_by": "agent"}
 """Tag of what the agent's switch stops."""
+EVERY_S = 15
+"""How often the sensors look: somebody who said yes waits for the run."""
 
 
 class ProposeConfig(dg.Config):
@@ -43,7 +45,7 @@ def trial_proposals(
     the graph, because a graph of assets has no cycles.
     """
     from mltrainer_pipelines.agent import autonomy, ledger, reading
-    from mltrainer_pipelines.agent.messages import AgentOffError
+    from mltrainer_pipelines.agent.failures import AgentOffError
     from mltrainer_pipelines.agent.rounds import run_round
     from mltrainer_pipelines.services.agent import claude_of, templates_of
 
@@ -102,7 +104,7 @@ def propose_trials_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequ
     return dg.RunRequest(run_key=str(context.scheduled_execution_time.date()))
 
 
-@dg.sensor(job=walk_forward, minimum_interval_seconds=30)
+@dg.sensor(job=walk_forward, minimum_interval_seconds=EVERY_S)
 def launch_approved_proposals(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """An approved proposal becomes a trial: one run over all quarters. Nothing starts while the agent is switched off.
 
@@ -110,9 +112,11 @@ def launch_approved_proposals(context: dg.SensorEvaluationContext) -> dg.SensorR
     keeps it from starting twice.
     """
     from mltrainer_pipelines.agent import autonomy
-    from mltrainer_pipelines.agent.proposals import approved_unlaunched
+    from mltrainer_pipelines.agent.proposals import approved_unlaunched, refuse
+    from mltrainer_pipelines.services.submission import require_runnable_here
     from mltrainer_pipelines.store import runtime_settings
     from mltrainer_pipelines.trials import records
+    from mltrainer_pipelines.trials.config import InvalidTrialError
 
     database = _database()
     if not runtime_settings.get(database.engine, "agent_enabled"):
@@ -123,13 +127,18 @@ def launch_approved_proposals(context: dg.SensorEvaluationContext) -> dg.SensorR
     if not approved:
         return dg.SkipReason("no approved proposal waits")
     keys = quarters.get_partition_keys(current_time=now())
-    requests = []
+    requests, added = [], []
     for stored in approved:
+        try:
+            require_runnable_here(stored.proposal.config)
+        except InvalidTrialError as error:
+            refuse(database.engine, stored.id, str(error))
+            continue
         records.register(database.engine, stored.proposal.config)
         tags = {PROPOSAL: str(stored.id), **BY_AGENT}
         requests.append(trial_run_request(stored.proposal.config.trial_id, keys[0], keys[-1], tags))
-    added = trials.build_add_request([stored.proposal.config.trial_id for stored in approved])
-    return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[added])
+        added.append(stored.proposal.config.trial_id)
+    return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[trials.build_add_request(added)])
 
 
 def trial_run_request(trial_id: str, first: str, last: str, tags: Mapping[str, str] | None = None) -> dg.RunRequest:
@@ -171,13 +180,13 @@ def _trial_of(context: dg.RunStatusSensorContext) -> str | None:
     return trial_id
 
 
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[walk_forward])
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[walk_forward], minimum_interval_seconds=EVERY_S)
 def count_computing_of_proposals(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
     """What a proposed trial took counts towards the day's minutes, and tells what the next one will take."""
     return None if _trial_of(context) else dg.SkipReason("nobody proposed this run's trial")
 
 
-@dg.run_failure_sensor(monitored_jobs=[walk_forward, score_trials])
+@dg.run_failure_sensor(monitored_jobs=[walk_forward, score_trials], minimum_interval_seconds=EVERY_S)
 def report_failures_to_proposals(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     """A proposed trial that failed: its proposal says so and why, and the next prompt does."""
     from mltrainer_pipelines.agent.ledger import record_event
@@ -194,7 +203,7 @@ def report_failures_to_proposals(context: dg.RunFailureSensorContext) -> dg.Skip
     return None
 
 
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.CANCELED, monitored_jobs=[walk_forward])
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.CANCELED, monitored_jobs=[walk_forward], minimum_interval_seconds=EVERY_S)
 def report_cancellations_to_proposals(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
     """A proposed trial that somebody stopped: its proposal says so."""
     from mltrainer_pipelines.agent.ledger import record_event
@@ -209,12 +218,13 @@ def report_cancellations_to_proposals(context: dg.RunStatusSensorContext) -> dg.
     return None
 
 
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[score_trials])
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[score_trials], minimum_interval_seconds=EVERY_S)
 def report_results_to_proposals(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
     """What came of a proposed trial goes back to its proposal."""
     from mltrainer_pipelines.agent.ledger import record_event
     from mltrainer_pipelines.agent.proposals import record_result
     from mltrainer_pipelines.trials import records
+    from mltrainer_pipelines.trials.scorecard import PARTS
 
     trial_id = context.dagster_run.tags.get("dagster/partition")
     if not trial_id:
@@ -223,7 +233,7 @@ def report_results_to_proposals(context: dg.RunStatusSensorContext) -> dg.SkipRe
     _note_launched(context.instance, database)
     for card in records.scorecards(database.engine):
         if card.trial_id == trial_id:
-            result = card.model_dump(mode="json", exclude={"per_quarter"})
+            result = card.model_dump(mode="json", exclude=set(PARTS))
             if record_result(database.engine, trial_id, result):
                 record_event(database.engine, "outcome", "mltrainer", {"trial": trial_id, "sharpe": card.sharpe})
     return None

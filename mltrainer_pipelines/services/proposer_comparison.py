@@ -15,7 +15,13 @@ from mltrainer_pipelines.settings import Settings
 if TYPE_CHECKING:
     from mltrainer_pipelines.agent.comparison import Laboratory, Proposer
     from mltrainer_pipelines.agent.messages import Claude
+    from mltrainer_pipelines.models.spec import ModelSpec
 
+MODELS = ("logistic_l2", "lightgbm", "decision_tree", "sgd", "lda", "qda", "naive_bayes")
+"""What is searched: core models of different kinds, a trial of which takes seconds.
+
+The whole catalogue would take minutes a trial, and its hundreds of models more trials than anybody waits for.
+"""
 FIRST, FIRST_QUARTER, LAST = date(2018, 1, 2), date(2019, 7, 1), date(2021, 12, 31)
 
 
@@ -67,35 +73,41 @@ def compare_proposers(
     plot_file: Path | None,
     timeframe: str = "short",
     on_trial: Callable[[str, float], None] = lambda _what, _share: None,
+    laboratory: "Laboratory | None" = None,
 ) -> dict[str, Any]:
-    """Compare `random`, `tpe` and, where a key is set, `claude`.
+    """Compare `random`, `tpe` and, where a key is set, `claude`, over `MODELS`.
 
     Parameters
     ----------
     on_trial : callable
         Told what is done and which share of everything is done by now.
+    laboratory : Laboratory, optional
+        Where trials are run; `simulated_laboratory` by default.
 
     Returns
     -------
     dict
-        `market`, `trials`, `proposers` (by name: the mean course and the speed-up over `random`), `courses`, `left_out`
-        (proposers that could not take part, and why), `plot` (path or None), `dollars`.
+        `market`, `models` (the ids to choose among), `trials`, `proposers` (by name: the mean course and the speed-up
+        over `random`), `courses`, `left_out` (proposers that could not take part, and why), `plot` (path or None),
+        `dollars`.
     """
     from mltrainer_pipelines.agent.comparison import compare, plot
     from mltrainer_pipelines.agent.search import propose
+    from mltrainer_pipelines.models.catalogue import get_model
     from mltrainer_pipelines.trials.config import TrialConfig
 
-    laboratory = simulated_laboratory(timeframe=timeframe)
+    laboratory = laboratory or simulated_laboratory(timeframe=timeframe)
     template = TrialConfig.parse({"model": "logistic_l2", "timeframe": timeframe, "universe_size": 60})
+    models = [get_model(name) for name in MODELS]
 
     def searching(name: str) -> "Proposer":
-        return lambda many, template, tried, seed: propose(name, many, template, tried, seed=seed)
+        return lambda many, template, tried, seed: propose(name, many, template, tried, seed=seed, models=MODELS)
 
     proposers: dict[str, Proposer] = {name: searching(name) for name in ("random", "tpe")}
-    left_out = {} if settings.anthropic_api_key else {"claude": "ANTHROPIC_API_KEY is not set"}
+    left_out = {} if settings.anthropic_api_key else {"claude": "no key (ANTHROPIC_API_KEY), so it was not measured"}
     with _claude(settings) as claude:
         if claude is not None:
-            proposers["claude"] = _by_claude(claude)
+            proposers["claude"] = _by_claude(claude, models)
         done = count(1)
 
         def tell(name: str, _: int) -> None:
@@ -107,6 +119,7 @@ def compare_proposers(
         plot(found, plot_file)
     return {
         "market": "simulated",
+        "models": list(MODELS),
         "trials": trials,
         "proposers": found.summary(),
         "courses": [asdict(course) for course in found.courses],
@@ -118,7 +131,8 @@ def compare_proposers(
 
 def shown(found: dict[str, Any]) -> str:
     """A comparison for a reader."""
-    lines = [f"{found['trials']} trials a proposer on a simulated market; Sharpe ratios annualised, after costs."]
+    head = f"{found['trials']} trials a proposer on a simulated market, among {len(found['models'])} models"
+    lines = [f"{head}; Sharpe ratios annualised, after costs."]
     for name, told in found["proposers"].items():
         best, later = (values[-1] if values else None for values in (told["best_by_trials"], told["later_by_trials"]))
         speed = told["speed_up"]
@@ -152,12 +166,11 @@ def _claude(settings: Settings) -> "Iterator[Claude | None]":
             database.dispose()
 
 
-def _by_claude(claude: "Claude") -> "Proposer":
+def _by_claude(claude: "Claude", models: "Sequence[ModelSpec]") -> "Proposer":
     from mltrainer_pipelines.agent.briefing import Knowledge
     from mltrainer_pipelines.agent.claude import propose_with_claude
     from mltrainer_pipelines.agent.proposals import Proposal, StoredProposal
     from mltrainer_pipelines.agent.search import Tried
-    from mltrainer_pipelines.models.catalogue import list_models
     from mltrainer_pipelines.trials.config import TrialConfig
 
     made: dict[str, Proposal] = {}
@@ -171,7 +184,7 @@ def _by_claude(claude: "Claude") -> "Proposer":
         ranked = sorted((one for one in tried if one.value is not None), key=lambda one: one.value or 0.0, reverse=True)
         standings = [_standing(place, one) for place, one in enumerate(ranked, start=1)]
         known = Knowledge(tried, standings, earlier)
-        found = propose_with_claude(claude, many, {template.timeframe: template}, known, list_models()).proposals
+        found = propose_with_claude(claude, many, {template.timeframe: template}, known, models).proposals
         made.update({proposal.config.trial_id: proposal for proposal in found})
         return found
 

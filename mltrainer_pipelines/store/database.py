@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6D6C_7472  # "mltr": whoever holds it migrates
 _CONNECT_SECONDS = 3
+_READERS = 8
 
 
 class DatabaseUnavailableError(ConnectionError):
@@ -73,10 +74,23 @@ class Database:
             connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "mltrainer"},
         )
 
+    @cached_property
+    def reader(self) -> Engine:
+        """Connections for those who only read, much and at once: a statement has no BEGIN before and no ROLLBACK after it."""
+        return sa.create_engine(
+            self._url,
+            isolation_level="AUTOCOMMIT",
+            pool_pre_ping=True,
+            pool_size=_READERS,
+            max_overflow=0,
+            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "mltrainer"},
+        )
+
     def dispose(self) -> None:
         """Close the pooled connections."""
-        if "engine" in self.__dict__:
-            self.engine.dispose()
+        for name in ("engine", "reader"):
+            if name in self.__dict__:
+                getattr(self, name).dispose()
 
     def check(self) -> None:
         """Answer within five seconds, or raise.

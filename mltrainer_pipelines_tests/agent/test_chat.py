@@ -39,15 +39,15 @@ def commands(database: Database, tmp_path: Path) -> ChatAgent:
 
 
 @pytest.fixture
-def talking(database: Database, tmp_path: Path) -> Iterator[Callable[[Any], tuple[ChatAgent, Anthropic]]]:
+def talking(database: Database, tmp_path: Path) -> Iterator[Callable[..., tuple[ChatAgent, Anthropic]]]:
     """An agent whose Claude says what a test tells it to."""
     servers = []
 
-    def make(answers: Any) -> tuple[ChatAgent, Anthropic]:
+    def make(answers: Any, timeout_s: float = 20.0) -> tuple[ChatAgent, Anthropic]:
         context = anthropic_server(answers)
         server = context.__enter__()
         servers.append(context)
-        claude = Claude(database.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url, timeout_s=1.0)
+        claude = Claude(database.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url, timeout_s=timeout_s)
         return ChatAgent(installation(database, tmp_path)[0], claude), server
 
     yield make
@@ -258,7 +258,7 @@ def test_an_empty_installation_says_what_is_missing(commands: ChatAgent) -> None
     ids=["401", "429", "529", "time-out", "malformed", "cut", "refusal"],
 )
 def test_when_claude_fails_the_user_is_told_why_and_nothing_starts(talking: Any, turn: Turn, says: str) -> None:
-    agent, _ = talking([turn])
+    agent, _ = talking([turn], timeout_s=1.0)
     events = list(agent.chat("s", "status"))
     assert says in " ".join(one["text"] for one in of(events, "notice"))
     assert actions(agent.system) == []

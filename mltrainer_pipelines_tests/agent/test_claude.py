@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from mltrainer_pipelines.agent import autonomy, ledger
 from mltrainer_pipelines.agent.briefing import Knowledge, briefing, knowledge, verdict
-from mltrainer_pipelines.agent.messages import AgentOffError, Claude, estimated_tokens
+from mltrainer_pipelines.agent.failures import AgentOffError
+from mltrainer_pipelines.agent.messages import Claude, estimated_tokens
 from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.agent.proposals import (
     Proposal,
@@ -30,7 +31,7 @@ from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import LeaderboardRow
 from mltrainer_pipelines.trials import records
-from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.config import TrialConfig, models_for
 from mltrainer_pipelines_tests.servers.anthropic import Fault, Said, Turn, anthropic_server, input_tokens
 
 TEMPLATES = {name: TrialConfig(model="logistic_l2", timeframe=name, universe_size=50) for name in ("short", "long")}
@@ -55,9 +56,11 @@ def says(*ideas: dict[str, Any]) -> Said:
     return Said(json.dumps({"trials": list(ideas)}))
 
 
-def round_with(database: Database, turns: list[Turn], count: int = 1, proposer: str | None = None) -> tuple[ProposalRound, Any]:
+def round_with(
+    database: Database, turns: list[Turn], count: int = 1, proposer: str | None = None, timeout_s: float = 20.0
+) -> tuple[ProposalRound, Any]:
     with anthropic_server(turns) as server:
-        claude = Claude(database.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url, timeout_s=0.5)
+        claude = Claude(database.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url, timeout_s=timeout_s)
         made = run_round(database.engine, claude, count, TEMPLATES, NOW, proposer, regime={"score": 61.0}, models=MODELS)
     return made, server
 
@@ -153,7 +156,7 @@ def test_a_trial_that_was_tried_or_proposed_is_not_proposed_again(database: Data
     ids=["401", "429", "529", "time-out", "refusal", "max_tokens", "malformed"],
 )
 def test_where_claude_cannot_tpe_takes_over_and_says_why(database: Database, turn: Turn) -> None:
-    made, _ = round_with(database, [turn])
+    made, _ = round_with(database, [turn], timeout_s=0.5)
     assert (made.asked, made.proposer) == ("claude", "tpe")
     assert made.instead
     assert len(made.stored) == 2
@@ -221,10 +224,13 @@ def large_catalogue() -> list[ModelSpec]:
     ]
 
 
-def test_a_round_with_its_repair_stays_under_ten_thousand_tokens_with_a_thousand_trials(database: Database) -> None:
+@pytest.mark.parametrize("catalogue", [None, "large"], ids=["the catalogue", "a large catalogue"])
+def test_a_round_with_its_repair_stays_under_ten_thousand_tokens_with_a_thousand_trials(
+    database: Database, catalogue: str | None
+) -> None:
     a_thousand_trials(database)
     long = "x y " * 400
-    earlier = propose("random", 60, TEMPLATES["short"].model_copy(update={"seed": 9}), seed=8)
+    earlier = propose("random", 16, TEMPLATES["short"].model_copy(update={"seed": 9}), seed=8)
     for number in store_proposals(database.engine, [Proposal(p.config, "claude", long, long, 0.1) for p in earlier]):
         approve(database.engine, number, "user")
         mark_launched(database.engine, number, "run")
@@ -233,14 +239,17 @@ def test_a_round_with_its_repair_stays_under_ten_thousand_tokens_with_a_thousand
     bad = [idea(model=f"unknown_model_{n}", hypothesis=long) for n in range(200)]
     with anthropic_server([says(*bad), says(*bad)]) as server:
         claude = Claude(database.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url)
-        made = run_round(database.engine, claude, 4, TEMPLATES, NOW, models=large_catalogue())
+        made = run_round(database.engine, claude, 4, TEMPLATES, NOW, models=large_catalogue() if catalogue else None)
     assert len(server.requests) == 2
     sent = [[r["system"], r["messages"], r["output_config"]] for r in server.requests]
     assert sum(map(estimated_tokens, sent)) < 10_000, [[estimated_tokens(x) for x in p] for p in sent]
     assert made.input_tokens < 10_000
     told = server.requests[0]["messages"][0]["content"][0]["text"]
     assert "500 trials" in told
-    assert all(spec.id in told for spec in large_catalogue())
+    ids = [spec.id for spec in large_catalogue()] if catalogue else models_for("momentum")
+    assert all(name in told for name in ids)
+    assert told.count('"outcome":"') >= 3, "no room was left for what became of earlier hypotheses"
+    assert earlier[-1].config.trial_id in told
     assert re.search(r"1\. \w+ candidate sharpe", told)
 
 

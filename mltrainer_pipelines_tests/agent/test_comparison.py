@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +8,12 @@ import pytest
 from mltrainer_pipelines.agent.comparison import Comparison, Course, Judged, Laboratory, compare, plot
 from mltrainer_pipelines.agent.proposals import Proposal
 from mltrainer_pipelines.agent.search import Tried, propose
+from mltrainer_pipelines.services.proposer_comparison import MODELS, compare_proposers, shown
+from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines_tests.agent.laboratory import TEMPLATES, small_laboratory
+from mltrainer_pipelines_tests.servers.anthropic import Said, anthropic_server
 
 
 def searching(name: str, model: str = "logistic_l2"):
@@ -81,3 +86,35 @@ def test_the_courses_are_drawn(tmp_path: Path, ending: str) -> None:
     course = Course("random", 0, [None, 0.5, 0.7], [None, 0.1, 0.2], ["a", "b", "c"])
     plot(Comparison([course], 3), tmp_path / f"plot{ending}")
     assert (tmp_path / f"plot{ending}").stat().st_size > 2000
+
+
+def test_without_a_key_claude_is_said_not_to_be_measured(tmp_path: Path) -> None:
+    found = compare_proposers(Settings(mltrainer_home=tmp_path), 1, 1, 1, None, laboratory=Hill())
+    assert set(found["proposers"]) == {"random", "tpe"}
+    assert found["left_out"] == {"claude": "no key (ANTHROPIC_API_KEY), so it was not measured"}
+    assert "not measured" in shown(found)
+    assert found["models"] == list(MODELS)
+
+
+def test_with_a_key_claude_takes_part_and_is_told_its_own_results_alone(tmp_path: Path, postgres: EmbeddedPostgres) -> None:
+    def idea(depth: int) -> Said:
+        trial = {"model": "decision_tree", "timeframe": "short", "train_sessions": 504 + depth, "params": []}
+        words = {"hypothesis": "H", "refuted_if": "R", "refuted_at_or_below_sharpe": 0.5, "expected_gain": 0.1}
+        return Said(json.dumps({"trials": [trial | words]}))
+
+    with anthropic_server([idea(1), idea(2)]) as server:
+        keyed = Settings(
+            mltrainer_home=tmp_path,
+            mltrainer_database_url=postgres.url("mltrainer"),
+            anthropic_api_key="sk",
+            anthropic_base_url=server.url,
+        )
+        found = compare_proposers(keyed, 2, 1, 1, tmp_path / "plot.png", laboratory=Hill())
+    (course,) = [course for course in found["courses"] if course["proposer"] == "claude"]
+    assert len(course["trials"]) == 2
+    assert all(trial.startswith("decision-tree-short-") for trial in course["trials"])
+    assert (found["left_out"], found["dollars"] > 0) == ({}, True)
+    second = json.dumps(server.requests[1]["messages"])
+    assert course["trials"][0] in second
+    others = {name for one in found["courses"] if one["proposer"] != "claude" for name in one["trials"]}
+    assert not any(name in second for name in others - set(course["trials"]))

@@ -8,11 +8,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel, SecretStr
 
 from mltrainer_pipelines.agent import ledger
-from mltrainer_pipelines.agent.ledger import DailyBudgetError
-from mltrainer_pipelines.agent.messages import (
+from mltrainer_pipelines.agent.failures import (
     AgentOffError,
-    Answer,
-    Claude,
     ClaudeCutShortError,
     ClaudeDeclinedError,
     ClaudeLostError,
@@ -20,6 +17,8 @@ from mltrainer_pipelines.agent.messages import (
     ClaudeRejectsUsError,
     ClaudeUnavailableError,
 )
+from mltrainer_pipelines.agent.ledger import DailyBudgetError
+from mltrainer_pipelines.agent.messages import Answer, Claude
 from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database

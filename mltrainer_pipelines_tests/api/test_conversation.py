@@ -1,11 +1,15 @@
 """The chat over the API, and the actions that come of it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mltrainer_pipelines_tests.api.installation import Installation
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines_tests.api.installation import Installation, make_installation
+from mltrainer_pipelines_tests.servers.anthropic import Said, Turn, anthropic_server
+from mltrainer_pipelines_tests.servers.dagster import Dagster
 
 
 def say(installation: Installation, text: str, session: str = "main") -> list[tuple[str, dict[str, Any]]]:
@@ -89,3 +93,31 @@ def test_a_message_that_cannot_be_is_refused(installation: Installation, body: d
 def test_an_action_that_there_is_not_is_a_404(installation: Installation) -> None:
     for method, path in (("GET", ""), ("POST", "/approve"), ("POST", "/reject")):
         assert installation.client.request(method, f"/api/actions/9{path}").status_code == 404
+
+
+def test_claude_streams_through_the_api_and_what_it_asks_for_waits_for_a_yes(
+    filled_folder: Path, database: Database, dagster: Dagster
+) -> None:
+    words = "The regime is calm. I put a refresh of the signals before you."
+
+    def answer(body: dict[str, Any]) -> Turn:
+        now = json.dumps(body["messages"][-1]["content"])
+        return Said(words) if "tool_result" in now else Said("", [("regime", {}), ("refresh_signals", {})])
+
+    with anthropic_server(answer) as server:
+        keyed = make_installation(
+            filled_folder, database, dagster, anthropic_api_key="sk-ant-secret", anthropic_base_url=server.url
+        )
+        events = say(keyed, "how is the market, and should we look again?")
+    pieces = [data["text"] for name, data in events if name == "text"]
+    assert "".join(pieces).strip() == words
+    assert len(pieces) > 3, "it came in one piece, not as a stream"
+    assert all(request["stream"] for request in server.requests)
+    assert [data["name"] for name, data in events if name == "tool"] == ["regime", "refresh_signals"]
+    (card,) = [data for name, data in events if name == "action"]
+    assert (card["kind"], card["status"], card["proposed_by"]) == ("refresh_signals", "pending", "claude")
+    assert dagster.runs == []
+    assert events[-1][0] == "done"
+    status = keyed.client.get("/api/facilitator/system-status").text
+    assert '"ANTHROPIC_API_KEY":true' in status
+    assert "sk-ant-secret" not in status + json.dumps(events)

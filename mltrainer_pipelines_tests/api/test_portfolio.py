@@ -30,10 +30,13 @@ def test_a_selected_recommendation_is_worth_its_shares_at_the_newest_price(insta
 
 def test_a_split_since_then_doubles_the_shares(installation: Installation) -> None:
     number = recommend(installation.database, "BBB", SESSIONS[-30])
-    hold_virtually(installation.database, number, "BBB", factor=2.0)
-    holding = select(installation, number, actual_buy_price=120)
-    assert holding["shares_now"] == 20.0
-    assert holding["value"] == pytest.approx(20 * holding["current_price"], abs=0.01)
+    before = select(installation, number, actual_buy_price=120, selected_time=f"{SESSIONS[-30]}T15:00:00Z")
+    assert before["shares_now"] == 20.0
+    assert before["dividends"] == 0.0
+    installation.client.delete(f"/api/portfolio/{before['id']}")
+    holding = select(installation, number, actual_buy_price=120, selected_time=f"{SESSIONS[-10]}T15:00:00Z")
+    assert holding["shares_now"] == 10.0
+    assert holding["value"] == pytest.approx(10 * holding["current_price"], abs=0.01)
 
 
 def test_the_same_one_is_not_held_twice_at_once(installation: Installation) -> None:

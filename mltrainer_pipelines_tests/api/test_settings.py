@@ -2,7 +2,7 @@
 
 import pytest
 
-from mltrainer_pipelines_tests.api.installation import Installation
+from mltrainer_pipelines_tests.api.installation import Installation, propose
 
 
 def _value(answer: dict, name: str) -> object:
@@ -35,3 +35,20 @@ def test_what_a_setting_cannot_be_is_refused_whole(installation: Installation, v
     answer = installation.client.put("/api/settings", json={"values": {**values, "min_regime_score": 30} if values else {}})
     assert answer.status_code == 422
     assert installation.client.get("/api/settings").json()["version"] == 0
+
+
+def test_switching_the_agent_off_cancels_what_it_started_and_rejects_what_waits(installation: Installation) -> None:
+    say = {"message": "refresh the signals"}
+    installation.client.post("/api/chat", json=say)
+    installation.client.post("/api/chat", json={"message": "yes"})
+    by_user = installation.client.post("/api/facilitator/data-pipeline", json={"operation": "learn"}).json()["run_id"]
+    number = propose(installation.database)
+    installation.client.post(f"/api/proposals/{number}/approve")
+    installation.client.post("/api/chat", json=say)
+    off = installation.client.put("/api/settings", json={"values": {"agent_enabled": False}, "reason": "enough"})
+    assert _value(off.json(), "agent_enabled") is False
+    runs = {run.run_id: run.status for run in installation.dagster.runs}
+    assert runs.pop(by_user) != "CANCELED"
+    assert set(runs.values()) == {"CANCELED"}
+    assert installation.client.get(f"/api/proposals/{number}").json()["status"] == "rejected"
+    assert installation.client.get("/api/actions").json()["pending"] == 0

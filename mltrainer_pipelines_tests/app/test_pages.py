@@ -15,7 +15,16 @@ import pytest
 import sqlalchemy as sa
 
 from mltrainer_pipelines.store import tables
-from mltrainer_pipelines_tests.api.installation import SESSIONS, Installation, hold_virtually, propose, recommend, submit
+from mltrainer_pipelines_tests.api.installation import (
+    SESSIONS,
+    Installation,
+    hold_virtually,
+    make_installation,
+    propose,
+    recommend,
+    submit,
+)
+from mltrainer_pipelines_tests.api.serving import served
 from mltrainer_pipelines_tests.app.browser import LOOKS, PAGES, new_context, serious_violations, settled, whole_page
 from mltrainer_pipelines_tests.app.conftest import House, Served
 
@@ -57,6 +66,39 @@ def furnish(installation: Installation) -> None:
         decision = {"timeframe": "short", "trial_id": first, "decision": "promoted", "grade": "candidate", "model_version": "3"}
         reasons = ["ranked first of 2 short trials", "its Brier skill is not above 0"]
         connection.execute(sa.insert(tables.Promotion).values(**decision, reasons=reasons, decided_at=datetime.now(UTC)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"mltrainer_exchange": "replay:HERE/bars.csv"}, "REPLAY recorded prices of the past"),
+        ({"polygon_api_key": "pk", "fred_api_key": "fk", "anthropic_api_key": "sk"}, "Recommendations for paper trading"),
+    ],
+    ids=["a recording", "real prices"],
+)
+def test_the_banner_says_which_market_it_is(
+    house: House, tmp_path: Path, pages: Served, browser: Any, pictures: Path, settings: dict[str, str], said: str
+) -> None:
+    (tmp_path / "bars.csv").write_text("date,symbol,open,high,low,close,volume\n2024-03-28,AAA,1,1,1,1,5\n")
+    given = {name: value.replace("HERE", str(tmp_path)) for name, value in settings.items()}
+    house.close_api()
+    there = make_installation(tmp_path, house.installation.database, house.installation.dagster, **given)
+    kind = there.settings.market_kind
+    recommend(there.database, "AAA", market=kind)
+    context = new_context(browser)
+    with served(there.app, pages.api_port):
+        page = visit(context, pages)
+        page.get_by_text("1 recommendation ·").wait_for()
+        note = " ".join(page.get_by_role("note").inner_text().split())
+        assert note.startswith(said)
+        assert "SIMULATED" not in note
+        assert "cannot place orders" in note
+        whole_page(page, pictures / f"banner-{kind}.png")
+        if kind == "real":
+            page = visit(context, pages, "system")
+            page.get_by_text("ANTHROPIC_API_KEY").first.wait_for()
+            whole_page(page, pictures / "keys.png")
+    context.close()
 
 
 def visit(context: Any, pages: Served, path: str = "") -> Any:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Identifier, Parameters
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.store import alerts as store
 from mltrainer_pipelines.store.alerts import UnknownAlertError
 
-router = APIRouter(prefix="/api/alerts", tags=["system"])
+router = APIRouter(prefix="/api/alerts", tags=["system"], route_class=ReadingRoute)
 
 
 class AlertRow(BaseModel):
@@ -42,7 +43,7 @@ class AlertFilter(Parameters):
 @router.get("")
 def list_alerts(installation: Installation, chosen: Annotated[AlertFilter, Query()]) -> AlertList:
     """Alerts, the newest first."""
-    return AlertList(items=[AlertRow(**row) for row in store.alerts(installation.engine, chosen.open_only, chosen.limit)])
+    return AlertList(items=[AlertRow(**row) for row in store.alerts(installation.reader, chosen.open_only, chosen.limit)])
 
 
 @router.post("/{number}/acknowledge", status_code=204)

@@ -39,7 +39,7 @@ class Watch:
     async def marks(self) -> Marks:
         async with self._looking:
             if time.monotonic() - self.looked_at > POLL_SECONDS * 0.9:
-                self.seen = await run_in_threadpool(marks, self.context.engine)
+                self.seen = await run_in_threadpool(marks, self.context.reader)
                 self.looked_at = time.monotonic()
             return self.seen
 
@@ -80,7 +80,7 @@ async def _stream(
             return
         try:
             now = await watch.marks()
-            found = await run_in_threadpool(since, context.engine, known, now) if now != known else []
+            found = await run_in_threadpool(since, context.reader, known, now) if now != known else []
         except OperationalError:  # the client comes back by itself, and finds out then
             yield "event: unavailable\ndata: {}\n\n"
             return

@@ -14,11 +14,12 @@ from mltrainer_pipelines.api.fields import Body, MarketKind, Name, Started, Text
 from mltrainer_pipelines.api.jobs import DagsterJobs, JobRun, TooManyRunsError
 from mltrainer_pipelines.api.market_data import newest_signals
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.market.sessions import is_session, last_closed_session
 from mltrainer_pipelines.store.tables import AgentEvent, Trial, TrialScorecard
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 
-router = APIRouter(prefix="/api/facilitator", tags=["facilitator"])
+router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=ReadingRoute)
 _SAVED = "results_saved"
 _DEEPEST, _LARGEST_INTEGER = 20, 2**53
 
@@ -315,6 +316,8 @@ def _launching(start: Any) -> Any:
         return start()
     except TooManyRunsError as error:
         raise Problem(429, str(error), {"Retry-After": "60"}) from None
+    except InvalidTrialError as error:
+        raise Problem(422, str(error)) from None
 
 
 def _started(installation: Context, job: str, run_id: str) -> Started:

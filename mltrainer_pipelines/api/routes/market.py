@@ -3,15 +3,15 @@
 from datetime import date
 from typing import Annotated
 
-import polars as pl
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import MarketKind, Parameters
+from mltrainer_pipelines.api.market_data import regime_days
+from mltrainer_pipelines.api.reading import ReadingRoute
 
-router = APIRouter(prefix="/api", tags=["market"])
-_PARTS = ("trend", "breadth", "volatility", "credit", "curve")
+router = APIRouter(prefix="/api", tags=["market"], route_class=ReadingRoute)
 
 
 class RegimeDay(BaseModel):
@@ -40,10 +40,5 @@ class RegimeParameters(Parameters):
 def get_regime(installation: Installation, chosen: Annotated[RegimeParameters, Query()]) -> Regime:
     """The regime score and its parts, with its history."""
     kind = installation.settings.market_kind
-    if not installation.lake.exists("regime"):
-        return Regime(market=kind, latest=None, history=[])
-    stored = installation.lake.read("regime")
-    known = stored.filter(pl.col("score").is_not_null()).sort("date").tail(chosen.sessions)
-    known = known.with_columns(pl.col("score", *_PARTS).fill_nan(None))
-    days = [RegimeDay(**row) for row in known.select("date", "score", *_PARTS).iter_rows(named=True)]
+    days = [RegimeDay(**row) for row in regime_days(installation.lake).tail(chosen.sessions).iter_rows(named=True)]
     return Regime(market=kind, latest=days[-1] if days else None, history=days)

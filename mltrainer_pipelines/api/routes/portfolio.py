@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
+import polars as pl
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field, model_validator
@@ -23,11 +24,14 @@ from mltrainer_pipelines.api.fields import (
     Timeframe,
     with_example,
 )
-from mltrainer_pipelines.api.market_data import Company, companies, last_prices
+from mltrainer_pipelines.api.market_data import Company, companies, known_actions, last_prices
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.api.reading import ReadingRoute
+from mltrainer_pipelines.market.sessions import NEW_YORK
+from mltrainer_pipelines.portfolio import holdings
 from mltrainer_pipelines.store import tables
 
-router = APIRouter(prefix="/api/portfolio", tags=["portfolio"])
+router = APIRouter(prefix="/api/portfolio", tags=["portfolio"], route_class=ReadingRoute)
 
 Amount = Annotated[Decimal, Field(gt=0, lt=10**9, max_digits=15, decimal_places=6)]
 _CENT = Decimal("0.01")
@@ -55,7 +59,8 @@ class Holding(BaseModel):
     priced_on: date | None
     cost: Dollars | None
     value: Dollars | None = Field(description="At the current price, or what it was sold for.")
-    profit_loss: Dollars | None
+    dividends: Dollars | None = Field(description="Paid on the shares while they were held.")
+    profit_loss: Dollars | None = Field(description="Value and dividends less the cost.")
     profit_loss_share: float | None = Field(description="Of the cost.")
     virtual_status: Literal["pending", "open", "closed"] | None = Field(description="How the paper trade of the same stands.")
     virtual_profit_loss: Dollars | None
@@ -199,7 +204,7 @@ def _holdings(installation: Context, number: int | None = None) -> list[Holding]
             *(column for column in u.__table__.columns),
             *(r.symbol, r.timeframe, r.target_price.label("first_target"), r.stop_loss.label("first_stop")),
             *(p.status.label("virtual_status"), p.profit_loss.label("virtual_profit_loss"), p.exit_reason, p.exit_session),
-            *(p.target_price, p.stop_loss, p.factor, p.current_price.label("virtual_price"), p.marked_session),
+            *(p.target_price, p.stop_loss, p.current_price.label("virtual_price"), p.marked_session),
         )
         .join(r, r.id == u.recommendation_id)
         .outerjoin(p, p.recommendation_id == u.recommendation_id)
@@ -207,24 +212,33 @@ def _holdings(installation: Context, number: int | None = None) -> list[Holding]
     )
     if number is not None:
         statement = statement.where(u.id == number)
-    with installation.engine.connect() as connection:
+    with installation.reader.connect() as connection:
         rows = connection.execute(statement).mappings().all()
     if not rows:
         return []
     priced_on, prices = last_prices(installation.lake)
-    known = companies(installation.lake)
-    return [_valued(row, priced_on, prices, known) for row in rows]
+    known, actions = companies(installation.lake), known_actions(installation.lake)
+    return [_valued(row, priced_on, prices, known, actions) for row in rows]
 
 
-def _valued(row: RowMapping, priced_on: date | None, prices: Mapping[str, float], known: Mapping[str, Company]) -> Holding:
+def _valued(
+    row: RowMapping,
+    priced_on: date | None,
+    prices: Mapping[str, float],
+    known: Mapping[str, Company],
+    actions: pl.DataFrame | None,
+) -> Holding:
     price, day = _newest_price(row, priced_on, prices)
     sold, bought, paid = row["actual_sell_price"], row["actual_shares"], row["actual_buy_price"]
-    factor = Decimal(repr(row["factor"])) if row["factor"] else Decimal(1)
-    shares_now = None if bought is None else bought * factor
-    cost = _cents(bought * paid) if bought and paid else None
+    shares_now, dividends, cost = bought, None, None
+    if bought is not None and paid is not None:
+        selected, left = (at and at.astimezone(NEW_YORK).date() for at in (row["selected_time"], row["closed_time"]))
+        own = holdings.Holding(row["symbol"], selected, paid, bought, left, sold, cost_bps=0.0)
+        shares_now, paid_out = own.held(actions, day or selected)
+        cost, dividends = _cents(bought * paid), _cents(paid_out)
     last = sold if sold is not None else price
     value = _cents(shares_now * last) if shares_now and last is not None else None
-    gain = value - cost if value is not None and cost is not None else None
+    gain = value + dividends - cost if value is not None and cost is not None and dividends is not None else None
     advice = None
     if row["closed_time"] is None and row["virtual_status"] == "closed" and row["exit_session"]:
         advice = f"the paper trade was closed on {row['exit_session']} ({row['exit_reason']})"
@@ -248,6 +262,7 @@ def _valued(row: RowMapping, priced_on: date | None, prices: Mapping[str, float]
         priced_on=day,
         cost=cost,
         value=value,
+        dividends=dividends,
         profit_loss=gain,
         profit_loss_share=float(gain / cost) if gain is not None and cost else None,
         virtual_status=row["virtual_status"],

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol, Timeframe
+from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.store import tables
 
-router = APIRouter(prefix="/api", tags=["portfolio"])
+router = APIRouter(prefix="/api", tags=["portfolio"], route_class=ReadingRoute)
 
 _CHUNK = 64 * 1024
 Status = Literal["pending", "open", "closed"]
@@ -94,15 +94,15 @@ def list_virtual_positions(installation: Installation, chosen: Annotated[Positio
         sa.func.count().filter(entered),
         sa.func.count().filter(entered & (p.profit_loss > 0)),
     ).where(*conditions)
-    page = sa.select(p.__table__).where(*conditions).order_by(order, p.id.desc()).limit(chosen.limit).offset(chosen.offset)
-    with installation.engine.connect() as connection:
+    page = virtual_positions().where(*conditions).order_by(order, p.id.desc()).limit(chosen.limit).offset(chosen.offset)
+    with installation.reader.connect() as connection:
         total, realized, unrealized, ended, won = connection.execute(totals).one()
         rows = connection.execute(page).mappings().all()
     return VirtualPositions(
         total=total,
         limit=chosen.limit,
         offset=chosen.offset,
-        items=[virtual_position(row) for row in rows],
+        items=[VirtualPosition(**row) for row in rows],
         market=installation.settings.market_kind,
         realized=realized,
         unrealized=unrealized,
@@ -147,8 +147,9 @@ def _conditions(status: str | None, timeframe: str | None, symbol: str | None, b
     return conditions
 
 
-def virtual_position(row: RowMapping) -> VirtualPosition:
-    return VirtualPosition(**{name: row[name] for name in VirtualPosition.model_fields})
+def virtual_positions() -> sa.Select[Any]:
+    """Rows that are the fields of a `VirtualPosition`, and nothing beside."""
+    return sa.select(*(tables.VirtualPosition.__table__.c[name] for name in VirtualPosition.model_fields))
 
 
 class BookDay(BaseModel):
@@ -200,7 +201,7 @@ def get_performance(installation: Installation, span: Annotated[Span, Query()]) 
     if span.last:
         conditions.append(p.date <= span.last)
     statement = sa.select(p.__table__).where(*conditions).order_by(p.date)
-    with installation.engine.connect() as connection:
+    with installation.reader.connect() as connection:
         rows = connection.execute(statement).mappings().all()
     books: dict[Book, list[BookDay]] = {"recommendations": [], "user": [], "passed_over": []}
     for row in rows:

@@ -26,11 +26,12 @@ from mltrainer_pipelines.api.fields import (
 )
 from mltrainer_pipelines.api.market_data import Company, companies, nearest_misses, newest_signals, price_history
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_position
+from mltrainer_pipelines.api.reading import ReadingRoute
+from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
 from mltrainer_pipelines.signals.thresholds import current_thresholds
 from mltrainer_pipelines.store import tables
 
-router = APIRouter(prefix="/api/recommendations", tags=["recommendations"])
+router = APIRouter(prefix="/api/recommendations", tags=["recommendations"], route_class=ReadingRoute)
 
 Sort = Literal[
     "timestamp",
@@ -212,7 +213,7 @@ def list_recommendations(installation: Installation, chosen: Annotated[Filter, Q
         sa.select(sa.func.max(r.id)).scalar_subquery(),
         sa.select(sa.func.max(r.session)).scalar_subquery(),
     )
-    with installation.engine.connect() as connection:
+    with installation.reader.connect() as connection:
         total, newest_id, newest_session = connection.execute(counts).one()
         rows = connection.execute(statement).mappings().all()
     known = companies(installation.lake)
@@ -239,7 +240,7 @@ def list_near_misses(installation: Installation, chosen: Annotated[NearMissParam
     refreshed_at, buys = signals["timestamp"][0], int(signals["strong_buy"].sum())
     if chosen.timeframe:
         signals = signals.filter(pl.col("timeframe") == chosen.timeframe)
-    thresholds = current_thresholds(installation.engine, installation.threshold_defaults)
+    thresholds = current_thresholds(installation.reader, installation.threshold_defaults)
     known = companies(installation.lake)
     items = []
     for row in nearest_misses(signals, thresholds, chosen.limit).iter_rows(named=True):
@@ -254,11 +255,11 @@ def list_near_misses(installation: Installation, chosen: Annotated[NearMissParam
 def get_recommendation(installation: Installation, number: Identifier) -> RecommendationDetail:
     """A recommendation with its reasons and price history."""
     r, p = tables.Recommendation, tables.VirtualPosition
-    with installation.engine.connect() as connection:
-        row = connection.execute(_joined().where(r.id == number)).mappings().one_or_none()
+    with installation.reader.connect() as connection:
+        row = connection.execute(_joined(r.why, r.drivers, r.thresholds).where(r.id == number)).mappings().one_or_none()
         if row is None:
             raise Problem(404, f"there is no recommendation {number}; /api/recommendations lists those there are")
-        position = connection.execute(sa.select(p.__table__).where(p.recommendation_id == number)).mappings().one_or_none()
+        position = connection.execute(virtual_positions().where(p.recommendation_id == number)).mappings().one_or_none()
         others = sa.select(r.id, r.session, r.timeframe, r.profit_probability, p.status, p.net_return, p.exit_reason)
         others = others.outerjoin(p, p.recommendation_id == r.id).where(r.symbol == row["symbol"], r.id != number)
         past = connection.execute(others.order_by(r.id.desc()).limit(50)).mappings().all()
@@ -267,15 +268,17 @@ def get_recommendation(installation: Installation, number: Identifier) -> Recomm
         **_recommendation(row, companies(installation.lake)).model_dump(),
         reasons=_reasons(row),
         prices=[Price(**price) for price in prices.iter_rows(named=True)],
-        position=virtual_position(position) if position else None,
+        position=VirtualPosition(**position) if position else None,
         history=[Past(**other) for other in past],
     )
 
 
-def _joined() -> sa.Select[Any]:
+def _joined(*more: Any) -> sa.Select[Any]:
+    """Rows with the fields of a `Recommendation`, and `more`; a list does without the long ones."""
     r, p, u = tables.Recommendation, tables.VirtualPosition, tables.UserPosition
     selected = sa.exists().where(u.recommendation_id == r.id).label("in_portfolio")
-    return sa.select(r.__table__, p.status, p.profit_loss, selected).outerjoin(p, p.recommendation_id == r.id)
+    own = (column for column in r.__table__.c if column.name in Recommendation.model_fields)
+    return sa.select(*own, p.status, p.profit_loss, selected, *more).outerjoin(p, p.recommendation_id == r.id)
 
 
 def _conditions(installation: Context, chosen: Filter) -> list[sa.ColumnElement[bool]]:
@@ -300,8 +303,7 @@ def _conditions(installation: Context, chosen: Filter) -> list[sa.ColumnElement[
 
 def _recommendation(row: RowMapping, known: Mapping[str, Company]) -> Recommendation:
     company = known.get(row["symbol"], Company(None, None))
-    values = {name: row[name] for name in Recommendation.model_fields if name in row}
-    return Recommendation(**values | {"company": company.name, "sector": row["sector"] or company.sector})
+    return Recommendation(**{**row, "company": company.name, "sector": row["sector"] or company.sector})
 
 
 def _reasons(row: RowMapping) -> Reasons:

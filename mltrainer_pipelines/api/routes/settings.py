@@ -4,17 +4,20 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field, model_validator
 
+from mltrainer_pipelines.agent.autonomy import stop_started
+from mltrainer_pipelines.agent.jobs import JobError
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, Name, Parameters, Text, with_example
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.runtime_settings import Change, InvalidSettingError, UnknownSettingError
 from mltrainer_pipelines.store.tables import RuntimeSetting
 
-router = APIRouter(prefix="/api/settings", tags=["settings"])
+router = APIRouter(prefix="/api/settings", tags=["settings"], route_class=ReadingRoute)
 
 Value = float | int | str | bool
 
@@ -83,8 +86,11 @@ def get_settings(installation: Installation, chosen: Annotated[HistoryParameters
 
 
 @router.put("")
-def put_settings(installation: Installation, changes: Changes) -> Settings:
-    """Change settings; a refresh uses them from its next run on. Every change is kept and can be taken back."""
+def put_settings(installation: Installation, changes: Changes, request: Request) -> Settings:
+    """Change settings; a refresh uses them from its next run on. Every change is kept and can be taken back.
+
+    `agent_enabled` set to false stops everything the agent started: its runs are cancelled, what waits is rejected.
+    """
     before = _settings(installation, 0)
     if changes.if_version is not None and changes.if_version != before.version:
         raise Problem(
@@ -94,27 +100,42 @@ def put_settings(installation: Installation, changes: Changes) -> Settings:
     for name, value in changes.values.items():
         if value is None or value != now[name]:
             runtime_settings.put(installation.engine, name, value, "user", changes.reason)
-    return _settings(installation, 20)
+    return _obeyed(before, _settings(installation, 20), request, changes.reason)
 
 
 @router.post("/{name}/revert")
 def revert_setting(
-    installation: Installation, name: Annotated[str, Path(pattern=r"^[a-z_]{1,60}$", examples=["min_confidence"])]
+    installation: Installation,
+    request: Request,
+    name: Annotated[str, Path(pattern=r"^[a-z_]{1,60}$", examples=["min_confidence"])],
 ) -> Settings:
     """Take the newest change of a setting back."""
+    before = _settings(installation, 0)
     try:
         runtime_settings.revert(installation.engine, name, "user")
     except UnknownSettingError as error:
         raise Problem(404, str(error).strip("'\"")) from None
     except InvalidSettingError as error:
         raise Problem(409, str(error)) from None
-    return _settings(installation, 20)
+    return _obeyed(before, _settings(installation, 20), request, f"{name} taken back")
+
+
+def _obeyed(before: Settings, after: Settings, request: Request, reason: str) -> Settings:
+    """The settings after a change; an agent that it switched off has been stopped with everything it started."""
+    enabled = [next(one.value for one in settings.settings if one.name == "agent_enabled") for settings in (before, after)]
+    if enabled == [True, False]:
+        system = request.app.state.agent.system
+        try:
+            stop_started(system.engine, system.launcher, "user", reason, system.clock())
+        except JobError as error:
+            raise Problem(503, f"the agent is off and starts nothing, but its runs could not be cancelled: {error}") from None
+    return after
 
 
 def _settings(installation: Context, changes: int) -> Settings:
     defaults = installation.threshold_defaults
-    values = runtime_settings.get_all(installation.engine, defaults)
-    with installation.engine.connect() as connection:
+    values = runtime_settings.get_all(installation.reader, defaults)
+    with installation.reader.connect() as connection:
         version = connection.scalar(sa.select(sa.func.max(RuntimeSetting.id))) or 0
     found = []
     for name, setting in runtime_settings.SETTINGS.items():
@@ -133,7 +154,7 @@ def _settings(installation: Context, changes: int) -> Settings:
                 changed=values[name] != default,
             )
         )
-    past = runtime_settings.history(installation.engine, limit=changes) if changes else []
+    past = runtime_settings.history(installation.reader, limit=changes) if changes else []
     return Settings(version=version, settings=found, history=[_change(change) for change in past])
 
 

@@ -1,4 +1,4 @@
-"""Trials, the models they are of, and the proposals that wait for a yes."""
+"""Trials, and the champions among them."""
 
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -8,19 +8,18 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy.engine import RowMapping
 
-from mltrainer_pipelines.agent import proposals as agent_proposals
-from mltrainer_pipelines.agent.proposals import ProposalStateError
 from mltrainer_pipelines.api.context import Context, Installation
-from mltrainer_pipelines.api.fields import Grade, Identifier, MarketKind, Name, Page, Paged, Parameters, Timeframe, TrialId
+from mltrainer_pipelines.api.fields import Grade, MarketKind, Name, Page, Paged, Timeframe, TrialId
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.api.trial_curves import NotInTheLakeError, calibration_curve, equity_curve
-from mltrainer_pipelines.models.catalogue import list_models
-from mltrainer_pipelines.models.spec import Choices, Range
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines.trials import records
+from mltrainer_pipelines.trials.breakdown import PartScore
 from mltrainer_pipelines.trials.records import UnknownTrialError
+from mltrainer_pipelines.trials.scorecard import PARTS
 
-router = APIRouter(prefix="/api", tags=["trials"])
+router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)
 
 
 class Trial(BaseModel):
@@ -35,6 +34,7 @@ class Trial(BaseModel):
     rationale: str | None
     created_at: datetime
     rank: int | None = Field(description="On the leaderboard of its timeframe; 1 is the best.")
+    probability_of_overfitting: float | None = Field(description="Of picking the best of its timeframe, given all trials run.")
     grade: Grade | None
     champion: bool
     sharpe: float | None = Field(description="Annualised, after costs.")
@@ -106,8 +106,10 @@ class TrialDetail(Trial):
     """A trial with everything that determines it and everything that is known of it."""
 
     config: dict[str, Any]
-    metrics: dict[str, Any] | None = Field(description="The whole scorecard, without its quarters.")
+    metrics: dict[str, Any] | None = Field(description="The whole scorecard, without its parts.")
     per_quarter: list[QuarterScore]
+    per_regime: list[PartScore]
+    per_sector: list[PartScore]
     equity: list[QuarterEquity]
 
 
@@ -120,76 +122,6 @@ class CalibrationBin(BaseModel):
 class Calibration(BaseModel):
     trial_id: str
     bins: list[CalibrationBin] = Field(description="Empty while no probability is calibrated.")
-
-
-class Parameter(BaseModel):
-    """A parameter a trial may set, and its default."""
-
-    name: str
-    default: float | int | str | bool
-    allowed: str = Field(examples=["an integer from 20 to 400"])
-
-
-class Model(BaseModel):
-    """A model of the catalogue."""
-
-    id: str
-    family: str
-    core: bool
-    source: str
-    summary: str
-    cost: Literal["fast", "medium", "slow"]
-    gpu: bool
-    handles_missing: bool
-    parameters: list[Parameter]
-    trials: int = Field(description="How many trials of it were submitted.")
-    champion_of: list[Timeframe]
-
-
-class Models(BaseModel):
-    total: int
-    items: list[Model]
-
-
-class Proposal(BaseModel):
-    """A trial somebody wants run, the idea behind it, and what came of it."""
-
-    id: int
-    created_at: datetime
-    proposer: str
-    trial_id: str
-    model: str
-    timeframe: Timeframe
-    config: dict[str, Any]
-    hypothesis: str
-    refuted_if: str
-    expected_gain: float | None
-    status: Literal["proposed", "approved", "rejected", "launched", "done", "failed"]
-    decided_by: str | None
-    decided_at: datetime | None
-    run_id: str | None
-    result: dict[str, Any] | None
-
-
-class Proposals(Page[Proposal]):
-    waiting: int = Field(description="How many wait for a yes.")
-
-
-class ProposalFilter(Paged):
-    status: Literal["proposed", "approved", "rejected", "launched", "done", "failed"] | None = None
-
-
-class ProposerRecord(BaseModel):
-    """What became of a proposer's trials."""
-
-    proposer: str
-    timeframe: Timeframe
-    trials: int
-    best_deflated_sharpe: list[float] = Field(description="The best so far after each of its scored trials, in order.")
-
-
-class ProposerComparison(BaseModel):
-    items: list[ProposerRecord]
 
 
 @router.get("/trials")
@@ -210,11 +142,15 @@ def list_trials(installation: Installation, chosen: Annotated[TrialFilter, Query
         "created_at": [t.created_at],
     }
     base = _trials().where(*conditions)
-    with installation.engine.connect() as connection:
-        total = connection.scalar(sa.select(sa.func.count()).select_from(base.subquery())) or 0
-        page = base.order_by(*orders[chosen.sort], t.trial_id).limit(chosen.limit).offset(chosen.offset)
+    counts = sa.select(
+        sa.select(sa.func.count()).select_from(base.subquery()).scalar_subquery(),
+        sa.select(sa.func.count()).select_from(t).scalar_subquery(),
+    )
+    page = base.order_by(*orders[chosen.sort], t.trial_id).limit(chosen.limit).offset(chosen.offset)
+    with installation.reader.connect() as connection:
+        total, trials_run = connection.execute(counts).one()
         rows = connection.execute(page).mappings().all()
-    champions = _champions(installation)
+        champions = _champions(connection)
     ids = {champion.trial_id for champion in champions}
     return Trials(
         total=total,
@@ -223,23 +159,28 @@ def list_trials(installation: Installation, chosen: Annotated[TrialFilter, Query
         items=[Trial(**_trial(installation, row, ids)) for row in rows],
         market=installation.settings.market_kind,
         champions=champions,
-        trials_run=records.trials_run(installation.engine),
+        trials_run=trials_run,
     )
 
 
 @router.get("/trials/{trial_id}")
 def get_trial(installation: Installation, trial_id: TrialId) -> TrialDetail:
     """One trial: its configuration, scorecard, quarters and equity."""
-    row = _row(installation, trial_id)
-    ids = {champion.trial_id for champion in _champions(installation)}
+    with installation.reader.connect() as connection:
+        row = connection.execute(_trials().where(tables.Trial.trial_id == trial_id)).mappings().one_or_none()
+        if row is None:
+            raise Problem(404, str(UnknownTrialError(trial_id)))
+        ids = {champion.trial_id for champion in _champions(connection)}
     metrics = dict(row["metrics"]) if row["metrics"] else None
-    quarters = metrics.pop("per_quarter", []) if metrics else []
+    quarters, regimes, sectors = (metrics.pop(name, []) if metrics else [] for name in PARTS)
     names = QuarterScore.model_fields
     return TrialDetail(
         **_trial(installation, row, ids),
         config=row["config"],
         metrics=metrics,
         per_quarter=[QuarterScore(**{name: quarter[name] for name in names}) for quarter in quarters],
+        per_regime=regimes,
+        per_sector=sectors,
         equity=[QuarterEquity(**vars(point)) for point in equity_curve(quarters)],
     )
 
@@ -255,119 +196,17 @@ def get_calibration(installation: Installation, trial_id: TrialId) -> Calibratio
     return Calibration(trial_id=trial_id, bins=[CalibrationBin(**vars(point)) for point in bins])
 
 
-@router.get("/models")
-def get_models(installation: Installation) -> Models:
-    """The catalogue: every model that a trial may name, with its parameters."""
-    counts = sa.select(tables.Trial.model, sa.func.count()).group_by(tables.Trial.model)
-    with installation.engine.connect() as connection:
-        trials = dict(connection.execute(counts).tuples().all())
-    leaders: dict[str, list[Any]] = {}
-    for champion in _champions(installation):
-        row = _row(installation, champion.trial_id)
-        leaders.setdefault(row["model"], []).append(champion.timeframe)
-    items = [
-        Model(
-            id=spec.id,
-            family=spec.family,
-            core=spec.core,
-            source=spec.source,
-            summary=spec.summary,
-            cost=spec.cost,
-            gpu=spec.gpu,
-            handles_missing=spec.handles_missing,
-            parameters=[_parameter(name, space) for name, space in spec.search_space.items()],
-            trials=trials.get(spec.id, 0),
-            champion_of=leaders.get(spec.id, []),
-        )
-        for spec in list_models()
-    ]
-    return Models(total=len(items), items=items)
-
-
-@router.get("/proposals")
-def list_proposals(installation: Installation, chosen: Annotated[ProposalFilter, Query()]) -> Proposals:
-    """Proposals, the newest first."""
-    p = tables.TrialProposal
-    conditions = [p.status == chosen.status] if chosen.status else []
-    page = sa.select(p.__table__).where(*conditions).order_by(p.id.desc()).limit(chosen.limit).offset(chosen.offset)
-    with installation.engine.connect() as connection:
-        total = connection.scalar(sa.select(sa.func.count()).select_from(p).where(*conditions)) or 0
-        waiting = connection.scalar(sa.select(sa.func.count()).select_from(p).where(p.status == "proposed")) or 0
-        rows = connection.execute(page).mappings().all()
-    items = [_proposal(row) for row in rows]
-    return Proposals(total=total, limit=chosen.limit, offset=chosen.offset, items=items, waiting=waiting)
-
-
-@router.get("/proposals/comparison")
-def compare_proposers(installation: Installation, _: Annotated[Parameters, Query()]) -> ProposerComparison:
-    """The best deflated Sharpe probability against the number of trials, for whoever proposed them."""
-    t, c = tables.Trial, tables.TrialScorecard
-    scored = sa.select(t.proposed_by, t.timeframe, c.deflated_sharpe).join(c, c.trial_id == t.trial_id)
-    scored = scored.where(c.deflated_sharpe.is_not(None)).order_by(t.created_at, t.trial_id)
-    best: dict[tuple[str, Any], list[float]] = {}
-    with installation.engine.connect() as connection:
-        for proposer, timeframe, value in connection.execute(scored).tuples():
-            so_far = best.setdefault((proposer, timeframe), [])
-            so_far.append(max([float(value or 0.0), *so_far[-1:]]))
-    items = [
-        ProposerRecord(proposer=proposer, timeframe=timeframe, trials=len(values), best_deflated_sharpe=values)
-        for (proposer, timeframe), values in sorted(best.items())
-    ]
-    return ProposerComparison(items=items)
-
-
-@router.get("/proposals/{number}")
-def get_proposal(installation: Installation, number: Identifier) -> Proposal:
-    """One proposal."""
-    p = tables.TrialProposal
-    with installation.engine.connect() as connection:
-        row = connection.execute(sa.select(p.__table__).where(p.id == number)).mappings().one_or_none()
-    if row is None:
-        raise Problem(404, f"there is no proposal {number}; /api/proposals lists those there are")
-    return _proposal(row)
-
-
-@router.post("/proposals/{number}/approve")
-def approve_proposal(installation: Installation, number: Identifier) -> Proposal:
-    """Let a proposal be run; a sensor launches it."""
-    return _decide(installation, number, "approve")
-
-
-@router.post("/proposals/{number}/reject")
-def reject_proposal(installation: Installation, number: Identifier) -> Proposal:
-    """Decide that a proposal is not run."""
-    return _decide(installation, number, "reject")
-
-
-def _decide(installation: Context, number: int, how: Literal["approve", "reject"]) -> Proposal:
-    before = get_proposal(installation, number)
-    step = agent_proposals.approve if how == "approve" else agent_proposals.reject
-    try:
-        step(installation.engine, before.id, "user")
-    except ProposalStateError as error:
-        raise Problem(409, str(error)) from None
-    return get_proposal(installation, number)
-
-
 def _trials() -> sa.Select[Any]:
     t, c, b = tables.Trial, tables.TrialScorecard, tables.LeaderboardRow
     return (
         sa.select(
             t.__table__,
             *(c.metrics, c.sessions, c.mlflow_run_id, c.dagster_run_id, c.scored_at, c.grade.label("card_grade")),
-            *(b.rank, b.grade, b.deflated_sharpe.label("board_deflated")),
+            *(b.rank, b.grade, b.deflated_sharpe.label("board_deflated"), b.probability_of_overfitting),
         )
         .outerjoin(c, c.trial_id == t.trial_id)
         .outerjoin(b, b.trial_id == t.trial_id)
     )
-
-
-def _row(installation: Context, trial_id: str) -> RowMapping:
-    with installation.engine.connect() as connection:
-        row = connection.execute(_trials().where(tables.Trial.trial_id == trial_id)).mappings().one_or_none()
-    if row is None:
-        raise Problem(404, str(UnknownTrialError(trial_id)))
-    return row
 
 
 _FROM_THE_CARD = (
@@ -379,7 +218,8 @@ _FROM_THE_CARD = (
 def _trial(installation: Context, row: RowMapping, champions: set[str]) -> dict[str, Any]:
     card = row["metrics"] or {}
     settings = installation.settings
-    own = {name: row[name] for name in ("trial_id", "model", "timeframe", "feature_set", "status", "proposed_by", "rationale")}
+    names = ("trial_id", "model", "timeframe", "feature_set", "status", "proposed_by", "rationale", "probability_of_overfitting")
+    own = {name: row[name] for name in names}
     deflated = row["board_deflated"] if row["board_deflated"] is not None else card.get("deflated_sharpe")
     return {
         **own,
@@ -396,19 +236,13 @@ def _trial(installation: Context, row: RowMapping, champions: set[str]) -> dict[
     }
 
 
-def _champions(installation: Context) -> list[Champion]:
+def newest_promotions() -> sa.Select[Any]:
+    """The decision that made each timeframe's champion, with every column of it."""
     p = tables.Promotion
-    newest = sa.select(p.__table__).distinct(p.timeframe).where(p.decision.in_(["promoted", "rolled_back"]))
-    with installation.engine.connect() as connection:
-        rows = connection.execute(newest.order_by(p.timeframe.desc(), p.id.desc())).mappings().all()
-    names = Champion.model_fields
-    return [Champion(**{name: row[name] for name in names}) for row in rows]
+    made = sa.select(p.__table__).distinct(p.timeframe).where(p.decision.in_(["promoted", "rolled_back"]))
+    return made.order_by(p.timeframe.desc(), p.id.desc())
 
 
-def _parameter(name: str, space: Range | Choices) -> Parameter:
-    return Parameter(name=name, default=space.default, allowed=space.describe())
-
-
-def _proposal(row: RowMapping) -> Proposal:
-    own = {name: row[name] for name in Proposal.model_fields if name in row}
-    return Proposal(**own, model=str(row["config"].get("model", "")), timeframe=row["config"].get("timeframe"))
+def _champions(connection: sa.Connection) -> list[Champion]:
+    rows = connection.execute(newest_promotions()).mappings().all()
+    return [Champion(**{name: row[name] for name in Champion.model_fields}) for row in rows]

@@ -208,3 +208,8 @@ def _proposers() -> None:
         return
     chart = charts.steps(rows, "trial", "best", "of", "scored trials", "best luck-adjusted Sharpe so far")
     st.altair_chart(chart, alt="Best luck-adjusted Sharpe against the number of scored trials, for each proposer")
+    st.caption(
+        "The best of more tries is higher by luck alone, and who came later knew the results of who came before; each value is "
+        "as it was when its trial was scored. `mltrainer agent compare` lets every proposer begin from nothing on the same "
+        "simulated market and judges it by quarters that none was told of."
+    )

@@ -1,0 +1,117 @@
+"""What can go wrong with Claude, each under a name of its own that says what to do; none of them carries the key."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import anthropic
+
+
+class ClaudeError(RuntimeError):
+    """Claude gave no usable answer: says why and what to do."""
+
+
+class ClaudeRejectsUsError(ClaudeError):
+    """The key, the model's name or the request is refused; trying again will not help."""
+
+
+class ClaudeUnavailableError(ClaudeError):
+    """Overloaded, rate-limited, too slow, cut off or not reachable: later it may work."""
+
+
+class ClaudeLostError(ClaudeUnavailableError):
+    """The answer was lost on its way, and may have cost something."""
+
+
+class ClaudeDeclinedError(ClaudeError):
+    """Claude refused to answer this."""
+
+
+class ClaudeCutShortError(ClaudeError):
+    """The answer reached its length limit before it was whole."""
+
+
+class ClaudeMalformedError(ClaudeError):
+    """The answer is not what was asked for."""
+
+
+class AgentOffError(ClaudeError):
+    """The agent is switched off."""
+
+
+class BusyError(Exception):
+    """The server is busy or not reachable, and nothing was answered yet."""
+
+    def __init__(self, message: str, wait_s: float | None):
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+@contextmanager
+def named_failures() -> Iterator[None]:
+    """Give every failure of the client its name.
+
+    Raises
+    ------
+    ClaudeError
+        One of its kinds.
+    BusyError
+        Where another try may help.
+    """
+    import anthropic
+    import httpx2
+
+    try:
+        yield
+    except anthropic.APITimeoutError:
+        raise ClaudeLostError("Claude did not answer in time; ask again later") from None
+    except anthropic.APIConnectionError as error:
+        raise BusyError(
+            f"Claude cannot be reached ({first_line(error)}); check the network and ANTHROPIC_BASE_URL", None
+        ) from None
+    except anthropic.APIStatusError as error:
+        said = error.api_message or first_line(error)
+        if error.status_code in (401, 403):
+            raise ClaudeRejectsUsError(f"the key in ANTHROPIC_API_KEY is refused ({said}); put in one that holds") from None
+        if error.status_code == 404:
+            raise ClaudeRejectsUsError(f"the API does not know the model ({said}); correct MLTRAINER_AGENT_MODEL") from None
+        # An error event inside a stream carries the status of the stream, 200.
+        if (
+            error.status_code == 429
+            or error.status_code >= 500
+            or error.type in ("overloaded_error", "api_error", "rate_limit_error")
+        ):
+            raise BusyError(f"Claude is busy ({error.status_code}: {said}); ask again later", _wait(error)) from None
+        raise ClaudeRejectsUsError(f"the API refuses the request ({error.status_code}: {said})") from None
+    except httpx2.TimeoutException:
+        raise ClaudeLostError("Claude fell silent in the middle of an answer; ask again later") from None
+    except httpx2.TransportError:
+        raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again") from None
+    except (anthropic.APIError, json.JSONDecodeError) as error:
+        raise ClaudeMalformedError(f"the API's answer is not the JSON it should be: {first_line(error)}") from None
+
+
+def _wait(error: "anthropic.APIStatusError") -> float | None:
+    """Seconds that a busy server asks to wait, None where it does not say."""
+    try:
+        seconds = float(error.response.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if seconds >= 0 else None
+
+
+def require_whole(body: Mapping[str, Any]) -> None:
+    """Raise for a message that Claude declined, or that was cut short."""
+    if body.get("stop_reason") == "refusal":
+        details = body.get("stop_details") or {}
+        reason = details.get("explanation") or details.get("category") or "no reason given"
+        raise ClaudeDeclinedError(f"Claude declined to answer ({reason})")
+    if body.get("stop_reason") in ("max_tokens", "model_context_window_exceeded"):
+        raise ClaudeCutShortError(f"Claude's answer was cut short ({body['stop_reason']}); nothing of it is used")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in its first line that says something."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -1,0 +1,90 @@
+"""The catalogue of models, and how far each of them was tried."""
+
+from collections import defaultdict
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from mltrainer_pipelines.api.context import Installation
+from mltrainer_pipelines.api.fields import Parameters, Timeframe
+from mltrainer_pipelines.api.reading import ReadingRoute
+from mltrainer_pipelines.api.routes.trials import newest_promotions
+from mltrainer_pipelines.models.catalogue import list_models
+from mltrainer_pipelines.store import tables
+
+router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)
+
+
+class Parameter(BaseModel):
+    """A parameter a trial may set, and its default."""
+
+    name: str
+    default: float | int | str | bool
+    allowed: str = Field(examples=["an integer from 20 to 400"])
+
+
+class Model(BaseModel):
+    """A model of the catalogue."""
+
+    id: str
+    family: str
+    core: bool
+    source: str
+    summary: str
+    cost: Literal["fast", "medium", "slow"]
+    gpu: bool
+    handles_missing: bool
+    parameters: list[Parameter]
+    trials: int = Field(description="How many trials of it were submitted.")
+    champion_of: list[Timeframe]
+
+
+class Models(BaseModel):
+    total: int
+    items: list[Model]
+
+
+@router.get("/models")
+def get_models(installation: Installation, _: Annotated[Parameters, Query()]) -> Models:
+    """The catalogue: every model that a trial may name, with its parameters."""
+    t = tables.Trial
+    promoted = newest_promotions().subquery()
+    leading = sa.select(t.model, promoted.c.timeframe).join(promoted, promoted.c.trial_id == t.trial_id)
+    champions: dict[str, list[Timeframe]] = defaultdict(list)
+    with installation.reader.connect() as connection:
+        trials = dict(connection.execute(sa.select(t.model, sa.func.count()).group_by(t.model)).tuples().all())
+        for model, timeframe in connection.execute(leading.order_by(promoted.c.timeframe.desc())).tuples():
+            champions[model].append(timeframe)
+    items = [
+        model.model_copy(update={"trials": trials.get(model.id, 0), "champion_of": champions.get(model.id, [])})
+        if model.id in trials
+        else model
+        for model in _untried()
+    ]
+    return Models(total=len(items), items=items)
+
+
+@lru_cache(maxsize=1)
+def _untried() -> tuple[Model, ...]:
+    """The catalogue before anybody tried anything: it does not change while a process lives."""
+    return tuple(
+        Model(
+            id=spec.id,
+            family=spec.family,
+            core=spec.core,
+            source=spec.source,
+            summary=spec.summary,
+            cost=spec.cost,
+            gpu=spec.gpu,
+            handles_missing=spec.handles_missing,
+            parameters=[
+                Parameter(name=name, default=space.default, allowed=space.describe()) for name, space in spec.search_space.items()
+            ],
+            trials=0,
+            champion_of=[],
+        )
+        for spec in list_models()
+    )
