@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test up bench lock clean
+.PHONY: install demo test types suite up bench lock clean
 
 install: $(STAMP)
 
@@ -31,17 +31,23 @@ test: install
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@# the tests often wait for servers to start; the types are checked meanwhile
+	@$(MAKE) --no-print-directory --jobs 2 types suite
+
+types:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/dagster definitions validate --log-level warning
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+suite:
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 15
 
 bench: install
 	@$(BIN)/mltrainer bench
 
 # Write the lock anew from pyproject.toml. torch is pinned there to the build that needs no CUDA packages.
 lock: pyproject.toml
-	$(BIN)/python -m piptools compile --quiet --extra dev --strip-extras --allow-unsafe \
+	$(BIN)/python -m piptools compile --quiet --extra dev --extra scale --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --no-header \
 		--output-file requirements.lock pyproject.toml
 	sed -i 's/^\(torch==[^+]*\)+.*/\1/' requirements.lock

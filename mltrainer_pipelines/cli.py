@@ -172,17 +172,48 @@ def trial_submit(
         print(f"{submitted['trial_id']}: {submitted['status']}")  # noqa: T201
 
 
+@trial_app.command("rollback", epilog="Example: mltrainer trial rollback short --reason 'recommends one sector only' --json")
+def trial_rollback(
+    timeframe: Annotated[str, typer.Argument(help="short or long.")],
+    to: Annotated[str | None, typer.Option(help="A registered version; by default that of the champion before.")] = None,
+    reason: Annotated[str, typer.Option(help="Kept with the rollback.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let an earlier champion score the market again; done twice it changes nothing."""
+    from rich.console import Console
+
+    from mltrainer_pipelines.services.submission import rolled_back
+
+    with _readable_errors():
+        found = rolled_back(_settings(), timeframe, to, reason, Console(stderr=True))
+    if as_json:
+        _print_json(found)
+    else:
+        what = "scores the market now" if found["changed"] else "scores the market already"
+        print(f"{timeframe}: version {found['version']} ({found['trial_id']}, {found['grade']}) {what}")  # noqa: T201
+
+
 BarsFile = Annotated[Path, typer.Option("--bars", help="Parquet or CSV: date, symbol, open, high, low, close, volume.")]
 OutFile = Annotated[Path, typer.Option("--out", help="Parquet or CSV file to write.")]
 
 
-@app.command(epilog="Example: mltrainer features --bars bars.parquet --set alpha158 --out features.parquet --workers 2 --json")
+@app.command(
+    epilog="Examples: mltrainer features --bars bars.parquet --set alpha158 --out features.parquet --workers 2 --json; "
+    "mltrainer features --bars bars.parquet --macro macro.csv --set macro --out features.parquet"
+)
 def features(
     bars: BarsFile,
     out: OutFile,
     feature_set: Annotated[
         str, typer.Option("--set", help="momentum, technical, alpha158, cross_section, macro or default.")
     ] = "default",
+    macro: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet or CSV of macro observations: series_id (as at FRED), date, value, published (the day it became "
+            "known). Without it what reads macro series is null."
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor, at most 4.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -190,7 +221,7 @@ def features(
     with _readable_errors():
         from mltrainer_pipelines.features.files import features_of_file
 
-        done = features_of_file(bars, feature_set, out, workers)
+        done = features_of_file(bars, feature_set, out, workers, macro)
     if as_json:
         _print_json({"rows": done.rows, "features": done.columns, "seconds": round(done.seconds, 4)})
     else:
@@ -276,13 +307,18 @@ def portfolio_replay(
 @audit_app.command("null", epilog="Example: mltrainer audit null --trials 50 --json | jq .false_promotions")
 def audit_null(
     trials: Annotated[int, typer.Option(min=2, help="Trials drawn at random from the model catalogue.")] = 50,
+    workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process of its own.")] = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Run many trials on a simulated market in which nothing can be predicted: none may come out proven."""
+    """Run many trials on a simulated market in which nothing can be predicted: none may come out proven.
+
+    Trials that have ended are kept in mlTrainer's home: stopped, it goes on where it was.
+    """
     from mltrainer_pipelines.services import trial_audits
 
+    kept = _settings().mltrainer_home.expanduser() / "audits"
     with _readable_errors(), _progress(f"{trials} trials without a premium") as advance:
-        found = trial_audits.audit_null(trials, progress=advance)
+        found = trial_audits.audit_null(trials, progress=advance, kept_in=kept, at_once=workers)
     _show_audit(found, as_json)
 
 
@@ -470,7 +506,11 @@ def _progress(what: str) -> Iterator[Callable[[str, float], None]]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    if not console.is_terminal:  # a bar is drawn once, at its end, where it cannot be drawn over: lines tell more
+        yield lambda doing, share: typer.echo(f"{what}: {share:4.0%} {doing}", err=True)
+        return
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda doing, share: bar.update(task, completed=share, description=f"{what}: {doing}")
 

@@ -3,10 +3,10 @@
 import dagster as dg
 
 from mltrainer_pipelines.defs import agent, features, learning, market, portfolio, signals, trials
+from mltrainer_pipelines.defs.execution import steps_executor
 from mltrainer_pipelines.defs.resources import RESOURCES
 
 defs = dg.Definitions.merge(
     *(stage.DEFS for stage in (market, features, trials, signals, portfolio, learning, agent)),
-    # One process a run: the heavy imports happen once, and frames need no trip through another process.
-    dg.Definitions(resources=RESOURCES, executor=dg.in_process_executor),
+    dg.Definitions(resources=RESOURCES, executor=steps_executor()),
 )

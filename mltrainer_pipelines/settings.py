@@ -8,7 +8,7 @@ import hashlib
 from datetime import date, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     mltrainer_database_url: SecretStr | None = None
     mltrainer_lake_url: str | None = None
 
+    # what steps run on: this process, or a Ray cluster through the address of its job server (docs/scale.md)
+    mltrainer_executor: Literal["local", "ray"] = "local"
+    mltrainer_ray_address: str | None = None
+
     # which market, over which time
     mltrainer_exchange: str = "simulated"
     mltrainer_history_start: date = Field(default_factory=_default_history_start)
@@ -57,6 +61,7 @@ class Settings(BaseSettings):
     polygon_calls_per_minute: int | None = Field(default=None, ge=0)  # 0: no limit; unset: see polygon_call_budget
     fred_api_key: SecretStr | None = None
     fred_base_url: str | None = None
+    mltrainer_stale_minutes: float = Field(default=30.0, gt=0, allow_inf_nan=False)  # without a trade: the price is stale
     mltrainer_macro_series: str = "DGS2,DGS10,T10Y2Y,FEDFUNDS,BAMLH0A0HYM2,VIXCLS,UNRATE,CPIAUCSL,DTWEXBGS,M2SL"
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str | None = None
@@ -125,7 +130,9 @@ class Settings(BaseSettings):
         return None if value == "" else value
 
     @field_validator(
-        "polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url", mode="before"
+        *("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url"),
+        "mltrainer_ray_address",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
@@ -144,6 +151,17 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"MLTRAINER_HISTORY_START={self.mltrainer_history_start} is not before "
                 f"MLTRAINER_AS_OF={self.mltrainer_as_of.isoformat()}; start the history years earlier"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_cluster_reaches_everything(self) -> "Settings":
+        needed = ("mltrainer_ray_address", "mltrainer_database_url", "mltrainer_lake_url")
+        missing = [name.upper() for name in needed if getattr(self, name) is None]
+        if self.mltrainer_executor == "ray" and missing:
+            raise ValueError(
+                f"MLTRAINER_EXECUTOR=ray needs {', '.join(missing)}: the nodes of a cluster reach neither the embedded "
+                "PostgreSQL nor the folder of this machine; see docs/scale.md"
             )
         return self
 

@@ -6,14 +6,9 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
-from mltrainer_pipelines.defs.market import (
-    bar_corrections,
-    corporate_actions,
-    corrections_of,
-    daily_bars,
-    macro_series,
-    universe,
-)
+from mltrainer_pipelines.defs.corrections import bar_corrections, corrections_of
+from mltrainer_pipelines.defs.daily_bars import daily_bars
+from mltrainer_pipelines.defs.market import corporate_actions, macro_series, universe
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake

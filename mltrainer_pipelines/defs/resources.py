@@ -4,6 +4,8 @@ Each is made when a run needs it, from the settings of that process. None of the
 Dagster, so that no key or password can show in its UI.
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from mltrainer_pipelines.settings import get_settings
@@ -12,14 +14,18 @@ from mltrainer_pipelines.settings import get_settings
 def _lake(_context: dg.InitResourceContext) -> object:
     from mltrainer_pipelines.store.lake import Lake
 
-    return Lake(get_settings().lake_url)
+    lake = Lake(get_settings().lake_url)
+    lake.claim(get_settings().world)
+    return lake
 
 
-def _database(_context: dg.InitResourceContext) -> object:
+def _database(_context: dg.InitResourceContext) -> Iterator[object]:
     from mltrainer_pipelines.services.databases import database_url
     from mltrainer_pipelines.store.database import Database
 
-    return Database(database_url(get_settings(), "mltrainer"))
+    database = Database(database_url(get_settings(), "mltrainer"))
+    yield database
+    database.dispose()  # a sensor has one every minute: its connections must not stay
 
 
 def _polygon(context: dg.InitResourceContext) -> object:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-QUARTERS = ["2023-01-01", "2023-04-01", "2023-07-01"]
+QUARTERS = ["2023-01-01", "2023-04-01", "2023-07-01", "2023-10-01"]
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """The whole of mlTrainer, really running, on a small simulated market that is pinned in time."""
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from mltrainer_pipelines.services.dagster_client import DagsterClient
@@ -44,6 +48,27 @@ def mltrainer(home: Path, *arguments: str, timeout_s: float = 280, **more: str) 
         timeout=timeout_s,
         check=False,
     )
+
+
+def finished_demo(temporary: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A home of its own in which `mltrainer demo` has run, and what it said.
+
+    It runs once for all processes of a test run; each that asks gets a copy of the home.
+    """
+    root = temporary.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    original, said = root / "demo", root / "demo.json"
+    with open(root / "demo.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            done = mltrainer(original, "demo", "--json")
+            assert done.returncode == 0, done.stderr[-3000:]
+            said.write_text(done.stdout)
+    home = temporary.mktemp("home")
+    # PostgreSQL's folder keeps its owner and its mode
+    subprocess.run(["cp", "--archive", f"{original}/.", str(home)], check=True)
+    return home, json.loads(said.read_text())
 
 
 @dataclass(frozen=True)

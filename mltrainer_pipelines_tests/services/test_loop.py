@@ -18,7 +18,7 @@ from mltrainer_pipelines.services import home
 from mltrainer_pipelines.services.dagster_client import DagsterError
 from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines_tests.services.stack import Stack, kill, mltrainer, running_stack
+from mltrainer_pipelines_tests.services.stack import Stack, finished_demo, kill, mltrainer, running_stack
 
 STAGES = {
     "start",
@@ -41,15 +41,18 @@ ASSETS = {
 
 
 @pytest.fixture(scope="module")
-def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def _demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    return finished_demo(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def first_demo(demo_home: Path) -> dict[str, Any]:
-    done = mltrainer(demo_home, "demo", "--json")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+def demo_home(_demo: tuple[Path, dict[str, Any]]) -> Path:
+    return _demo[0]
+
+
+@pytest.fixture(scope="module")
+def first_demo(_demo: tuple[Path, dict[str, Any]]) -> dict[str, Any]:
+    return _demo[1]
 
 
 @pytest.fixture(scope="module")

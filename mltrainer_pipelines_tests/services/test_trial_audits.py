@@ -36,3 +36,22 @@ def test_with_the_premium_both_core_models_find_it_and_know_what_it_is_worth():
 def test_the_null_audit_refuses_a_market_with_a_premium():
     with pytest.raises(ValueError, match=r"premium=0\.5"):
         audit_null(2, AuditMarket(premium=0.5))
+
+
+def test_a_null_audit_that_was_stopped_goes_on_where_it_was(tmp_path):
+    market = AuditMarket(seed=11, symbols=15, premium=0.0, last=date(2023, 9, 29))
+    told = []
+
+    def stopped(what, share):
+        told.append(what)
+        if share > 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit_null(2, market, stopped, kept_in=tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pickle")}
+    assert [path.stem for path in kept] == [told[-1]]
+    found = audit_null(2, market, kept_in=tmp_path)
+    assert found.findings["trials"] == 2
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert {**found.as_dict(), "seconds": 0} == {**audit_null(2, market, kept_in=tmp_path).as_dict(), "seconds": 0}
