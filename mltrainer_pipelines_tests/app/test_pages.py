@@ -4,6 +4,7 @@ Behind them are the real API, a real PostgreSQL and a small lake; Dagster is a l
 on the whole stack: `test_whole_stack.py`.
 """
 
+import os
 import re
 import time
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from mltrainer_pipelines_tests.api.installation import (
 from mltrainer_pipelines_tests.api.serving import served
 from mltrainer_pipelines_tests.app.browser import LOOKS, PAGES, new_context, serious_violations, settled, whole_page
 from mltrainer_pipelines_tests.app.conftest import House, Served
+
+SEEN = {look: PAGES if look == "light" or os.environ.get("CI") else dict([*PAGES.items()][:2]) for look in LOOKS}
+"""Continuous integration looks at every page in every look."""
 
 
 def furnish(installation: Installation) -> None:
@@ -124,7 +128,7 @@ def test_every_page_looks_right_to_everybody_in_light_in_dark_and_on_a_phone(
     violations: dict[str, list[str]] = {}
     for look in LOOKS:
         context = new_context(browser, look)
-        for path, title in PAGES.items():
+        for path, title in SEEN[look].items():
             page = visit(context, pages, path)
             assert page.get_by_role("heading", level=1).inner_text() == title
             assert "SIMULATED" in page.get_by_role("note").inner_text()

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from mltrainer_pipelines.services.after import answers
 from mltrainer_pipelines.services.supervisor import free_port
 from mltrainer_pipelines_tests.services.stack import alive, environment, mltrainer, processes_below
@@ -111,21 +109,14 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(tmp_path:
     assert "hunter2" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("rows", "expected"),
-    [
-        ("date,symbol,open,high,low,close\n2020-01-02,A,1,1,1,1\n", "volume"),
-        ("date,symbol,open,high,low,close,volume\n2020-01-02,A,1,1,1,1,5\n2020-01-02,A,1,1,1,1,5\n", "A on 2020-01-02"),
-        ("date,symbol,open,high,low,close,volume\n2020-01-02,A,1,1,-1,1,5\n", "low=-1.0"),
-    ],
-    ids=["a missing column", "a duplicate row", "a negative price"],
-)
-def test_a_recording_that_cannot_be_used_stops_the_start_with_its_reason(tmp_path: Path, rows: str, expected: str) -> None:
+def test_a_recording_that_cannot_be_used_stops_the_start_with_its_reason(tmp_path: Path) -> None:
+    """One of the reasons; `exchange/test_replay.py` has all of them."""
+    rows = "date,symbol,open,high,low,close,volume\n2020-01-02,A,1,1,1,1,5\n2020-01-02,A,1,1,1,1,5\n"
     recording = tmp_path / "recording.csv"
     recording.write_text(rows)
     ports = {f"MLTRAINER_{name}_PORT": str(free_port()) for name in NAMES}
     done = mltrainer(tmp_path / "home", "up", MLTRAINER_EXCHANGE=f"replay:{recording}", **ports)
     assert done.returncode == 1
     (line,) = error_lines(done.stderr)
-    assert expected in line
+    assert "A on 2020-01-02" in line
     assert str(recording) in line
