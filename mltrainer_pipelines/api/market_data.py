@@ -1,9 +1,12 @@
 """What the lake says about symbols, for showing it: names, prices around a decision, how fresh the data are."""
 
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 import polars as pl
 
@@ -19,6 +22,24 @@ _LAKE_ASSETS = (
     *("daily_bars", "corporate_actions", "macro_series", "universe", "features", "labels", "regime"),
     *("trial_predictions", "delayed_quotes", "signals"),
 )
+
+T = TypeVar("T")
+
+
+def _looked_up_at_times(look: Callable[..., T]) -> Callable[..., T]:
+    """Look at the lake at most once in two seconds, in one thread, for which the others wait."""
+    lock = threading.Lock()
+
+    @lru_cache(maxsize=32)
+    def known(_: int, lake: Lake, *names: str) -> T:
+        return look(lake, *names)
+
+    @wraps(look)
+    def looked_up(lake: Lake, *names: str) -> T:
+        with lock:
+            return known(int(time.monotonic() / _LOOK_SECONDS), lake, *names)
+
+    return looked_up
 
 
 @dataclass(frozen=True)
@@ -36,18 +57,9 @@ class AssetState:
     newest: str | None
 
 
+@_looked_up_at_times
 def partitions(lake: Lake, asset: str) -> list[str]:
-    """Names of an asset's partitions, listed at most once in two seconds: a folder of years is long."""
-    return _listed(lake, asset, _moment())
-
-
-def _moment() -> int:
-    """Changes every two seconds: what was looked up in the same moment is not looked up again."""
-    return int(time.monotonic() / _LOOK_SECONDS)
-
-
-@lru_cache(maxsize=32)
-def _listed(lake: Lake, asset: str, _: int) -> list[str]:
+    """Names of an asset's partitions; a folder of years is long."""
     return lake.partitions(asset)
 
 
@@ -98,13 +110,9 @@ def _no_prices() -> pl.DataFrame:
     return pl.DataFrame(schema={"date": pl.Date, **dict.fromkeys(("open", "high", "low", "close"), pl.Float64)})
 
 
+@_looked_up_at_times
 def regime_days(lake: Lake) -> pl.DataFrame:
     """date, score, trend, breadth, volatility, credit, curve of the sessions with a score, the oldest first."""
-    return _regime_days(lake, _moment())
-
-
-@lru_cache(maxsize=4)
-def _regime_days(lake: Lake, _: int) -> pl.DataFrame:
     numbers = ("score", "trend", "breadth", "volatility", "credit", "curve")
     if not lake.exists("regime"):
         return pl.DataFrame(schema={"date": pl.Date, **dict.fromkeys(numbers, pl.Float64)})
@@ -112,13 +120,9 @@ def _regime_days(lake: Lake, _: int) -> pl.DataFrame:
     return known.select("date", pl.col(numbers).fill_nan(None))
 
 
+@_looked_up_at_times
 def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
     """The newest price of each symbol, and its session: the last delayed quote, or the last close if that is newer."""
-    return _last_prices(lake, _moment())
-
-
-@lru_cache(maxsize=4)
-def _last_prices(lake: Lake, _: int) -> tuple[date | None, dict[str, float]]:
     quotes, bars = partitions(lake, "delayed_quotes")[-1:], partitions(lake, "daily_bars")[-1:]
     if bars and (not quotes or bars[0] >= quotes[0]):
         frame = lake.read("daily_bars", bars[0])
@@ -129,16 +133,13 @@ def _last_prices(lake: Lake, _: int) -> tuple[date | None, dict[str, float]]:
     return None, {}
 
 
+@_looked_up_at_times
 def known_actions(lake: Lake) -> pl.DataFrame | None:
     """Splits and dividends: symbol, ex_date, kind, ratio, cash; None before they were fetched."""
-    return _known_actions(lake, _moment())
-
-
-@lru_cache(maxsize=4)
-def _known_actions(lake: Lake, _: int) -> pl.DataFrame | None:
     return lake.read("corporate_actions") if lake.exists("corporate_actions") else None
 
 
+@_looked_up_at_times
 def newest_signals(lake: Lake) -> pl.DataFrame | None:
     """The signals of the last refresh; None before the first."""
     sessions = lake.partitions("signals")

@@ -1,17 +1,22 @@
 """The database: one engine, its migrations, and a clear word when it does not answer."""
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6D6C_7472  # "mltr": whoever holds it migrates
 _CONNECT_SECONDS = 3
 _READERS = 8
+_TRUSTED_SECONDS = 1.0
 
 
 class DatabaseUnavailableError(ConnectionError):
@@ -76,15 +81,20 @@ class Database:
 
     @cached_property
     def reader(self) -> Engine:
-        """Connections for those who only read, much and at once: a statement has no BEGIN before and no ROLLBACK after it."""
-        return sa.create_engine(
+        """Connections for those who only read, much and at once.
+
+        A statement has no BEGIN before and no ROLLBACK after it, and a connection that was just used is lent untried.
+        """
+        engine = sa.create_engine(
             self._url,
             isolation_level="AUTOCOMMIT",
-            pool_pre_ping=True,
+            pool_reset_on_return=None,
             pool_size=_READERS,
             max_overflow=0,
             connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "mltrainer"},
         )
+        _try_if_idle(engine)
+        return engine
 
     def dispose(self) -> None:
         """Close the pooled connections."""
@@ -160,3 +170,21 @@ def _alembic(connection: Connection):  # type: ignore[no-untyped-def]
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
+
+
+def _try_if_idle(engine: Engine) -> None:
+    """What `pool_pre_ping` does, but only where a restart of the server may lie between two uses of a connection."""
+
+    def used(_: Any, record: ConnectionPoolEntry) -> None:
+        record.info["used"] = time.monotonic()
+
+    def lend(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        if time.monotonic() - record.info.get("used", 0.0) < _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg2.Error:
+            raise DisconnectionError from None  # the pool connects anew
+
+    sa.event.listen(engine, "checkin", used)
+    sa.event.listen(engine, "checkout", lend)

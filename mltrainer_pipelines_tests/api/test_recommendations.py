@@ -1,10 +1,14 @@
 """Recommendations: the list and its filters, one of them, and the nearest misses."""
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
 from mltrainer_pipelines.store import tables
-from mltrainer_pipelines_tests.api.installation import SESSIONS, Installation, hold_virtually, recommend
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines_tests.api.installation import SESSIONS, Installation, hold_virtually, make_installation, recommend
+from mltrainer_pipelines_tests.servers.dagster import Dagster
 
 
 def test_they_are_filtered_sorted_and_paginated(installation: Installation) -> None:
@@ -95,15 +99,11 @@ def test_the_nearest_misses_come_nearest_first_with_what_they_lacked(installatio
     assert installation.client.get("/api/recommendations/near-misses?timeframe=long").json()["items"] == []
 
 
-def test_before_the_first_refresh_there_is_nothing_and_that_is_said(installation: Installation) -> None:
-    stored = installation.lake.read("signals", str(SESSIONS[-1]))
-    installation.lake.delete("signals", str(SESSIONS[-1]))
-    try:
-        found = installation.client.get("/api/recommendations/near-misses").json()
-    finally:
-        installation.lake.write("signals", stored, str(SESSIONS[-1]))
-    assert found["refreshed_at"] is None
-    listed = installation.client.get("/api/recommendations").json()
+def test_before_the_first_refresh_there_is_nothing_and_that_is_said(tmp_path: Path, database: Database, dagster: Dagster) -> None:
+    fresh = make_installation(tmp_path, database, dagster)
+    fresh.lake.delete("signals", str(SESSIONS[-1]))
+    assert fresh.client.get("/api/recommendations/near-misses").json()["refreshed_at"] is None
+    listed = fresh.client.get("/api/recommendations").json()
     assert (listed["total"], listed["items"], listed["newest_id"]) == (0, [], None)
 
 

@@ -106,14 +106,35 @@ def test_a_database_that_does_not_exist_is_named(postgres: EmbeddedPostgres) -> 
         Database(postgres.url("nowhere")).check()
 
 
-def test_a_restarted_server_is_not_noticed(postgres: EmbeddedPostgres, empty: Database) -> None:
-    empty.check()
+def cut_connections(postgres: EmbeddedPostgres, database: Database) -> None:
     with psycopg2.connect(postgres.url("postgres")) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (sa.make_url(empty.url).database,)
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (sa.make_url(database.url).database,)
         )
     connection.close()
+
+
+def test_a_restarted_server_is_not_noticed(postgres: EmbeddedPostgres, empty: Database) -> None:
     empty.check()
+    cut_connections(postgres, empty)
+    empty.check()
+
+
+def test_readers_do_not_notice_a_restart_either_and_err_once_at_most_in_its_second(
+    postgres: EmbeddedPostgres, empty: Database
+) -> None:
+    def read() -> int:
+        with empty.reader.connect() as connection:
+            return connection.execute(sa.text("SELECT 1")).scalar_one()
+
+    assert read() == 1
+    cut_connections(postgres, empty)
+    with pytest.raises(sa.exc.OperationalError):
+        read()
+    assert read() == 1
+    cut_connections(postgres, empty)
+    time.sleep(1.1)
+    assert read() == 1
 
 
 @pytest.mark.parametrize("url", ["sqlite:///x.db", "mysql://u@h/d", "not a url", ""])
