@@ -128,6 +128,20 @@ def refuse(engine: Engine, proposal_id: int, reason: str) -> None:
     _step(engine, proposal_id, "approved", status="failed", result=plain({"error": reason}))
 
 
+def require_standing(engine: Engine, proposal_id: int) -> None:
+    """Pass unless a proposal was withdrawn after its run was asked for: the switch may fall in between.
+
+    Raises
+    ------
+    ProposalStateError
+        If it is rejected.
+    """
+    with engine.connect() as connection:
+        found = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
+    if found == "rejected":
+        raise ProposalStateError(f"proposal {proposal_id} was rejected before its run began: nothing of it is computed")
+
+
 def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeeded: bool = True) -> bool:
     """Note what came of a launched proposal, found by its trial.
 

@@ -9,14 +9,12 @@ from pydantic import Field
 
 from mltrainer_pipelines.defs.partitions import quarters, trials
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
-from mltrainer_pipelines.defs.trials import HEAVY, score_trials, walk_forward
+from mltrainer_pipelines.defs.trials import HEAVY, PROPOSAL, score_trials, walk_forward
 from mltrainer_pipelines.services.databases import database_url
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 
-PROPOSAL = "mltrainer/proposal"
-"""Tag of a run: the id of the proposal that it tries."""
 BY_AGENT = {"mltrainer/started_by": "agent"}
 """Tag of what the agent's switch stops."""
 EVERY_S = 15

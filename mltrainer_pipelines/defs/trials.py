@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 HEAVY = {"mltrainer/heavy": "trial"}
 """Tag of runs that take a whole core for long; the instance runs two of them at a time."""
+PROPOSAL = "mltrainer/proposal"
+"""Tag of a run: the id of the proposal that it tries."""
 _EVERYTHING = dg.AllPartitionMapping()
 
 
@@ -72,6 +74,7 @@ def trial_predictions(
     from mltrainer_pipelines.trials import records
     from mltrainer_pipelines.trials.walk_forward import FailedQuarter, WalkForward
 
+    _require_standing(context, database)
     rows, written, failed = 0, list[str](), dict[str, str]()
     by_trial: dict[str, list[str]] = {}
     for key in context.partition_keys:
@@ -294,6 +297,19 @@ def _predicted(walk: "WalkForward", windows: list[tuple[date, date]]) -> "Iterat
 def _windows_at_once() -> int:
     """Half of the processors: the instance runs two trials at a time."""
     return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def _require_standing(context: dg.AssetExecutionContext, database: Database) -> None:
+    """A run of a proposal that the agent's switch rejected in the meantime ends here, without a retry."""
+    from mltrainer_pipelines.agent.proposals import ProposalStateError, require_standing
+
+    proposal = context.run.tags.get(PROPOSAL)
+    if proposal is None:
+        return
+    try:
+        require_standing(database.engine, int(proposal))
+    except ProposalStateError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def _training_tables(lake: Lake, trial: "TrialConfig", end: date) -> tuple[pl.DataFrame, pl.DataFrame]:

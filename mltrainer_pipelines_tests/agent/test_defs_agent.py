@@ -1,20 +1,23 @@
 """The agent's Dagster objects on a database of their own: proposals become runs, and runs report back."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from mltrainer_pipelines.agent.autonomy import halt
 from mltrainer_pipelines.agent.proposals import approve, proposals
 from mltrainer_pipelines.defs import agent as defs
+from mltrainer_pipelines.defs.trials import trial_predictions
 from mltrainer_pipelines.services.databases import provided_databases
 from mltrainer_pipelines.settings import Settings, get_settings
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.store.tables import Base, ProposalRun
+from mltrainer_pipelines.store.tables import Base, ProposalRun, Trial
 
 
 @pytest.fixture
@@ -89,6 +92,32 @@ def test_the_budget_approves_at_the_sensor_too_and_the_switch_stops_it(installed
         assert isinstance(asked, dg.SensorResult)
         assert len(asked.run_requests or []) == 2
     assert len(proposals(installed.engine, "proposed")) == 4
+
+
+def test_a_run_that_a_tick_asked_for_before_the_switch_computes_nothing_after_it(installed: Database, tmp_path) -> None:
+    lake = Lake(str(tmp_path))
+    materialized(installed, lake, count=1)
+    first = proposals(installed.engine)[0]
+    approve(installed.engine, first.id, "user")
+    with dg.instance_for_test() as instance:
+        asked = tick(instance)
+        assert isinstance(asked, dg.SensorResult)
+        (request,) = asked.run_requests or []
+        halt(installed.engine, None, "user", "enough", datetime.now(UTC))
+        trial_id = first.proposal.config.trial_id
+        instance.add_dynamic_partitions("trials", [trial_id])
+        done = dg.materialize(
+            [trial_predictions, *(dg.AssetSpec(name) for name in ("features", "labels"))],
+            instance=instance,
+            partition_key=request.tags["dagster/asset_partition_range_end"],
+            tags={defs.PROPOSAL: request.tags[defs.PROPOSAL]},
+            resources={"database": installed, "lake": lake},
+            raise_on_error=False,
+        )
+        (failed,) = done.get_step_failure_events()
+    assert f"proposal {first.id} was rejected before its run began" in str(failed.event_specific_data)
+    with installed.engine.connect() as connection:
+        assert connection.scalar(sa.select(Trial.status).where(Trial.trial_id == trial_id)) != "running"
 
 
 def test_an_agent_that_is_off_materializes_nothing_and_says_so(installed: Database, tmp_path) -> None:
