@@ -176,6 +176,26 @@ def test_a_trial_nobody_submitted_fails_by_name_and_writes_nothing(stack: Stack)
     assert not [key for key in stack.lake.partitions("trial_predictions") if "00000000" in key]
 
 
+def test_the_launchpad_submits_a_trial_and_refuses_what_cannot_run(stack: Stack) -> None:
+    def submitted(trial: dict[str, Any]) -> str:
+        return stack.dagster.launch("submit_trial", config={"ops": {"submitted": {"config": {"trial": trial}}}})
+
+    asked = {"model": "decision_tree", "timeframe": "short", "params": {"depth": 2}}
+    trial = TrialConfig.parse(asked)
+    stack.dagster.wait([submitted(asked)])
+    (run,) = [run for run in stack.dagster.runs(limit=5) if run.job == "walk_forward"]
+    assert run.tags["dagster/asset_partition_range_end"].endswith(f"|{trial.trial_id}")
+    stack.dagster.wait([run.run_id])
+    predicted = [key for key in stack.lake.partitions("trial_predictions") if key.startswith(trial.trial_id)]
+    assert len(predicted) >= 4
+
+    stack.dagster.wait([submitted(asked)])
+    with pytest.raises(DagsterError, match="integer from 1 to 12"):
+        stack.dagster.wait([submitted(asked | {"params": {"depth": 2000}})])
+    # neither what is there already nor what cannot run made a run
+    assert [run.job for run in stack.dagster.runs(limit=3)] == ["submit_trial", "submit_trial", "walk_forward"]
+
+
 def test_signals_carry_levels_grades_and_reasons(stack: Stack) -> None:
     signals = stack.lake.read("signals", stack.lake.partitions("signals")[-1])
     assert signals["profit_probability"].is_between(0, 1).all()
