@@ -99,7 +99,7 @@ def _own_computing(trial_id: str) -> float:
     from mltrainer_pipelines.market.sessions import last_closed_session
     from mltrainer_pipelines.settings import get_settings, now
     from mltrainer_pipelines.store.lake import Lake
-    from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+    from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
     from mltrainer_pipelines.trials.config import TrialConfig
     from mltrainer_pipelines.trials.scorecard import score
     from mltrainer_pipelines.trials.walk_forward import WalkForward

@@ -18,7 +18,7 @@ import polars as pl
 
 from mltrainer_pipelines.agent.proposals import Proposal
 from mltrainer_pipelines.agent.search import Tried
-from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scorecard import NothingToScoreError, QuarterScore, Scorecard, score
 from mltrainer_pipelines.trials.statistics import SESSIONS_PER_YEAR

@@ -71,7 +71,7 @@ def calibration_curve(lake: Lake, trial_id: str, config: TrialConfig) -> list[Ca
 @lru_cache(maxsize=64)
 def _calibration(lake: Lake, timeframe: str, keys: tuple[str, ...]) -> tuple[CalibrationPoint, ...]:
     from mltrainer_pipelines.trials import statistics
-    from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+    from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
 
     labels = lake.scan("labels").filter(pl.col("timeframe") == timeframe).collect()
     calibrated = calibrate_walk_forward(lake.scan("trial_predictions", keys).collect(), labels)

@@ -145,7 +145,7 @@ def trial_scorecard(
 ) -> dg.MaterializeResult:
     """How good a trial was out of sample, beside both baselines, with every trial ever run counted against it."""
     from mltrainer_pipelines.trials import records
-    from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+    from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
     from mltrainer_pipelines.trials.figures import figures
     from mltrainer_pipelines.trials.fingerprint import data_fingerprint
     from mltrainer_pipelines.trials.promotion import grade

@@ -25,7 +25,7 @@ from mltrainer_pipelines.signals.thresholds import thresholds_at
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import Promotion
 from mltrainer_pipelines.trials import records
-from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.tracking import ChampionVersion
 

@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
 
 MEMBER_FORECASTS = "member_forecasts"
 """Lake asset: by session, what each member said at the last refresh: date, symbol, timeframe, trial_id, probability."""

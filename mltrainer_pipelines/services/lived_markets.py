@@ -29,13 +29,13 @@ from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.market.universe import universe_of
 from mltrainer_pipelines.services.simulated_market import simulated_frames
 from mltrainer_pipelines.signals.rules import Thresholds, strong_buys
-from mltrainer_pipelines.trials.calibration import (
-    Calibrator,
+from mltrainer_pipelines.trials.calibrated_quarters import (
     calibrate_walk_forward,
     quarter_calibrators,
     regime_scores_of,
     with_outcomes,
 )
+from mltrainer_pipelines.trials.calibration import Calibrator
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.ensemble import CHAMPION_REFITS
 from mltrainer_pipelines.trials.promotion import grade

@@ -23,7 +23,7 @@ from mltrainer_pipelines.services.kept_rehearsals import rehearsals
 from mltrainer_pipelines.services.simulated_market import simulated_frames
 from mltrainer_pipelines.trials import statistics
 from mltrainer_pipelines.trials.backtest import top_fraction
-from mltrainer_pipelines.trials.calibration import holding_blocks
+from mltrainer_pipelines.trials.calibrated_quarters import holding_blocks
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.promotion import choose_champion, grade, shortfalls
 from mltrainer_pipelines.trials.rehearsal import History, Rehearsed, deflated_by_all, rehearse

@@ -9,14 +9,14 @@ import polars as pl
 
 from mltrainer_pipelines.models.catalogue import get_model
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
-from mltrainer_pipelines.trials.calibration import (
+from mltrainer_pipelines.trials.calibrated_quarters import (
     LOOKBACK_SESSIONS,
-    Calibrator,
     fit_calibrator_for,
     fit_level,
     regime_scores_of,
     with_outcomes,
 )
+from mltrainer_pipelines.trials.calibration import Calibrator
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.cross_section import percentiles
 from mltrainer_pipelines.trials.walk_forward import BadPredictionsError, FittedModel, WalkForward, model_matrix, row_groups

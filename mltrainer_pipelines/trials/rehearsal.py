@@ -12,7 +12,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from mltrainer_pipelines.trials.admission import MIN_QUARTERS
-from mltrainer_pipelines.trials.calibration import calibrate_walk_forward
+from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.leaderboard import deflated
 from mltrainer_pipelines.trials.scorecard import Scorecard, score

@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.trials.calibration import (
-    MIN_CALIBRATION_ROWS,
-    Calibrator,
-    TooFewCalibrationRowsError,
-    calibrate_walk_forward,
-    fit_calibrator,
-    holding_blocks,
-)
+from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward, holding_blocks
+from mltrainer_pipelines.trials.calibration import MIN_CALIBRATION_ROWS, Calibrator, TooFewCalibrationRowsError, fit_calibrator
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.walk_forward import WalkForward
 from mltrainer_pipelines.trials.windows import quarter_of, quarter_window
