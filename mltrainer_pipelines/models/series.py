@@ -1,7 +1,7 @@
 """Forecasts of a symbol's own series: how far its return may go, in units of how sure the forecast is.
 
 The series is `return_5` every five sessions, back from the row's own: returns that do not overlap, or, where features are ranked
-within sessions, standings. Libraries estimate the dynamics on training symbols' own series (`series_estimation`); the forecast of
+within sessions, standings. statsmodels, arch and hmmlearn estimate the dynamics on training symbols' own series; the forecast of
 the sum over a window's next steps, over its standard deviation, is the score that the calibration makes a probability.
 """
 

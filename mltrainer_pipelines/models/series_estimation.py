@@ -20,7 +20,7 @@ import numpy as np
 from mltrainer_pipelines.models.panel import History
 from mltrainer_pipelines.models.series_filters import HAR_LAGS, States, StateSpace, filled, price
 
-SYMBOLS = 40
+SYMBOLS = 32
 """Most symbols whose series are fitted."""
 TRIMMED = 0.25
 """Share of a parameter's estimates left out at each end."""
@@ -77,7 +77,7 @@ def nothing(sample: Sample, params: Mapping[str, float]) -> Dynamics:
 
 def mean_group(series: list[np.ndarray], fit: Callable[[np.ndarray], np.ndarray | None]) -> Dynamics:
     """The trimmed mean of each parameter's estimates; `fit` gives None where it did not converge."""
-    import statsmodels.tools.sm_exceptions  # noqa: F401 - as it is imported it asks to show its warnings always
+    import statsmodels.tools.sm_exceptions  # noqa: F401 - its import asks to show warnings always: before they are silenced
     from scipy.stats import trim_mean
 
     estimates = []
