@@ -1,8 +1,8 @@
 """Learners of a weighted sum, moved session by session: those that no library has, or has otherwise than its paper.
 
 river's FTRL leaves a weight as it is where its sum falls back inside `l1`, which the paper sets to 0, and steps a gradient late;
-its linear regression that forgets (`BayesianLinearRegression`) forgets its penalty too, and then what a constant feature weighs
-is undefined. It has no logistic regression with a Kalman filter, no AROW, and no Hedge over features.
+its linear regression that forgets (`BayesianLinearRegression`) forgets its penalty too, and then a constant feature makes its
+matrix singular. It has no logistic regression with a Kalman filter, no AROW, and no Hedge over features.
 """
 
 import itertools

@@ -134,7 +134,7 @@ def trend_model(returns: np.ndarray) -> Any:
     return UnobservedComponents(price(returns), "local linear trend")
 
 
-learn_arma, learn_level, learn_trend = map(_state_space, (arma_model, level_model, trend_model))
+learn_arma, learn_level, learn_trend = _state_space(arma_model), _state_space(level_model), _state_space(trend_model)
 
 
 def learn_smoothing(sample: Sample, params: Mapping[str, float]) -> Dynamics:
