@@ -1,199 +1,88 @@
-"""Online learners: one session after the other, each judged before it is learnt from; the weights after the last one count."""
+"""Online learners: one session after the other, each judged before it is learnt from; what they are after the last one counts."""
 
-import itertools
 from functools import partial
 from typing import Any
 
-import numpy as np
-
+from mltrainer_pipelines.models import online_weights as weights
+from mltrainer_pipelines.models.online_river import SessionGradient, Stream
 from mltrainer_pipelines.models.spec import Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
 
 _declare = partial(declare, family="online", sessions=True, limits="a weighted sum of the features only")
-
-
-class OnlineLearner:
-    """A weighted sum of the features and 1, moved session by session; a subclass says how."""
-
-    def start(self, columns: int) -> None:
-        raise NotImplementedError
-
-    def learn(self, X: np.ndarray, y: np.ndarray) -> None:
-        raise NotImplementedError
-
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> "OnlineLearner":
-        design = np.column_stack([X, np.ones(len(X))])
-        order = np.argsort(sessions, kind="stable")
-        edges = np.flatnonzero(np.r_[True, np.diff(sessions[order]) != 0, True])
-        if len(edges) > 5000:  # rows without sessions: some at a time
-            edges = np.unique(np.linspace(0, len(order), 2000).astype(np.int64))
-        self.weights_: np.ndarray = np.zeros(design.shape[1])
-        self.start(design.shape[1])
-        for first, end in itertools.pairwise(edges):
-            rows = order[first:end]
-            self.learn(design[rows], y[rows])
-        return self
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        return np.einsum("ij,j->i", np.column_stack([X, np.ones(len(X))]), self.weights_)
-
-    def gradient(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return X.T @ (_expit(X @ self.weights_) - y) / len(X)
-
-
-class LogOddsLearner(OnlineLearner):
-    """An online learner whose sum is a log-odds."""
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p = _expit(self.decision_function(X))
-        return np.column_stack([1 - p, p])
-
-
-def _expit(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(z, -50, 50)))
-
-
-class Ftrl(LogOddsLearner):
-    def __init__(self, alpha: float, l1: float, l2: float):
-        self.alpha, self.l1, self.l2 = alpha, l1, l2
-
-    def start(self, columns: int) -> None:
-        self.z, self.n = np.zeros(columns), np.zeros(columns)
-
-    def learn(self, X: np.ndarray, y: np.ndarray) -> None:
-        g = self.gradient(X, y)
-        sigma = (np.sqrt(self.n + g**2) - np.sqrt(self.n)) / self.alpha
-        self.z += g - sigma * self.weights_
-        self.n += g**2
-        shrunk = np.sign(self.z) * np.maximum(np.abs(self.z) - self.l1, 0.0)
-        self.weights_ = -shrunk / ((1.0 + np.sqrt(self.n)) / self.alpha + self.l2)
-
-
-class AdaGrad(LogOddsLearner):
-    def __init__(self, rate: float, penalty: float):
-        self.rate, self.penalty = rate, penalty
-
-    def start(self, columns: int) -> None:
-        self.n = np.full(columns, 1e-3)
-
-    def learn(self, X: np.ndarray, y: np.ndarray) -> None:
-        g = self.gradient(X, y) + self.penalty * self.weights_
-        self.n += g**2
-        self.weights_ = self.weights_ - self.rate * g / np.sqrt(self.n)
-
-
-class RecursiveLeastSquares(OnlineLearner):
-    def __init__(self, half_life: float, penalty: float):
-        self.forget, self.penalty = 0.5 ** (1 / half_life), penalty
-
-    def start(self, columns: int) -> None:
-        self.gram, self.moment = np.zeros((columns, columns)), np.zeros(columns)
-        self.ridge = np.eye(columns)
-
-    def learn(self, X: np.ndarray, y: np.ndarray) -> None:
-        self.gram = self.forget * self.gram + X.T @ X
-        self.moment = self.forget * self.moment + X.T @ (y - 0.5)
-        mass = max(float(self.gram[-1, -1]), 1.0)
-        self.weights_ = np.linalg.solve(self.gram + self.penalty * mass * self.ridge, self.moment)
-
-
-class DynamicLogistic(LogOddsLearner):
-    """A Kalman filter on the weights of a logistic regression: they drift, and each session corrects them."""
-
-    def __init__(self, forget: float, spread: float):
-        self.forget, self.spread = forget, spread
-
-    def start(self, columns: int) -> None:
-        self.covariance = self.spread**2 * np.eye(columns)
-
-    def learn(self, X: np.ndarray, y: np.ndarray) -> None:
-        self.covariance = self.covariance / self.forget
-        p = _expit(X @ self.weights_)
-        # labels of one session move together: it counts as far fewer independent rows than it has
-        share = 1.0 / np.sqrt(len(X))
-        information = np.linalg.pinv(self.covariance) + share * X.T @ (X * (p * (1 - p))[:, None])
-        self.covariance = np.linalg.pinv(information)
-        self.weights_ = self.weights_ + self.covariance @ (X.T @ (y - p)) * share
-
-
-class OnlineNewton(LogOddsLearner):
-    def __init__(self, gamma: float):
-        self.gamma = gamma
-
-    def start(self, columns: int) -> None:
-        self.A = np.eye(columns) * 0.1
-
-    def learn(self, X: np.ndarray, y: np.ndarray) -> None:
-        g = self.gradient(X, y)
-        self.A += np.outer(g, g)
-        step = np.linalg.solve(self.A, g) / self.gamma
-        self.weights_ = np.clip(self.weights_ - step, -3.0, 3.0)
-
-
-class AdaptiveRegularization(OnlineLearner):
-    """AROW with diagonal confidence: sure weights move little, unsure ones much."""
-
-    def __init__(self, r: float):
-        self.r = r
-
-    def start(self, columns: int) -> None:
-        self.variance = np.ones(columns)
-
-    def learn(self, X: np.ndarray, y: np.ndarray) -> None:
-        sign = 2.0 * y - 1.0
-        miss = np.maximum(1 - sign * (X @ self.weights_), 0.0)
-        beta = 1.0 / ((X**2) @ self.variance + self.r)
-        pull = ((miss * beta * sign)[:, None] * X).mean(axis=0)
-        self.weights_ = self.weights_ + self.variance * pull
-        self.variance = 1.0 / (1.0 / self.variance + (X**2 * beta[:, None]).mean(axis=0))
-
-
-class Hedge(OnlineLearner):
-    """Each feature, and its opposite, is an expert; weights fall by how wrong its order of a session was."""
-
-    def __init__(self, rate: float, forget: float):
-        self.rate, self.forget = rate, forget
-
-    def start(self, columns: int) -> None:
-        self.log_weight = np.zeros((2, columns))
-
-    def learn(self, X: np.ndarray, y: np.ndarray) -> None:
-        gain = (X * (y - y.mean())[:, None]).mean(axis=0) * 2
-        self.log_weight = self.forget * self.log_weight + self.rate * np.vstack([gain, -gain])
-        weight = np.exp(self.log_weight - self.log_weight.max())
-        weight /= weight.sum()
-        self.weights_ = weight[0] - weight[1]
-        self.weights_[-1] = 0.0
+_declare_trees = partial(declare, family="online", sessions=True, prepare="filled")
 
 
 def _ftrl(f: Fitting) -> Any:
-    return Ftrl(f["alpha"], f["l1"], f["l2"])
+    return weights.Ftrl(f["alpha"], f["l1"], f["l2"])
 
 
 def _adagrad(f: Fitting) -> Any:
-    return AdaGrad(f["rate"], f["penalty"])
+    from river.optim import AdaGrad
+
+    return SessionGradient(AdaGrad(f["rate"], eps=1e-3), f["penalty"])
 
 
 def _rls(f: Fitting) -> Any:
-    return RecursiveLeastSquares(f["half_life"], f["penalty"])
+    return weights.RecursiveLeastSquares(f["half_life"], f["penalty"])
 
 
 def _dynamic(f: Fitting) -> Any:
-    return DynamicLogistic(f["forget"], f["spread"])
+    return weights.DynamicLogistic(f["forget"], f["spread"])
 
 
 def _newton(f: Fitting) -> Any:
-    return OnlineNewton(f["gamma"])
+    from river.optim import Newton
+
+    return SessionGradient(Newton(1 / f["gamma"], eps=0.1))
 
 
 def _arow(f: Fitting) -> Any:
-    return AdaptiveRegularization(f["r"])
+    return weights.AdaptiveRegularization(f["r"])
 
 
 def _hedge(f: Fitting) -> Any:
-    return Hedge(f["rate"], f["forget"])
+    return weights.Hedge(f["rate"], f["forget"])
 
 
+def _adaptive_tree(f: Fitting) -> Any:
+    from river.tree import HoeffdingAdaptiveTreeClassifier
+
+    return Stream(HoeffdingAdaptiveTreeClassifier(f["grace"], f["depth"], delta=f["delta"], seed=f.seed))
+
+
+def _fast_tree(f: Fitting) -> Any:
+    from river.tree import ExtremelyFastDecisionTreeClassifier
+
+    return Stream(ExtremelyFastDecisionTreeClassifier(f["grace"], f["depth"], f["reconsider"], delta=f["delta"]))
+
+
+def _adaptive_forest(f: Fitting) -> Any:
+    from river.forest import ARFClassifier
+
+    return Stream(
+        ARFClassifier(n_models=10, lambda_value=f["weight"], grace_period=f["grace"], max_depth=f["depth"], seed=f.seed)
+    )
+
+
+def _patches(f: Fitting) -> Any:
+    from river.ensemble import SRPClassifier
+    from river.tree import HoeffdingTreeClassifier
+
+    tree = HoeffdingTreeClassifier(f["grace"], f["depth"])
+    return Stream(SRPClassifier(tree, n_models=5, subspace_size=f["share"], lam=f["weight"], seed=f.seed))
+
+
+def _online_boosting(f: Fitting) -> Any:
+    from river.ensemble import BOLEClassifier
+    from river.tree import HoeffdingTreeClassifier
+
+    return Stream(BOLEClassifier(HoeffdingTreeClassifier(f["grace"], f["depth"]), n_models=5, seed=f.seed))
+
+
+_GRACE = Range(50, 2000, default=200, log=True, integer=True)
+_DEPTH = Range(1, 12, default=6, integer=True)
+_DELTA = Range(1e-9, 0.1, default=1e-5, log=True)
+_WEIGHT = Range(1, 10, default=2, integer=True)
 _PENALTY = Range(1e-6, 1.0, default=1e-3, log=True)
 
 MODELS = (
@@ -220,4 +109,21 @@ MODELS = (
     _declare("hedge_of_features", _hedge, "each feature an expert, weighed by how it ordered the sessions so far",
              "Freund & Schapire (1997), A Decision-Theoretic Generalization of On-Line Learning (Hedge)",
              space={"rate": Range(0.01, 10.0, default=0.3, log=True), "forget": Range(0.9, 1.0, default=0.998)}),
+    _declare_trees("hoeffding_adaptive_tree", _adaptive_tree, "a tree that replaces the branches whose errors have begun to grow",
+                   "Bifet & Gavaldà (2009), Adaptive Learning from Evolving Data Streams",
+                   space={"grace": _GRACE, "depth": _DEPTH, "delta": _DELTA}),
+    _declare_trees("extremely_fast_tree", _fast_tree, "a tree that splits early and takes splits back",
+                   "Manapragada, Webb & Salehi (2018), Extremely Fast Decision Tree",
+                   space={"grace": _GRACE, "depth": _DEPTH, "delta": _DELTA,
+                          "reconsider": Range(100, 20_000, default=2000, log=True, integer=True)}),
+    _declare_trees("adaptive_random_forest", _adaptive_forest, "trees of drawn features, each begun anew when it drifts",
+                   "Gomes et al. (2017), Adaptive Random Forests for Evolving Data Stream Classification", max_rows=50_000,
+                   space={"grace": _GRACE, "depth": _DEPTH, "weight": _WEIGHT}),
+    _declare_trees("streaming_random_patches", _patches, "each tree its own draw of rows and features, begun anew when it drifts",
+                   "Gomes, Read & Bifet (2019), Streaming Random Patches for Evolving Data Stream Classification",
+                   max_rows=30_000, space={"grace": _GRACE, "depth": _DEPTH, "weight": _WEIGHT,
+                                           "share": Range(0.1, 0.9, default=0.4)}),
+    _declare_trees("online_boosting", _online_boosting, "each tree weighs what those before it got wrong, row by row",
+                   "Barros, Santos & Gonçalves (2016), A Boosting-like Online Learning Ensemble (BOLE)", max_rows=30_000,
+                   space={"grace": _GRACE, "depth": Range(1, 6, default=3, integer=True)}),
 )  # fmt: skip

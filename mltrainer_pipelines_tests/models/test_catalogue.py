@@ -132,7 +132,8 @@ def test_there_are_32_core_models_and_more_than_140_in_all():
 
 def test_reading_the_catalogue_imports_no_library():
     program = "import sys\nfrom mltrainer_pipelines.models.catalogue import list_models\n[s.build() for s in list_models()]\n"
-    program += "heavy = {'torch', 'sklearn', 'lightgbm', 'xgboost', 'catboost', 'scipy', 'pandas', 'mlflow'}\n"
+    program += "heavy = {'torch', 'sklearn', 'lightgbm', 'xgboost', 'catboost', 'scipy', 'pandas', 'mlflow', "
+    program += "'statsmodels', 'arch', 'hmmlearn', 'river'}\n"
     program += "print(sorted(heavy & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -20,7 +20,9 @@ from mltrainer_pipelines.models.estimator import UntrainableError
 from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
 from mltrainer_pipelines.models.spec import ModelSpec
 
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "xgboost", "catboost", "torch")
+LIBRARIES = (
+    "numpy", "scipy", "scikit-learn", "lightgbm", "xgboost", "catboost", "torch", "statsmodels", "arch", "hmmlearn", "river"
+)  # fmt: skip
 ENVIRONMENT = [f"{name}=={version(name)}" for name in LIBRARIES]
 SESSIONS, SYMBOLS, FEATURES, TRAIN = 100, 12, 12, 800
 SECONDS_OF_A_SMALL_FIT = {"fast": 5.0, "medium": 15.0, "slow": 40.0}
@@ -44,19 +46,21 @@ def _area(y: np.ndarray, p: np.ndarray) -> float:
 def _table(spec_id: str, planted: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """100 sessions × 12 symbols: X, y, groups. The signal is in the first feature, or in what a rule or forecast itself reads.
 
-    3 % of the values are unknown; where a model reads all features one is constant and one has no value at all.
+    Forecasts get as many rows, of 3 symbols over 400 sessions: their dynamics are those of whole series. 3 % of the values are
+    unknown; where a model reads all features one is constant and one has no value at all.
     """
     spec = get_model(spec_id)
     rng = np.random.default_rng(7 if planted else 11)
-    X = rng.standard_normal((SESSIONS, SYMBOLS, len(spec.columns) or FEATURES))
+    sessions, symbols = (400, 3) if spec.family == "series" else (SESSIONS, SYMBOLS)
+    X = rng.standard_normal((sessions, symbols, len(spec.columns) or FEATURES))
     if spec.family == "series":  # regimes and memory: noise alone has no dynamics to estimate
-        calm = np.cumsum(rng.random((SESSIONS, SYMBOLS, 1)) < 0.04, axis=0) % 2 == 0
+        calm = np.cumsum(rng.random((sessions, symbols, 1)) < 0.02, axis=0) % 2 == 0
         X = np.where(calm, 0.8 + 0.5 * X, -0.8 + 1.2 * X)
-        for t in range(5, SESSIONS):
+        for t in range(5, sessions):
             X[t] += 0.4 * X[t - 5]
-    X = X.reshape(SESSIONS * SYMBOLS, -1).astype(np.float32)
-    symbols = np.tile(np.arange(SYMBOLS), SESSIONS)
-    groups = panel_groups(np.repeat(np.arange(SESSIONS), SYMBOLS), symbols, sectors=symbols % 3 - 1)
+    X = X.reshape(sessions * symbols, -1).astype(np.float32)
+    session, symbol = np.divmod(np.arange(len(X)), symbols)
+    groups = panel_groups(session, symbol, sectors=symbol % 3 - 1)
     signal = X[:, 0].astype(np.float64)
     if spec.columns:
         coin = (rng.random(len(X)) > 0.5).astype(np.int8)
