@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 """Alias of the registered version that scores the market."""
-_REQUIREMENTS = ("numpy", "polars", "scikit-learn", "lightgbm", "xgboost", "catboost", "torch", "scipy", "pydantic", "mlflow")
+_REQUIREMENTS = (
+    *("numpy", "scipy", "polars", "scikit-learn", "lightgbm", "xgboost", "catboost", "torch"),
+    *("statsmodels", "arch", "hmmlearn", "river", "pydantic", "mlflow"),
+)
 _QUICK_TO_FAIL = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
