@@ -99,7 +99,7 @@ def _compared(spec: ModelSpec) -> dict[str, Any]:
                 fit()
                 seconds[name].append(time.process_time() - begin)
                 told.setdefault(f"{name}peak_mib", _peak_mib())
-            pairs = 1 if seconds[""][0] > 20 else 2 if seconds[""][0] > 5 else 3 if seconds[""][0] > 2 else 7
+            pairs = 2 if seconds[""][0] > 5 else 3 if seconds[""][0] > 2 else 7
     for name, found in seconds.items():
         told |= {f"{name}seconds": min(found), f"{name}rows_per_second": round(ROWS / min(found))}
     return told
