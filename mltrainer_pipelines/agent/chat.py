@@ -122,8 +122,9 @@ class ChatAgent:
             time.sleep(poll_s)
         if untold(self.system, session_id):
             with held(self.system, session_id) as turn:
-                yield from self._finished(session_id)
-                yield from self._answered(session_id, turn, None)
+                if untold(self.system, session_id):  # nobody else told it in the meantime
+                    yield from self._finished(session_id)
+                    yield from self._answered(session_id, turn, None)
                 yield ChatEvent("done", {"turn": turn})
 
     def approve(self, action_id: int, by: str) -> Action:

@@ -1,13 +1,17 @@
 """The chat over the API, and the actions that come of it."""
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines_tests.api.installation import Installation, make_installation
+from mltrainer_pipelines_tests.api.serving import served
 from mltrainer_pipelines_tests.servers.anthropic import Said, Turn, anthropic_server
 from mltrainer_pipelines_tests.servers.dagster import Dagster
 
@@ -121,3 +125,30 @@ def test_claude_streams_through_the_api_and_what_it_asks_for_waits_for_a_yes(
     status = keyed.client.get("/api/facilitator/system-status").text
     assert '"ANTHROPIC_API_KEY":true' in status
     assert "sk-ant-secret" not in status + json.dumps(events)
+
+
+def test_an_answer_whose_reader_leaves_is_given_to_its_end_and_kept(
+    filled_folder: Path, database: Database, dagster: Dagster
+) -> None:
+    left = threading.Event()
+
+    def answer(body: dict[str, Any]) -> Turn:
+        if "tool_result" not in json.dumps(body["messages"][-1]["content"]):
+            return Said("", [("regime", {})])
+        left.wait(20)
+        return Said("The regime is calm.")
+
+    with anthropic_server(answer) as server:
+        keyed = make_installation(filled_folder, database, dagster, anthropic_api_key="k", anthropic_base_url=server.url)
+        headers = dict(keyed.client.headers)
+        with served(keyed.app) as url:
+            asked = {"session_id": "main", "message": "how is the market?"}
+            with httpx.stream("POST", f"{url}/api/chat", json=asked, headers=headers, timeout=20) as stream:
+                assert next(stream.iter_lines()) == "event: tool"
+            left.set()
+            deadline = time.monotonic() + 30
+            said: list[str] = []
+            while said[-1:] != ["The regime is calm."] and time.monotonic() < deadline:
+                time.sleep(0.1)
+                said = [one["text"] for one in httpx.get(f"{url}/api/chat/history", headers=headers).json()["items"]]
+    assert said[-1] == "The regime is calm."

@@ -70,6 +70,21 @@ def _folder_and_dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         yield tmp_path_factory.mktemp("installation"), dagster
 
 
+class GoneOnce:
+    """An app in front of which the first connection for a path breaks in the middle of its answer."""
+
+    def __init__(self, app: Any, path: str):
+        self.app, self.path, self.gone = app, path, False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.gone or scope.get("path") != self.path:
+            await self.app(scope, receive, send)
+            return
+        self.gone = True
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+        await send({"type": "http.response.body", "body": b"event: no", "more_body": True})
+
+
 @dataclass
 class House:
     """The installation, and the API in front of it, which can be switched off and on."""
@@ -78,8 +93,10 @@ class House:
     port: int
     _running: ExitStack = field(default_factory=ExitStack)
 
-    def open_api(self) -> None:
-        self._running.enter_context(served(self.installation.app, self.port))
+    def open_api(self, gone_once_at: str | None = None) -> None:
+        """Serve; the connection of the first request for a path breaks in the middle of its answer."""
+        app: Any = GoneOnce(self.installation.app, gone_once_at) if gone_once_at else self.installation.app
+        self._running.enter_context(served(app, self.port))
 
     def close_api(self) -> None:
         self._running.close()

@@ -229,6 +229,20 @@ def test_the_whole_conversation_from_a_wish_to_a_yes_to_results(house: House, pa
     context.close()
 
 
+def test_results_are_told_though_the_api_went_away_while_they_were(house: House, pages: Served, browser: Any) -> None:
+    context = new_context(browser)
+    page = visit(context, pages, "chat")
+    page.get_by_role("radio", name="Refresh the signals").click()
+    page.get_by_role("button", name="Execute").click()
+    page.get_by_text("running", exact=True).first.wait_for()
+    house.close_api()
+    house.installation.dagster.finish()
+    house.open_api(gone_once_at="/api/chat/follow")
+    page.get_by_text("done", exact=True).first.wait_for()
+    page.get_by_text("Action 1 is done:").first.wait_for()
+    context.close()
+
+
 def test_a_proposal_is_approved_with_a_click(house: House, pages: Served, browser: Any) -> None:
     furnish(house.installation)
     context = new_context(browser)

@@ -235,8 +235,13 @@ def the_table_is_filtered_and_sorted(walk: Walk, context: Any) -> None:
 
 
 def the_api_is_gone_and_back(walk: Walk, context: Any) -> None:
-    below = map(psutil.Process, processes_below(walk.up))
-    (server,) = [process for process in below if "mltrainer_pipelines.api.server" in process.cmdline()]
+    below = set(processes_below(walk.up))
+    # what ends in the meantime has no command line
+    (server,) = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.pid in below and "mltrainer_pipelines.api.server" in (process.info["cmdline"] or ())
+    ]
     page = walk.open(context, "portfolio")
     page.get_by_text("unrealized").first.wait_for()
     server.suspend()

@@ -1,11 +1,13 @@
 """Talking to mlTrainer, and deciding on the actions that come of it."""
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, StringConstraints
@@ -166,27 +168,57 @@ def _agent(request: Request) -> ChatAgent:
 
 
 async def _streamed(request: Request, events: Iterator[ChatEvent]) -> StreamingResponse:
-    # Threads of their own: an answer may take minutes, and reading goes on meanwhile.
-    threads: CapacityLimiter = request.app.state.conversations
-    try:
-        first = await to_thread.run_sync(next, events, None, limiter=threads)
-    except (MessageError, SessionNameError) as error:
-        raise Problem(422, str(error)) from None
-    except SessionBusyError as error:
-        raise Problem(409, str(error)) from None
-    return StreamingResponse(_written(first, events, threads), media_type=EVENT_STREAM, headers=_HEADERS)
+    told = await _told(events, request.app.state.conversations)
+    first = await told.get()
+    if isinstance(first, MessageError | SessionNameError):
+        raise Problem(422, str(first))
+    if isinstance(first, SessionBusyError):
+        raise Problem(409, str(first))
+    if isinstance(first, Exception):
+        raise first
+    return StreamingResponse(_written(first, told), media_type=EVENT_STREAM, headers=_HEADERS)
 
 
-async def _written(first: ChatEvent | None, events: Iterator[ChatEvent], threads: CapacityLimiter) -> AsyncIterator[str]:
+async def _told(events: Iterator[ChatEvent], threads: CapacityLimiter) -> asyncio.Queue[ChatEvent | Exception | None]:
+    """The events of a turn as they come, then None, or the error that ended it.
+
+    A thread of its own makes them: an answer may take minutes, and reading goes on meanwhile. It goes on to the end though
+    its reader leaves, so that the answer is kept for when they come back.
+    """
+    loop, told = asyncio.get_running_loop(), asyncio.Queue[ChatEvent | Exception | None]()
+    place = object()
+    await threads.acquire_on_behalf_of(place)
+
+    def tell(event: ChatEvent | Exception | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(told.put_nowait, event)
+
+    def make() -> None:
+        try:
+            for event in events:
+                tell(event)
+            tell(None)
+        except Exception as error:
+            tell(error)
+        finally:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(threads.release_on_behalf_of, place)
+
+    threading.Thread(target=make, daemon=True, name="conversation").start()
+    return told
+
+
+async def _written(first: ChatEvent | None, told: asyncio.Queue[ChatEvent | Exception | None]) -> AsyncIterator[str]:
     """Events as text; an error that comes when the answer has begun is the last event."""
-    event = first
-    try:
-        while event is not None:
-            yield f"event: {event.kind}\ndata: {json.dumps(event.data, default=str)}\n\n"
-            event = await to_thread.run_sync(next, events, None, limiter=threads)
-    except SQLAlchemyError:
+    event: ChatEvent | Exception | None = first
+    while isinstance(event, ChatEvent):
+        yield f"event: {event.kind}\ndata: {json.dumps(event.data, default=str)}\n\n"
+        event = await told.get()
+    if isinstance(event, SQLAlchemyError):
         detail = "PostgreSQL stopped answering in the middle of this; say it again in a moment"
         yield f"event: error\ndata: {json.dumps({'status': 503, 'detail': detail})}\n\n"
+    elif event is not None:
+        raise event
 
 
 def _state(found: Action) -> ActionState:

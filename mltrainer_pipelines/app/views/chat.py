@@ -1,5 +1,6 @@
 """The conversation with mlTrainer: streamed answers, actions as cards, progress and results where they belong."""
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,20 +16,21 @@ from mltrainer_pipelines.app.frame import attempt, understandable
 _SESSION = "main"
 _SUGGESTIONS = ("Start momentum analysis", "Show the leaderboard", "What is the regime?", "Refresh the signals", "Status", "Help")
 _WATCH_SECONDS = 2
+_BUSY = 409
 _FIRST = ("trial_id", "symbol", "timeframe", "grade", "status", "sharpe", "net_return", "profit_probability", "confidence")
 
 
 def show() -> None:
     st.title("mlTrainer chat")
     with understandable():
-        # What was asked for by a click or typed is said once, at the end of what was said before.
-        asked = st.session_state.pop("ask", None)
         _conversation()
-        if asked:
+        # What was asked for by a click or typed is said once, at the end of what was said before.
+        if asked := st.session_state.pop("ask", None):
             _say(asked)
             st.rerun()
-        if st.session_state.pop("follow", False):
-            _follow()
+        if st.session_state.get("follow"):
+            # still to be done where the API goes away in the middle
+            st.session_state["follow"] = not _follow()
             st.rerun()
         _next_steps()
         _watch()
@@ -152,8 +154,8 @@ def _say(text: str) -> None:
         st.write_stream(_pieces(api().stream("/api/chat", {"session_id": _SESSION, "message": text})))
 
 
-def _follow() -> None:
-    """Watch what was just approved for a moment; what takes longer goes on by itself."""
+def _follow() -> bool:
+    """Watch what was just approved for a moment; what takes longer goes on by itself. False while another answer is given."""
     with st.chat_message("assistant"), st.spinner("It begins …"):
         try:
             for event in api().stream("/api/chat/follow", {"session_id": _SESSION, "timeout_s": 3}):
@@ -161,6 +163,10 @@ def _follow() -> None:
                     st.markdown(_quiet(event.data["text"]))
         except ApiProblemError as error:
             st.caption(f"{error}.")
+            if error.status == _BUSY:
+                time.sleep(1)
+                return False
+    return True
 
 
 def _pieces(events: Iterator[ServerEvent]) -> Iterator[str]:
