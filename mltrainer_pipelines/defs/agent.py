@@ -1,6 +1,7 @@
 """The agent: trials proposed, approved, launched, and what came of them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -151,15 +152,19 @@ def _database() -> Database:
 
 
 def _note_launched(instance: dg.DagsterInstance, database: Database) -> None:
-    """Approved proposals whose run Dagster has are launched, by the id of that run."""
+    """Approved proposals whose run Dagster has are launched, by the id of that run.
+
+    Several sensors note it, at the same moment too; who is second has nothing left to do.
+    """
     from mltrainer_pipelines.agent import autonomy
-    from mltrainer_pipelines.agent.proposals import approved_unlaunched, mark_launched
+    from mltrainer_pipelines.agent.proposals import ProposalStateError, approved_unlaunched, mark_launched
 
     for stored in approved_unlaunched(database.engine):
         found = instance.get_run_records(dg.RunsFilter(tags={PROPOSAL: str(stored.id)}), limit=1)
         if found:
-            mark_launched(database.engine, stored.id, found[0].dagster_run.run_id)
             autonomy.note_launch(database.engine, stored.id, found[0].create_timestamp)
+            with suppress(ProposalStateError):
+                mark_launched(database.engine, stored.id, found[0].dagster_run.run_id)
 
 
 def _trial_of(context: dg.RunStatusSensorContext) -> str | None:

@@ -1,7 +1,10 @@
 """The agent's Dagster objects on a database of their own: proposals become runs, and runs report back."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -118,6 +121,28 @@ def test_a_run_that_a_tick_asked_for_before_the_switch_computes_nothing_after_it
     assert f"proposal {first.id} was rejected before its run began" in str(failed.event_specific_data)
     with installed.engine.connect() as connection:
         assert connection.scalar(sa.select(Trial.status).where(Trial.trial_id == trial_id)) != "running"
+
+
+def test_sensors_that_note_a_launch_at_the_same_moment_do_not_trip_each_other(installed: Database, tmp_path) -> None:
+    materialized(installed, Lake(str(tmp_path)), count=1)
+    first = proposals(installed.engine)[0]
+    approve(installed.engine, first.id, "user")
+    begun = threading.Barrier(6)
+
+    with dg.instance_for_test() as instance, ThreadPoolExecutor(6) as sensors:
+        run = instance.add_run(dg.DagsterRun(job_name="walk_forward", tags={defs.PROPOSAL: str(first.id)}))
+
+        class Instance:
+            """Looks runs up as the real one does; all who look have read the proposals by then."""
+
+            def get_run_records(self, *given: Any, **named: Any) -> Any:
+                begun.wait(20)
+                return instance.get_run_records(*given, **named)
+
+        for noted in [sensors.submit(defs._note_launched, Instance(), installed) for _ in range(6)]:  # type: ignore[arg-type]
+            noted.result()
+    (launched,) = proposals(installed.engine, "launched")
+    assert (launched.id, launched.run_id) == (first.id, run.run_id)
 
 
 def test_an_agent_that_is_off_materializes_nothing_and_says_so(installed: Database, tmp_path) -> None:
