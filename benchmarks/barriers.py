@@ -16,12 +16,12 @@ def run() -> list[dict[str, Any]]:
 
     import polars as pl
 
-    from mltrainer_pipelines.features.barriers import Barriers
+    from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
     from mltrainer_pipelines.features.files import read_bars
-    from mltrainer_pipelines.features.fixed_barriers import panel_trades
-    from mltrainer_pipelines.features.labels import compute_labels
+    from mltrainer_pipelines.features.labels.barriers import Barriers
+    from mltrainer_pipelines.features.labels.fixed_barriers import panel_trades
+    from mltrainer_pipelines.features.labels.labels import compute_labels
     from mltrainer_pipelines.features.panel import PRICES, dense
-    from mltrainer_pipelines.features.timeframes import TIMEFRAMES
 
     bars = read_bars(Path(BARS))
     members = bars.select(pl.col("date").dt.truncate("1mo").alias("month"), "symbol").unique()

@@ -67,7 +67,7 @@ def run(sessions: int = 60) -> list[dict[str, Any]]:
 @contextmanager
 def _exchange(first: date) -> Iterator[tuple[str, int]]:
     """The local exchange with ten thousand symbols, in a process of its own: its address and its process."""
-    from mltrainer_pipelines.services.supervisor import free_port
+    from mltrainer_pipelines.ops.supervisor import free_port
 
     port = free_port()
     world = {
@@ -115,8 +115,8 @@ def backfill(url: str, lake: str, first: str, last: str) -> dict[str, float]:
     from pydantic import SecretStr
 
     from mltrainer_pipelines.market.ingestion import fetched, planned_backfill
-    from mltrainer_pipelines.market.polygon import PolygonMarket
     from mltrainer_pipelines.market.sessions import sessions_between
+    from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
     from mltrainer_pipelines.settings import LOCAL_EXCHANGE_KEY
 
     client, store = PolygonMarket(url, SecretStr(LOCAL_EXCHANGE_KEY)), Lake(lake)
@@ -214,7 +214,7 @@ def more(url: str, place: str) -> None:
     from pydantic import SecretStr
 
     from mltrainer_pipelines.defs.market import DEFS, daily_bars
-    from mltrainer_pipelines.market.polygon import PolygonMarket
+    from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
     from mltrainer_pipelines.settings import LOCAL_EXCHANGE_KEY
 
     logging.disable(logging.CRITICAL)

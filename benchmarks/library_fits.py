@@ -21,7 +21,7 @@ EPOCHS = 2
 
 def library_fit(spec: ModelSpec, X: np.ndarray, y: np.ndarray, symbols: int) -> Fit:
     """A call that fits the library's own parts on (rows, features) float32, so many symbols a session."""
-    from mltrainer_pipelines.models.network_model import ARCHITECTURES
+    from mltrainer_pipelines.models.networks.model import ARCHITECTURES
 
     if spec.id in ARCHITECTURES:
         return lambda: _network(spec, X, y, symbols)
@@ -86,8 +86,8 @@ def _lightgbm(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Any:
 
 
 def _ensemble(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Fit:
-    from mltrainer_pipelines.models.catalogue import get_model
     from mltrainer_pipelines.models.combined import members_of
+    from mltrainer_pipelines.models.registry import get_model
 
     members = [get_model(member) for member in members_of(spec.id)]
 
@@ -120,8 +120,8 @@ def _network(spec: ModelSpec, X: np.ndarray, y: np.ndarray, symbols: int) -> Any
     import torch.nn.functional as F  # noqa: N812 - the name that every torch program gives it
     from sklearn.preprocessing import StandardScaler
 
-    from mltrainer_pipelines.models import network_layers
-    from mltrainer_pipelines.models.network_model import ARCHITECTURES, SEQUENCE_SESSIONS
+    from mltrainer_pipelines.models.networks import layers as network_layers
+    from mltrainer_pipelines.models.networks.model import ARCHITECTURES, SEQUENCE_SESSIONS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

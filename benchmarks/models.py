@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.library_fits import EPOCHS, library_fit
 from benchmarks.peers import ROOT, module, result
-from mltrainer_pipelines.models.catalogue import get_model, list_models
 from mltrainer_pipelines.models.panel import panel_groups
+from mltrainer_pipelines.models.registry import get_model, list_models
 from mltrainer_pipelines.models.spec import ModelSpec
 
 ROWS, FEATURES, SYMBOLS = 100_000, 60, 150

@@ -94,7 +94,7 @@ def measure(repeats: int) -> dict[str, Any]:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    from mltrainer_pipelines.services.supervisor import free_port
+    from mltrainer_pipelines.ops.supervisor import free_port
 
     ours = ("MLTRAINER_", "DAGSTER_", "MLFLOW_", "POLYGON_", "FRED_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -105,14 +105,14 @@ def _environment(home: Path) -> dict[str, str]:
 @contextmanager
 def _instance(settings: Any) -> Iterator[Any]:
     """The services of `mltrainer up`, with the empty job's code location beside ours; yields a client of the webserver."""
-    from mltrainer_pipelines.services import code_server, home
-    from mltrainer_pipelines.services.after import answers
-    from mltrainer_pipelines.services.dagster_client import DagsterClient
-    from mltrainer_pipelines.services.supervisor import services
+    from mltrainer_pipelines.ops import code_server, state_dir
+    from mltrainer_pipelines.ops.dagster_client import DagsterClient
+    from mltrainer_pipelines.ops.supervisor import services
+    from mltrainer_pipelines.ops.wait_for import answers
 
     client = DagsterClient(f"http://127.0.0.1:{settings.dagster_port}")
-    with home.held_home(settings) as environment:
-        served = home.served_workspace(settings)
+    with state_dir.held_home(settings) as environment:
+        served = state_dir.served_workspace(settings)
         code_server.write_workspace(settings, served)
         with open(served, "a") as workspace:
             workspace.write("  - python_module:\n      module_name: benchmarks.empty_run\n      location_name: empty\n")

@@ -48,8 +48,8 @@ def measured(trials: int) -> list[dict[str, Any]]:
 def _with_services(trials: int) -> list[dict[str, Any]]:
     from rich.console import Console
 
-    from mltrainer_pipelines.services.home import dagster_home
-    from mltrainer_pipelines.services.session import services_up
+    from mltrainer_pipelines.ops.state_dir import dagster_home
+    from mltrainer_pipelines.ops.temporary_services import services_up
     from mltrainer_pipelines.settings import Settings
 
     settings, console = Settings(), Console(stderr=True)
@@ -60,8 +60,8 @@ def _with_services(trials: int) -> list[dict[str, Any]]:
 
 def _long(settings: Any, console: Any, dagster: str) -> list[dict[str, Any]]:
     """A trial through everything, from its submission to its scorecard, beside the same computing in one process."""
-    from mltrainer_pipelines.services.dagster_client import DagsterClient
-    from mltrainer_pipelines.services.submission import submit_trial
+    from mltrainer_pipelines.ops.dagster_client import DagsterClient
+    from mltrainer_pipelines.ops.trial_launch import submit_trial
 
     begin = time.perf_counter()
     submitted = submit_trial(settings, json.dumps(LONG_TRIAL), console, wait=True)
@@ -99,10 +99,10 @@ def _own_computing(trial_id: str) -> float:
     from mltrainer_pipelines.market.sessions import last_closed_session
     from mltrainer_pipelines.settings import get_settings, now
     from mltrainer_pipelines.store.lake import Lake
-    from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
     from mltrainer_pipelines.trials.config import TrialConfig
-    from mltrainer_pipelines.trials.scorecard import score
-    from mltrainer_pipelines.trials.walk_forward import WalkForward
+    from mltrainer_pipelines.trials.scoring.scorecard import score
+    from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
+    from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
     config, lake = TrialConfig.parse(LONG_TRIAL), Lake(get_settings().lake_url)
     if config.trial_id != trial_id:
@@ -129,11 +129,11 @@ def _quick(trials: int) -> dict[str, Any]:
     from mltrainer_pipelines.defs import trials as defs
     from mltrainer_pipelines.defs.partitions import quarters
     from mltrainer_pipelines.defs.resources import RESOURCES
-    from mltrainer_pipelines.services.databases import database_url
+    from mltrainer_pipelines.ops.databases import database_url
     from mltrainer_pipelines.settings import get_settings
     from mltrainer_pipelines.store.database import Database
-    from mltrainer_pipelines.trials import records
     from mltrainer_pipelines.trials.config import TrialConfig
+    from mltrainer_pipelines.trials.registry import records
 
     keys = quarters.get_partition_keys()[-QUICK_QUARTERS:]
     database = Database(database_url(get_settings(), "mltrainer"))

@@ -55,9 +55,9 @@ def _table(path: Path) -> None:
     """The peer's input: date, symbol, label, and Alpha158."""
     import polars as pl
 
-    from mltrainer_pipelines.features.barriers import Barriers
+    from mltrainer_pipelines.contracts.timeframes import SHORT
     from mltrainer_pipelines.features.files import features_of_file, labels_of_file
-    from mltrainer_pipelines.features.timeframes import SHORT
+    from mltrainer_pipelines.features.labels.barriers import Barriers
 
     features_of_file(Path(BARS), "alpha158", path.with_name("features.parquet"), THREADS)
     labels_of_file(Path(BARS), SHORT, path.with_name("labels.parquet"), Barriers(), 10.0)
@@ -71,8 +71,8 @@ def _ours(path: str) -> dict[str, Any]:
     import polars as pl
 
     from mltrainer_pipelines.trials.config import TrialConfig
-    from mltrainer_pipelines.trials.walk_forward import WalkForward
-    from mltrainer_pipelines.trials.windows import Window
+    from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
+    from mltrainer_pipelines.trials.validation.windows import Window
 
     class SameWindows(WalkForward):
         """Windows that begin where the peer's do."""
@@ -139,7 +139,7 @@ def _peer(path: str) -> dict[str, Any]:
 def _loss(score: Any, label: Any) -> float:
     import numpy as np
 
-    from mltrainer_pipelines.trials.statistics import log_loss
+    from mltrainer_pipelines.trials.scoring.statistics import log_loss
 
     label = np.asarray(label, dtype=np.float64)
     known = ~np.isnan(label)
@@ -169,9 +169,9 @@ def leaderboard(trials: int = LEADERBOARD_TRIALS) -> list[dict[str, Any]]:
 
     from mltrainer_pipelines.store.database import Database
     from mltrainer_pipelines.store.embedded import EmbeddedPostgres
-    from mltrainer_pipelines.trials import leaderboard as board
-    from mltrainer_pipelines.trials import records
-    from mltrainer_pipelines.trials.scorecard import Scorecard
+    from mltrainer_pipelines.trials.registry import leaderboard as board
+    from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder) / "postgres") as server:
         database = Database(server.url("mltrainer"))
@@ -193,7 +193,7 @@ def _fill(engine: Any, kind: Any, trials: int, rng: Any) -> None:
     from sqlalchemy import insert
 
     from mltrainer_pipelines.store.tables import Trial, TrialScorecard
-    from mltrainer_pipelines.trials.breakdown import PartScore, QuarterScore
+    from mltrainer_pipelines.trials.scoring.breakdown import PartScore, QuarterScore
 
     quarters = [date(2020 + number // 4, 1 + 3 * (number % 4), 1) for number in range(16)]
     parts = [

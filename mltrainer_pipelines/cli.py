@@ -37,8 +37,8 @@ def demo(as_json: AsJson = False) -> None:
     """Run the whole loop once through Dagster, from bars to paper trades, and show the recommendations."""
     from rich.console import Console
 
-    from mltrainer_pipelines.services.demo import run_demo
-    from mltrainer_pipelines.services.summary import show
+    from mltrainer_pipelines.commands.demo import run_demo
+    from mltrainer_pipelines.commands.summary import show
 
     settings, console = _settings(), Console(stderr=as_json)
     with _readable_errors():
@@ -53,8 +53,8 @@ def demo(as_json: AsJson = False) -> None:
 @app.command(epilog="Example: MLTRAINER_DAGSTER_PORT=3100 mltrainer up")
 def up() -> None:
     """Serve Dagster, MLflow and, without keys, the local exchange on 127.0.0.1 until Ctrl-C; stops them together."""
-    from mltrainer_pipelines.services import home
-    from mltrainer_pipelines.services.supervisor import require_startable, run_up
+    from mltrainer_pipelines.ops import state_dir
+    from mltrainer_pipelines.ops.supervisor import require_startable, run_up
 
     settings = _settings()
 
@@ -63,12 +63,12 @@ def up() -> None:
         print("\nmlTrainer is up" + (" on a simulated market" if settings.market_kind == "simulated" else ""), flush=True)  # noqa: T201
         for name, address in addresses.items():
             print(f"  {name:<{width}}  {address}", flush=True)  # noqa: T201
-        print(f"  logs: {home.logs(settings) / 'up.log'}\nCtrl-C stops everything.", flush=True)  # noqa: T201
+        print(f"  logs: {state_dir.logs(settings) / 'up.log'}\nCtrl-C stops everything.", flush=True)  # noqa: T201
 
     with _readable_errors():
         require_startable(settings)
         typer.echo(f"Starting mlTrainer in {settings.state} …", err=True)
-        log = home.log_file(settings)
+        log = state_dir.log_file(settings)
         with open(log, "a", buffering=1) as output:
             code = run_up(settings, output, ready)
     raise typer.Exit(code)
@@ -95,7 +95,7 @@ def models(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mltrainer_pipelines.models.catalogue import list_models
+    from mltrainer_pipelines.models.registry import list_models
 
     specs = list_models()
     if as_json:
@@ -112,7 +112,7 @@ def doctor(as_json: AsJson = False) -> None:
     """Look at what this installation needs and say what is missing; exit code 1 where something stops it from working."""
     from dataclasses import asdict
 
-    from mltrainer_pipelines.services.doctor import examine
+    from mltrainer_pipelines.commands.doctor import examine
 
     findings = examine(_settings())
     if as_json:
@@ -132,7 +132,7 @@ def bench(
     from rich.console import Console
     from rich.table import Table
 
-    from mltrainer_pipelines.services.benchmarking import run_benchmarks
+    from mltrainer_pipelines.commands.bench import run_benchmarks
 
     with _readable_errors():
         rows = run_benchmarks(names or [], Console(stderr=True))
@@ -161,7 +161,7 @@ def trial_submit(
     """
     from rich.console import Console
 
-    from mltrainer_pipelines.services.submission import submit_trial
+    from mltrainer_pipelines.ops.trial_launch import submit_trial
 
     console = Console(stderr=True)
     with _readable_errors():
@@ -182,7 +182,7 @@ def trial_rollback(
     """Let an earlier champion score the market again; done twice it changes nothing."""
     from rich.console import Console
 
-    from mltrainer_pipelines.services.submission import rolled_back
+    from mltrainer_pipelines.ops.trial_launch import rolled_back
 
     with _readable_errors():
         found = rolled_back(_settings(), timeframe, to, reason, Console(stderr=True))
@@ -240,9 +240,9 @@ def labels(
 ) -> None:
     """Compute what each decision earned at the first barrier it met, on a file of daily bars."""
     with _readable_errors():
-        from mltrainer_pipelines.features.barriers import Barriers
+        from mltrainer_pipelines.contracts.timeframes import get_timeframe
         from mltrainer_pipelines.features.files import labels_of_file
-        from mltrainer_pipelines.features.timeframes import get_timeframe
+        from mltrainer_pipelines.features.labels.barriers import Barriers
 
         done = labels_of_file(bars, get_timeframe(timeframe), out, Barriers(target, stop), cost_bps)
     if as_json:
@@ -257,7 +257,7 @@ def audit_causality(
     as_json: AsJson = False,
 ) -> None:
     """Compute everything again on data that end early, and on data whose future is noise: the past must not change."""
-    from mltrainer_pipelines.services.causality_audit import audit_simulated_market
+    from mltrainer_pipelines.audits.causality import audit_simulated_market
 
     with _readable_errors():
         found = audit_simulated_market(feature_set)
@@ -273,7 +273,7 @@ def audit_learning(
     symbols: Annotated[int, typer.Option(min=20, help="Companies of the simulated markets.")] = 60, as_json: AsJson = False
 ) -> None:
     """Prove on simulated markets that the weights follow a premium that flips, and that nothing is claimed where nothing is."""
-    from mltrainer_pipelines.services.learning_audit import audit, shown
+    from mltrainer_pipelines.audits.learning import audit, shown
 
     with _readable_errors():
         found = audit(symbols)
@@ -294,7 +294,7 @@ def portfolio_replay(
     """Live through a period session by session, with what was known then; nothing is written."""
     from rich.console import Console
 
-    from mltrainer_pipelines.services.replay import replayed, shown
+    from mltrainer_pipelines.commands.replay import replayed, shown
 
     with _readable_errors():
         found = replayed(_settings(), first.date(), last.date(), Console(stderr=True))
@@ -314,7 +314,7 @@ def audit_null(
 
     Trials that have ended are kept in mlTrainer's home: stopped, it goes on where it was.
     """
-    from mltrainer_pipelines.services import trial_audits
+    from mltrainer_pipelines.audits import trials as trial_audits
 
     kept = _settings().mltrainer_home.expanduser() / "audits"
     with _readable_errors(), _progress(f"{trials} trials without a premium") as advance:
@@ -327,7 +327,7 @@ def audit_planted(
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated market.")] = 7, as_json: AsJson = False
 ) -> None:
     """Run the core models on a simulated market with a premium: they have to find it and to know what it is worth."""
-    from mltrainer_pipelines.services import trial_audits
+    from mltrainer_pipelines.audits import trials as trial_audits
 
     with _readable_errors(), _progress("Trials on a planted premium") as advance:
         found = trial_audits.audit_planted(trial_audits.AuditMarket(seed=seed), progress=advance)
@@ -339,7 +339,7 @@ def audit_calibration(
     markets: Annotated[int, typer.Option(min=1, help="Simulated markets, of consecutive seeds.")] = 4, as_json: AsJson = False
 ) -> None:
     """Compare the probabilities of the core models with what came, out of sample, over several simulated markets."""
-    from mltrainer_pipelines.services import trial_audits
+    from mltrainer_pipelines.audits import trials as trial_audits
 
     with _readable_errors(), _progress(f"Probabilities over {markets} markets") as advance:
         found = trial_audits.audit_calibration(markets, progress=advance)
@@ -349,10 +349,10 @@ def audit_calibration(
 @agent_app.command("status", epilog="Example: mltrainer agent status --json | jq .budget")
 def agent_status(as_json: AsJson = False) -> None:
     """Show what the agent may do and has cost today, and which of its actions wait or run."""
-    from mltrainer_pipelines.agent import commands, ledger, reading
-    from mltrainer_pipelines.agent.outside import plain
-    from mltrainer_pipelines.agent.patterns import Lookup
-    from mltrainer_pipelines.services.agent import provided_agent
+    from mltrainer_pipelines.agent import commands, ledger, queries
+    from mltrainer_pipelines.agent.intents import Lookup
+    from mltrainer_pipelines.agent.sanitize import plain
+    from mltrainer_pipelines.ops.agent import provided_agent
 
     settings = _settings()
     with _readable_errors(), provided_agent(settings) as agent:
@@ -361,7 +361,7 @@ def agent_status(as_json: AsJson = False) -> None:
             return
         days = [vars(day) for day in ledger.spending_by_day(agent.system.engine)]
         model = settings.mltrainer_agent_model if agent.claude else None
-        _print_json(plain({**reading.status(agent.system), "model": model, "spending": days}))
+        _print_json(plain({**queries.status(agent.system), "model": model, "spending": days}))
 
 
 @agent_app.command("chat", epilog="Example: mltrainer agent chat 'start momentum analysis' yes")
@@ -373,7 +373,7 @@ def agent_chat(
     as_json: AsJson = False,
 ) -> None:
     """Talk to the agent. Without ANTHROPIC_API_KEY it understands commands; `help` lists them."""
-    from mltrainer_pipelines.services.agent import provided_agent
+    from mltrainer_pipelines.ops.agent import provided_agent
 
     events: list[dict[str, Any]] = []
     by_claude = _settings().anthropic_api_key is not None
@@ -417,7 +417,7 @@ def agent_stop(
 ) -> None:
     """Switch the agent off and stop everything it started; `agent resume` switches it on again."""
     from mltrainer_pipelines.agent.autonomy import halt
-    from mltrainer_pipelines.services.agent import provided_agent
+    from mltrainer_pipelines.ops.agent import provided_agent
 
     with _readable_errors(), provided_agent(_settings()) as agent:
         system = agent.system
@@ -432,7 +432,7 @@ def agent_stop(
 @agent_app.command("resume", epilog="Example: mltrainer agent resume")
 def agent_resume() -> None:
     """Switch the agent on again."""
-    from mltrainer_pipelines.services.agent import provided_agent
+    from mltrainer_pipelines.ops.agent import provided_agent
     from mltrainer_pipelines.store import runtime_settings
 
     with _readable_errors(), provided_agent(_settings()) as agent:
@@ -449,7 +449,7 @@ def agent_compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare the proposers on a small simulated market: the best score out of sample against the number of trials."""
-    from mltrainer_pipelines.services.proposer_comparison import compare_proposers, shown
+    from mltrainer_pipelines.audits.proposer_comparison import compare_proposers, shown
 
     with _readable_errors(), _progress("Trials") as advance:
         found = compare_proposers(_settings(), trials, batch, seeds, plot, on_trial=advance)

@@ -18,11 +18,11 @@ from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines.store.tables import Base
 
 if TYPE_CHECKING:
-    from mltrainer_pipelines.trials.tracking import Tracking
+    from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 LONG = (
-    *("services/test_loop.py", "app/test_whole_stack.py", "scale/test_ray_cluster.py", "app/test_pages.py"),
-    *("services/test_up.py", "agent/test_tracing.py"),
+    *("ops/test_loop.py", "app/test_whole_stack.py", "scale/test_ray_cluster.py", "app/test_pages.py"),
+    *("ops/test_up.py", "agent/test_tracing.py"),
 )
 """Tests that mostly wait for processes of their own, the longest first: begun early, the others run beside them."""
 
@@ -64,7 +64,7 @@ def database(_migrated: Database) -> Database:
 @pytest.fixture(scope="session")
 def tracking(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Tracking"]:
     """An MLflow server of this test process alone, on its PostgreSQL; started when the first test asks for it."""
-    from mltrainer_pipelines.trials.tracking import Tracking
+    from mltrainer_pipelines.trials.registry.tracking import Tracking
 
     folder = tmp_path_factory.mktemp("mlflow")
     with socket.socket() as probe:

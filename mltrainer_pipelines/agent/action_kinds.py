@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mltrainer_pipelines.agent import proposals as proposal_book
-from mltrainer_pipelines.agent.outside import plain
+from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.agent.system import System
-from mltrainer_pipelines.models.catalogue import list_models
+from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mltrainer_pipelines.agent import proposals as proposal_book
-from mltrainer_pipelines.agent import reading
+from mltrainer_pipelines.agent import queries
 from mltrainer_pipelines.agent.action_kinds import (
     PARAMS,
     ActionError,
@@ -32,7 +32,7 @@ from mltrainer_pipelines.agent.action_kinds import (
 from mltrainer_pipelines.agent.autonomy import stop_started
 from mltrainer_pipelines.agent.jobs import Job, JobError
 from mltrainer_pipelines.agent.ledger import record_event
-from mltrainer_pipelines.agent.outside import plain
+from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
@@ -299,14 +299,14 @@ def _follow(system: System, found: Action, job: dict[str, Any]) -> None:
     assert system.launcher is not None  # noqa: S101
     now = system.launcher.progress(job["job"])
     job["message"] = plain(now.message, 300)
-    if now.status == "succeeded" and "config" in job and "grade" not in reading.trial(system, job["what"]):
+    if now.status == "succeeded" and "config" in job and "grade" not in queries.trial(system, job["what"]):
         # Predicted and not judged: a sensor may do it, but only where somebody switched it on.
         if "scoring" not in job:
             job["scoring"] = system.launcher.start_job("score_trials", f"action {found.id} of the chat", job["what"])
         scoring = system.launcher.progress(job["scoring"])
         if scoring.status == "failed":
             job |= {"status": "failed", "message": plain(scoring.message, 300)}
-        elif scoring.status == "succeeded" and "grade" not in reading.trial(system, job["what"]):
+        elif scoring.status == "succeeded" and "grade" not in queries.trial(system, job["what"]):
             job |= {"status": "failed", "message": "it was scored, but left no scorecard"}
         elif scoring.status == "succeeded":
             job["status"] = "succeeded"
@@ -323,17 +323,17 @@ def _result(system: System, found: Action, jobs: dict[str, Any]) -> dict[str, An
     """What an action's jobs brought about, read from where they wrote it."""
     over = [job for step in jobs["steps"] for job in step if job["status"] == "succeeded"]
     result: dict[str, Any] = {"market": system.market}
-    trials = [reading.trial(system, job["what"]) for job in over if "config" in job]
+    trials = [queries.trial(system, job["what"]) for job in over if "config" in job]
     if trials:
         result["trials"] = trials
     done = {job["what"] for job in over}
     if "refresh_signals" in done:
         wanted = {} if found.kind == "refresh_signals" else {name: found.params.get(name) for name in _SCREENED}
-        result["screening"] = reading.candidates(system, **wanted)
+        result["screening"] = queries.candidates(system, **wanted)
     if "promote_champion" in done:
-        result["leaderboard"] = reading.leaderboard(system, found.params["timeframe"], 5)
+        result["leaderboard"] = queries.leaderboard(system, found.params["timeframe"], 5)
     if "propose_trials" in done:
-        result["proposals"] = reading.proposed(system, "proposed")
+        result["proposals"] = queries.proposed(system, "proposed")
     return result
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.agent.jobs import JobLauncher
 from mltrainer_pipelines.agent.ledger import day_of, record_event, spent
-from mltrainer_pipelines.models.catalogue import get_model
+from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.tables import AgentAction, ProposalRun, TrialProposal
 from mltrainer_pipelines.trials.config import TrialConfig

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent.messages import estimated_tokens
-from mltrainer_pipelines.agent.outside import as_data
 from mltrainer_pipelines.agent.proposals import StoredProposal, proposals
+from mltrainer_pipelines.agent.sanitize import as_data
 from mltrainer_pipelines.agent.search import TRAIN_SESSIONS, Tried, tried_trials
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.store.tables import LeaderboardRow, LearningReport

@@ -26,11 +26,11 @@ from mltrainer_pipelines.agent.actions import (
 )
 from mltrainer_pipelines.agent.conversation import Block, held
 from mltrainer_pipelines.agent.failures import ClaudeDeclinedError, ClaudeError
+from mltrainer_pipelines.agent.intents import Decided, Requested, decision, lookup, requested_actions, timeframe_of
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
 from mltrainer_pipelines.agent.messages import Answer, Claude
-from mltrainer_pipelines.agent.outside import as_data
-from mltrainer_pipelines.agent.patterns import Decided, Requested, decision, lookup, requested_actions, timeframe_of
 from mltrainer_pipelines.agent.prompts import prompt
+from mltrainer_pipelines.agent.sanitize import as_data
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.agent.tools import ToolResult, call, definitions
 from mltrainer_pipelines.store.lake import MissingPartitionError

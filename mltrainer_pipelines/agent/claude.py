@@ -14,9 +14,9 @@ from mltrainer_pipelines.agent.briefing import Knowledge, briefing, refuted_at
 from mltrainer_pipelines.agent.failures import ClaudeError
 from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.agent.messages import Answer, Claude
-from mltrainer_pipelines.agent.outside import as_data, plain
 from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.agent.proposals import Proposal
+from mltrainer_pipelines.agent.sanitize import as_data, plain
 from mltrainer_pipelines.models.spec import ModelSpec
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 

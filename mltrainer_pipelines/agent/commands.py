@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from mltrainer_pipelines.agent import reading
+from mltrainer_pipelines.agent import queries
 from mltrainer_pipelines.agent.actions import Action
-from mltrainer_pipelines.agent.patterns import Lookup
+from mltrainer_pipelines.agent.intents import Lookup
 from mltrainer_pipelines.agent.search import propose, proposed_trials, tried_trials
 from mltrainer_pipelines.agent.system import System
-from mltrainer_pipelines.models.catalogue import list_models
+from mltrainer_pipelines.models.registry import list_models
 
 HELP = """You can ask me to look things up: models, leaderboard, regime, candidates, explain SYMBOL, portfolio, performance, \
 proposals, report, settings, status.
@@ -22,18 +22,18 @@ def answer(system: System, wanted: Lookup) -> tuple[str, Any]:
         return HELP, None
     given = wanted.arguments
     readers = {
-        "models": lambda: reading.models(),
-        "leaderboard": lambda: reading.leaderboard(system, **given),
-        "regime": lambda: reading.regime(system.lake),
-        "candidates": lambda: reading.candidates(system, **given),
-        "explain": lambda: reading.explain(system, **given),
-        "portfolio": lambda: reading.portfolio(system),
-        "performance": lambda: reading.performance(system),
-        "status": lambda: reading.status(system),
-        "proposals": lambda: reading.proposed(system),
-        "report": lambda: reading.learning_report(system),
-        "settings": lambda: reading.settings(system),
-        "trial": lambda: reading.trial(system, **given),
+        "models": lambda: queries.models(),
+        "leaderboard": lambda: queries.leaderboard(system, **given),
+        "regime": lambda: queries.regime(system.lake),
+        "candidates": lambda: queries.candidates(system, **given),
+        "explain": lambda: queries.explain(system, **given),
+        "portfolio": lambda: queries.portfolio(system),
+        "performance": lambda: queries.performance(system),
+        "status": lambda: queries.status(system),
+        "proposals": lambda: queries.proposed(system),
+        "report": lambda: queries.learning_report(system),
+        "settings": lambda: queries.settings(system),
+        "trial": lambda: queries.trial(system, **given),
     }
     value = readers[wanted.what]()
     return "\n".join(_lines(value)), value
@@ -41,7 +41,7 @@ def answer(system: System, wanted: Lookup) -> tuple[str, Any]:
 
 def suggested_models(system: System, timeframe: str) -> list[str]:
     """Two models worth screening with: the best of the leaderboard, then core models that were never tried."""
-    best = [row["model"] for row in reading.leaderboard(system, timeframe)[timeframe]["best"]]
+    best = [row["model"] for row in queries.leaderboard(system, timeframe)[timeframe]["best"]]
     tried = {one.config.model for one in tried_trials(system.engine)}
     fresh = [spec.id for spec in sorted(list_models(), key=lambda spec: (not spec.core, spec.cost != "fast", spec.id))]
     order = [*best, *(model for model in fresh if model not in tried), *fresh]

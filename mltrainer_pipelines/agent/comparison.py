@@ -18,11 +18,11 @@ import polars as pl
 
 from mltrainer_pipelines.agent.proposals import Proposal
 from mltrainer_pipelines.agent.search import Tried
-from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.scorecard import NothingToScoreError, QuarterScore, Scorecard, score
-from mltrainer_pipelines.trials.statistics import SESSIONS_PER_YEAR
-from mltrainer_pipelines.trials.walk_forward import TooFewRowsError, WalkForward
+from mltrainer_pipelines.trials.scoring.scorecard import NothingToScoreError, QuarterScore, Scorecard, score
+from mltrainer_pipelines.trials.scoring.statistics import SESSIONS_PER_YEAR
+from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
+from mltrainer_pipelines.trials.validation.walk_forward import TooFewRowsError, WalkForward
 
 LEARNT_FROM = 0.6
 """Share of a trial's quarters, the first ones, that proposers are told the score of."""

@@ -18,8 +18,8 @@ from mltrainer_pipelines.agent.actions import actions, mark_told
 from mltrainer_pipelines.agent.failures import ClaudeError
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
 from mltrainer_pipelines.agent.messages import Claude, estimated_tokens
-from mltrainer_pipelines.agent.outside import as_data, plain
 from mltrainer_pipelines.agent.prompts import prompt
+from mltrainer_pipelines.agent.sanitize import as_data, plain
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.store.tables import ChatMessage, ChatSession
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mltrainer_pipelines.agent.outside import plain
+from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.store.tables import AgentCall, AgentEvent
 
 NEW_YORK = ZoneInfo("America/New_York")

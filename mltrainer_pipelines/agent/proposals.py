@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.agent.outside import plain
+from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.store.tables import Trial, TrialProposal
 from mltrainer_pipelines.trials.config import TrialConfig
 

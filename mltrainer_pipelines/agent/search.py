@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent.proposals import Proposal
-from mltrainer_pipelines.models.catalogue import get_model
+from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.models.spec import Choices, ParamValue, Range
 from mltrainer_pipelines.store.tables import Trial, TrialProposal, TrialScorecard
 from mltrainer_pipelines.trials.config import TrialConfig, models_for

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mltrainer_pipelines.agent import reading
+from mltrainer_pipelines.agent import queries
 from mltrainer_pipelines.agent.action_kinds import ActionError, Ensemble, Kind, MomentumScreening, SubmitTrial, Timeframe
 from mltrainer_pipelines.agent.actions import Action, propose_action
 from mltrainer_pipelines.agent.ledger import record_event
-from mltrainer_pipelines.agent.outside import as_data
+from mltrainer_pipelines.agent.sanitize import as_data
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.store.lake import MissingPartitionError
 
@@ -87,33 +87,33 @@ class Tool:
 TOOLS: Mapping[str, Tool] = {
     tool.name: tool
     for tool in (
-        Tool("list_models", "The model catalogue.", Family, lambda _, given: reading.models(**given)),
-        Tool("leaderboard", "The best trials and the champions.", Top, lambda it, given: reading.leaderboard(it, **given)),
-        Tool("trial", "A trial's configuration and results.", TrialId, lambda it, given: reading.trial(it, **given)),
-        Tool("detect_regime", "The market's regime score now.", Nothing, lambda it, _: reading.regime(it.lake)),
+        Tool("list_models", "The model catalogue.", Family, lambda _, given: queries.models(**given)),
+        Tool("leaderboard", "The best trials and the champions.", Top, lambda it, given: queries.leaderboard(it, **given)),
+        Tool("trial", "A trial's configuration and results.", TrialId, lambda it, given: queries.trial(it, **given)),
+        Tool("detect_regime", "The market's regime score now.", Nothing, lambda it, _: queries.regime(it.lake)),
         Tool(
             "momentum_candidates",
             "Symbols that clear given bars in the newest scoring of the market.",
             Screened,
-            lambda it, given: reading.candidates(it, **given),
+            lambda it, given: queries.candidates(it, **given),
         ),
         Tool(
             "explain_recommendation",
             "Why a symbol is or is not recommended.",
             Explained,
-            lambda it, given: reading.explain(it, **given),
+            lambda it, given: queries.explain(it, **given),
         ),
-        Tool("portfolio", "Paper trades and the user's positions.", Nothing, lambda it, _: reading.portfolio(it)),
-        Tool("performance", "How both books stand.", Nothing, lambda it, _: reading.performance(it)),
-        Tool("learning_report", "What closed positions teach.", Nothing, lambda it, _: reading.learning_report(it)),
+        Tool("portfolio", "Paper trades and the user's positions.", Nothing, lambda it, _: queries.portfolio(it)),
+        Tool("performance", "How both books stand.", Nothing, lambda it, _: queries.performance(it)),
+        Tool("learning_report", "What closed positions teach.", Nothing, lambda it, _: queries.learning_report(it)),
         Tool(
             "proposals",
             "Proposed trials and what became of them.",
             Status,
-            lambda it, given: reading.proposed(it, **given),
+            lambda it, given: queries.proposed(it, **given),
         ),
-        Tool("settings", "Run-time settings.", Nothing, lambda it, _: reading.settings(it)),
-        Tool("system_status", "Freshness, budget, actions.", Nothing, lambda it, _: reading.status(it)),
+        Tool("settings", "Run-time settings.", Nothing, lambda it, _: queries.settings(it)),
+        Tool("system_status", "Freshness, budget, actions.", Nothing, lambda it, _: queries.status(it)),
         Tool(
             "run_momentum_screening",
             "Action, waits for the user's yes: try models walk-forward, score the market, list what clears the bars.",

@@ -6,8 +6,8 @@ from mltrainer_pipelines.agent.actions import actions, advance
 from mltrainer_pipelines.agent.chat import ChatAgent
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.api.context import Context
-from mltrainer_pipelines.api.jobs import DagsterJobs
-from mltrainer_pipelines.services.agent import claude_of, system_of
+from mltrainer_pipelines.ops.agent import claude_of, system_of
+from mltrainer_pipelines.ops.dagster_jobs import DagsterJobs
 from mltrainer_pipelines.store.database import DatabaseUnavailableError
 
 LOOK_SECONDS = 2.0

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.services.dagster_client import DagsterClient
+from mltrainer_pipelines.ops.dagster_client import DagsterClient
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake

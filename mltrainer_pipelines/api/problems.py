@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from mltrainer_pipelines.services.dagster_client import DagsterError
+from mltrainer_pipelines.ops.dagster_client import DagsterError
 from mltrainer_pipelines.store.database import DatabaseUnavailableError
 from mltrainer_pipelines.store.embedded import EmbeddedPostgresError
 from mltrainer_pipelines.store.lake import MissingPartitionError

@@ -16,7 +16,7 @@ from mltrainer_pipelines.api.limits import RateLimit
 from mltrainer_pipelines.api.metrics import Measured, Metrics
 from mltrainer_pipelines.api.openapi import openapi_document
 from mltrainer_pipelines.api.problems import answer_problems
-from mltrainer_pipelines.api.recent import RecentReads
+from mltrainer_pipelines.api.response_cache import RecentReads
 from mltrainer_pipelines.api.routes import (
     alerts,
     conversation,
@@ -33,7 +33,7 @@ from mltrainer_pipelines.api.routes import (
 )
 from mltrainer_pipelines.api.routes import settings as settings_routes
 from mltrainer_pipelines.api.security import BearerToken, BodyLimit, HostCheck, load_token, token_file
-from mltrainer_pipelines.services.dagster_client import DagsterClient
+from mltrainer_pipelines.ops.dagster_client import DagsterClient
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.settings import now as wall_clock
 from mltrainer_pipelines.store.database import Database
@@ -148,7 +148,7 @@ def serve(settings: Settings, port: int) -> None:
     """
     import uvicorn
 
-    from mltrainer_pipelines.services.databases import database_url
+    from mltrainer_pipelines.ops.databases import database_url
 
     database = Database(database_url(settings, "mltrainer"))
     database.check()

@@ -10,11 +10,11 @@ from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.agent import autonomy
 from mltrainer_pipelines.api.context import Context
-from mltrainer_pipelines.api.jobs import DagsterJobs, JobRun
 from mltrainer_pipelines.api.market_data import AssetState, asset_states, sessions_behind
 from mltrainer_pipelines.market.sessions import last_closed_session
-from mltrainer_pipelines.services.after import answers
-from mltrainer_pipelines.services.dagster_client import DagsterError
+from mltrainer_pipelines.ops.dagster_client import DagsterError
+from mltrainer_pipelines.ops.dagster_jobs import DagsterJobs, JobRun
+from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines.store.alerts import alerts
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import Barriers
+from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
 
@@ -70,8 +70,8 @@ def calibration_curve(lake: Lake, trial_id: str, config: TrialConfig) -> list[Ca
 
 @lru_cache(maxsize=64)
 def _calibration(lake: Lake, timeframe: str, keys: tuple[str, ...]) -> tuple[CalibrationPoint, ...]:
-    from mltrainer_pipelines.trials import statistics
-    from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
+    from mltrainer_pipelines.trials.scoring import statistics
+    from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 
     labels = lake.scan("labels").filter(pl.col("timeframe") == timeframe).collect()
     calibrated = calibrate_walk_forward(lake.scan("trial_predictions", keys).collect(), labels)

@@ -11,7 +11,7 @@ from pydantic import Field
 from mltrainer_pipelines.defs.partitions import quarters, trials
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
 from mltrainer_pipelines.defs.trials import HEAVY, PROPOSAL, score_trials, walk_forward
-from mltrainer_pipelines.services.databases import database_url
+from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
@@ -43,14 +43,14 @@ def trial_proposals(
     Here the loop closes: a sensor turns approved proposals into partitions of `trial_predictions`. It is no edge of
     the graph, because a graph of assets has no cycles.
     """
-    from mltrainer_pipelines.agent import autonomy, ledger, reading
+    from mltrainer_pipelines.agent import autonomy, ledger, queries
     from mltrainer_pipelines.agent.failures import AgentOffError
-    from mltrainer_pipelines.agent.rounds import run_round
-    from mltrainer_pipelines.services.agent import claude_of, templates_of
+    from mltrainer_pipelines.agent.proposal_cycle import run_round
+    from mltrainer_pipelines.ops.agent import claude_of, templates_of
 
     settings, moment = get_settings(), datetime.now(UTC)
     claude = claude_of(settings, database.engine)
-    regime = reading.regime(lake)
+    regime = queries.regime(lake)
     try:
         made = run_round(database.engine, claude, config.count, templates_of(settings), moment, config.proposer, regime)
     except AgentOffError as error:
@@ -112,10 +112,10 @@ def launch_approved_proposals(context: dg.SensorEvaluationContext) -> dg.SensorR
     """
     from mltrainer_pipelines.agent import autonomy
     from mltrainer_pipelines.agent.proposals import approved_unlaunched, refuse
-    from mltrainer_pipelines.services.submission import require_runnable_here
+    from mltrainer_pipelines.ops.trial_launch import require_runnable_here
     from mltrainer_pipelines.store import runtime_settings
-    from mltrainer_pipelines.trials import records
     from mltrainer_pipelines.trials.config import InvalidTrialError
+    from mltrainer_pipelines.trials.registry import records
 
     database = _database()
     if not runtime_settings.get(database.engine, "agent_enabled"):
@@ -193,8 +193,8 @@ def count_computing_of_proposals(context: dg.RunStatusSensorContext) -> dg.SkipR
 def report_failures_to_proposals(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     """A proposed trial that failed: its proposal says so and why, and the next prompt does."""
     from mltrainer_pipelines.agent.ledger import record_event
-    from mltrainer_pipelines.agent.outside import plain
     from mltrainer_pipelines.agent.proposals import record_result
+    from mltrainer_pipelines.agent.sanitize import plain
 
     trial_id = _trial_of(context) or context.dagster_run.tags.get("dagster/partition")
     if not trial_id:
@@ -226,8 +226,8 @@ def report_results_to_proposals(context: dg.RunStatusSensorContext) -> dg.SkipRe
     """What came of a proposed trial goes back to its proposal."""
     from mltrainer_pipelines.agent.ledger import record_event
     from mltrainer_pipelines.agent.proposals import record_result
-    from mltrainer_pipelines.trials import records
-    from mltrainer_pipelines.trials.scorecard import PARTS
+    from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.scoring.scorecard import PARTS
 
     trial_id = context.dagster_run.tags.get("dagster/partition")
     if not trial_id:

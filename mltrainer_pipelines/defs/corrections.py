@@ -12,8 +12,8 @@ from mltrainer_pipelines.defs.reporting import OWNERS, table
 from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS, CORRECTION_SCHEMA
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import BackfillPlan, fetched, store_session, symbols_before
-from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.lake import Lake
 

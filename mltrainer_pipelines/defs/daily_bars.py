@@ -14,8 +14,8 @@ from mltrainer_pipelines.defs.partitions import require_sessions, sessions
 from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, record_written
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import fetched, planned_backfill, progress_bar, store_session, symbols_before
-from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.lake import Lake
 

@@ -60,9 +60,9 @@ def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
 )
 def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """What each decision earned at the first barrier its position met, for both timeframes; null while unknown."""
-    from mltrainer_pipelines.features.barriers import Barriers
-    from mltrainer_pipelines.features.labels import compute_labels, look_ahead, look_back
-    from mltrainer_pipelines.features.timeframes import LONG, TIMEFRAMES
+    from mltrainer_pipelines.contracts.timeframes import LONG, TIMEFRAMES
+    from mltrainer_pipelines.features.labels.barriers import Barriers
+    from mltrainer_pipelines.features.labels.labels import compute_labels, look_ahead, look_back
 
     keys = context.partition_keys
     first, last = _first_and_last_day(keys)
@@ -89,7 +89,7 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
 )
 def regime(lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """The market's regime at each close, 0 (crash) to 100 (strong bull), and the parts it is made of."""
-    from mltrainer_pipelines.features.regime import regime_scores
+    from mltrainer_pipelines.features.regime.score import regime_scores
     from mltrainer_pipelines.market.macro import known_macro
 
     sessions = sessions_in_lake(lake, date.min, date.max)

@@ -19,7 +19,7 @@ from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.tracking import Tracking
+from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def model_weights(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Datab
 
     Also corrects the champions' probabilities by what became of the signals they made.
     """
-    from mltrainer_pipelines.learning.matured import matured_forecasts
+    from mltrainer_pipelines.learning.resolved import matured_forecasts
     from mltrainer_pipelines.learning.weights import on_the_leaderboard, update_weights
 
     as_of = last_closed_session(now())
@@ -69,8 +69,8 @@ def drift(
     """Whether features, predictions and calibration of the champions are still what they were; false alarms 1 look in 20."""
     from mltrainer_pipelines.learning.alarms import keep_and_ask
     from mltrainer_pipelines.learning.drift import Check, calibration_drift, feature_drift, prediction_drift
-    from mltrainer_pipelines.learning.matured import calibrated_predictions, matured_forecasts
-    from mltrainer_pipelines.trials import records
+    from mltrainer_pipelines.learning.resolved import calibrated_predictions, matured_forecasts
+    from mltrainer_pipelines.trials.registry import records
 
     as_of = last_closed_session(now())
     first = as_of - _LEARNT_FROM
@@ -125,7 +125,7 @@ def _labels(lake: Lake, as_of: date) -> pl.DataFrame:
 def _recalibrate(lake: Lake, database: Database, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """Correct each champion by its own signals' outcomes; kept under `as_of`, for the sessions after it."""
     from mltrainer_pipelines.learning.recalibrate import fit_recalibration, matured_signals, record_recalibration
-    from mltrainer_pipelines.trials import records
+    from mltrainer_pipelines.trials.registry import records
 
     found = []
     sessions = [key for key in lake.partitions("signals") if key <= str(as_of)]

@@ -15,10 +15,10 @@ from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, table
 from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.market.errors import UnknownSeriesError
-from mltrainer_pipelines.market.fred import FredSeries
 from mltrainer_pipelines.market.macro import MACRO_SCHEMA, fetch_macro
-from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.universe import universes_of
+from mltrainer_pipelines.market.vendors.fred.client import FredSeries
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.lake import Lake
 
@@ -94,8 +94,8 @@ def macro_series(lake: dg.ResourceParam[Lake], fred: dg.ResourceParam[object]) -
 
 def _whole(lake: Lake, asset: str, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:
     """Validate and write an asset without partitions; the same content has the same version, so nothing is out of date for it."""
+    from mltrainer_pipelines.contracts.market_tables import validated
     from mltrainer_pipelines.defs.schemas import frame_metadata
-    from mltrainer_pipelines.market.schemas import validated
 
     lake.write(asset, validated(asset, frame))
     return dg.MaterializeResult(metadata=frame_metadata(asset, frame, **metadata), data_version=dg.DataVersion(version_of(frame)))
@@ -121,9 +121,9 @@ def universe(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[PolygonMarket]
 ) -> dg.MaterializeResult:
     """The most liquid common stocks of each month, chosen from the sessions before it among all symbols traded then."""
+    from mltrainer_pipelines.contracts.market_tables import validated
     from mltrainer_pipelines.defs.schemas import frame_metadata
     from mltrainer_pipelines.market.profiles import with_sectors
-    from mltrainer_pipelines.market.schemas import validated
 
     wanted = [date.fromisoformat(key) for key in context.partition_keys]
     reference = pl.concat([polygon.reference_tickers(now().date(), active=active) for active in (True, False)])

@@ -152,8 +152,8 @@ def members_are_eligible(context: dg.AssetCheckExecutionContext, lake: dg.Resour
 @dg.asset_check(asset="delayed_quotes", blocking=True)
 def quotes_are_delayed_and_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     """Every price of the newest refresh is at least 15 minutes old, and the quotes are as their pandera schema says."""
+    from mltrainer_pipelines.contracts.market_tables import mismatches
     from mltrainer_pipelines.market.quotes import too_young
-    from mltrainer_pipelines.market.schemas import mismatches
 
     stored = lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1])
     newest = stored.filter(pl.col("as_of") == stored["as_of"].max())
@@ -186,7 +186,7 @@ def _span(tags: Mapping[str, str]) -> tuple[date, date] | None:
 
 
 def _schema_result(asset: str, frame: pl.DataFrame) -> dg.AssetCheckResult:
-    from mltrainer_pipelines.market.schemas import mismatches
+    from mltrainer_pipelines.contracts.market_tables import mismatches
 
     problems = mismatches(asset, frame)
     return dg.AssetCheckResult(

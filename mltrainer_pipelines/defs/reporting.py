@@ -11,7 +11,7 @@ import polars as pl
 from mltrainer_pipelines.settings import PROJECT_ROOT, get_settings
 
 if TYPE_CHECKING:
-    from mltrainer_pipelines.trials.tracking import Provenance
+    from mltrainer_pipelines.trials.registry.tracking import Provenance
 
 OWNERS = ["team:mltrainer"]
 OVERWRITE = "Compute partitions again that are there already. Without it a run writes what is missing, and so resumes."
@@ -51,7 +51,7 @@ def record_written(context: dg.AssetExecutionContext, asset: str, partitions: It
 
 def provenance(run_id: str, fingerprint: str) -> "Provenance":
     """Where a result logged to MLflow comes from: the market, this Dagster run, the code, the data."""
-    from mltrainer_pipelines.trials.tracking import Provenance
+    from mltrainer_pipelines.trials.registry.tracking import Provenance
 
     settings = get_settings()
     url = f"http://127.0.0.1:{settings.dagster_port}/runs/{run_id}"

@@ -20,7 +20,7 @@ def _lake(_context: dg.InitResourceContext) -> object:
 
 
 def _database(_context: dg.InitResourceContext) -> Iterator[object]:
-    from mltrainer_pipelines.services.databases import database_url
+    from mltrainer_pipelines.ops.databases import database_url
     from mltrainer_pipelines.store.database import Database
 
     database = Database(database_url(get_settings(), "mltrainer"))
@@ -29,8 +29,8 @@ def _database(_context: dg.InitResourceContext) -> Iterator[object]:
 
 
 def _polygon(context: dg.InitResourceContext) -> object:
-    from mltrainer_pipelines.market.call_budget import CallBudget
-    from mltrainer_pipelines.market.polygon import PolygonMarket
+    from mltrainer_pipelines.market.vendors.call_budget import CallBudget
+    from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 
     settings = get_settings()
     allowed = settings.polygon_call_budget
@@ -45,14 +45,14 @@ def _polygon(context: dg.InitResourceContext) -> object:
 
 
 def _fred(_context: dg.InitResourceContext) -> object:
-    from mltrainer_pipelines.market.fred import FredSeries
+    from mltrainer_pipelines.market.vendors.fred.client import FredSeries
 
     settings = get_settings()
     return FredSeries(settings.fred_url, settings.fred_key) if settings.fred_key else None
 
 
 def _tracking(_context: dg.InitResourceContext) -> object:
-    from mltrainer_pipelines.trials.tracking import Tracking
+    from mltrainer_pipelines.trials.registry.tracking import Tracking
 
     return Tracking(get_settings().tracking_uri)
 

@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from mltrainer_pipelines.contracts.market_tables import SCHEMAS, constraints
 from mltrainer_pipelines.defs import reporting
-from mltrainer_pipelines.market.schemas import SCHEMAS, constraints
 
 
 def column_schema(asset: str) -> dg.TableSchema:

@@ -12,18 +12,18 @@ from mltrainer_pipelines.defs.market import corporate_actions, daily_bars, macro
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
 from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.defs.trials import champion_model
-from mltrainer_pipelines.market.polygon import PolygonMarket
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.tracking import Tracking
+from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 if TYPE_CHECKING:
     from mltrainer_pipelines.signals.learned import Recalibration
     from mltrainer_pipelines.signals.refresh import Refresh
-    from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
-    from mltrainer_pipelines.trials.tracking import ChampionVersion
+    from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+    from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
 
 _ALL = dg.AllPartitionMapping()
 _SHOWN = (
@@ -92,7 +92,7 @@ def signals(
 
     Where a champion is missing or cannot be read, its timeframe has no signals and an alert says so; positions go on.
     """
-    from mltrainer_pipelines.learning.matured import MEMBER_FORECASTS
+    from mltrainer_pipelines.learning.resolved import MEMBER_FORECASTS
     from mltrainer_pipelines.signals.inputs import LakeInputs
     from mltrainer_pipelines.signals.refresh import newest_refresh, refresh_market
 
@@ -169,11 +169,11 @@ def _known_champions(
     context: dg.AssetExecutionContext, database: Database, tracking: Tracking, session: date
 ) -> tuple[dict[str, tuple["ChampionEnsemble", "ChampionVersion"]], dict[str, "Recalibration"], dict[str, str]]:
     """The ensembles as weighted and corrected by what was learnt before the session, and why a timeframe has none."""
-    from mltrainer_pipelines.features.timeframes import TIMEFRAMES
+    from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
     from mltrainer_pipelines.signals.champions import Champions, ChampionUnloadableError
     from mltrainer_pipelines.signals.learned import recalibration_before, weighted
     from mltrainer_pipelines.store.alerts import raise_alert
-    from mltrainer_pipelines.trials.tracking import NoChampionError
+    from mltrainer_pipelines.trials.registry.tracking import NoChampionError
 
     store = Champions(tracking, get_settings().state / "champions")
     champions, corrections, absent = {}, {}, {}

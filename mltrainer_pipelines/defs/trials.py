@@ -21,12 +21,12 @@ from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.tracking import Tracking
+from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 if TYPE_CHECKING:
     from mltrainer_pipelines.trials.config import TrialConfig
-    from mltrainer_pipelines.trials.scorecard import Scorecard
-    from mltrainer_pipelines.trials.walk_forward import FailedQuarter, QuarterPredictions, WalkForward
+    from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
+    from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, QuarterPredictions, WalkForward
 
 HEAVY = {"mltrainer/heavy": "trial"}
 """Tag of runs that take a whole core for long; the instance runs two of them at a time."""
@@ -71,8 +71,8 @@ def trial_predictions(
     Each quarter is written as it ends; one that exists is not computed again, so that a killed run resumes
     where it stopped. A quarter that fails leaves the others: they are written, and the run fails with its reason.
     """
-    from mltrainer_pipelines.trials import records
-    from mltrainer_pipelines.trials.walk_forward import FailedQuarter, WalkForward
+    from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, WalkForward
 
     _require_standing(context, database)
     rows, written, failed = 0, list[str](), dict[str, str]()
@@ -144,12 +144,12 @@ def trial_scorecard(
     tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult:
     """How good a trial was out of sample, beside both baselines, with every trial ever run counted against it."""
-    from mltrainer_pipelines.trials import records
-    from mltrainer_pipelines.trials.calibrated_quarters import calibrate_walk_forward
-    from mltrainer_pipelines.trials.figures import figures
-    from mltrainer_pipelines.trials.fingerprint import data_fingerprint
-    from mltrainer_pipelines.trials.promotion import grade
-    from mltrainer_pipelines.trials.scorecard import PARTS, part_metrics, score
+    from mltrainer_pipelines.contracts.content_hash import data_fingerprint
+    from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.registry.promotion import grade
+    from mltrainer_pipelines.trials.scoring.figures import figures
+    from mltrainer_pipelines.trials.scoring.scorecard import PARTS, part_metrics, score
+    from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 
     settings, grades = get_settings(), {}
     for trial_id in context.partition_keys:
@@ -202,8 +202,8 @@ def trial_scorecard(
 )
 def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
     """All trials in order, by what is left of their Sharpe ratio once every trial ever run is counted."""
-    from mltrainer_pipelines.trials import records
-    from mltrainer_pipelines.trials.leaderboard import rank
+    from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.registry.leaderboard import rank
 
     cards, trials_run = records.scorecards(database.engine), records.trials_run(database.engine)
     ranking = rank(cards, now(), trials_run)
@@ -230,11 +230,11 @@ def champion_model(
     tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult:
     """The model that recommends: the best trial refit on all that is known, and the next best voting beside it."""
-    from mltrainer_pipelines.trials import records
-    from mltrainer_pipelines.trials.ensemble import fit_ensemble
-    from mltrainer_pipelines.trials.fingerprint import data_fingerprint
-    from mltrainer_pipelines.trials.leaderboard import deflated
-    from mltrainer_pipelines.trials.promotion import choose_champion, grade
+    from mltrainer_pipelines.contracts.content_hash import data_fingerprint
+    from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.registry.ensemble import fit_ensemble
+    from mltrainer_pipelines.trials.registry.leaderboard import deflated
+    from mltrainer_pipelines.trials.registry.promotion import choose_champion, grade
 
     cards = deflated(records.scorecards(database.engine), records.trials_run(database.engine))
     as_of = last_closed_session(now())
@@ -289,9 +289,9 @@ def _predicted(walk: "WalkForward", windows: list[tuple[date, date]]) -> "Iterat
     """Quarters as they end: computed in this process or, by a step on a cluster, as tasks of it where that pays."""
     if not on_cluster():
         return walk.predict_quarters(windows, _windows_at_once())
-    from mltrainer_pipelines.trials import window_tasks
+    from mltrainer_pipelines.trials.validation import ray_windows
 
-    return window_tasks.predict_quarters(walk, windows)
+    return ray_windows.predict_quarters(walk, windows)
 
 
 def _windows_at_once() -> int:
@@ -326,8 +326,8 @@ def _training_tables(lake: Lake, trial: "TrialConfig", end: date) -> tuple[pl.Da
 
 def _labels(lake: Lake, trial: "TrialConfig") -> pl.DataFrame:
     """Labels of a trial's timeframe and barriers: those of the lake, or computed where the trial has its own barriers."""
-    from mltrainer_pipelines.features.barriers import Barriers
-    from mltrainer_pipelines.features.labels import compute_labels, look_ahead, look_back
+    from mltrainer_pipelines.features.labels.barriers import Barriers
+    from mltrainer_pipelines.features.labels.labels import compute_labels, look_ahead, look_back
 
     if trial.label == Barriers():
         return lake.scan("labels").filter(pl.col("timeframe") == trial.timeframe).collect()
@@ -349,7 +349,7 @@ def _predictions(lake: Lake, trial_id: str) -> pl.DataFrame:
 
 def _importances(lake: Lake, trial_id: str) -> pl.DataFrame | None:
     """Mean importances over the trial's quarters; None where its model has none."""
-    from mltrainer_pipelines.trials.importances import mean_importances
+    from mltrainer_pipelines.trials.scoring.permutation_importance import mean_importances
 
     keys = [key for key in lake.partitions("trial_importances") if key.startswith(f"{trial_id}/")]
     return mean_importances(lake.scan("trial_importances", keys).collect()) if keys else None
@@ -386,8 +386,8 @@ class TrialToSubmit(dg.Config):
 @dg.op
 def submitted(context: dg.OpExecutionContext, config: TrialToSubmit, database: dg.ResourceParam[Database]) -> None:
     """Refuses what cannot run, and says what would be valid; else launches the trial over its missing quarters."""
-    from mltrainer_pipelines.services.dagster_client import DagsterClient
-    from mltrainer_pipelines.services.submission import admitted, begin
+    from mltrainer_pipelines.ops.dagster_client import DagsterClient
+    from mltrainer_pipelines.ops.trial_launch import admitted, begin
 
     trial, url = admitted(json.dumps(config.trial)), f"http://127.0.0.1:{get_settings().dagster_port}"
     missing, run = begin(DagsterClient(url), database.engine, trial)

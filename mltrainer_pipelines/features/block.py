@@ -91,7 +91,8 @@ class Block:
         return self._pieces[name]
 
     def _derived(self, name: str) -> np.ndarray:
-        from mltrainer_pipelines.features import cross_kernels, kernels
+        from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
+        from mltrainer_pipelines.features.kernels import windows as kernels
 
         if name == "price":
             return kernels.filled(self.field("close"))

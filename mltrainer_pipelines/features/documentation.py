@@ -157,7 +157,7 @@ def _table(features: Sequence[Feature]) -> str:
 
 def _standings(features: Sequence[Feature]) -> str:
     """One row for each feature that is ranked: the columns it has."""
-    from mltrainer_pipelines.features.cross_section import KINDS, SOURCE
+    from mltrainer_pipelines.features.sets.cross_section import KINDS, SOURCE
 
     kinds = "".join(f"| `<feature>_{kind}` | {summary.format('the feature')} |\n" for kind, summary in KINDS.items())
     by_base: dict[str, list[str]] = {}

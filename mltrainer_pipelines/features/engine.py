@@ -257,7 +257,7 @@ def _task(panel: Panel, members: Members, start: int, stop: int, depth: int) -> 
 
 
 def _compute(task: _Task, panel: Panel, series: dict[str, np.ndarray], chosen: FeatureSet, out: np.ndarray) -> None:
-    from mltrainer_pipelines.features import cross_kernels
+    from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
 
     slices = {name: np.ascontiguousarray(panel.fields[name][task.begin : task.stop, task.members.columns]) for name in BAR_FIELDS}
     block = Block(
@@ -321,11 +321,11 @@ def _resolved(feature_set: str | FeatureSet) -> FeatureSet:
 
 
 def _registered() -> dict[str, FeatureSet]:
-    from mltrainer_pipelines.features.alpha158 import ALPHA158
-    from mltrainer_pipelines.features.cross_section import CROSS_SECTION
-    from mltrainer_pipelines.features.macro import MACRO
-    from mltrainer_pipelines.features.momentum import MOMENTUM
-    from mltrainer_pipelines.features.technical import TECHNICAL
+    from mltrainer_pipelines.features.sets.alpha158 import ALPHA158
+    from mltrainer_pipelines.features.sets.cross_section import CROSS_SECTION
+    from mltrainer_pipelines.features.sets.macro import MACRO
+    from mltrainer_pipelines.features.sets.momentum import MOMENTUM
+    from mltrainer_pipelines.features.sets.technical import TECHNICAL
 
     sets = (MOMENTUM, TECHNICAL, ALPHA158, CROSS_SECTION, MACRO)
     return {**{chosen.name: chosen for chosen in sets}, "default": MOMENTUM}

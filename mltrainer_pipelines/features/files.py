@@ -13,12 +13,12 @@ from pathlib import Path
 
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import Barriers
+from mltrainer_pipelines.contracts.timeframes import Timeframe
 from mltrainer_pipelines.features.engine import FeatureSet, compute_features, get_feature_set
-from mltrainer_pipelines.features.labels import compute_labels
+from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.panel import BadPanelError
-from mltrainer_pipelines.features.regime import regime_scores
-from mltrainer_pipelines.features.timeframes import Timeframe
+from mltrainer_pipelines.features.regime.score import regime_scores
 from mltrainer_pipelines.market.macro import MACRO_SCHEMA, MACRO_SERIES, known_macro
 
 BARS = ("open", "high", "low", "close", "volume")

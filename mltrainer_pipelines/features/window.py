@@ -90,7 +90,7 @@ class Window:
 
     def market_model(self, sessions: int, skip: int = 0) -> np.ndarray:
         """Beta, correlation, residual deviation and sum of residuals up to `skip` sessions ago; shape (4, …)."""
-        from mltrainer_pipelines.features import kernels
+        from mltrainer_pipelines.features.kernels import windows as kernels
 
         self._declared("log_return")
         market = self.field("market_return")
@@ -104,19 +104,19 @@ class Window:
 
     def log(self, values: np.ndarray) -> np.ndarray:
         """Natural log; NaN where the value is not above 0."""
-        from mltrainer_pipelines.features import kernels
+        from mltrainer_pipelines.features.kernels import windows as kernels
 
         return kernels.logarithm(values)
 
     def rank(self, values: np.ndarray) -> np.ndarray:
         """Percentile within the members of the session, in (0, 1)."""
-        from mltrainer_pipelines.features import cross_kernels
+        from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
 
         return cross_kernels.rank(np.where(self._block.traded, values, np.nan), MIN_CROSS_SECTION)
 
     def standing(self, name: str) -> np.ndarray:
         """Rank and z-score of an earlier feature within the session's members, then within the sector: (4, …)."""
-        from mltrainer_pipelines.features import cross_kernels
+        from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
 
         key = ("standing", name)
         values = self.feature(name)
@@ -126,7 +126,7 @@ class Window:
 
     def members_mean(self, values: np.ndarray) -> np.ndarray:
         """Mean over the members that trade on the session; the same value for each."""
-        from mltrainer_pipelines.features import cross_kernels
+        from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
 
         level = cross_kernels.cross_mean(np.where(self._block.traded, values, np.nan), MIN_CROSS_SECTION)
         return np.repeat(level.reshape(-1, 1), values.shape[1], axis=1)
@@ -160,7 +160,7 @@ class Window:
 
         All the windows are computed at the first call, in one pass.
         """
-        from mltrainer_pipelines.features import nested_kernels
+        from mltrainer_pipelines.features.kernels import nested as nested_kernels
 
         for name in fields:
             self._declared(name)
@@ -173,7 +173,7 @@ class Window:
         return self._block.results[key][:, windows.index(sessions)]
 
     def _once(self, kernel: str, name: str, sessions: int) -> np.ndarray:
-        from mltrainer_pipelines.features import kernels
+        from mltrainer_pipelines.features.kernels import windows as kernels
 
         self._declared(name)
         key = (kernel, name, sessions)

@@ -10,8 +10,8 @@ from sqlalchemy.engine import Engine
 from mltrainer_pipelines.learning.drift import Check, record_checks
 from mltrainer_pipelines.store.alerts import raise_alert
 from mltrainer_pipelines.store.tables import DriftCheck
-from mltrainer_pipelines.trials.rollback import previous_version
-from mltrainer_pipelines.trials.tracking import ChampionVersion, NoChampionError, Tracking
+from mltrainer_pipelines.trials.registry.rollback import previous_version
+from mltrainer_pipelines.trials.registry.tracking import ChampionVersion, NoChampionError, Tracking
 
 
 def keep_and_ask(

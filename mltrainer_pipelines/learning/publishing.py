@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrainer_pipelines.learning.report import Report
-from mltrainer_pipelines.trials.tracking import Tracking
+from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.signals.learned import Recalibration
 from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
-from mltrainer_pipelines.trials.calibrated_quarters import holding_blocks
+from mltrainer_pipelines.trials.validation.calibrated_quarters import holding_blocks
 
 INTERCEPT_PRIOR, SLOPE_PRIOR = 0.5, 0.35
 """Standard deviations, in log-odds, of what is thought possible before any outcome is seen."""

@@ -11,9 +11,9 @@ from typing import Literal, Protocol
 import polars as pl
 
 from mltrainer_pipelines.market.bars import SiftedBars, sifted_bars
-from mltrainer_pipelines.market.call_budget import CallBudget
 from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
+from mltrainer_pipelines.market.vendors.call_budget import CallBudget
 from mltrainer_pipelines.store.lake import Lake
 
 THIN_BELOW = 0.5

@@ -46,9 +46,9 @@ class EnsembleModel(ProbabilityClassifier):
         from threadpoolctl import threadpool_limits
 
         if self.model not in COMBINERS:
-            from mltrainer_pipelines.models import catalogue
+            from mltrainer_pipelines.models import registry
 
-            catalogue.get_model(self.model)
+            registry.get_model(self.model)
         order = canonical_order(X, y, groups)
         if order is not None:
             X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
@@ -90,7 +90,7 @@ class Combined:
         raise NotImplementedError
 
     def _members(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> list[Any]:
-        from mltrainer_pipelines.models.catalogue import get_model
+        from mltrainer_pipelines.models.registry import get_model
 
         groups = panel_groups(sessions, np.arange(len(y)))
         return [get_model(name).build(seed=self.seed, threads=self.threads).fit(X, y, groups) for name in self.members]

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from mltrainer_pipelines.models.catalogue import FAMILIES, list_models
 from mltrainer_pipelines.models.costs import SECONDS
+from mltrainer_pipelines.models.registry import FAMILIES, list_models
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
 _BEGIN = """# The models

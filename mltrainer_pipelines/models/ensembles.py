@@ -130,7 +130,7 @@ class Cascade(Combined):
     """Boosted trees that see the first members' probabilities beside the features."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        from mltrainer_pipelines.models.catalogue import get_model
+        from mltrainer_pipelines.models.registry import get_model
 
         P, rows = self._ahead(X, y, sessions, 3)
         second = get_model("lightgbm").build({"rounds": 40}, seed=self.seed, threads=self.threads)
@@ -222,7 +222,7 @@ class FamilyStack(Stack):
         Combined.fit(self, X, y, sessions)
 
     def _families(self) -> list[list[int]]:
-        from mltrainer_pipelines.models.catalogue import get_model
+        from mltrainer_pipelines.models.registry import get_model
 
         names = [_KINDS.get(member, get_model(member).family) for member in self.members]
         return [[place for place, name in enumerate(names) if name == family] for family in dict.fromkeys(names)]

@@ -48,9 +48,9 @@ class RuleModel(ScoreModel):
 
 def _rule(model: str) -> tuple[int, Score]:
     if model not in RULES:
-        from mltrainer_pipelines.models import catalogue
+        from mltrainer_pipelines.models import registry
 
-        catalogue.get_model(model)
+        registry.get_model(model)
     return RULES[model]
 
 

@@ -241,9 +241,9 @@ def declare(
 
 def _method(model: str) -> Method:
     if model not in METHODS:
-        from mltrainer_pipelines.models import catalogue
+        from mltrainer_pipelines.models import registry
 
-        catalogue.get_model(model)  # a fresh process that unpickled an estimator has not read the declarations
+        registry.get_model(model)  # a fresh process that unpickled an estimator has not read the declarations
     return METHODS[model]
 
 

@@ -12,7 +12,7 @@ from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.portfolio.positions import MARKED, SAMPLES, TABLE, locked, store
 from mltrainer_pipelines.portfolio.valuation import at_price
 from mltrainer_pipelines.signals.inputs import LakeInputs
-from mltrainer_pipelines.signals.trust import trust
+from mltrainer_pipelines.signals.quote_checks import trust
 from mltrainer_pipelines.store.lake import Lake
 
 

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection, Engine
 
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.features.panel import PRICES, dense
-from mltrainer_pipelines.features.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.sessions import NEW_YORK, is_session, next_session, session_hours, sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.valuation import NOT_TRADED, SHARE_STEP, at_price, filled_at, walked

@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import daily_volatility
 from mltrainer_pipelines.features.engine import compute_features, look_back
+from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.features.panel import PRICES, dense
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
@@ -28,7 +28,7 @@ from mltrainer_pipelines.signals.learned import Recalibration
 from mltrainer_pipelines.signals.refresh import Ensemble, refresh_market
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.tracking import ChampionVersion
+from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
 
 Scorers = Mapping[str, tuple[Ensemble, ChampionVersion]]
 

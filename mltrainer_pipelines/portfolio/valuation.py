@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mltrainer_pipelines.features.barriers import BARRIERS, DELISTED_AFTER, Barriers, net_return, price_levels
+from mltrainer_pipelines.contracts.timeframes import Timeframe
+from mltrainer_pipelines.features.labels.barriers import BARRIERS, DELISTED_AFTER, Barriers, net_return, price_levels
 from mltrainer_pipelines.features.panel import PRICES, Panel
-from mltrainer_pipelines.features.timeframes import Timeframe
 from mltrainer_pipelines.market.sessions import session_hours
 from mltrainer_pipelines.portfolio.account import CENT
 
@@ -115,7 +115,7 @@ def _first_exits(
     positions: Sequence[Mapping[str, Any]], prices: tuple[np.ndarray, ...], entries: np.ndarray, paid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, barrier number and adjusted price of each exit; row -1 where there is none yet, or no entry."""
-    from mltrainer_pipelines.features import barrier_kernels
+    from mltrainer_pipelines.features.kernels import barriers as barrier_kernels
 
     groups: dict[tuple[int, float, float], list[int]] = {}
     for i, p in enumerate(positions):

@@ -16,9 +16,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.ensemble_file import FILE, read_ensemble, write_ensemble
-from mltrainer_pipelines.trials.tracking import CHAMPION, ChampionVersion, NoChampionError, Tracking, TrackingUnavailableError
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.tracking import (
+    CHAMPION,
+    ChampionVersion,
+    NoChampionError,
+    Tracking,
+    TrackingUnavailableError,
+)
 
 _KEPT = 4
 """Versions of a timeframe that stay in the folder: the champion, and what a rollback or a replay would ask for."""

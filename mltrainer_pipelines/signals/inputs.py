@@ -6,8 +6,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import daily_volatility
 from mltrainer_pipelines.features.engine import compute_features, look_back
+from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.sessions import next_session, previous_session, sessions_between

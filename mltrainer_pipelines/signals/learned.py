@@ -17,7 +17,7 @@ from sqlalchemy.engine import Engine
 from mltrainer_pipelines.signals.scoring import Scorer
 from mltrainer_pipelines.store.tables import ModelWeightHistory
 from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 
 _EDGE = 1e-6
 

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.models.catalogue import get_model
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, Member, member_rows, member_scores
-from mltrainer_pipelines.trials.walk_forward import feature_matrix, model_matrix
+from mltrainer_pipelines.models.registry import get_model
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member, member_rows, member_scores
+from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, model_matrix
 
 SHOWN = 5
 """How many features a reason names."""

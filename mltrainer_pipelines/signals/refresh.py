@@ -7,19 +7,19 @@ from typing import Protocol
 
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import Barriers
+from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.market.quotes import provisional_bars
 from mltrainer_pipelines.signals.inputs import HistoryBehindError, LakeInputs
 from mltrainer_pipelines.signals.learned import Recalibrated, Recalibration
+from mltrainer_pipelines.signals.quote_checks import Trust, trust
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import Champion, UnusableInputError, closing_prices, delayed_prices, score_market
-from mltrainer_pipelines.signals.trust import Trust, trust
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
-from mltrainer_pipelines.trials.promotion import Grade
-from mltrainer_pipelines.trials.tracking import ChampionVersion
-from mltrainer_pipelines.trials.walk_forward import with_sectors
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.promotion import Grade
+from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.validation.walk_forward import with_sectors
 
 __all__ = ["Ensemble", "HistoryBehindError", "Refresh", "newest_refresh", "refresh_market", "refreshed_signals", "with_refresh"]
 

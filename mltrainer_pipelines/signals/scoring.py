@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import Barriers, price_levels
-from mltrainer_pipelines.features.timeframes import TIMEFRAMES
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+from mltrainer_pipelines.features.labels.barriers import Barriers, price_levels
 from mltrainer_pipelines.signals.reasons import DRIVER, reasons
 from mltrainer_pipelines.signals.rules import CLOSED, DELAYED, MISSING, STALE, UNTRUSTED, Thresholds, strong_buys
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
-from mltrainer_pipelines.trials.promotion import Grade
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.promotion import Grade
 
 SIGNAL_SCHEMA: dict[str, pl.DataType] = {
     "timestamp": pl.Datetime("us", "America/New_York"),

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
-from mltrainer_pipelines.features.barriers import Barriers
-from mltrainer_pipelines.features.timeframes import TIMEFRAMES, Timeframe
-from mltrainer_pipelines.models.catalogue import UnknownModelError, get_model, list_models
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, Timeframe
+from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.models.registry import UnknownModelError, get_model, list_models
 from mltrainer_pipelines.models.spec import InvalidParamsError, ModelSpec
 
 MIN_TRAIN_SESSIONS = 126

@@ -3,18 +3,36 @@
 MLflow finds `_load_pyfunc` by this module's name, which every registered version holds: do not rename the module.
 """
 
+import io
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FILE = "ensemble.pkl"
+
+_MOVED = {
+    "trials.calibration": "trials.scoring.calibration",
+    "trials.ensemble": "trials.registry.ensemble",
+    "features.barriers": "features.labels.barriers",
+    "features.timeframes": "contracts.timeframes",
+    "models.networks": "models.networks.single_rows",
+    "models.network_layers": "models.networks.layers",
+    "models.network_model": "models.networks.model",
+    "models.network_training": "models.networks.training",
+    "models.sequences": "models.networks.sequences",
+    "models.series": "models.series.forecasts",
+    "models.series_estimation": "models.series.estimation",
+    "models.series_filters": "models.series.filters",
+    "models.series_shapes": "models.series.shapes",
+}
+"""Where classes are now that champions registered before December 2026 name by their old modules."""
 
 
 def write_ensemble(ensemble: ChampionEnsemble, folder: Path) -> Path:
@@ -26,10 +44,16 @@ def write_ensemble(ensemble: ChampionEnsemble, folder: Path) -> Path:
 
 def read_ensemble(path: Path) -> ChampionEnsemble:
     """Read a file that `write_ensemble` wrote. A pickle runs code: give files of our own registry only."""
-    ensemble = pickle.loads(path.read_bytes())  # noqa: S301 - written by write_ensemble into our own registry
+    ensemble = _Unpickler(io.BytesIO(path.read_bytes())).load()
     if not isinstance(ensemble, ChampionEnsemble):
         raise TypeError(f"{path} holds a {type(ensemble).__name__}, not a champion; materialize champion_model again")
     return ensemble
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        package, _, rest = module.partition(".")
+        return super().find_class(f"{package}.{_MOVED.get(rest, rest)}" if package == "mltrainer_pipelines" else module, name)
 
 
 def example_rows(ensemble: ChampionEnsemble, features: pl.DataFrame) -> "pd.DataFrame":

@@ -9,13 +9,13 @@ import polars as pl
 from mltrainer_pipelines.agent.comparison import Laboratory
 from mltrainer_pipelines.agent.jobs import Job, JobError, JobProgress
 from mltrainer_pipelines.agent.system import System
-from mltrainer_pipelines.services.proposer_comparison import simulated_laboratory
+from mltrainer_pipelines.audits.proposer_comparison import simulated_laboratory
 from mltrainer_pipelines.signals.scoring import SIGNAL_SCHEMA
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.leaderboard import rank
+from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.registry.leaderboard import rank
 
 TEMPLATES = {
     name: TrialConfig.parse({"model": "logistic_l2", "timeframe": name, "universe_size": 30, "train_sessions": 252})

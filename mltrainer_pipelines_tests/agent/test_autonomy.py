@@ -9,7 +9,7 @@ from mltrainer_pipelines.agent import autonomy, ledger
 from mltrainer_pipelines.agent.autonomy import ASSUMED_MINUTES, approve_within_budget, budget, halt, note_finish, note_launch
 from mltrainer_pipelines.agent.proposals import mark_launched, proposals, reject, store_proposals
 from mltrainer_pipelines.agent.search import propose
-from mltrainer_pipelines.models.catalogue import get_model
+from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import AgentCall

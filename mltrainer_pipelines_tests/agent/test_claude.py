@@ -14,6 +14,7 @@ from mltrainer_pipelines.agent.briefing import Knowledge, briefing, knowledge, v
 from mltrainer_pipelines.agent.failures import AgentOffError
 from mltrainer_pipelines.agent.messages import Claude, estimated_tokens
 from mltrainer_pipelines.agent.prompts import prompt
+from mltrainer_pipelines.agent.proposal_cycle import NO_KEY, ProposalRound, run_round
 from mltrainer_pipelines.agent.proposals import (
     Proposal,
     StoredProposal,
@@ -23,15 +24,14 @@ from mltrainer_pipelines.agent.proposals import (
     record_result,
     store_proposals,
 )
-from mltrainer_pipelines.agent.rounds import NO_KEY, ProposalRound, run_round
 from mltrainer_pipelines.agent.search import propose
-from mltrainer_pipelines.models.catalogue import get_model, list_models
+from mltrainer_pipelines.models.registry import get_model, list_models
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import LeaderboardRow
-from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig, models_for
+from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines_tests.servers.anthropic import Fault, Said, Turn, anthropic_server, input_tokens
 
 TEMPLATES = {name: TrialConfig(model="logistic_l2", timeframe=name, universe_size=50) for name in ("short", "long")}

@@ -8,7 +8,7 @@ import pytest
 from mltrainer_pipelines.agent.comparison import Comparison, Course, Judged, Laboratory, compare, plot
 from mltrainer_pipelines.agent.proposals import Proposal
 from mltrainer_pipelines.agent.search import Tried, propose
-from mltrainer_pipelines.services.proposer_comparison import MODELS, compare_proposers, shown
+from mltrainer_pipelines.audits.proposer_comparison import MODELS, compare_proposers, shown
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines.trials.config import TrialConfig

@@ -14,7 +14,7 @@ from mltrainer_pipelines.agent.autonomy import halt
 from mltrainer_pipelines.agent.proposals import approve, proposals
 from mltrainer_pipelines.defs import agent as defs
 from mltrainer_pipelines.defs.trials import trial_predictions
-from mltrainer_pipelines.services.databases import provided_databases
+from mltrainer_pipelines.ops.databases import provided_databases
 from mltrainer_pipelines.settings import Settings, get_settings
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database

@@ -15,9 +15,9 @@ from mltrainer_pipelines.agent import ledger
 from mltrainer_pipelines.agent.actions import actions, approve, propose_action
 from mltrainer_pipelines.agent.chat import ChatAgent
 from mltrainer_pipelines.agent.messages import Claude
+from mltrainer_pipelines.agent.proposal_cycle import run_round
 from mltrainer_pipelines.agent.proposals import Proposal, mark_launched, proposals, record_result, store_proposals
 from mltrainer_pipelines.agent.proposals import approve as approve_proposal
-from mltrainer_pipelines.agent.rounds import run_round
 from mltrainer_pipelines.agent.search import propose
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.store import runtime_settings

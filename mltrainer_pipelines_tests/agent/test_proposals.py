@@ -14,8 +14,8 @@ from mltrainer_pipelines.agent.proposals import (
     store_proposals,
 )
 from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry import records
 
 
 def proposal(seed: int = 0) -> Proposal:

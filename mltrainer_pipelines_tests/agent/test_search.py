@@ -5,12 +5,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from mltrainer_pipelines.agent.proposals import store_proposals
 from mltrainer_pipelines.agent.search import STARTUP, Tried, propose, proposed_trials, tried_trials
-from mltrainer_pipelines.features.barriers import Barriers
-from mltrainer_pipelines.models.catalogue import UnknownModelError, list_models
+from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.models.registry import UnknownModelError, list_models
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import TrialScorecard
-from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry import records
 
 TEMPLATE = TrialConfig(model="logistic_l2", timeframe="long", label=Barriers(1.5, 1.0), universe_size=50, seed=3)
 

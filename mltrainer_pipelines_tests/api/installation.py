@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from mltrainer_pipelines.api.server import create_api
 from mltrainer_pipelines.market.sessions import NEW_YORK, sessions_between
-from mltrainer_pipelines.services.dagster_client import DagsterClient
+from mltrainer_pipelines.ops.dagster_client import DagsterClient
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines.store.database import Database

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from mltrainer_pipelines.services.supervisor import free_port
+from mltrainer_pipelines.ops.supervisor import free_port
 
 
 @contextmanager

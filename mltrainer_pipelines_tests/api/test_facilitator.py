@@ -104,7 +104,7 @@ def test_the_status_says_how_everything_is_and_never_a_key(installation: Install
 
 
 def test_a_dagster_that_is_away_is_said_and_not_guessed(installation: Installation) -> None:
-    from mltrainer_pipelines.services.dagster_client import DagsterClient
+    from mltrainer_pipelines.ops.dagster_client import DagsterClient
 
     context = installation.app.state.context
     object.__setattr__(context, "dagster", DagsterClient("http://127.0.0.1:1"))

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from mltrainer_pipelines.models.catalogue import list_models
+from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines_tests.api.installation import Installation, propose, submit
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mltrainer_pipelines.services.after import answers
-from mltrainer_pipelines.services.supervisor import free_port
+from mltrainer_pipelines.ops.supervisor import free_port
+from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines_tests.api.installation import TOKEN, Installation, make_installation
 from mltrainer_pipelines_tests.api.serving import served

@@ -20,12 +20,12 @@ import httpx
 import psutil
 import pytest
 
-from mltrainer_pipelines.services.dagster_client import DagsterClient, Run
-from mltrainer_pipelines.services.supervisor import free_port
+from mltrainer_pipelines.ops.dagster_client import DagsterClient, Run
+from mltrainer_pipelines.ops.supervisor import free_port
 from mltrainer_pipelines_tests.app.browser import LOOKS, PAGES, new_context, serious_violations, settled, whole_page
 from mltrainer_pipelines_tests.app.test_pages import open_first_row
+from mltrainer_pipelines_tests.ops.stack import alive, environment, finished_demo, processes_below
 from mltrainer_pipelines_tests.servers.anthropic import Anthropic, Said, anthropic_server
-from mltrainer_pipelines_tests.services.stack import alive, environment, finished_demo, processes_below
 
 pytestmark = [
     pytest.mark.skipif(

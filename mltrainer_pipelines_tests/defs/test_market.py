@@ -20,12 +20,12 @@ from mltrainer_pipelines.defs.corrections import corrections_of
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.resources import RESOURCES
 from mltrainer_pipelines.market.bars import BAR_SCHEMA
-from mltrainer_pipelines.market.call_budget import CallBudget
 from mltrainer_pipelines.market.corporate_actions import CHECKED_AGAIN
-from mltrainer_pipelines.market.fred import FredSeries
-from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.market.transport import Backoff
+from mltrainer_pipelines.market.vendors.call_budget import CallBudget
+from mltrainer_pipelines.market.vendors.fred.client import FredSeries
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.market.vendors.transport import Backoff
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.servers.stocks import Stocks, grouped_reply, wire_bar
 from mltrainer_pipelines_tests.servers.vendor import Call, Reply, Vendor, vendor

@@ -20,15 +20,15 @@ from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA
 from mltrainer_pipelines.market.sessions import next_session, session_hours
 from mltrainer_pipelines.portfolio.positions import open_positions
 from mltrainer_pipelines.settings import get_settings
+from mltrainer_pipelines.signals.quote_checks import trust
 from mltrainer_pipelines.signals.recommendations import recommendations_frame
 from mltrainer_pipelines.signals.refresh import Refresh
-from mltrainer_pipelines.signals.trust import trust
 from mltrainer_pipelines.store.alerts import alerts
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition
 from mltrainer_pipelines.trials.ensemble_file import FILE
-from mltrainer_pipelines.trials.tracking import Tracking
+from mltrainer_pipelines.trials.registry.tracking import Tracking
 from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, bars_of, positions, recommend
 from mltrainer_pipelines_tests.signals.test_champions import Registry
 

@@ -14,14 +14,14 @@ from sqlalchemy import select
 
 from mltrainer_pipelines.defs.trials import trial_predictions
 from mltrainer_pipelines.features.engine import get_feature_set
-from mltrainer_pipelines.models import catalogue
+from mltrainer_pipelines.models import registry
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
 from mltrainer_pipelines.models.spec import ModelSpec
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import Trial
-from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines_tests.trials.planted import planted_market
 
 QUARTERS = ["2022-10-01", "2023-01-01", "2023-04-01", "2023-07-01"]
@@ -88,8 +88,8 @@ def _run(instance: dg.DagsterInstance, lake: Lake, database: Database, config: T
 def test_a_quarter_that_fails_says_why_and_leaves_the_others(
     lake: Lake, database: Database, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = MappingProxyType({**catalogue._by_id(), "brittle": BRITTLE})
-    monkeypatch.setattr(catalogue, "_by_id", lambda: models)
+    models = MappingProxyType({**registry._by_id(), "brittle": BRITTLE})
+    monkeypatch.setattr(registry, "_by_id", lambda: models)
     config = TrialConfig(model="brittle", timeframe="short")
     done = _run(instance, lake, database, config)
 

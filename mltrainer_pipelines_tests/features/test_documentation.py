@@ -4,7 +4,7 @@ import pytest
 
 from mltrainer_pipelines.features.documentation import SETS, features_page
 from mltrainer_pipelines.features.engine import feature_sets, get_feature_set
-from mltrainer_pipelines.features.regime import REGIME_SCHEMA
+from mltrainer_pipelines.features.regime.score import REGIME_SCHEMA
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -19,7 +19,7 @@ from mltrainer_pipelines.features.engine import (
     look_back,
 )
 from mltrainer_pipelines.features.panel import BadPanelError
-from mltrainer_pipelines.features.regime import regime_scores
+from mltrainer_pipelines.features.regime.score import regime_scores
 from mltrainer_pipelines_tests.features import panels
 
 
@@ -317,9 +317,10 @@ def test_any_panel_gives_defined_ranks_and_scores(frame, cut):
 
 def test_importing_the_stage_imports_no_heavy_library():
     code = (
-        "import sys; import mltrainer_pipelines.features.engine, mltrainer_pipelines.features.cross_section, "
-        "mltrainer_pipelines.features.macro, mltrainer_pipelines.features.files, mltrainer_pipelines.features.fixed_barriers, "
-        "mltrainer_pipelines.features.labels, mltrainer_pipelines.features.regime, mltrainer_pipelines.features.causality; "
+        "import sys; import mltrainer_pipelines.features.engine, mltrainer_pipelines.features.sets.cross_section, "
+        "mltrainer_pipelines.features.sets.macro, mltrainer_pipelines.features.files, "
+        "mltrainer_pipelines.features.labels.fixed_barriers, mltrainer_pipelines.features.labels.labels, "
+        "mltrainer_pipelines.features.regime.score, mltrainer_pipelines.features.causality; "
         "print({'numba', 'talib', 'torch', 'sklearn', 'scipy', 'lightgbm', 'mlflow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

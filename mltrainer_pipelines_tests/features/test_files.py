@@ -12,11 +12,11 @@ from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from mltrainer_pipelines.cli import app
+from mltrainer_pipelines.contracts.timeframes import LONG
 from mltrainer_pipelines.features.engine import compute_features, feature_sets, get_feature_set
 from mltrainer_pipelines.features.files import LABEL_COLUMNS, BadFileError, read_bars
-from mltrainer_pipelines.features.labels import compute_labels
-from mltrainer_pipelines.features.regime import regime_scores
-from mltrainer_pipelines.features.timeframes import LONG
+from mltrainer_pipelines.features.labels.labels import compute_labels
+from mltrainer_pipelines.features.regime.score import regime_scores
 from mltrainer_pipelines.market.macro import MACRO_SERIES, known_macro
 from mltrainer_pipelines_tests.features import panels
 
@@ -70,7 +70,7 @@ def test_labels_of_a_file_are_what_the_stage_gives(frame, file, tmp_path):
     assert found.columns == list(LABEL_COLUMNS)
     assert said["rows"] == found.height == frame.height
     assert said["known"] == found["label"].is_not_null().sum() > 0
-    from mltrainer_pipelines.features.barriers import Barriers
+    from mltrainer_pipelines.features.labels.barriers import Barriers
 
     days = panels.days(frame)
     expected = compute_labels(frame, panels.universe(frame), LONG, Barriers(2.5, 0.5), 10.0, days[0], days[-1])

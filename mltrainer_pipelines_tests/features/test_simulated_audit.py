@@ -8,21 +8,21 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from mltrainer_pipelines.cli import app
-from mltrainer_pipelines.features.barriers import Barriers
-from mltrainer_pipelines.features.causality import Violation
-from mltrainer_pipelines.features.engine import UnknownFeatureSetError, get_feature_set
-from mltrainer_pipelines.features.labels import compute_labels
-from mltrainer_pipelines.features.timeframes import LONG
-from mltrainer_pipelines.services.causality_audit import (
+from mltrainer_pipelines.audits.causality import (
     EVERY_SET,
     AuditedMarket,
     SimulatedAudit,
     audit_simulated_market,
     rows_not_over,
 )
-from mltrainer_pipelines.services.simulated_market import simulated_frames
-from mltrainer_pipelines.trials.windows import quarter_window
+from mltrainer_pipelines.audits.simulated_market import simulated_frames
+from mltrainer_pipelines.cli import app
+from mltrainer_pipelines.contracts.timeframes import LONG
+from mltrainer_pipelines.features.causality import Violation
+from mltrainer_pipelines.features.engine import UnknownFeatureSetError, get_feature_set
+from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.features.labels.labels import compute_labels
+from mltrainer_pipelines.trials.validation.windows import quarter_window
 from mltrainer_pipelines_tests.features import panels
 
 SMALL = AuditedMarket(seed=21, symbols=16, first=date(2023, 1, 3), last=date(2023, 7, 31), members=11, cuts=3, sessions=2)

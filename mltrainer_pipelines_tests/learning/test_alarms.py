@@ -12,7 +12,7 @@ from mltrainer_pipelines.learning.report import learning_report
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.store.alerts import alerts
 from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.trials.tracking import Tracking, TrackingUnavailableError
+from mltrainer_pipelines.trials.registry.tracking import Tracking, TrackingUnavailableError
 
 DAYS = sessions_between(date(2015, 3, 2), date(2015, 3, 31))
 CALM = Check("calibration", "Brier score above its promise", 0.1, 0.5, 0.6, 40, crossed=False, advice="nothing to do")

@@ -15,7 +15,7 @@ from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.portfolio.positions import open_positions, settle
 from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.trials.tracking import Tracking
+from mltrainer_pipelines.trials.registry.tracking import Tracking
 from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, bars_of, recommend
 
 DAYS = sessions_between(date(2015, 3, 2), date(2015, 3, 31))

@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import SecretStr
 
 from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA, continued_actions, corporate_actions
-from mltrainer_pipelines.market.polygon import PolygonMarket
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
 
 FIRST, TODAY = date(2019, 1, 2), date(2024, 3, 4)

@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from mltrainer_pipelines.market.bars import sifted_bars
 from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError
 from mltrainer_pipelines.market.ingestion import fetched, planned_backfill, progress_bar, symbols_before
-from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.market.transport import Backoff
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.market.vendors.transport import Backoff
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.servers.stocks import Stocks, grouped_reply, wire_bar
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor

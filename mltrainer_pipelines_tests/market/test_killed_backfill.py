@@ -13,8 +13,8 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.sessions import sessions_between
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.servers.stocks import Stocks
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
@@ -28,7 +28,7 @@ import sys
 import dagster as dg
 from pydantic import SecretStr
 from mltrainer_pipelines.defs.daily_bars import daily_bars
-from mltrainer_pipelines.market.polygon import PolygonMarket
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.store.lake import Lake
 url, lake, first, last = sys.argv[1:]
 tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}

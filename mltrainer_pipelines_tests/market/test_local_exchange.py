@@ -16,14 +16,14 @@ from mltrainer_pipelines.exchange.simulated import SimulatedMarket
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA, corporate_actions
 from mltrainer_pipelines.market.errors import EmptySessionError, KeyRefusedError, UnknownSeriesError, UnknownSymbolError
-from mltrainer_pipelines.market.fred import FredSeries
 from mltrainer_pipelines.market.macro import MACRO_SERIES, fetch_macro, known_macro
-from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.profiles import with_sectors
 from mltrainer_pipelines.market.quotes import delayed_quotes, provisional_bars
 from mltrainer_pipelines.market.sessions import NEW_YORK, sessions_between
-from mltrainer_pipelines.market.transport import Backoff
 from mltrainer_pipelines.market.universe import universe_of
+from mltrainer_pipelines.market.vendors.fred.client import FredSeries
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.market.vendors.transport import Backoff
 
 FIRST, LAST = date(2022, 1, 3), date(2023, 6, 30)
 NOW = datetime(2023, 5, 16, 12, 0, tzinfo=NEW_YORK)

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 from mltrainer_pipelines.market.bars import BAR_SCHEMA
 from mltrainer_pipelines.market.errors import BadBarsError, MarketDataError
-from mltrainer_pipelines.market.polygon import PolygonMarket
 from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA, delayed_quotes, provisional_bars
 from mltrainer_pipelines.market.sessions import NEW_YORK
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
 
 MONDAY, TUESDAY = date(2024, 3, 4), date(2024, 3, 5)

@@ -15,9 +15,9 @@ import pytest
 from mlflow.models import infer_signature
 from sklearn.base import clone, is_classifier
 
-from mltrainer_pipelines.models.catalogue import get_model, list_models
 from mltrainer_pipelines.models.estimator import UntrainableError
 from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
+from mltrainer_pipelines.models.registry import get_model, list_models
 from mltrainer_pipelines.models.spec import ModelSpec
 
 LIBRARIES = (

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mltrainer_pipelines.models.catalogue import list_models
 from mltrainer_pipelines.models.documentation import models_page
+from mltrainer_pipelines.models.registry import list_models
 
 PAGE = Path(__file__).parents[2] / "docs/models.md"
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mltrainer_pipelines.models.catalogue import get_model
 from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
+from mltrainer_pipelines.models.registry import get_model
 
 SESSIONS, SYMBOLS, TRAIN = 120, 30, 90 * 30
 

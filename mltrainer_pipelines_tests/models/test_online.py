@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mltrainer_pipelines.models.catalogue import get_model
 from mltrainer_pipelines.models.online_river import SessionGradient, Stream
 from mltrainer_pipelines.models.panel import panel_groups
+from mltrainer_pipelines.models.registry import get_model
 
 
 class Diary:

@@ -10,7 +10,7 @@ import polars as pl
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.features.timeframes import TIMEFRAMES
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.sessions import NEW_YORK, session_hours
 from mltrainer_pipelines.store.tables import Recommendation, VirtualPosition
 

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mltrainer_pipelines.features.barriers import Barriers, daily_volatility, net_return
-from mltrainer_pipelines.features.labels import compute_labels
-from mltrainer_pipelines.features.timeframes import TIMEFRAMES
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+from mltrainer_pipelines.features.labels.barriers import Barriers, daily_volatility, net_return
+from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import NotASessionError, next_session, session_hours, sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount

@@ -20,19 +20,19 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.features.engine import get_feature_set
-from mltrainer_pipelines.services.databases import database_url
-from mltrainer_pipelines.services.home import held_home
+from mltrainer_pipelines.ops.databases import database_url
+from mltrainer_pipelines.ops.state_dir import held_home
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials import records
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.walk_forward import FailedQuarter, QuarterPredictions, WalkForward
+from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, QuarterPredictions, WalkForward
+from mltrainer_pipelines_tests.ops.stack import environment
 from mltrainer_pipelines_tests.scale.ray_cluster import RayCluster, ray_cluster
 from mltrainer_pipelines_tests.servers.loopback_postgres import postgres_on_tcp
 from mltrainer_pipelines_tests.servers.s3 import new_bucket, s3_server
-from mltrainer_pipelines_tests.services.stack import environment
 from mltrainer_pipelines_tests.trials.planted import planted_market
 
 pytestmark = pytest.mark.skipif(
@@ -147,7 +147,7 @@ def test_a_trial_whose_node_is_killed_ends_on_another_node_with_the_bytes_of_a_l
 def test_windows_as_tasks_of_the_cluster_give_the_bits_of_windows_one_after_the_other(site: Site) -> None:
     import ray
 
-    from mltrainer_pipelines.trials.window_tasks import predict_as_tasks
+    from mltrainer_pipelines.trials.validation.ray_windows import predict_as_tasks
 
     features, labels, universe = trial_tables()
     walk = WalkForward(

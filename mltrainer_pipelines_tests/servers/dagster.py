@@ -1,7 +1,7 @@
 """A loopback server that answers the GraphQL requests of `DagsterClient` as Dagster's webserver does.
 
 It keeps the runs it was asked for; a test says how they go on. The real webserver is used where a test
-needs real runs (`services/stack.py`).
+needs real runs (`ops/stack.py`).
 """
 
 import json

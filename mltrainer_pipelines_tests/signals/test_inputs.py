@@ -7,18 +7,18 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.timeframes import SHORT
 from mltrainer_pipelines.features.engine import compute_features, look_back
-from mltrainer_pipelines.features.timeframes import SHORT
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.sessions import NEW_YORK, session_hours
 from mltrainer_pipelines.signals.inputs import LakeInputs
 from mltrainer_pipelines.signals.refresh import refresh_market
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.cross_section import percentiles
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, fit_ensemble
-from mltrainer_pipelines.trials.tracking import ChampionVersion
-from mltrainer_pipelines.trials.walk_forward import FittedModel, WalkForward
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
+from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.scoring.cross_section import percentiles
+from mltrainer_pipelines.trials.validation.walk_forward import FittedModel, WalkForward
 from mltrainer_pipelines_tests.signals.test_refresh import MACRO, SESSIONS, bars, lake, market, noon, quotes_of  # noqa: F401
 
 TRIAL = TrialConfig(model="dlinear", timeframe="short", train_sessions=189, params={"epochs": 1})

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.models.catalogue import get_model
+from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.signals.reasons import _percentiles, _worded, contributions, reasons
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, Member
-from mltrainer_pipelines.trials.walk_forward import feature_matrix, row_groups
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member
+from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, row_groups
 
 ROWS, FEATURES, SHOWN = 600, 6, 80
 TREES, LINEAR, NETWORKS = ("lightgbm", "xgboost", "catboost", "random_forest"), ("logistic_l2", "logistic_elastic_net"), ("mlp",)

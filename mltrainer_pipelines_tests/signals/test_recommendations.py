@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from mltrainer_pipelines.features.barriers import Barriers
+from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.signals.recommendations import publish, recommendations_frame
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import Champion, closing_prices, score_market

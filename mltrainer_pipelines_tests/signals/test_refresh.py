@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.timeframes import SHORT
 from mltrainer_pipelines.features.engine import compute_features, look_back
-from mltrainer_pipelines.features.timeframes import SHORT
 from mltrainer_pipelines.market.bars import BAR_SCHEMA
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA
@@ -25,9 +25,9 @@ from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import UnusableInputError
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.ensemble import ChampionEnsemble, fit_ensemble
-from mltrainer_pipelines.trials.tracking import ChampionVersion
-from mltrainer_pipelines.trials.walk_forward import WalkForward
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
+from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 from mltrainer_pipelines_tests.trials.markets import SmallMarket, small_market
 
 SYMBOLS, SESSIONS = 16, 600

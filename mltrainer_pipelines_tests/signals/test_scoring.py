@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from mltrainer_pipelines.features.barriers import Barriers
+from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import (
     SIGNAL_SCHEMA,

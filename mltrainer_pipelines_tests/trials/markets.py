@@ -6,9 +6,9 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.features.barriers import Barriers
-from mltrainer_pipelines.features.labels import compute_labels
-from mltrainer_pipelines.features.timeframes import Timeframe
+from mltrainer_pipelines.contracts.timeframes import Timeframe
+from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.market.sessions import sessions_between
 
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from mltrainer_pipelines.features.barriers import Barriers
-from mltrainer_pipelines.models.catalogue import list_models
+from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig, models_for
 
 
@@ -83,7 +83,7 @@ def test_a_configuration_cannot_be_changed():
 def test_importing_trials_loads_none_of_the_heavy_libraries():
     modules = ("config", "windows", "walk_forward", "calibration", "ensemble", "ensemble_file", "fingerprint", "tracking")
     program = "import sys\n" + "".join(f"import mltrainer_pipelines.trials.{name}\n" for name in modules)
-    program += "from mltrainer_pipelines.models.catalogue import list_models\n"
+    program += "from mltrainer_pipelines.models.registry import list_models\n"
     program += "[spec.build() for spec in list_models()]\n"
     program += "print([m for m in ('sklearn', 'lightgbm', 'mlflow', 'torch', 'scipy', 'matplotlib') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

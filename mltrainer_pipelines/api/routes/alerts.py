@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Identifier, Parameters
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.store import alerts as store
 from mltrainer_pipelines.store.alerts import UnknownAlertError
 

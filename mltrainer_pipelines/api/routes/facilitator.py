@@ -11,11 +11,11 @@ from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.api import status
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, MarketKind, Name, Started, Text, Timeframe, TrialId, with_example
-from mltrainer_pipelines.api.jobs import DagsterJobs, JobRun, TooManyRunsError
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.market_data import newest_signals
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.market.sessions import is_session, last_closed_session
+from mltrainer_pipelines.ops.dagster_jobs import DagsterJobs, JobRun, TooManyRunsError
 from mltrainer_pipelines.store.tables import AgentEvent, Trial, TrialScorecard
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 

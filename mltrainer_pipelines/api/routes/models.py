@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Parameters, Timeframe
-from mltrainer_pipelines.api.reading import ReadingRoute
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.routes.trials import newest_promotions
-from mltrainer_pipelines.models.catalogue import list_models
+from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)

@@ -24,9 +24,9 @@ from mltrainer_pipelines.api.fields import (
     Timeframe,
     with_example,
 )
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.market_data import Company, companies, known_actions, last_prices
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.portfolio import holdings
 from mltrainer_pipelines.store import tables

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol, Timeframe
-from mltrainer_pipelines.api.reading import ReadingRoute
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.store import tables
 

@@ -12,8 +12,8 @@ from mltrainer_pipelines.agent import proposals as agent_proposals
 from mltrainer_pipelines.agent.proposals import ProposalStateError
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Identifier, Page, Paged, Parameters, Timeframe
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)

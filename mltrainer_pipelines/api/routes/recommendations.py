@@ -24,9 +24,9 @@ from mltrainer_pipelines.api.fields import (
     Symbol,
     Timeframe,
 )
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.market_data import Company, companies, nearest_misses, newest_signals, price_history
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
 from mltrainer_pipelines.signals.thresholds import current_thresholds
 from mltrainer_pipelines.store import tables

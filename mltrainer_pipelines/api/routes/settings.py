@@ -11,8 +11,8 @@ from mltrainer_pipelines.agent.autonomy import stop_started
 from mltrainer_pipelines.agent.jobs import JobError
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, Name, Parameters, Text, with_example
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.runtime_settings import Change, InvalidSettingError, UnknownSettingError
 from mltrainer_pipelines.store.tables import RuntimeSetting

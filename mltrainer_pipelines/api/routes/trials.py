@@ -10,14 +10,14 @@ from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Grade, MarketKind, Name, Page, Paged, Timeframe, TrialId
+from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.reading import ReadingRoute
 from mltrainer_pipelines.api.trial_curves import NotInTheLakeError, calibration_curve, equity_curve
 from mltrainer_pipelines.store import tables
-from mltrainer_pipelines.trials import records
-from mltrainer_pipelines.trials.breakdown import PartScore
-from mltrainer_pipelines.trials.records import UnknownTrialError
-from mltrainer_pipelines.trials.scorecard import PARTS
+from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.registry.records import UnknownTrialError
+from mltrainer_pipelines.trials.scoring.breakdown import PartScore
+from mltrainer_pipelines.trials.scoring.scorecard import PARTS
 
 router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)
 

@@ -1,0 +1,142 @@
+"""A round of proposals: whoever proposes, the same rules; and where Claude cannot, `tpe` does and says so."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.agent import autonomy
+from mltrainer_pipelines.agent.briefing import Knowledge, knowledge
+from mltrainer_pipelines.agent.claude import Refusal, Round, propose_with_claude
+from mltrainer_pipelines.agent.failures import AgentOffError, ClaudeError
+from mltrainer_pipelines.agent.ledger import DailyBudgetError, record_event, spent
+from mltrainer_pipelines.agent.messages import Claude
+from mltrainer_pipelines.agent.proposals import Proposal, store_proposals
+from mltrainer_pipelines.agent.search import propose, proposed_trials
+from mltrainer_pipelines.models.registry import get_model
+from mltrainer_pipelines.models.spec import ModelSpec
+from mltrainer_pipelines.store import runtime_settings
+from mltrainer_pipelines.trials.config import TrialConfig, models_for
+
+NO_KEY = "ANTHROPIC_API_KEY is not set"
+
+
+@dataclass(frozen=True)
+class ProposalRound:
+    """What a round came to.
+
+    Parameters
+    ----------
+    asked, proposer : str
+        Who was to propose, and who did.
+    instead : str or None
+        Why somebody else did.
+    proposals : list of Proposal
+    stored, approved : list of int
+        Ids of those that are new, and of those approved within the budget at once.
+    refusals : list of Refusal
+    input_tokens, output_tokens : int
+    dollars : Decimal
+        What the round cost.
+    """
+
+    asked: str
+    proposer: str
+    instead: str | None = None
+    proposals: list[Proposal] = field(default_factory=list)
+    stored: list[int] = field(default_factory=list)
+    approved: list[int] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    dollars: Decimal = Decimal(0)
+
+
+def run_round(
+    engine: Engine,
+    claude: Claude | None,
+    count: int,
+    templates: Mapping[str, TrialConfig],
+    moment: datetime,
+    proposer: str | None = None,
+    regime: Mapping[str, Any] | None = None,
+    models: Sequence[ModelSpec] | None = None,
+) -> ProposalRound:
+    """Propose trials, keep them, and approve those that the budget lets run by themselves.
+
+    Parameters
+    ----------
+    claude : Claude or None
+        None without an API key.
+    count : int
+        New trials for each timeframe.
+    templates : mapping
+        Timeframe to a configuration with everything that is not searched.
+    moment : datetime
+        Aware; real time, whose day the budget is of.
+    proposer : {'claude', 'tpe', 'random'}, optional
+        The run-time setting `proposer` by default.
+
+    Raises
+    ------
+    AgentOffError
+        If the agent is switched off or its autonomy is `off`.
+    """
+    settings = runtime_settings.get_all(engine)
+    if not settings["agent_enabled"] or settings["autonomy"] == "off":
+        which = "agent_enabled is false" if not settings["agent_enabled"] else "autonomy is off"
+        raise AgentOffError(f"nothing is proposed: {which}")
+    asked = proposer or str(settings["proposer"])
+    before = spent(engine, moment).dollars
+    known = knowledge(engine, regime, autonomy.budget(engine, moment).left())
+    taken = proposed_trials(engine)
+    used, instead, made = asked, None, Round()
+    if asked == "claude":
+        if claude is None:
+            used, instead = "tpe", NO_KEY
+        else:
+            try:
+                made = propose_with_claude(claude, count * len(templates), templates, known, models or _allowed(templates), taken)
+            except (ClaudeError, DailyBudgetError) as error:
+                used, instead = "tpe", str(error)
+    found = made.proposals if used == "claude" else searched(used, count, templates, known, taken, models)
+    if instead is not None:
+        record_event(engine, "fallback", "mltrainer", {"asked": asked, "proposer": used, "because": instead}, happened_at=moment)
+    return ProposalRound(
+        asked=asked,
+        proposer=used,
+        instead=instead,
+        proposals=found,
+        stored=store_proposals(engine, found),
+        approved=autonomy.approve_within_budget(engine, moment),
+        refusals=made.refusals,
+        input_tokens=made.input_tokens,
+        output_tokens=sum(answer.usage.output for answer in made.answers),
+        dollars=spent(engine, moment).dollars - before,
+    )
+
+
+def searched(
+    proposer: str,
+    count: int,
+    templates: Mapping[str, TrialConfig],
+    known: Knowledge,
+    taken: Collection[str],
+    models: Sequence[ModelSpec] | None = None,
+) -> list[Proposal]:
+    """`count` proposals for each timeframe from one of the searching proposers."""
+    ids = [spec.id for spec in models] if models else None
+    seed = len(known.tried) + len(taken)
+    made: list[Proposal] = []
+    for template in templates.values():
+        made += propose(proposer, count, template, known.tried, taken, seed=seed, models=ids)
+    return made
+
+
+def _allowed(templates: Mapping[str, TrialConfig]) -> list[ModelSpec]:
+    """Models that a trial on the templates' feature sets may name, in the order of the catalogue."""
+    ids = dict.fromkeys(model for template in templates.values() for model in models_for(template.feature_set))
+    return [get_model(model) for model in ids]

@@ -1,0 +1,305 @@
+"""What the agent looks up: each function reads the system as it is and returns plain values, at most a screenful."""
+
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from mltrainer_pipelines.agent import autonomy, ledger
+from mltrainer_pipelines.agent.briefing import verdict
+from mltrainer_pipelines.agent.proposals import proposals
+from mltrainer_pipelines.agent.system import System
+from mltrainer_pipelines.models.registry import list_models
+from mltrainer_pipelines.store import runtime_settings
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.store.tables import (
+    AgentAction,
+    LeaderboardRow,
+    LearningReport,
+    Outcome,
+    PortfolioPerformance,
+    Promotion,
+    Recommendation,
+    Trial,
+    TrialScorecard,
+    UserPosition,
+    VirtualPosition,
+)
+
+MOST = 20
+"""Rows of any answer."""
+_CARD = (
+    "sharpe",
+    "deflated_sharpe",
+    "net_return",
+    "net_return_low",
+    "net_return_high",
+    "maximum_drawdown",
+    "precision_top_decile",
+    "hit_rate",
+    "base_rate",
+    "auc",
+    "rank_ic",
+    "rank_ic_t",
+    "brier_skill",
+    "universe_net_return",
+    "universe_sharpe",
+    "momentum_net_return",
+    "momentum_sharpe",
+    "trials_counted",
+    "sessions",
+    "quarters",
+    "first_session",
+    "last_session",
+)
+
+
+def models(family: str | None = None) -> dict[str, Any]:
+    """The catalogue: id, family, cost and one line each; search spaces where a family is named."""
+    found = [spec for spec in list_models() if family is None or family.lower() in (spec.family.lower(), spec.id)]
+    listed = [{"id": spec.id, "family": spec.family, "cost": spec.cost, "summary": spec.summary} for spec in found]
+    if family is not None:
+        for entry, spec in zip(listed, found, strict=True):
+            entry["search_space"] = {name: space.describe() for name, space in spec.search_space.items()}  # type: ignore[assignment]
+    elif len(listed) > MOST:
+        return {"count": len(found), "ids": [spec.id for spec in found]}
+    return {"count": len(found), "models": listed}
+
+
+def leaderboard(system: System, timeframe: str | None = None, top: int = 10) -> dict[str, Any]:
+    """The best trials of each timeframe, or of one, and the champion."""
+    told: dict[str, Any] = {"market": system.market}
+    with system.engine.connect() as connection:
+        for name in [timeframe] if timeframe else list(system.templates):
+            chosen = sa.select(LeaderboardRow.__table__).where(LeaderboardRow.timeframe == name)
+            rows = connection.execute(chosen.order_by(LeaderboardRow.rank).limit(min(top, MOST))).mappings().all()
+            of = sa.select(sa.func.count()).select_from(LeaderboardRow).where(LeaderboardRow.timeframe == name)
+            newest = sa.select(Promotion.trial_id).where(Promotion.timeframe == name, Promotion.decision != "refused")
+            told[name] = {
+                "trials": connection.scalar(of),
+                "champion": connection.scalar(newest.order_by(Promotion.id.desc()).limit(1)),
+                "best": [{key: value for key, value in row.items() if key not in ("timeframe", "updated_at")} for row in rows],
+            }
+    return told
+
+
+def trial(system: System, trial_id: str) -> dict[str, Any]:
+    """A trial's configuration and what it achieved out of sample; `found` is False for an unknown one."""
+    joined = sa.select(Trial.config, Trial.status, TrialScorecard.grade, TrialScorecard.metrics)
+    joined = joined.outerjoin(TrialScorecard, TrialScorecard.trial_id == Trial.trial_id).where(Trial.trial_id == trial_id)
+    with system.engine.connect() as connection:
+        row = connection.execute(joined).first()
+    if row is None:
+        return {"trial_id": trial_id, "found": False}
+    told: dict[str, Any] = {"trial_id": trial_id, "found": True, "market": system.market, "status": row.status}
+    told |= {name: row.config.get(name) for name in ("model", "timeframe", "params", "train_sessions", "feature_set")}
+    if row.metrics is not None:
+        told |= {"grade": row.grade, **{name: row.metrics.get(name) for name in _CARD}}
+    return told
+
+
+def regime(lake: Lake) -> dict[str, Any]:
+    """The newest regime score, 0 (crash) to 100 (strong bull), its parts, and where it stood before."""
+    if not lake.exists("regime"):
+        return {"known": False, "why": "the asset regime was never materialized"}
+    scores = lake.read("regime").drop_nulls("score").sort("date")
+    if scores.is_empty():
+        return {"known": False, "why": "no session has a score yet"}
+    last = scores.row(-1, named=True)
+    before = {f"{n} sessions before": scores["score"][-1 - n] for n in (5, 20, 60) if scores.height > n}
+    return {"known": True, **{name: value for name, value in last.items() if value is not None}, **before}
+
+
+def candidates(
+    system: System,
+    timeframe: str | None = None,
+    min_probability: float | None = None,
+    min_confidence: float | None = None,
+    min_expected_return: float | None = None,
+) -> dict[str, Any]:
+    """The newest signals that clear these bars, the likeliest first: a screening of the market as it was scored last.
+
+    The bars not given are those of a strong buy.
+    """
+    partitions = system.lake.partitions("signals")
+    if not partitions:
+        return {"known": False, "why": "the market was never scored; refresh_signals does it"}
+    stored = system.lake.read("signals", partitions[-1])
+    newest = stored.filter(pl.col("timestamp") == pl.col("timestamp").max())
+    settings = runtime_settings.get_all(system.engine, system.defaults)
+    bars = {
+        "min_probability": float(settings["min_profit_probability"]) if min_probability is None else min_probability,
+        "min_confidence": float(settings["min_confidence"]) if min_confidence is None else min_confidence,
+        "min_expected_return": 0.0 if min_expected_return is None else min_expected_return,
+    }
+    rows = newest if timeframe is None else newest.filter(pl.col("timeframe") == timeframe)
+    chosen = rows.filter(
+        (pl.col("profit_probability") >= bars["min_probability"])
+        & (pl.col("confidence") >= bars["min_confidence"])
+        & (pl.col("expected_net_return") > bars["min_expected_return"])
+    ).sort(["profit_probability", "symbol"], descending=[True, False])
+    columns = ["symbol", "timeframe", "profit_probability", "confidence", "expected_net_return"]
+    columns += ["entry_price", "target_price", "stop_loss", "model_used", "grade", "reason"]
+    nearest = rows.drop_nulls("profit_probability").sort("profit_probability", descending=True)
+    told: dict[str, Any] = {
+        "known": True,
+        "market": system.market,
+        "scored_at": newest["timestamp"][0],
+        "regime_score": newest["regime_score"][0],
+        "scored": rows.height,
+        "passing": chosen.height,
+        "bars": bars,
+        "mean_confidence": chosen["confidence"].mean() if chosen.height else None,
+        "symbols": chosen.select(columns).head(MOST).to_dicts(),
+    }
+    if chosen.is_empty():
+        told["nearest_misses"] = nearest.select(columns).head(5).to_dicts()
+    return told
+
+
+def explain(system: System, recommendation_id: int | None = None, symbol: str | None = None) -> dict[str, Any]:
+    """A recommendation, the newest of a symbol where none is named, with what it was decided by and what became of it."""
+    chosen = sa.select(Recommendation.__table__).order_by(Recommendation.id.desc()).limit(1)
+    if recommendation_id is not None:
+        chosen = chosen.where(Recommendation.id == recommendation_id)
+    elif symbol is not None:
+        chosen = chosen.where(Recommendation.symbol == symbol)
+    with system.engine.connect() as connection:
+        row = connection.execute(chosen).mappings().first()
+        if row is None:
+            return {"found": False, **_signal(system, symbol)}
+        position = (
+            connection.execute(sa.select(VirtualPosition.__table__).where(VirtualPosition.recommendation_id == row["id"]))
+            .mappings()
+            .first()
+        )
+    told = {"found": True, **_company(system.lake, row["symbol"]), **row}
+    if position is not None:
+        names = ("status", "entry_session", "entry_price", "current_price", "exit_session", "exit_price", "exit_reason")
+        told["paper_trade"] = {name: position[name] for name in (*names, "profit_loss", "net_return")}
+    return told
+
+
+def portfolio(system: System) -> dict[str, Any]:
+    """Positions on paper and those the user took, the newest first."""
+    table = VirtualPosition.__table__.c
+    columns = [table[name] for name in ("id", "symbol", "timeframe", "status", "entry_session", "entry_price", "shares")]
+    columns += [table[name] for name in ("current_price", "exit_reason", "profit_loss", "net_return")]
+    mine = sa.select(
+        UserPosition.id, Recommendation.symbol, UserPosition.actual_buy_price, UserPosition.actual_shares, UserPosition.notes
+    ).join(Recommendation, Recommendation.id == UserPosition.recommendation_id)
+    with system.engine.connect() as connection:
+        counts = connection.execute(sa.select(table.status, sa.func.count()).group_by(table.status)).tuples().all()
+        newest = connection.execute(sa.select(*columns).order_by(table.id.desc()).limit(MOST)).mappings().all()
+        taken = connection.execute(mine.order_by(UserPosition.id.desc()).limit(MOST)).mappings().all()
+    return {
+        "market": system.market,
+        "counts": dict(counts),
+        "paper_trades": [dict(row) for row in newest],
+        "yours": [dict(row) for row in taken],
+    }
+
+
+def performance(system: System) -> dict[str, Any]:
+    """How both books stand, and what closed positions earned."""
+    told: dict[str, Any] = {"market": system.market}
+    with system.engine.connect() as connection:
+        for book in ("recommendations", "user"):
+            chosen = sa.select(PortfolioPerformance.__table__).where(PortfolioPerformance.book == book)
+            row = connection.execute(chosen.order_by(PortfolioPerformance.date.desc()).limit(1)).mappings().first()
+            told[book] = dict(row) if row else "not known yet"
+        closed, hits, net = connection.execute(
+            sa.select(sa.func.count(), sa.func.avg(sa.cast(Outcome.profitable, sa.Integer)), sa.func.avg(Outcome.net_return))
+        ).one()
+    told["closed_positions"] = {"count": closed, "hit_rate": hits, "mean_net_return": net}
+    return told
+
+
+def learning_report(system: System) -> dict[str, Any]:
+    """The newest learning report."""
+    newest = sa.select(LearningReport.as_of, LearningReport.report).order_by(LearningReport.id.desc()).limit(1)
+    with system.engine.connect() as connection:
+        row = connection.execute(newest).first()
+    if row is None:
+        return {"known": False}
+    kept = {name: row.report.get(name) for name in ("closed_positions", "open_positions", "overall", "groups")}
+    return {"known": True, "as_of": row.as_of, **kept}
+
+
+def proposed(system: System, status: str | None = None) -> dict[str, Any]:
+    """Proposals for trials, the newest first, with what became of their hypotheses."""
+    found = proposals(system.engine, status)
+    return {
+        "count": len(found),
+        "proposals": [
+            {
+                "id": stored.id,
+                "status": stored.status,
+                "by": stored.proposal.proposer,
+                "trial": stored.proposal.config.trial_id,
+                "hypothesis": stored.proposal.hypothesis,
+                "outcome": verdict(stored),
+                "sharpe": (stored.result or {}).get("sharpe"),
+                "error": (stored.result or {}).get("error"),
+            }
+            for stored in found[::-1][:MOST]
+        ],
+    }
+
+
+def settings(system: System) -> dict[str, Any]:
+    """Every run-time setting with its value and what it may be."""
+    values = runtime_settings.get_all(system.engine, system.defaults)
+    return {
+        name: {
+            "value": value,
+            "may_be": runtime_settings.SETTINGS[name].describe(),
+            "meaning": runtime_settings.SETTINGS[name].meaning,
+        }
+        for name, value in values.items()
+    }
+
+
+def status(system: System) -> dict[str, Any]:
+    """How fresh everything is, what the agent may do and has cost today, and which actions are under way."""
+    lake = system.lake
+    fresh = {name: (lake.partitions(name) or ["never"])[-1] for name in ("daily_bars", "features", "signals")}
+    chosen = sa.select(AgentAction.id, AgentAction.kind, AgentAction.status, AgentAction.summary)
+    chosen = chosen.where(AgentAction.status.in_(("pending", "running"))).order_by(AgentAction.id.desc()).limit(MOST)
+    with system.engine.connect() as connection:
+        trials = dict(connection.execute(sa.select(Trial.status, sa.func.count()).group_by(Trial.status)).tuples().all())
+        actions = [dict(row) for row in connection.execute(chosen).mappings()]
+    today = ledger.spent(system.engine, system.clock())
+    budget = autonomy.budget(system.engine, system.clock())
+    return {
+        "market": system.market,
+        "newest_data": fresh,
+        "trials": trials,
+        "agent_enabled": budget.enabled,
+        "budget": budget.left(),
+        "claude_today": {"calls": today.calls, "dollars": today.dollars, "output_tokens": today.output_tokens},
+        "jobs_can_start": system.launcher is not None,
+        "actions": actions,
+    }
+
+
+def _company(lake: Lake, symbol: str) -> dict[str, Any]:
+    """Name and sector of a symbol in the newest universe that holds it, where they are known."""
+    months = lake.partitions("universe")
+    if not months:
+        return {}
+    rows = lake.read("universe", months[-1]).filter(pl.col("symbol") == symbol)
+    return {name: rows[name][0] for name in ("name", "sector") if rows.height and name in rows.columns}
+
+
+def _signal(system: System, symbol: str | None) -> dict[str, Any]:
+    """Why a symbol that was never recommended was not: the rules that kept it out when the market was scored last."""
+    partitions = system.lake.partitions("signals")
+    if symbol is None or not partitions:
+        return {"why": "there is no recommendation of that kind"}
+    stored = system.lake.read("signals", partitions[-1])
+    rows = stored.filter((pl.col("timestamp") == pl.col("timestamp").max()) & (pl.col("symbol") == symbol))
+    if rows.is_empty():
+        return {"why": "it was never recommended and is not among the symbols that were scored last"}
+    columns = ["timeframe", "profit_probability", "confidence", "expected_net_return", "regime_score", "reason"]
+    return {"why": "it was never recommended", "last_signal": rows.select(columns).to_dicts()}

@@ -1,0 +1,275 @@
+"""The main job (`mltrainer demo`): from bars to paper trades, through Dagster, with what it took.
+
+The demo is a client like any other. It brings the services up, or uses those that run, and asks the
+webserver for a backfill and for runs of jobs; everything it makes is there in the UI afterwards.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from mltrainer_pipelines.ops.dagster_client import DagsterClient, Run
+from mltrainer_pipelines.ops.databases import database_url
+from mltrainer_pipelines.ops.temporary_services import services_up
+from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.lake import Lake
+
+MODELS = ("logistic_l2", "lightgbm")
+_RANGE_OF_LABELS = timedelta(days=125)
+"""A label of 125 days ago is known by now: months before that do not change when a session is added."""
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on: says at which stage and why."""
+
+
+@dataclass
+class DemoResult:
+    """What a demo made and what it took.
+
+    Parameters
+    ----------
+    exchange : str
+        `simulated`, `replay:FILE`, or the address of Polygon.
+    sessions, symbols : int
+        Sessions with bars in the lake; symbols that traded in the newest.
+    trials : list of str
+        The trials, by id.
+    trial_partitions : int
+        Quarters of them that are predicted.
+    champions : dict
+        By timeframe: trial_id, grade and model_version.
+    signals : int
+        Rows scored in the newest session, both timeframes together.
+    recommendations : list of dict
+        Those of the newest session.
+    virtual_positions : int
+        Positions of these recommendations.
+    dagster_runs : int
+        Runs in the instance.
+    seconds : dict
+        Wall time of each stage, and `total`.
+    """
+
+    exchange: str
+    sessions: int = 0
+    symbols: int = 0
+    trials: list[str] = field(default_factory=list)
+    trial_partitions: int = 0
+    champions: dict[str, Any] = field(default_factory=dict)
+    signals: int = 0
+    recommendations: list[dict[str, Any]] = field(default_factory=list)
+    virtual_positions: int = 0
+    dagster_runs: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run_demo(settings: Settings, console: Console) -> DemoResult:
+    """Run the loop once: what is there already is used, what is missing is made.
+
+    Parameters
+    ----------
+    settings : Settings
+    console : Console
+        Takes the progress bars.
+
+    Raises
+    ------
+    DemoError
+        If the history is too short for a trial.
+    DagsterError
+        If a run does not succeed: names it, its reason and its log.
+    ServiceStartError, HomeError, DatabaseUnavailableError, EmbeddedPostgresError
+        If the services cannot come up.
+    """
+    begin = time.monotonic()
+    demo = _Demo(settings, console)
+    with services_up(settings, console) as services:
+        demo.result.seconds["start"] = services.start_seconds
+        demo.run(DagsterClient(services.addresses["dagster"]))
+        stopping = time.monotonic()
+    demo.result.seconds["stop"] = round(time.monotonic() - stopping, 1)
+    demo.result.seconds["total"] = round(time.monotonic() - begin, 1)
+    return demo.result
+
+
+class _Demo:
+    """The stages in order; each looks at what is there before it asks Dagster for more."""
+
+    def __init__(self, settings: Settings, console: Console):
+        self.settings, self.console = settings, console
+        self.lake = Lake(settings.lake_url)
+        self.result = DemoResult(settings.mltrainer_exchange if settings.uses_local_exchange else settings.polygon_url)
+
+    def run(self, dagster: DagsterClient) -> None:
+        from mltrainer_pipelines.defs import partitions
+        from mltrainer_pipelines.market.sessions import last_closed_session
+        from mltrainer_pipelines.settings import now
+
+        newest = last_closed_session(now())
+        sessions = [key for key in partitions.sessions.get_partition_keys() if key <= str(newest)]
+        months = [key for key in partitions.months.get_partition_keys() if key <= str(newest)]
+        quarters = list(partitions.quarters.get_partition_keys())
+        if not quarters:
+            raise DemoError(
+                f"from MLTRAINER_HISTORY_START={self.settings.mltrainer_history_start} to {newest} no quarter has eighteen "
+                "months of history before it; start the history earlier"
+            )
+        dagster.require_loaded()
+        database = Database(database_url(self.settings, "mltrainer"))
+        self._bars(dagster, sessions)
+        self._features(dagster, sessions, months, newest)
+        scored = self._trials(dagster, database, quarters)
+        self._champions(dagster, database, scored)
+        self._signals(dagster, database, newest)
+        self.result.dagster_runs = dagster.run_count()
+
+    def _bars(self, dagster: DagsterClient, sessions: list[str]) -> None:
+        with self._stage("daily_bars"):
+            done = dagster.materialized_keys("daily_bars", sessions)
+            missing = [key for key in sessions if key not in done]
+            if missing:
+                backfill = dagster.backfill("daily_bars", missing, f"Daily bars of {len(missing)} sessions")
+                wanted = set(missing)
+                with self._bar("Daily bars: waiting for the backfill to start", len(missing)) as advance:
+                    dagster.wait_for_backfill(
+                        backfill,
+                        lambda _: advance(
+                            len(wanted.intersection(self.lake.partitions("daily_bars"))), "Daily bars, a call a session"
+                        ),
+                    )
+        self.result.sessions = len(self.lake.partitions("daily_bars"))
+        self.result.symbols = self.lake.read("daily_bars", sessions[-1])["symbol"].n_unique()
+
+    def _features(self, dagster: DagsterClient, sessions: list[str], months: list[str], newest: date) -> None:
+        present = self.lake.partitions("features")
+        last = self.lake.read("features", months[-1])["date"].max() if months[-1] in present else None
+        complete = set(months) <= set(present) and set(months) <= set(self.lake.partitions("labels"))
+        if complete and last == newest and self.lake.exists("regime"):
+            self.result.seconds |= {"corporate_actions, macro_series": 0.0, "universe, features, labels, regime": 0.0}
+            return
+        with self._stage("corporate_actions, macro_series"):
+            run = dagster.launch("ingest_session", {"dagster/partition": sessions[-1]})
+            self._steps(dagster, run, "Corporate actions and macro series")
+        start = months[0] if not complete else max(months[0], str((newest - _RANGE_OF_LABELS).replace(day=1)))
+        with self._stage("universe, features, labels, regime"):
+            run = dagster.launch_range("build_features", start, months[-1])
+            self._steps(dagster, run, f"Universe, features, labels and regime of {len(months) - months.index(start)} months")
+
+    def _trials(self, dagster: DagsterClient, database: Database, quarters: list[str]) -> bool:
+        """Predict and score the trials; returns whether anything was scored anew."""
+        from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+        from mltrainer_pipelines.trials.config import TrialConfig
+        from mltrainer_pipelines.trials.registry import records
+
+        configs = [
+            TrialConfig(model=model, timeframe=timeframe, proposed_by="demo", rationale="a first look at this market")
+            for timeframe in TIMEFRAMES
+            for model in MODELS
+        ]
+        ids = [config.trial_id for config in configs]
+        wanted = {f"{trial_id}/{quarter}" for trial_id in ids for quarter in quarters}
+        with self._stage("trials"):
+            for config in configs:
+                records.register(database.engine, config)
+            dagster.add_partitions("trials", ids)
+            runs: dict[str, str] = {}
+            for trial_id in ids:
+                keys = [f"{quarter}|{trial_id}" for quarter in quarters]
+                done = dagster.materialized_keys("trial_predictions", keys)
+                missing = [key for key in keys if key not in done]
+                if missing:
+                    runs[dagster.launch_range("walk_forward", missing[0], missing[-1])] = trial_id
+            scoring: dict[str, str] = {}
+            if runs:
+                with self._bar(f"{len(runs)} trials over {len(quarters)} quarters", len(wanted)) as advance:
+
+                    def follow(found: list[Run]) -> None:
+                        advance(len(wanted.intersection(self.lake.partitions("trial_predictions"))), None)
+                        for run in found:
+                            if run.status == "SUCCESS" and runs[run.run_id] not in scoring:
+                                scoring[runs[run.run_id]] = dagster.launch(
+                                    "score_trials", {"dagster/partition": runs[run.run_id]}
+                                )
+
+                    dagster.wait(list(runs), follow)
+        with self._stage("scorecards, leaderboard"):
+            known = {card.trial_id for card in records.scorecards(database.engine)}
+            for trial_id in ids:
+                if trial_id not in known and trial_id not in scoring:
+                    scoring[trial_id] = dagster.launch("score_trials", {"dagster/partition": trial_id})
+            if scoring:
+                with self._bar("Scorecards and the leaderboard", len(scoring)) as advance:
+                    dagster.wait(
+                        list(scoring.values()), lambda found: advance(sum(run.status == "SUCCESS" for run in found), None)
+                    )
+        self.result.trials = ids
+        self.result.trial_partitions = len(wanted.intersection(self.lake.partitions("trial_predictions")))
+        return bool(scoring)
+
+    def _champions(self, dagster: DagsterClient, database: Database, scored: bool) -> None:
+        from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+        from mltrainer_pipelines.trials.registry import records
+
+        names = list(TIMEFRAMES)
+        with self._stage("champions"):
+            if scored or any(records.champion_of(database.engine, name) is None for name in names):
+                run = dagster.launch_range("promote_champion", names[0], names[-1])
+                self._steps(dagster, run, "Champions: refit on all that is known, and registered")
+        self.result.champions = {name: records.standing(database.engine, name) for name in names}
+
+    def _signals(self, dagster: DagsterClient, database: Database, newest: date) -> None:
+        from mltrainer_pipelines.portfolio.positions import positions_of
+        from mltrainer_pipelines.signals.recommendations import recommendations_frame
+
+        with self._stage("signals, recommendations, virtual positions"):
+            run = dagster.launch("refresh_signals")
+            self._steps(dagster, run, "Signals, recommendations, paper trades")
+        session = max(self.lake.partitions("signals"))
+        latest = self.lake.read("signals", session)
+        latest = latest.filter(pl.col("timestamp") == latest["timestamp"].max())
+        self.result.signals = latest.height
+        made = recommendations_frame(database.engine, date.fromisoformat(session))
+        self.result.recommendations = made.to_dicts()
+        self.result.virtual_positions = len(positions_of(database.engine, made["id"].to_list()))
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        self.result.seconds[name] = round(time.monotonic() - begin, 1)
+
+    @contextmanager
+    def _bar(self, what: str, total: int) -> Iterator[Callable[[int, str | None], None]]:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(what, total=total)
+
+            def advance(done: int, now_doing: str | None) -> None:
+                progress.update(task, completed=done, description=now_doing or what)
+
+            yield advance
+            progress.update(task, completed=total)
+
+    def _steps(self, dagster: DagsterClient, run_id: str, what: str) -> None:
+        """Follow a run step by step."""
+        with self._bar(what, 1) as advance:
+            counted: Sequence[str] = ()
+
+            def follow(_: list[Run]) -> None:
+                nonlocal counted
+                counted, doing = dagster.finished_steps(run_id)
+                advance(0, f"{what}: {doing}" if doing else None)
+
+            dagster.wait([run_id], follow)

@@ -1,0 +1,89 @@
+"""What an installation needs, looked at one by one (`mltrainer doctor`)."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mltrainer_pipelines.ops import state_dir
+from mltrainer_pipelines.ops.databases import embedded
+from mltrainer_pipelines.ops.supervisor import require_startable, services
+from mltrainer_pipelines.ops.wait_for import answers
+from mltrainer_pipelines.settings import Settings
+
+NEEDED_GB = 5.0
+"""Disk that five years of a whole market, its features and trials take, with room to write them anew."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    name : str
+    ok : bool
+        False where it stops mlTrainer from working; what is only absent is fine.
+    detail : str
+        What was found and, where it is not ok, the remedy.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; a check that raises one of our own errors is a finding, not a crash."""
+    return list(_findings(settings))
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", sys.version_info[:2] == (3, 11), f"{version}; mlTrainer is made for 3.11")
+    yield Finding(
+        "market",
+        True,
+        f"{settings.market_kind}: {settings.polygon_url if settings.polygon_api_key else settings.mltrainer_exchange}",
+    )
+    for name in ("polygon_api_key", "fred_api_key", "anthropic_api_key"):
+        yield Finding(name.upper(), True, "set" if getattr(settings, name) else "not set")
+    yield _tried("home", lambda: f"{settings.state} can be written ({state_dir.log_file(settings).parent})")
+    free = shutil.disk_usage(settings.state if settings.state.exists() else settings.mltrainer_home.parent).free / 1e9
+    yield Finding("disk", free > NEEDED_GB, f"{free:.0f} GB free; {NEEDED_GB:.0f} GB are enough for a whole market")
+    yield _tried("database", lambda: _database(settings))
+    held = state_dir.holder(settings)
+    if held is None:
+        yield _tried("ports", lambda: _startable(settings))
+        return
+    for service in services(settings):
+        if service.url:
+            up = answers(service.url)
+            yield Finding(
+                service.name,
+                up,
+                f"{service.url} {'answers' if up else 'does not answer; stop `mltrainer up` and start it again'}",
+            )
+
+
+def _tried(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except (RuntimeError, ConnectionError) as error:
+        return Finding(name, False, str(error))
+
+
+def _database(settings: Settings) -> str:
+    from mltrainer_pipelines.store.database import Database
+
+    if settings.mltrainer_database_url is None:
+        server = embedded(settings)
+        return f"embedded PostgreSQL in {server.folder}, {'running' if server.running else 'not running'}"
+    database = Database(settings.mltrainer_database_url.get_secret_value())
+    database.check()
+    return f"{database.place} answers"
+
+
+def _startable(settings: Settings) -> str:
+    require_startable(settings)
+    return "free: " + ", ".join(str(service.port) for service in services(settings) if service.port)

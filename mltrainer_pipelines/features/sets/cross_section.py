@@ -1,0 +1,45 @@
+"""The feature set ``cross_section``: where each symbol stands among the members of its session, feature by feature.
+
+For every feature of ``momentum``, ``technical`` and ``alpha158`` that differs between symbols: its rank and its z-score
+within the universe, and within the symbol's sector.
+"""
+
+from mltrainer_pipelines.features.engine import Feature, FeatureSet
+from mltrainer_pipelines.features.sets.alpha158 import ALPHA158
+from mltrainer_pipelines.features.sets.momentum import MOMENTUM
+from mltrainer_pipelines.features.sets.technical import TECHNICAL
+
+SOURCE = "Asness, Moskowitz & Pedersen (2013), Value and Momentum Everywhere"
+
+KINDS = {
+    "rank": "percentile of {} within the universe, 0 to 1",
+    "zscore": "{} less the universe's mean, in its standard deviations",
+    "sector_rank": "percentile of {} within the sector, 0 to 1",
+    "sector_zscore": "{} less the sector's mean, in its standard deviations",
+}
+"""What is said of each feature, in the order of the kernel's outputs."""
+
+_SHARED = frozenset({"market_return_21", "market_return_252", "market_volatility_21", "breadth_50"})
+"""Features that are the same for every member."""
+
+
+def _bases() -> tuple[Feature, ...]:
+    """What is ranked, each name once: ``technical`` repeats two indicators of ``momentum``."""
+    found: dict[str, Feature] = {}
+    for feature in (*MOMENTUM.features, *TECHNICAL.features, *ALPHA158.features):
+        if feature.name not in _SHARED and not feature.name.startswith("rank_"):
+            found.setdefault(feature.name, feature)
+    return tuple(found.values())
+
+
+def _standing(base: Feature, output: int, kind: str, summary: str) -> Feature:
+    return Feature(
+        f"{base.name}_{kind}", (base.name,), 0, lambda w: w.standing(base.name)[output], SOURCE, summary.format(base.name)
+    )
+
+
+CROSS_SECTION = FeatureSet(
+    "cross_section",
+    tuple(_standing(base, output, kind, summary) for base in _bases() for output, (kind, summary) in enumerate(KINDS.items())),
+    bases=_bases(),
+)

@@ -1,0 +1,190 @@
+"""What was known at a session in the past, for living it through again: champions, weights, corrections, thresholds.
+
+From the first promotion on, the versions that were registered then recommend, with the weights and corrections learnt
+before the session. For sessions before it there is a stand-in that knew as little: the trials' out-of-sample predictions,
+each from a model fitted before its quarter and calibrated on the quarters before, weighted by the outcomes known before
+the session. It still has one advantage that nobody had: that these trials were run at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.learning.resolved import matured_forecasts
+from mltrainer_pipelines.learning.weights import on_the_leaderboard, session_losses, weight_path
+from mltrainer_pipelines.portfolio.replay import Known
+from mltrainer_pipelines.signals.champions import Champions
+from mltrainer_pipelines.signals.learned import recalibration_before, weighted
+from mltrainer_pipelines.signals.thresholds import thresholds_at
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.store.tables import Promotion
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
+
+STAND_IN = "walk-forward"
+"""Model version of recommendations that no registered champion made."""
+
+
+@dataclass(frozen=True, eq=False)
+class WalkForwardEnsemble:
+    """The trials' out-of-sample predictions of one session, as an ensemble that scores it.
+
+    Parameters
+    ----------
+    champion : TrialConfig
+        The heaviest trial.
+    weights : mapping of trial id to float
+    told : mapping of trial id to DataFrame
+        date, symbol, probability, probability_low, probability_high, expected_net_return of the session.
+    """
+
+    champion: TrialConfig
+    weights: Mapping[str, float]
+    told: Mapping[str, pl.DataFrame]
+
+    def predict(self, features: pl.DataFrame, threshold: float) -> pl.DataFrame:
+        """As `ChampionEnsemble.predict`; symbols that no trial predicted have no forecast."""
+        names = ("probability", "probability_low", "probability_high", "expected_net_return")
+        sums = np.zeros((len(names), features.height))
+        agreement, total = np.zeros(features.height), np.zeros(features.height)
+        for trial_id, weight in self.weights.items():
+            keys = features.select("date", "symbol")
+            rows = keys.join(self.told[trial_id], on=["date", "symbol"], how="left", maintain_order="left")
+            values = rows.select(names).cast(pl.Float64).fill_null(float("nan")).to_numpy().T
+            known = ~np.isnan(values).any(axis=0)
+            sums[:, known] += weight * values[:, known]
+            agreement[known] += weight * (values[0, known] >= threshold)
+            total[known] += weight
+        share = np.where(total > 0, total, np.nan)
+        probability, low, high, expected = sums / share
+        agreement = agreement / share
+        found = features.select("date", "symbol").with_columns(
+            profit_probability=probability,
+            probability_low=low,
+            probability_high=high,
+            expected_net_return=expected,
+            agreement=agreement,
+            confidence=agreement * (1.0 - (high - low)),
+        )
+        return found.with_columns(pl.selectors.float().fill_nan(None))
+
+
+class Hindsight:
+    """Answers what was known at a moment; nothing that came to be known later is in it.
+
+    Parameters
+    ----------
+    lake, engine
+    champions : Champions
+    defaults : mapping
+        Of the thresholds, as for `thresholds_at`.
+    labels : DataFrame
+        date, symbol, timeframe, exit_date, barrier, net_return, label.
+    first, last : date
+        The period.
+    clock_is_pinned : bool
+        Where it is, changes of thresholds were recorded by another clock than the market's: today's thresholds are taken.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        engine: Engine,
+        champions: Champions,
+        defaults: Mapping[str, float],
+        labels: pl.DataFrame,
+        first: date,
+        last: date,
+        clock_is_pinned: bool = False,
+    ):
+        self.engine, self.champions, self.defaults, self.clock_is_pinned = engine, champions, defaults, clock_is_pinned
+        self._loaded: dict[tuple[str, str], Any] = {}
+        row = Promotion
+        chosen = sa.select(row.timeframe, row.decided_at, row.model_version).where(row.model_version.is_not(None))
+        statement = chosen.order_by(row.id)
+        with engine.connect() as connection:
+            self._promotions: Sequence[Any] = connection.execute(statement).all()
+        experts = on_the_leaderboard(engine)
+        self._stand_ins = {
+            timeframe: _StandIn(lake, engine, timeframe, sorted(trial_ids), labels, first, last)
+            for timeframe, trial_ids in experts.items()
+        }
+
+    def __call__(self, moment: datetime, session: date) -> Known:
+        """What was known at `moment`, when `session` was decided on."""
+        found: dict[str, Any] = {}
+        corrections = {}
+        for timeframe, stand_in in self._stand_ins.items():
+            versions = [p.model_version for p in self._promotions if p.timeframe == timeframe and p.decided_at <= moment]
+            if versions:
+                ensemble, version = self._version(timeframe, versions[-1])
+                found[timeframe] = weighted(self.engine, ensemble, session), version
+                corrections[timeframe] = recalibration_before(self.engine, session, timeframe, version.trial_id)
+            elif (ensemble := stand_in.at(session)) is not None:
+                found[timeframe] = ensemble, _as_version(timeframe, ensemble.champion.trial_id, moment)
+        asked = None if self.clock_is_pinned else moment
+        return Known(found, corrections, thresholds_at(self.engine, self.defaults, moment=asked))
+
+    def _version(self, timeframe: str, version: str) -> Any:
+        if (timeframe, version) not in self._loaded:
+            self._loaded[timeframe, version] = self.champions.load(timeframe, version)
+        return self._loaded[timeframe, version]
+
+
+class _StandIn:
+    """The trials of a timeframe over a period, and their weights before each session of it."""
+
+    def __init__(
+        self, lake: Lake, engine: Engine, timeframe: str, trial_ids: Sequence[str], labels: pl.DataFrame, first: date, last: date
+    ):
+        own = labels.filter(pl.col("timeframe") == timeframe)
+        regime = lake.read("regime") if lake.exists("regime") else None
+        self.configs, self.told = {}, {}
+        for trial_id in trial_ids:
+            keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
+            if not keys:
+                continue
+            predictions = lake.scan("trial_predictions", keys).collect()
+            calibrated = calibrate_walk_forward(predictions, own, regime=regime).drop_nulls("probability")
+            within = calibrated.filter(pl.col("date").is_between(first, last)).drop("score")
+            parts = within.partition_by("date", as_dict=True, maintain_order=True)
+            self.told[trial_id] = {key[0]: part for key, part in parts.items()}
+            self.configs[trial_id] = records.config_of(engine, trial_id)
+        self.names = sorted(self.told)
+        matured = matured_forecasts(lake, {timeframe: self.names}, labels, last) if self.names else None
+        self.sessions: list[date] = []
+        self.path = None
+        if matured is not None and matured.height:
+            self.sessions, losses = session_losses(matured, self.names)
+            self.path = weight_path(losses)
+
+    def at(self, session: date) -> WalkForwardEnsemble | None:
+        """The ensemble of a session; None where no trial predicted it."""
+        present = [name for name in self.names if session in self.told[name]]
+        if not present:
+            return None
+        weights = self._before(session)
+        chosen = {name: weights[self.names.index(name)] for name in present}
+        total = sum(chosen.values())
+        shares = {name: float(weight / total) for name, weight in chosen.items()}
+        leader = max(shares, key=lambda name: (shares[name], name))
+        return WalkForwardEnsemble(self.configs[leader], shares, {name: self.told[name][session] for name in present})
+
+    def _before(self, session: date) -> np.ndarray:
+        """Weights by the outcomes of sessions before this one."""
+        rounds = int(np.searchsorted(np.array(self.sessions, dtype="datetime64[D]"), np.datetime64(session)))
+        if self.path is None or rounds == 0:
+            return np.full(len(self.names), 1.0 / len(self.names))
+        return self.path.before[rounds] if rounds < len(self.sessions) else self.path.last
+
+
+def _as_version(timeframe: str, trial_id: str, moment: datetime) -> ChampionVersion:
+    return ChampionVersion(f"mltrainer-{timeframe}", STAND_IN, trial_id, "candidate", "", {}, moment)

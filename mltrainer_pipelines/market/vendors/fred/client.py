@@ -1,0 +1,237 @@
+"""FRED's macro series through `fredapi`: first releases, with the day each was published.
+
+`fredapi` opens its addresses without a time limit and puts the key into them. `_CarefulFred` replaces that one step,
+and bounds the observations asked for; the requests and the reading of vintages stay the library's.
+"""
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree
+
+import polars as pl
+from fredapi import Fred
+from pydantic import SecretStr
+
+from mltrainer_pipelines.market.errors import BrokenAnswerError, KeyRefusedError, MarketDataError, UnknownSeriesError
+from mltrainer_pipelines.market.macro import MACRO_SCHEMA
+from mltrainer_pipelines.market.vendors.transport import (
+    Backoff,
+    TransientFault,
+    check_status,
+    masked,
+    usable_key,
+    what_came,
+    with_retries,
+)
+
+SERVICE = "FRED"
+KEY_VARIABLE = "FRED_API_KEY"
+_WINDOW = timedelta(days=5 * 365)
+"""FRED refuses a request that spans more than 2,000 publication dates; a daily series has about 250 a year."""
+_EVER = date(9999, 12, 31)
+
+
+class FredSeries:
+    """First releases of FRED's series. One instance may be used by several threads.
+
+    Parameters
+    ----------
+    base_url : str
+        `https://api.stlouisfed.org/fred`, or the local exchange's `/fred`.
+    api_key : SecretStr
+        FRED takes it in the address: it is kept out of every message, log and repr.
+    timeout_s : float
+        Seconds an attempt waits to connect, and for each silence of the server; the whole answer has four times that.
+    backoff : Backoff
+        Attempts, and the waits between them.
+
+    Raises
+    ------
+    KeyRefusedError
+        By every method: FRED does not accept the key. Also here, for a key no address can carry.
+    """
+
+    def __init__(self, base_url: str, api_key: SecretStr, timeout_s: float = 30.0, backoff: Backoff | None = None):
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                f"FRED_BASE_URL={base_url}: give an http:// or https:// address, such as https://api.stlouisfed.org/fred"
+            )
+        if timeout_s <= 0:
+            raise ValueError(f"timeout_s={timeout_s}: give a positive number of seconds")
+        self.base_url = base_url.rstrip("/")
+        self._key = usable_key(api_key, KEY_VARIABLE, SERVICE)
+        self._timeout_s = timeout_s
+        self._backoff = backoff or Backoff()
+
+    def __repr__(self) -> str:
+        return f"FredSeries({self.base_url!r})"
+
+    def first_releases(self, series_id: str, first: date, last: date) -> pl.DataFrame:
+        """What was first said about each observation dated `first` to `last`, as known on `last`.
+
+        Revisions are left out, and so are observations FRED marks as missing ('.').
+
+        Parameters
+        ----------
+        first, last : date
+            Both included; `last` is at most today, by FRED's clock.
+
+        Returns
+        -------
+        pl.DataFrame
+            Columns of `MACRO_SCHEMA`, sorted and unique by `date`; `published` is never before `first` (what was
+            published earlier counts from then).
+
+        Raises
+        ------
+        UnknownSeriesError
+            If FRED has no such series.
+        RateLimitedError, UnreachableError, BrokenAnswerError
+            When the last attempt failed or the answer cannot be believed.
+        """
+        if first > last:
+            raise ValueError(f"first {first} is after last {last}")
+        rows: list[dict[str, Any]] = []
+        for start, end in _publication_windows(first, last):
+            fred = _CarefulFred(self, series_id, first, last)
+            try:
+                found = fred.get_series_all_releases(quote(series_id, safe=""), start.isoformat(), end.isoformat())
+            except ValueError as error:
+                reason = " ".join(masked(str(error), self._key).split())[:120]
+                raise fred.broken(reason) from None
+            rows += found.to_dict("records")
+        kinds = pl.Schema({"date": pl.Date, "realtime_start": pl.Date, "value": pl.Float64})
+        return (
+            pl.DataFrame(rows, schema=kinds)
+            .filter(pl.col("value").is_finite(), pl.col("date").is_between(first, last), pl.col("realtime_start") <= last)
+            .sort("date", "realtime_start")
+            .unique("date", keep="first", maintain_order=True)
+            .select(series_id=pl.lit(series_id), date="date", value="value", published="realtime_start")
+            .cast(dict(MACRO_SCHEMA))  # type: ignore[arg-type]
+        )
+
+
+class _CarefulFred(Fred):
+    """`fredapi.Fred` for one series and range, with a bounded, checked and retried fetch."""
+
+    def __init__(self, owner: FredSeries, series_id: str, first: date, last: date):
+        super().__init__(api_key=owner._key)
+        self.root_url = owner.base_url
+        self.came = "no answer"
+        self._owner, self._series_id = owner, series_id
+        self._range = f"&observation_start={first}&observation_end={last}"
+
+    def __repr__(self) -> str:
+        return f"_CarefulFred({self._series_id!r})"
+
+    def broken(self, problem: str) -> BrokenAnswerError:
+        return BrokenAnswerError(f"{SERVICE}'s observations of {self._series_id} cannot be used: {problem}; {self.came}")
+
+    def _parse(self, date_str: str, format: str = "%Y-%m-%d") -> date:  # noqa: A002 (the library's name)
+        """A date as FRED writes it; the library's own parser takes most of the time of reading a series."""
+        return datetime.strptime(date_str, format).replace(tzinfo=UTC).date()
+
+    def _Fred__fetch_data(self, url: str) -> ElementTree.Element:  # noqa: N802 (the private step that is replaced)
+        return with_retries(lambda: self._attempt(url + self._range), SERVICE, self._owner._backoff)
+
+    def _attempt(self, url: str) -> ElementTree.Element:
+        key = self._owner._key
+        status, headers, body = self._answer(f"{url}&api_key={quote(key, safe='')}")
+        content_type = headers.get("Content-Type")
+        self.came = what_came(status, content_type, body, key)
+        if status == 400:
+            raise self._refusal(body)
+        said = masked(_said(body), key)
+        check_status(status, headers.get("Retry-After"), self.came, said, service=SERVICE, variable=KEY_VARIABLE)
+        announced = headers.get("Content-Length")
+        if announced and announced.isdecimal() and len(body) != int(announced):
+            raise TransientFault(f"cut off, {announced} bytes were announced: {self.came}", answered=True)
+        root = _xml(body)
+        if root is None:
+            raise TransientFault(f"not XML, or cut off: {self.came}", answered=True)
+        problem = _shape_problem(root)
+        if problem:
+            raise self.broken(problem)
+        return root
+
+    def _answer(self, url: str) -> tuple[int, Any, bytes]:
+        """Status, headers and whole body. What goes wrong is told without the address, which holds the key."""
+        timeout_s = self._owner._timeout_s
+        deadline = time.monotonic() + 4 * timeout_s
+        try:
+            try:
+                response = _OPENER.open(url, timeout=timeout_s)
+            except urllib.error.HTTPError as error:
+                response = error
+            with response:
+                body = b""
+                while chunk := response.read1(65_536):
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise TransientFault(f"the answer was not complete after {4 * timeout_s:g} s", answered=False)
+                return response.status, response.headers, body
+        except (OSError, HTTPException) as error:  # URLError and TimeoutError are OSErrors
+            raise TransientFault(masked(f"{type(error).__name__}: {error}", self._owner._key), answered=False) from None
+
+    def _refusal(self, body: bytes) -> MarketDataError:
+        """FRED answers every mistake with status 400 and a sentence."""
+        said = masked(_said(body), self._owner._key)
+        if "api_key" in said:
+            return KeyRefusedError(KEY_VARIABLE, SERVICE, 400, said)
+        if "series does not exist" in said:
+            return UnknownSeriesError(self._series_id, said)
+        return BrokenAnswerError(f"{SERVICE} refused the request for {self._series_id}: {said or self.came}")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The key is in the address: it must not travel to where a redirect points."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
+def _publication_windows(first: date, last: date) -> Iterator[tuple[date, date]]:
+    """Real-time periods that cover `first` to `last`, none too long for FRED."""
+    start = first
+    while start + _WINDOW < last:
+        yield start, start + _WINDOW
+        start += _WINDOW + timedelta(days=1)
+    # FRED's day ends later than New York's: a `last` of today may be tomorrow there, which it refuses. "Ever" it takes.
+    recent = last >= datetime.now(UTC).date() - timedelta(days=2)
+    yield start, _EVER if recent else last
+
+
+def _xml(body: bytes) -> ElementTree.Element | None:
+    if b"<!DOCTYPE" in body[:1000] or b"<!ENTITY" in body:  # HTML, or an attempt to make the parser grow
+        return None
+    try:
+        return ElementTree.fromstring(body)  # noqa: S314 (entities are refused above)
+    except ElementTree.ParseError:
+        return None
+
+
+def _said(body: bytes) -> str:
+    root = _xml(body)
+    return "" if root is None else " ".join((root.get("message") or "").split())[:200]
+
+
+def _shape_problem(root: ElementTree.Element) -> str | None:
+    if root.tag != "observations":
+        return f"<observations> was expected, <{root.tag[:40]}> came"
+    count = root.get("count")
+    if count is not None and count != str(len(root)):
+        return f"{count[:12]} observations were announced, {len(root)} came"
+    for row in root:
+        if row.tag != "observation" or not {"date", "value", "realtime_start"} <= row.attrib.keys():
+            return "an observation lacks date, value or realtime_start"
+    return None

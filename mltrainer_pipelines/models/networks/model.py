@@ -1,0 +1,253 @@
+"""Networks as estimators: of single rows, of a symbol's last sessions, or of a session's rows together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mltrainer_pipelines.models.costs import cost_of
+from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.linear import TailClipScaler
+from mltrainer_pipelines.models.panel import History, canonical_order, sessions_of, told
+from mltrainer_pipelines.models.spec import Choices, ModelSpec, ParamValue, Range
+from mltrainer_pipelines.models.table_model import Sigmoid
+
+SEQUENCE_SESSIONS = 20
+"""Sessions that a sequence model reads, the row's own among them."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of `network_layers` and how it is trained.
+
+    Parameters
+    ----------
+    layer : str
+        Its class there.
+    options : Mapping
+        Arguments of the class that make it this model.
+    sequence : bool
+        Whether it reads a symbol's last sessions.
+    training : Mapping
+        Fields of `network_training.Training` that differ from the usual.
+    members : int
+        Networks trained from different seeds; their log-odds' mean of probabilities counts.
+    draws : int
+        Predictions with dropout left on that are averaged; 0 to switch dropout off, as usual.
+    """
+
+    layer: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sequence: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    members: int = 1
+    draws: int = 0
+
+
+ARCHITECTURES: dict[str, Architecture] = {}
+
+
+class NetworkModel(ProbabilityClassifier):
+    """A network of the catalogue. Reads clipped, standardized features, unknown ones at their median.
+
+    A sequence model reads the last `SEQUENCE_SESSIONS` sessions of a row's symbol, as far as the rows given hold them; what
+    they do not is padding, marked as such. Without groups that name symbols each row is a sequence of one session.
+
+    Parameters
+    ----------
+    model : str
+        Its id in the catalogue.
+    units, layers : int
+    dropout, learning_rate, weight_decay : float
+    epochs, batch, patience : int
+    budget_s : float
+        Seconds of training after which no further pass begins.
+    seed, threads : int
+    """
+
+    def __init__(
+        self,
+        model: str,
+        units: int = 64,
+        layers: int = 2,
+        dropout: float = 0.1,
+        learning_rate: float = 0.003,
+        weight_decay: float = 0.01,
+        epochs: int = 8,
+        batch: int = 1024,
+        patience: int = 2,
+        budget_s: float = 900.0,
+        seed: int = 0,
+        threads: int = 1,
+    ):
+        self.model, self.units, self.layers, self.dropout = model, units, layers, dropout
+        self.learning_rate, self.weight_decay, self.epochs, self.batch = learning_rate, weight_decay, epochs, batch
+        self.patience, self.budget_s, self.seed, self.threads = patience, budget_s, seed, threads
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
+        from mltrainer_pipelines.models.networks import training
+
+        how = _architecture(self.model)
+        order = canonical_order(X, y, groups)
+        if order is not None:
+            X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
+        self.scaler_ = TailClipScaler()
+        values = self.scaler_.fit_transform(X)
+        self.weights_, self.stopped_ = [], []
+        plan: dict[str, Any] = {
+            "epochs": int(self.epochs), "learning_rate": self.learning_rate, "weight_decay": self.weight_decay,
+            "batch": int(self.batch), "patience": int(self.patience), "budget_s": self.budget_s / how.members,
+            "seed": self.seed, "threads": self.threads,
+        }  # fmt: skip
+        for member in range(how.members):
+            with training.bounded(self.threads, self.seed * 1000 + member) as device:
+                network = self._network()
+                rows = self._rows(values, groups, device)
+                self.stopped_.append(training.train(network, rows, y, training.Training(**(plan | dict(how.training))), device))
+                self.weights_.append({name: value.cpu().numpy() for name, value in network.state_dict().items()})
+        self.calibration_ = None
+        if how.training.get("loss") == "list":  # its log-odds have no level: only their order was learnt
+            said = self._log_odds(values, groups, 0)
+            self.calibration_ = Sigmoid().fit(said, y)
+
+    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
+        if len(X) == shown:
+            return np.empty(0)
+        said = self._log_odds(self.scaler_.transform(X), groups, shown)
+        return self.calibration_.probability(said) if self.calibration_ is not None else 1 / (1 + np.exp(-np.clip(said, -30, 30)))
+
+    def attributions(
+        self, X: np.ndarray, baseline: np.ndarray, groups: np.ndarray | None = None, shown: int = 0, steps: int = 16
+    ) -> np.ndarray:
+        """What each feature adds to the log-odds of each row from `shown` on, by integrated gradients; of sequence models.
+
+        They add up to the log-odds of the row's window less those of a window whose known sessions are all the baseline
+        (`network_gradients`).
+
+        Parameters
+        ----------
+        X, groups, shown
+            As for `predict_proba`.
+        baseline : (features,) array
+            In the scale of X, NaN where unknown.
+        steps : int
+            Points of the path.
+
+        Returns
+        -------
+        (rows, features) float64 array
+
+        Raises
+        ------
+        ValueError
+            If the model reads no sequences, or its log-odds are not the answer of one network.
+        """
+        import torch
+
+        from mltrainer_pipelines.models.networks import training
+        from mltrainer_pipelines.models.networks.gradients import integrated_gradients
+
+        how = _architecture(self.model)
+        if not how.sequence or len(self.weights_) > 1 or how.draws or self.calibration_ is not None:
+            raise ValueError(f"{self.model} is not one network of sequences; ask it for its probabilities along the path instead")
+        with training.bounded(self.threads, self.seed) as device:
+            rows = self._rows(self.scaler_.transform(X), groups, device, shown)
+            start = torch.as_tensor(self.scaler_.transform(baseline[None])[0], device=device)
+            network = self._network()
+            network.load_state_dict({name: torch.as_tensor(value) for name, value in self.weights_[0].items()})
+            return integrated_gradients(network, rows, start, device, len(X) - shown, steps)
+
+    def _network(self) -> Any:
+        from mltrainer_pipelines.models.networks import layers as network_layers
+
+        how = _architecture(self.model)
+        sizes = {"length": SEQUENCE_SESSIONS} if how.sequence else {"layers": int(self.layers)}
+        features = self.n_features_in_ + how.sequence
+        return getattr(network_layers, how.layer)(features, units=int(self.units), dropout=self.dropout, **sizes, **how.options)
+
+    def _rows(self, values: np.ndarray, groups: np.ndarray | None, device: Any, shown: int = 0) -> Any:
+        """The table from row `shown` on; the rows before are only in the windows of those after."""
+        import torch
+
+        from mltrainer_pipelines.models.networks.training import Rows
+
+        windows = None
+        if _architecture(self.model).sequence:
+            history = History.of(groups, len(values))
+            windows = torch.as_tensor(history.windows(np.arange(shown, len(values)), SEQUENCE_SESSIONS), device=device)
+            known = np.ones((len(values) + 1, 1), dtype=np.float32)
+            known[-1] = 0.0  # position -1, a session that the table does not hold
+            values = np.hstack([np.vstack([values, np.zeros((1, values.shape[1]), dtype=np.float32)]), known])
+        count = len(values) - (windows is not None)
+        sessions = sessions_of(groups, count)[shown:]
+        values = values if windows is not None else values[shown:]
+        other = None
+        if _architecture(self.model).layer == "TwoTimeframes":
+            other = torch.as_tensor(told(groups, "other", count)[shown:].copy(), device=device)
+        return Rows(torch.as_tensor(values, device=device), windows, sessions, other)
+
+    def _log_odds(self, values: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
+        import torch
+
+        from mltrainer_pipelines.models.networks import training
+
+        how = _architecture(self.model)
+        total = np.zeros(len(values) - shown)
+        with training.bounded(self.threads, self.seed) as device:
+            rows = self._rows(values, groups, device, shown)
+            for weights in self.weights_:
+                network = self._network()
+                network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+                for draw in range(max(1, how.draws)):
+                    if how.draws:
+                        training.keep_dropout(network, seed=draw)
+                    said = training.log_odds(network, rows, device, len(total))
+                    total += 1 / (1 + np.exp(-np.clip(said, -30, 30)))
+        p = np.clip(total / (len(self.weights_) * max(1, how.draws)), 1e-12, 1 - 1e-12)
+        return np.log(p / (1 - p))
+
+
+def _architecture(model: str) -> Architecture:
+    if model not in ARCHITECTURES:
+        from mltrainer_pipelines.models import registry
+
+        registry.get_model(model)  # a fresh process that unpickled an estimator has not read the declarations
+    return ARCHITECTURES[model]
+
+
+_SPACE: dict[str, Range | Choices] = {
+    "units": Range(8, 256, default=64, log=True, integer=True),
+    "dropout": Range(0.0, 0.6, default=0.1),
+    "learning_rate": Range(1e-4, 0.03, default=0.003, log=True),
+    "weight_decay": Range(1e-5, 1.0, default=0.01, log=True),
+    "epochs": Range(1, 50, default=8, log=True, integer=True),
+    "batch": Range(64, 8192, default=1024, log=True, integer=True),
+}
+
+
+def declare(
+    id: str,  # noqa: A002 - the field's own name
+    architecture: Architecture,
+    summary: str,
+    source: str,
+    *,
+    family: str,
+    core: bool = False,
+    units: int = 64,
+) -> ModelSpec:
+    """Declare a network: its architecture for fitting, its spec for the catalogue."""
+    ARCHITECTURES[id] = architecture
+    space = _SPACE | {"units": Range(8, 256, default=units, log=True, integer=True)}
+    if not architecture.sequence:
+        space["layers"] = Range(1, 4, default=2, integer=True)
+
+    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> NetworkModel:
+        return NetworkModel(id, **params, seed=seed, threads=threads)  # type: ignore[arg-type]
+
+    return ModelSpec(
+        id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=True, handles_missing=False,
+        search_space=space, builder=build, together=architecture.layer == "SessionAttention",
+        both_timeframes=architecture.layer == "TwoTimeframes",
+        look_back=SEQUENCE_SESSIONS - 1 if architecture.sequence else 0,
+    )  # fmt: skip

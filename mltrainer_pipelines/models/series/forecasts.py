@@ -1,0 +1,242 @@
+"""Forecasts of a symbol's own series: how far its return may go, in units of how sure the forecast is.
+
+The series is `return_5` every five sessions, back from the row's own: returns that do not overlap, or, where features are ranked
+within sessions, standings. statsmodels, arch and hmmlearn estimate the dynamics on training symbols' own series; the forecast of
+the sum over a window's next steps, over its standard deviation, is the score that the calibration makes a probability.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mltrainer_pipelines.models.costs import cost_of
+from mltrainer_pipelines.models.panel import History, drawn
+from mltrainer_pipelines.models.score_model import ScoreModel
+from mltrainer_pipelines.models.series import estimation, filters, shapes
+from mltrainer_pipelines.models.series.filters import drift, filled, price
+from mltrainer_pipelines.models.spec import ModelSpec, ParamValue, Range
+
+STEP, LENGTH, AHEAD = 5, 32, 2
+"""Sessions between values, values of a window, values forecast: 155 sessions back, two weeks ahead."""
+POOLED = 4000
+"""Windows, drawn from all training rows, from which dynamics are learnt that are the same for all symbols."""
+AT_ONCE = 20_000
+"""Windows filtered at a time."""
+
+
+class SeriesModel(ScoreModel):
+    """A forecast of the catalogue. Parameters as for `ScoreModel`.
+
+    Attributes
+    ----------
+    dynamics_ : Dynamics
+        What was estimated, and from how many symbols. Where that is nothing, every row has the base rate.
+    """
+
+    def _count(self) -> int:
+        return 1
+
+    def _learn(self, X: np.ndarray, groups: np.ndarray | None) -> None:
+        from threadpoolctl import threadpool_limits
+
+        values = X[:, 0]
+        known = values[~np.isnan(values)]
+        self.center_ = float(np.median(known)) if len(known) else 0.0
+        spread = float(np.std(known)) if len(known) else 0.0
+        self.scale_ = spread if spread > 1e-12 else 1.0
+        history = History.of(groups, len(X))
+        # in no order: a method that takes every k-th window then takes those of all symbols
+        rows = np.random.default_rng(0).permutation(drawn(len(X), POOLED))
+        scaled = self._scaled(X)
+        sample = estimation.Sample(estimation.own_series(scaled, history, STEP), _windows(scaled, history, rows))
+        with threadpool_limits(1):  # series are short, and sums of several threads differ from fit to fit
+            self.dynamics_ = _forecast(self.model).learn(sample, self._params())
+
+    def _params(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in self._names}
+
+    def _scaled(self, X: np.ndarray) -> np.ndarray:
+        """(rows,), in pooled standard deviations, what is far out drawn in."""
+        return np.clip((X[:, 0] - self.center_) / self.scale_, -8.0, 8.0)
+
+    def _strength(self, X: np.ndarray, groups: np.ndarray | None, shown: int = 0) -> np.ndarray:
+        from threadpoolctl import threadpool_limits
+
+        found = self.dynamics_.found
+        if found is None:
+            return np.zeros(len(X) - shown)
+        history, scaled, parts = History.of(groups, len(X)), self._scaled(X), []
+        with threadpool_limits(self.threads), np.errstate(invalid="ignore", divide="ignore"):
+            for start in range(shown, len(X), AT_ONCE):
+                windows = _windows(scaled, history, np.arange(start, min(start + AT_ONCE, len(X))))
+                said = _forecast(self.model).score(windows, found, self._params())
+                parts.append(np.clip(np.nan_to_num(said, nan=0.0, posinf=10.0, neginf=-10.0), -10.0, 10.0))
+        return np.concatenate(parts)
+
+
+def _windows(scaled: np.ndarray, history: History, rows: np.ndarray) -> np.ndarray:
+    """(rows, LENGTH), in the window's own standard deviations, NaN where unknown, the row's own value last."""
+    W = np.append(scaled, np.nan)[history.windows(rows, LENGTH, STEP)]
+    known = (~np.isnan(W)).sum(axis=1)
+    # about 0, and drawn to the pooled one, 1, where values are few
+    return W / np.sqrt((np.nansum(W**2, axis=1) + 4.0) / (known + 4.0))[:, None]
+
+
+Strength = Callable[[np.ndarray, Any, Mapping[str, float]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How dynamics are learnt from the training rows, and what they say of windows."""
+
+    learn: estimation.Learn
+    score: Strength
+
+
+FORECASTS: dict[str, Forecast] = {}
+
+
+def _forecast(model: str) -> Forecast:
+    if model not in FORECASTS:
+        from mltrainer_pipelines.models import registry
+
+        registry.get_model(model)
+    return FORECASTS[model]
+
+
+def _autoregression(Z: np.ndarray, found: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
+    lags, F, total = int(p["lags"]), filled(Z), np.zeros(len(Z))
+    for _ in range(AHEAD):
+        ahead = F[:, : -lags - 1 : -1] @ found[1:] + found[0]
+        total += ahead
+        F = np.column_stack([F[:, 1:], ahead])
+    return total
+
+
+def _returns(Z: np.ndarray, found: filters.StateSpace, p: Mapping[str, float]) -> np.ndarray:
+    """The sum of the next returns by a state space of returns, over its standard deviation."""
+    mean, variance = found.forecast(Z, [1.0] * AHEAD)
+    return mean / np.sqrt(variance)
+
+
+def _gain(Z: np.ndarray, found: filters.StateSpace, p: Mapping[str, float]) -> np.ndarray:
+    """How far a state space of the price sees it go, over its standard deviation."""
+    P = price(Z)
+    mean, variance = found.forecast(np.where(np.isnan(Z), np.nan, P), [0.0] * (AHEAD - 1) + [1.0])
+    return (mean - P[:, -1]) / np.sqrt(variance)
+
+
+def _damped_trend(Z: np.ndarray, found: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
+    P = price(Z)
+    alpha, beta, phi = map(float, found)
+    return filters.damped_trend(P, alpha, beta, phi, AHEAD) - P[:, -1]
+
+
+def _theta(Z: np.ndarray, found: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
+    P = price(Z)
+    return filters.theta(P, float(found[0]), AHEAD) - P[:, -1]
+
+
+def _drift_over(swing: Strength) -> Strength:
+    """The window's drift over how far the next step may swing."""
+    return lambda Z, found, p: drift(Z) / swing(filled(Z), found, p)
+
+
+def _switching(Z: np.ndarray, found: filters.States, p: Mapping[str, float]) -> np.ndarray:
+    F = filled(Z)
+    mean, variance = found.forecast(found.belief(F[:, 1:], before=F[:, :-1]), F[:, -1], AHEAD)
+    return mean / np.sqrt(variance)
+
+
+def _hidden_markov(Z: np.ndarray, found: filters.States, p: Mapping[str, float]) -> np.ndarray:
+    F = filled(Z)
+    mean, variance = found.forecast(found.belief(F), F[:, -1], AHEAD)
+    return mean / np.sqrt(variance)
+
+
+def _declare(
+    id: str,  # noqa: A002 - the field's own name
+    learn: estimation.Learn,
+    score: Strength,
+    summary: str,
+    source: str,
+    space: Mapping[str, Range] | None = None,
+) -> ModelSpec:
+    FORECASTS[id] = Forecast(learn, score)
+
+    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> SeriesModel:
+        values: dict[str, float] = {name: float(value) for name, value in params.items()}
+        return SeriesModel(id, seed=seed, threads=threads, **values)  # type: ignore[arg-type]
+
+    return ModelSpec(
+        id=id, family="series", core=False, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
+        search_space=space or {}, builder=build, columns=("return_5",), look_back=STEP * (LENGTH - 1),
+        limits="reads a symbol's own return_5 and nothing else",
+    )  # fmt: skip
+
+
+MODELS = (
+    _declare("random_walk_drift", estimation.nothing, lambda Z, d, p: drift(Z),
+             "the last half year's mean goes on",
+             "Hyndman & Athanasopoulos (2021), Forecasting: Principles and Practice, section 5.2"),
+    _declare("autoregression", estimation.learn_autoregression, _autoregression,
+             "how weeks follow on weeks, the same for all symbols",
+             "Yule (1927), On a Method of Investigating Periodicities", {"lags": Range(1, 12, default=4, integer=True)}),
+    _declare("own_autoregression", estimation.nothing, lambda Z, d, p: shapes.own_autoregression(Z),
+             "whether this symbol's weeks go on or turn back",
+             "Lo & MacKinlay (1990), When Are Contrarian Profits Due to Stock Market Overreaction?"),
+    _declare("arima", estimation.learn_arma, _returns, "ARIMA(1,1,1) of the price: shocks that fade and drift that stays",
+             "Box & Jenkins (1970), Time Series Analysis: Forecasting and Control"),
+    _declare("exponential_smoothing", estimation.learn_smoothing, lambda Z, d, p: filters.smoothed(filled(Z), float(d[0])),
+             "the recent mean, older weeks fading",
+             "Brown (1959); Hyndman, Koehler, Snyder & Grose (2002), A State Space Framework (ETS)"),
+    _declare("damped_trend", estimation.learn_damped_trend, _damped_trend, "a trend that levels off: ETS(A, Ad, N) of the price",
+             "Gardner & McKenzie (1985), Forecasting Trends in Time Series"),
+    _declare("theta", estimation.learn_theta, _theta, "half of the long trend added to the smoothed level",
+             "Assimakopoulos & Nikolopoulos (2000); Hyndman & Billah (2003), Unmasking the Theta Method"),
+    _declare("garch", estimation.learn_volatility("GARCH", asymmetric=False),
+             _drift_over(lambda F, d, p: np.sqrt(filters.garch(F, *d))), "the drift over a volatility that clusters",
+             "Bollerslev (1986), Generalized Autoregressive Conditional Heteroskedasticity"),
+    _declare("gjr_garch", estimation.learn_volatility("GARCH", asymmetric=True),
+             _drift_over(lambda F, d, p: np.sqrt(filters.garch(F, *d))),
+             "the drift over a volatility that falls raise more than rises",
+             "Glosten, Jagannathan & Runkle (1993), On the Relation between Expected Value and Volatility"),
+    _declare("egarch", estimation.learn_volatility("EGARCH", asymmetric=True),
+             _drift_over(lambda F, d, p: np.sqrt(filters.egarch(F, *d))), "the drift over a log-volatility with signed shocks",
+             "Nelson (1991), Conditional Heteroskedasticity in Asset Returns: A New Approach"),
+    _declare("riskmetrics", estimation.nothing,
+             _drift_over(lambda F, d, p: np.sqrt(filters.garch(F, 0.0, 1 - p["decay"], 0.0, p["decay"]))),
+             "the drift over an exponentially weighted volatility",
+             "J.P. Morgan/Reuters (1996), RiskMetrics Technical Document", {"decay": Range(0.5, 0.99, default=0.85)}),
+    _declare("har_volatility", estimation.learn_har,
+             _drift_over(lambda F, d, p: np.maximum(filters.har(F, *d), 0.1)), "the drift over a volatility of three memories",
+             "Corsi (2009), A Simple Approximate Long-Memory Model of Realized Volatility"),
+    _declare("kalman_local_level", estimation.learn_level, _returns, "the mean return as a drifting state, with its uncertainty",
+             "Harvey (1989), Forecasting, Structural Time Series Models and the Kalman Filter"),
+    _declare("kalman_local_trend", estimation.learn_trend, _gain, "the price's slope as a drifting state under noise",
+             "Harvey (1989), Forecasting, Structural Time Series Models and the Kalman Filter, section 2.3"),
+    _declare("markov_switching", estimation.learn_switching, _switching, "two regimes, each with its own mean, swing and memory",
+             "Hamilton (1989), A New Approach to the Economic Analysis of Nonstationary Time Series"),
+    _declare("hidden_markov", estimation.learn_hidden_markov, _hidden_markov, "three hidden states behind the returns",
+             "Baum, Petrie, Soules & Weiss (1970); Rydén, Teräsvirta & Åsbrink (1998)"),
+    _declare("bootstrap", estimation.nothing, lambda Z, d, p: shapes.bootstrap(Z, AHEAD),
+             "the chance of a gain if the next weeks are blocks of the last ones",
+             "Künsch (1989), The Jackknife and the Bootstrap for General Stationary Observations"),
+    _declare("nearest_patterns", shapes.learn_patterns, lambda Z, d, p: shapes.patterns(Z, d, int(p["neighbours"])),
+             "what followed on the most similar six weeks",
+             "Lorenz (1969), Atmospheric Predictability as Revealed by Naturally Occurring Analogues",
+             {"neighbours": Range(5, 300, default=60, log=True, integer=True)}),
+    _declare("singular_spectrum", shapes.learn_spectrum, lambda Z, d, p: shapes.spectrum(Z, d, AHEAD),
+             "continues the price's leading shapes",
+             "Golyandina, Nekrutkin & Zhigljavsky (2001), Analysis of Time Series Structure: SSA",
+             {"components": Range(1, 6, default=3, integer=True)}),
+    _declare("mean_reversion", estimation.nothing, lambda Z, d, p: shapes.reversion(Z),
+             "how far the price is from where it is drawn to",
+             "Avellaneda & Lee (2010), Statistical Arbitrage in the US Equities Market"),
+    _declare("variance_ratio", estimation.nothing, lambda Z, d, p: shapes.variance_ratio(Z, int(p["span"])),
+             "follows where the price trends, fades where it reverts",
+             "Lo & MacKinlay (1988), Stock Market Prices Do Not Follow Random Walks",
+             {"span": Range(2, 8, default=4, integer=True)}),
+)  # fmt: skip

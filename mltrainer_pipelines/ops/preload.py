@@ -1,0 +1,35 @@
+"""What a refresh imports, imported: the process that runs are forked from loads this module (`ops.code_server`).
+
+Nothing here may start a pool of threads: threads do not survive a fork. What is missing, a run imports itself.
+"""
+
+import importlib
+
+import numpy as np
+
+MODULES = (
+    *("dagster._core.execution.api", "dagster._grpc.impl", "mltrainer_pipelines.ops.dagster_storage"),
+    "mltrainer_pipelines.definitions",
+    *("mltrainer_pipelines.market.quotes", "mltrainer_pipelines.contracts.market_tables", "mltrainer_pipelines.defs.schemas"),
+    *("mltrainer_pipelines.signals.champions", "mltrainer_pipelines.signals.refresh", "mltrainer_pipelines.signals.learned"),
+    *("mltrainer_pipelines.signals.recommendations", "mltrainer_pipelines.signals.thresholds"),
+    *("mltrainer_pipelines.portfolio.performance", "mltrainer_pipelines.portfolio.positions"),
+    *("mltrainer_pipelines.features.sets.momentum", "mltrainer_pipelines.features.kernels.barriers"),
+    *("mltrainer_pipelines.learning.resolved", "mltrainer_pipelines.store.alerts"),
+    *("mltrainer_pipelines.trials.ensemble_file", "lightgbm", "sklearn.linear_model", "talib"),
+    *("polygon", "pandera.backends.polars.register", "pandera.backends.polars.builtin_checks"),
+    *("mltrainer_pipelines.portfolio.marking", "mltrainer_pipelines.portfolio.holdings", "mltrainer_pipelines.store.locks"),
+)
+
+for _module in MODULES:
+    importlib.import_module(_module)
+
+
+def _load_numba() -> None:
+    """Numba reads its registries, most of a second, when the first compiled function is called; it starts no threads."""
+    from mltrainer_pipelines.features.kernels.cross_section import cross_mean
+
+    cross_mean(np.zeros((1, 1)), 1)
+
+
+_load_numba()

@@ -1,0 +1,243 @@
+"""Start every service of mlTrainer, wait until each answers, stop all of them together (`mltrainer up`)."""
+
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TextIO
+
+import honcho.manager
+from honcho.printer import Message, Printer
+
+from mltrainer_pipelines.ops import code_server, state_dir
+from mltrainer_pipelines.ops.wait_for import answers
+from mltrainer_pipelines.settings import Settings
+
+HOST = "127.0.0.1"
+READY_SECONDS = 180
+STOP_SECONDS = 20
+
+
+class PortInUseError(RuntimeError):
+    """A service cannot have its port: names the port, who has it, and the variable that moves it."""
+
+
+class ServiceStartError(RuntimeError):
+    """A service ended, or did not answer in time, while the others were starting."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One supervised process.
+
+    Parameters
+    ----------
+    name : str
+        How it is called in logs.
+    command : list of str
+        What is run.
+    url : str or None
+        Address that answers once it is up; None for a process without one.
+    port_variable : str
+        The environment variable that moves its port; empty without a port.
+    """
+
+    name: str
+    command: list[str] = field(repr=False)
+    url: str | None = None
+    port: int | None = None
+    port_variable: str = ""
+
+
+def services(settings: Settings) -> list[Service]:
+    """The services of an installation, in the order in which they are shown."""
+    python = [sys.executable, "-m"]
+    found = []
+    if settings.uses_local_exchange:
+        found.append(
+            Service(
+                "exchange",
+                [*python, "mltrainer_pipelines.cli", "exchange", "--port", str(settings.exchange_port)],
+                f"http://{HOST}:{settings.exchange_port}/healthz",
+                settings.exchange_port,
+                "MLTRAINER_EXCHANGE_PORT",
+            )
+        )
+    if settings.mlflow_tracking_uri is None:
+        found.append(
+            Service(
+                "mlflow",
+                [
+                    *[*python, "mlflow", "server", "--host", HOST, "--port", str(settings.mlflow_port), "--workers", "1"],
+                    *["--artifacts-destination", str(settings.state / "artifacts")],
+                ],
+                f"http://{HOST}:{settings.mlflow_port}/health",
+                settings.mlflow_port,
+                "MLTRAINER_MLFLOW_PORT",
+            )
+        )
+    dagster_url = f"http://{HOST}:{settings.dagster_port}/server_info"
+    scripts = os.path.dirname(sys.executable)
+    webserver = [*python, "mltrainer_pipelines.ops.webserver", "--host", HOST, "--port", str(settings.dagster_port)]
+    served = str(state_dir.served_workspace(settings))
+    webserver += ["--workspace", served]
+    daemon = [f"{scripts}/dagster-daemon", "run", "-w", served]
+    code, after = code_server.socket_of(settings), [*python, "mltrainer_pipelines.ops.wait_for"]
+    found.append(Service("code", [*python, "mltrainer_pipelines.ops.code_server", str(code)], f"unix:{code}"))
+    command = [*after, f"unix:{code}", *webserver]
+    found.append(Service("dagster", command, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
+    found.append(Service("daemon", [*after, dagster_url, *daemon]))
+    if settings.mltrainer_serve_app:
+        api = [*python, "mltrainer_pipelines.api.server", "--port", str(settings.api_port)]
+        app = [*python, "mltrainer_pipelines.app", "--port", str(settings.app_port)]
+        app += ["--api", f"http://{HOST}:{settings.api_port}", "--token-file", str(settings.state / "api-token")]
+        api_url, app_url = f"http://{HOST}:{settings.api_port}/health", f"http://{HOST}:{settings.app_port}/_stcore/health"
+        found.append(Service("api", api, api_url, settings.api_port, "MLTRAINER_API_PORT"))
+        found.append(Service("app", app, app_url, settings.app_port, "MLTRAINER_APP_PORT"))
+    return found
+
+
+def require_startable(settings: Settings) -> None:
+    """Raise `AlreadyRunningError` or `PortInUseError` where `run_up` could not start the services."""
+    state_dir.require_unheld(settings)
+    for service in services(settings):
+        _require_free(service)
+
+
+def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str]], None]) -> int:
+    """Run all services until one ends, Ctrl-C or SIGTERM; returns the exit code.
+
+    Parameters
+    ----------
+    output : text stream
+        Takes the services' own output, line by line.
+    on_ready : callable
+        Called with the addresses once all of them answer.
+
+    Raises
+    ------
+    PortInUseError, HomeError, DatabaseUnavailableError, EmbeddedPostgresError
+        Before anything is started.
+    ServiceStartError
+        When a service ends or stays silent while starting; the others are stopped again.
+    """
+    require_startable(settings)
+    supervised = services(settings)
+    with state_dir.held_home(settings) as environment:
+        _fail_orphaned_runs(environment)
+        code_server.write_workspace(settings, state_dir.served_workspace(settings))
+        honcho.manager.KILL_WAIT = STOP_SECONDS
+        log = _Log(output)
+        manager = honcho.manager.Manager(log)
+        for service in supervised:
+            manager.add_process(service.name, f"exec {shlex.join(service.command)}", env=environment)
+        startup = _Startup(settings, supervised, manager, on_ready)
+        startup.start()
+        manager.loop()
+        startup.stopped.set()
+        startup.join()
+        # A stop that was asked for is a success, whatever the services returned on the signal.
+        asked = manager.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143)
+        if startup.failure or not (startup.ready or asked):
+            raise ServiceStartError(
+                startup.failure or f"{log.first_ended} ended while starting: {log.said.get(log.first_ended, '')}"
+            )
+        return 0 if asked else int(manager.returncode or 0)
+
+
+class _Log(Printer):
+    """The services' output, and the last thing each of them said, for when one of them ends."""
+
+    def __init__(self, output: TextIO):
+        super().__init__(output, colour=False)
+        self.said: dict[str, str] = {}
+        self.first_ended = "a service"
+
+    def write(self, message: Message) -> None:
+        text = message.data.decode(errors="replace") if isinstance(message.data, bytes) else str(message.data)
+        if message.name == honcho.manager.SYSTEM_PRINTER_NAME:
+            if " stopped (rc=" in text and self.first_ended == "a service":
+                self.first_ended = text.split(" ", 1)[0]
+        elif text.strip():
+            self.said[message.name] = text.strip().removeprefix("Error: ")
+        super().write(message)
+
+
+class _Startup(threading.Thread):
+    """Watches the services come up beside honcho's loop, which has the main thread for its signals."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        supervised: list[Service],
+        manager: honcho.manager.Manager,
+        ready: Callable[[dict[str, str]], None],
+    ):
+        super().__init__(name="startup", daemon=True)
+        self.settings, self.supervised, self.manager, self.on_ready = settings, supervised, manager, ready
+        self.stopped = threading.Event()
+        self.ready = False
+        self.failure: str | None = None
+
+    def run(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        waiting = {service.name: service.url for service in self.supervised if service.url}
+        while waiting:
+            if self.stopped.is_set() or self.manager._terminating:
+                return
+            if time.monotonic() > deadline:
+                self.failure = f"{', '.join(waiting)} did not answer within {READY_SECONDS} s; stopped everything again"
+                self.manager.terminate()
+                return
+            waiting = {name: url for name, url in waiting.items() if not answers(url)}
+            self.stopped.wait(0.1)
+        addresses = {service.name: f"http://{HOST}:{service.port}" for service in self.supervised if service.port}
+        state_dir.announce(self.settings, addresses)
+        self.ready = True
+        self.on_ready(addresses)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def _require_free(service: Service) -> None:
+    if service.port is None:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, service.port))
+        except OSError:
+            raise PortInUseError(
+                f"port {service.port} of {service.name} is in use{_owner(service.port)}; "
+                f"stop that program, or set {service.port_variable} to another port"
+            ) from None
+
+
+def _owner(port: int) -> str:
+    import psutil
+
+    for connection in psutil.net_connections("tcp"):
+        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
+            return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""
+
+
+def _fail_orphaned_runs(environment: dict[str, str]) -> None:
+    """Mark runs as failed that a killed installation left "started": nobody else can be running them now."""
+    from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+    os.environ["MLTRAINER_DAGSTER_DATABASE_URL"] = environment["MLTRAINER_DAGSTER_DATABASE_URL"]
+    with DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        unfinished = RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
+        for run in instance.get_runs(unfinished):
+            instance.report_run_failed(run, "Its process ended with the installation that started it; launch it again to resume.")

@@ -1,0 +1,107 @@
+"""Services for the length of a command: those that run already, or ones of its own on free ports."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from mltrainer_pipelines.ops import state_dir
+from mltrainer_pipelines.ops.supervisor import READY_SECONDS, STOP_SECONDS, ServiceStartError, free_port
+from mltrainer_pipelines.settings import Settings
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Services:
+    """Services that answer.
+
+    Parameters
+    ----------
+    addresses : dict
+        By name: `dagster`, `mlflow`, `exchange`.
+    owned : bool
+        Started for this command, and stopped with it.
+    start_seconds : float
+        What starting them took.
+    """
+
+    addresses: dict[str, str]
+    owned: bool
+    start_seconds: float
+
+
+@contextmanager
+def services_up(settings: Settings, console: Console) -> Iterator[Services]:
+    """The services of this home for the length of a command.
+
+    Uses the services of a running `mltrainer up` on the same home and leaves them running. Otherwise starts
+    `mltrainer up` on free ports and stops it at the end, also when this process is killed.
+
+    Raises
+    ------
+    ServiceStartError
+        If they do not come up; with what `mltrainer up` said.
+    """
+    begin = time.monotonic()
+    held = state_dir.holder(settings)
+    if held and held.get("addresses"):
+        console.print(f"Using the services that run already: {held['addresses']['dagster']}")
+        yield Services(held["addresses"], owned=False, start_seconds=0.0)
+        return
+    state_dir.require_unheld(settings)
+    errors = state_dir.log_file(settings).with_name("up.err")
+    with open(errors, "w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mltrainer_pipelines.cli", "up"],
+            env=os.environ | _free_ports(settings),
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            start_new_session=True,
+            preexec_fn=_stop_with_parent,
+        )
+        try:
+            with console.status("Starting PostgreSQL, the exchange, MLflow and Dagster …"):
+                addresses = _ready(settings, process, errors)
+            yield Services(addresses, owned=True, start_seconds=round(time.monotonic() - begin, 1))
+        finally:
+            with console.status("Stopping the services …"):
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(STOP_SECONDS + 40)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _free_ports(settings: Settings) -> dict[str, str]:
+    # A command has no use for the API and the pages.
+    ports = {f"MLTRAINER_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "EXCHANGE")}
+    return {**ports, "MLTRAINER_SERVE_APP": "false"}
+
+
+def _stop_with_parent() -> None:
+    """Ask the kernel to stop this child when its parent dies, however it dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _ready(settings: Settings, process: subprocess.Popen, errors: Path) -> dict[str, str]:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            said = [line for line in errors.read_text().splitlines() if line.strip()]
+            raise ServiceStartError(
+                said[-1].removeprefix("Error: ") if said else f"`mltrainer up` ended with code {process.returncode}"
+            )
+        held = state_dir.holder(settings)
+        if held and held.get("addresses"):
+            return held["addresses"]
+        time.sleep(0.2)
+    raise ServiceStartError(f"the services did not come up within {READY_SECONDS} s; see {state_dir.logs(settings) / 'up.log'}")

@@ -1,0 +1,351 @@
+"""The champion as it scores the market: its latest refits and the other weighted trials, each calibrated on its own past."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from mltrainer_pipelines.models.registry import get_model
+from mltrainer_pipelines.models.spec import ProbabilityEstimator
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.scoring.calibration import Calibrator
+from mltrainer_pipelines.trials.scoring.cross_section import percentiles
+from mltrainer_pipelines.trials.validation.calibrated_quarters import (
+    LOOKBACK_SESSIONS,
+    fit_calibrator_for,
+    fit_level,
+    regime_scores_of,
+    with_outcomes,
+)
+from mltrainer_pipelines.trials.validation.walk_forward import (
+    BadPredictionsError,
+    FittedModel,
+    WalkForward,
+    model_matrix,
+    row_groups,
+)
+from mltrainer_pipelines.trials.validation.windows import as_of_window, quarter_of
+
+CHAMPION_REFITS = 3
+"""How many fits of the winner vote: the one on all known rows, and those of the quarters before."""
+
+
+class MissingFeaturesError(ValueError):
+    """Features that an ensemble was trained on are not in the table it shall score: names them."""
+
+
+class MissingHistoryError(ValueError):
+    """A member reads a symbol's past, and the features hold one session only: says how many sessions it reads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One vote of an ensemble.
+
+    Parameters
+    ----------
+    trial_id : str
+        The trial whose configuration it was fitted with.
+    model : str
+        Its model in the catalogue.
+    trained_from, trained_until : date
+        First and last decision it learnt from.
+    trained_rows : int
+    weight : float
+        Its share of the ensemble; all shares add up to 1.
+    feature_names : tuple of str
+        Columns of its matrix, in order.
+    normalise : str
+        What is done to them within a session, as its configuration says.
+    estimator : ProbabilityEstimator
+    calibrator : Calibrator
+        From its score's standing within the session to probability and expected return, learnt from the trial's own
+        out-of-sample predictions.
+    """
+
+    trial_id: str
+    model: str
+    trained_from: date
+    trained_until: date
+    trained_rows: int
+    weight: float
+    feature_names: tuple[str, ...]
+    normalise: str
+    estimator: ProbabilityEstimator
+    calibrator: Calibrator
+
+
+@dataclass(frozen=True, eq=False)
+class ChampionEnsemble:
+    """Scores a market for one timeframe; picklable, and free of anything but numbers.
+
+    Parameters
+    ----------
+    timeframe : str
+        `short` or `long`.
+    as_of : date
+        The session at whose close it was fitted: every outcome it learnt from was known by then.
+    champion : TrialConfig
+        The winner's configuration; the other members only vote on its probabilities.
+    members : tuple of Member
+    history : DataFrame, optional
+        date, symbol, `feature_names` of the sessions before the ones to score, as `with_history` adds it; the registry has none.
+    """
+
+    timeframe: str
+    as_of: date
+    champion: TrialConfig
+    members: tuple[Member, ...]
+    history: pl.DataFrame | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Every feature that some member needs, in a fixed order."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.feature_names))
+
+    @property
+    def look_back(self) -> int:
+        """Sessions before the one to score that some member reads: give their features too."""
+        return max(get_model(member.model).look_back for member in self.members)
+
+    @property
+    def reads_sectors(self) -> bool:
+        """Whether some member asks for the column `sector`."""
+        return any(get_model(member.model).sectors for member in self.members)
+
+    def with_history(self, history: pl.DataFrame | None) -> "ChampionEnsemble":
+        """The same ensemble for one refresh: it is shown the sessions before, which members with a look-back read."""
+        return replace(self, history=history)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Share of each trial, its refits taken together."""
+        shares: dict[str, float] = {}
+        for member in self.members:
+            shares[member.trial_id] = shares.get(member.trial_id, 0.0) + member.weight
+        return shares
+
+    def reweighted(self, weights: Mapping[str, float]) -> "ChampionEnsemble":
+        """The same members with other shares: `weights` by trial, spread over a trial's refits as they are now.
+
+        Trials that are not named keep their share, and all are scaled to add up to 1.
+
+        Raises
+        ------
+        ValueError
+            For a negative weight, or if nothing is left above zero.
+        """
+        now = self.weights
+        wanted = {trial_id: float(weights.get(trial_id, share)) for trial_id, share in now.items()}
+        factors = {trial_id: wanted[trial_id] / share if share else 0.0 for trial_id, share in now.items()}
+        members = [replace(member, weight=member.weight * factors[member.trial_id]) for member in self.members]
+        return replace(self, members=_scaled(members))
+
+    def predict(self, features: pl.DataFrame, threshold: float = 0.6) -> pl.DataFrame:
+        """Score rows of the market.
+
+        Parameters
+        ----------
+        features : DataFrame
+            date, symbol and at least `feature_names`, null where unknown; as known at the decision. Give the whole universe of
+            a session: members compare its symbols with each other. With `regime_score` (0 to 100, as known at the
+            decision) intervals are those of that regime; without it, or where it is null, those of all regimes together.
+        threshold : float
+            Probability that a member has to give for its vote to count as agreement.
+
+        Returns
+        -------
+        DataFrame
+            date, symbol, profit_probability, probability_low, probability_high, expected_net_return, agreement (weighted
+            share of members whose own calibrated probability is at least the threshold), confidence (agreement times one
+            minus the width of the interval); in the order given. Probabilities, interval and expected return are the
+            members' weighted means.
+
+        Raises
+        ------
+        MissingFeaturesError
+            If a feature is not there.
+        MissingHistoryError
+            If a member looks back, the features hold one session only, and there is no history.
+        BadPredictionsError
+            If a member gives NaN.
+        """
+        missing = [name for name in ("date", "symbol", *self.feature_names) if name not in features.columns]
+        if missing:
+            raise MissingFeaturesError(
+                f"the features lack {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}; the {self.timeframe} champion "
+                f"was trained on the feature set {self.champion.feature_set!r}: compute that one, or train a champion anew"
+            )
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold is {threshold}; give a probability from 0 to 1")
+        probability, low, high, expected, agreement = np.zeros((5, features.height))
+        days, regime = features["date"].to_physical().to_numpy(), regime_scores_of(features)
+        matrices: dict[tuple[tuple[str, ...], str], np.ndarray] = {}
+        for member in self.members:
+            given = member.feature_names, member.normalise
+            if given not in matrices:
+                matrices[given] = model_matrix(features, *given)
+            scores = member_scores(member, matrices[given], features, self.history)
+            if np.isnan(scores).any():
+                raise BadPredictionsError(
+                    f"{member.trial_id} gives NaN for {int(np.isnan(scores).sum())} of {len(scores)} rows on "
+                    f"{features['date'][0]}; materialize champion_model again, without this trial"
+                )
+            calibrated = member.calibrator.apply(percentiles(scores, days), regime)
+            probability += member.weight * calibrated.probability
+            low += member.weight * calibrated.low
+            high += member.weight * calibrated.high
+            expected += member.weight * calibrated.expected_net_return
+            agreement += member.weight * (calibrated.probability >= threshold)
+        agreement = np.clip(agreement, 0.0, 1.0)  # weights add up to 1 but for rounding
+        return features.select("date", "symbol").with_columns(
+            profit_probability=probability,
+            probability_low=low,
+            probability_high=high,
+            expected_net_return=expected,
+            agreement=agreement,
+            confidence=agreement * (1.0 - (high - low)),
+        )
+
+
+def fit_ensemble(
+    configs: Sequence[tuple[TrialConfig, float]],
+    features: pl.DataFrame,
+    labels: pl.DataFrame,
+    predictions: Mapping[str, pl.DataFrame],
+    as_of: date,
+    sessions: Sequence[date] | None = None,
+    universe: pl.DataFrame | None = None,
+    refits: int = CHAMPION_REFITS,
+    threads: int = 1,
+    regime: pl.DataFrame | None = None,
+) -> ChampionEnsemble:
+    """Refit the winner and the trials that vote beside it on everything known at the close of a session.
+
+    Parameters
+    ----------
+    configs : sequence of (TrialConfig, weight)
+        The winner first; all of one timeframe and feature set. Weights are relative; a trial of weight 0 is left out.
+    features, labels : DataFrame
+        As for `WalkForward`. The labels are those of the winner's barriers: every member is fitted and calibrated on what a
+        position of the winner earns. Outcomes that were not known at the close of `as_of` are not used.
+    predictions : Mapping of trial_id to DataFrame
+        date, symbol, score: each trial's out-of-sample predictions, from which its calibrator is learnt.
+    as_of : date
+        A session.
+    sessions, universe
+        As for `WalkForward`.
+    refits : int
+        Fits of the winner: one on all known rows, the others as of the starts of this quarter and of those before it. They
+        share its weight evenly; where the history is too short for one, there are fewer.
+    threads : int
+    regime : DataFrame, optional
+        date, score (0 to 100, as known at the session's close): intervals are then fitted for each regime apart.
+
+    Raises
+    ------
+    ValueError
+        If the configurations do not belong together or one has no predictions.
+    TooFewRowsError, TooFewCalibrationRowsError
+        If too few outcomes are known.
+    """
+    if not configs or configs[0][1] <= 0:
+        raise ValueError("give at least the winner's configuration, with a weight above 0")
+    champion = configs[0][0]
+    for config, _ in configs:
+        if (config.timeframe, config.feature_set) != (champion.timeframe, champion.feature_set):
+            raise ValueError(
+                f"{config.trial_id} ({config.timeframe}, {config.feature_set}) cannot vote beside {champion.trial_id} "
+                f"({champion.timeframe}, {champion.feature_set}): give trials of one timeframe and feature set"
+            )
+        if config.trial_id not in predictions:
+            raise ValueError(f"no out-of-sample predictions of {config.trial_id}; materialize trial_predictions of it first")
+    if sessions is None:
+        from mltrainer_pipelines.market.sessions import sessions_between
+
+        sessions = sessions_between(min([as_of, *features["date"].unique()]), as_of)
+    sessions = [session for session in sessions if session <= as_of]
+
+    members = []
+    for config, weight in configs:
+        if weight == 0:
+            continue
+        table = WalkForward(config, features, labels, sessions, universe, threads=threads)
+        outcomes = labels.filter(pl.col("timeframe") == config.timeframe) if "timeframe" in labels.columns else labels
+        history = with_outcomes(predictions[config.trial_id].filter(pl.col("date") <= as_of), outcomes, regime)
+        window = as_of_window(as_of, sessions, LOOKBACK_SESSIONS)
+        calibrator = fit_calibrator_for(history, window, fit_level(outcomes, window))
+        fits = [table.fit_as_of(as_of)]
+        if config is champion:
+            fits += _earlier_fits(table, as_of, refits - 1)
+        members += [
+            Member(
+                trial_id=config.trial_id,
+                model=config.model,
+                trained_from=fit.trained_from,
+                trained_until=fit.trained_until,
+                trained_rows=fit.trained_rows,
+                weight=weight / len(fits),
+                feature_names=fit.feature_names,
+                normalise=config.normalise,
+                estimator=fit.estimator,
+                calibrator=calibrator,
+            )
+            for fit in fits
+        ]
+    return ChampionEnsemble(timeframe=champion.timeframe, as_of=as_of, champion=champion, members=_scaled(members))
+
+
+def member_scores(member: Member, X: np.ndarray, features: pl.DataFrame, history: pl.DataFrame | None) -> np.ndarray:
+    """A member's own probabilities for the rows of its matrix, (rows,); it is shown the history that it reads."""
+    if not features.height:
+        return np.empty(0)
+    rows, groups, shown = member_rows(member, X, features, history)
+    if groups is None:
+        return member.estimator.predict_proba(rows)[:, 1]
+    return member.estimator.predict_proba(rows, groups, shown)[:, 1]
+
+
+def member_rows(
+    member: Member, X: np.ndarray, features: pl.DataFrame, history: pl.DataFrame | None
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """What a member is given to score: its rows after those of the past that it reads, whose they are, and how many are past.
+
+    Raises
+    ------
+    MissingHistoryError
+        If it looks back, the features hold one session only, and there is no history.
+    """
+    spec = get_model(member.model)
+    if not spec.needs_groups:
+        return X, None, 0
+    if not spec.look_back or history is None or history.is_empty():
+        if spec.look_back and features["date"].n_unique() == 1:
+            raise MissingHistoryError(
+                f"{member.trial_id} reads the {spec.look_back} sessions before the one to score, and the features hold only "
+                f"{features['date'][0]}; give those of the sessions before too"
+            )
+        return X, row_groups(features), 0
+    # a session's rows are normalised by themselves, so that the past is what it was when it was scored
+    X = np.vstack([model_matrix(history, member.feature_names, member.normalise), X])
+    keys = [name for name in ("date", "symbol", "sector") if name in features.columns]
+    groups = row_groups(
+        pl.concat([history.select(name for name in keys if name in history.columns), features.select(keys)], how="diagonal")
+    )
+    return X, groups, history.height
+
+
+def _earlier_fits(table: WalkForward, as_of: date, count: int) -> list[FittedModel]:
+    """Fits as of the starts of the last quarters that the history suffices for, the newest first."""
+    usable = [quarter for quarter in table.quarters() if quarter[0] <= quarter_of(as_of)[0]]
+    return [table.fit(table.window(*quarter)) for quarter in reversed(usable[-count:] if count > 0 else [])]
+
+
+def _scaled(members: Sequence[Member]) -> tuple[Member, ...]:
+    negative = [member.trial_id for member in members if not member.weight >= 0]
+    total = sum(member.weight for member in members)
+    if negative or total <= 0:
+        raise ValueError(f"weights of {', '.join(negative) or 'all trials'} are not above 0; give positive weights")
+    return tuple(replace(member, weight=member.weight / total) for member in members)

@@ -1,0 +1,169 @@
+"""Which trial recommends, and with which grade: `proven` only where luck is no longer a good explanation.
+
+Trials are ranked by the z of their deflated Sharpe ratio: how many standard errors the Sharpe ratio
+lies above the best one to expect from that many worthless trials. It grows with the length of the
+record and shrinks with fat tails, so that a short lucky record does not beat a long good one.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import date
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
+
+Grade = Literal["proven", "candidate"]
+MIN_DEFLATED_SHARPE = 0.95
+MIN_COMMON_SESSIONS = 60
+"""A challenger and an incumbent are compared over at least a quarter of daily returns that both have."""
+
+
+class Decision(BaseModel):
+    """Which trial is champion after a comparison, and why.
+
+    Attributes
+    ----------
+    trial_id : str
+        The challenger that was promoted or refused; the incumbent where it is still the best.
+    decision : {'promoted', 'refused'}
+        Whether the champion changes to `trial_id`.
+    grade : {'proven', 'candidate'}
+        Of `trial_id`.
+    reasons : tuple of str
+        For a reader: what was compared, and what keeps it from `proven`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    trial_id: str
+    decision: Literal["promoted", "refused"]
+    grade: Grade
+    reasons: tuple[str, ...]
+
+
+def grade(scorecard: Scorecard) -> Grade:
+    """`proven` where nothing in `shortfalls` keeps it from that, else `candidate`."""
+    return "candidate" if shortfalls(scorecard) else "proven"
+
+
+def shortfalls(scorecard: Scorecard) -> tuple[str, ...]:
+    """What keeps a trial from the grade `proven`, one sentence each; empty where nothing does.
+
+    Proven needs: Sharpe ratio and net return above those of both baselines, Brier skill above 0, a
+    deflated-Sharpe probability of at least 0.95, and the same of the return above the equal-weight
+    universe: in a rising market every long book has a high Sharpe ratio. And nothing may be too good
+    to be true.
+    """
+    card, found = scorecard, list(scorecard.too_good)
+    for name, their_sharpe, their_return in (
+        ("the equal-weight universe", card.universe_sharpe, card.universe_net_return),
+        ("12-1 momentum", card.momentum_sharpe, card.momentum_net_return),
+    ):
+        # a baseline without a Sharpe ratio never left cash
+        if not _above(card.sharpe, their_sharpe if their_sharpe is not None else 0.0):
+            found.append(f"its Sharpe ratio of {_shown(card.sharpe)} does not beat {name}'s {_shown(their_sharpe)}")
+        if not card.net_return > their_return:
+            found.append(f"its net return of {card.net_return:+.1%} a year does not beat {name}'s {their_return:+.1%}")
+    if not _above(card.brier_skill, 0.0):
+        found.append(f"its Brier skill of {_shown(card.brier_skill, 4)} is not above 0: the base rate forecasts as well")
+    for what, value in (("Sharpe ratio", card.deflated_sharpe), ("Sharpe ratio above the universe", card.active_deflated_sharpe)):
+        if value is None or value < MIN_DEFLATED_SHARPE:
+            found.append(
+                f"the probability that its {what} is more than the luck of the best of {card.trials_counted} trials "
+                f"is {_shown(value, 3)}, below {MIN_DEFLATED_SHARPE}"
+            )
+    return tuple(found)
+
+
+def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = None) -> Decision:
+    """Choose between the trials of one timeframe.
+
+    The challenger is the best-ranked trial, proven ones first. It replaces the incumbent only if its
+    Sharpe ratio is higher over the quarters that both were tested on.
+
+    Parameters
+    ----------
+    scorecards : sequence of Scorecard
+        Of one timeframe, deflated by the same trials (`leaderboard.deflated` does that).
+    incumbent : str, optional
+        Trial id of the present champion; its scorecard must be among them.
+
+    Raises
+    ------
+    ValueError
+        If there is no scorecard, they mix timeframes, or the incumbent's is missing.
+    """
+    if not scorecards:
+        raise ValueError("there is no scorecard to choose a champion from; score a trial of this timeframe first")
+    timeframes = sorted({card.timeframe for card in scorecards})
+    if len(timeframes) > 1:
+        raise ValueError(f"the scorecards are of the timeframes {', '.join(timeframes)}; a champion is chosen for one at a time")
+    by_id = {card.trial_id: card for card in scorecards}
+    if incumbent is not None and incumbent not in by_id:
+        raise ValueError(f"the incumbent {incumbent} has no scorecard among the {len(by_id)} given; score it again first")
+
+    best = max(by_id.values(), key=_standing)
+    reasons = [f"ranked first of {len(by_id)} {timeframes[0]} trials: {_described(best)}"]
+    decision: Literal["promoted", "refused"] = "promoted"
+    if best.deflated_sharpe_z is None:
+        decision, reasons = "refused", [f"none of {len(by_id)} {timeframes[0]} trials has a Sharpe ratio: no book was ever held"]
+    elif incumbent == best.trial_id:
+        decision, reasons = "refused", [*reasons, "it is the champion already"]
+    elif incumbent is not None:
+        beaten, why = _beats(best, by_id[incumbent])
+        decision = "promoted" if beaten else "refused"
+        reasons.append(why)
+    return Decision(trial_id=best.trial_id, decision=decision, grade=grade(best), reasons=(*reasons, *shortfalls(best)))
+
+
+def _standing(card: Scorecard) -> tuple[bool, float, str]:
+    z = card.deflated_sharpe_z
+    return grade(card) == "proven", -math.inf if z is None else z, card.trial_id
+
+
+def _beats(challenger: Scorecard, incumbent: Scorecard) -> tuple[bool, str]:
+    common = {q.quarter for q in challenger.per_quarter} & {q.quarter for q in incumbent.per_quarter}
+    ours, sessions = _pooled_sharpe(challenger, common)
+    theirs, their_sessions = _pooled_sharpe(incumbent, common)
+    if min(sessions, their_sessions) < MIN_COMMON_SESSIONS:
+        return False, (
+            f"it shares {min(sessions, their_sessions)} sessions with the champion {incumbent.trial_id}, fewer than "
+            f"{MIN_COMMON_SESSIONS}: too few to compare; run both over the same quarters"
+        )
+    beaten = ours > theirs
+    return beaten, (
+        f"over the {len(common)} quarters both were tested on its Sharpe ratio is {_shown(ours)}, "
+        f"{'above' if beaten else 'not above'} {_shown(theirs)} of the champion {incumbent.trial_id}"
+    )
+
+
+def _pooled_sharpe(card: Scorecard, quarters: set[date]) -> tuple[float, int]:
+    """Annualised Sharpe ratio and number of daily returns over some quarters, from their means and deviations."""
+    chosen = [q for q in card.per_quarter if q.quarter in quarters and q.sessions > 0]
+    count = sum(q.sessions for q in chosen)
+    if count < 2:
+        return math.nan, count
+    mean = sum(q.sessions * q.daily_mean for q in chosen) / count
+    squares = sum((q.sessions - 1) * q.daily_deviation**2 + q.sessions * (q.daily_mean - mean) ** 2 for q in chosen)
+    deviation = math.sqrt(squares / (count - 1))
+    return (mean / deviation * float(np.sqrt(statistics.SESSIONS_PER_YEAR)) if deviation > 0 else math.nan), count
+
+
+def _above(value: float | None, bar: float) -> bool:
+    return value is not None and value > bar
+
+
+def _described(card: Scorecard) -> str:
+    z = card.deflated_sharpe_z or 0.0
+    return (
+        f"Sharpe ratio {_shown(card.sharpe)} over {card.sessions} sessions, {abs(z):.2f} standard errors "
+        f"{'below' if z < 0 else 'above'} the best to expect from {card.trials_counted} worthless trials"
+    )
+
+
+def _shown(value: float | None, digits: int = 2) -> str:
+    return "unknown" if value is None or math.isnan(value) else f"{value:.{digits}f}"

@@ -1,0 +1,194 @@
+"""Trials in PostgreSQL: what was run, how it was judged, how it ranks, who became champion."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+from sqlalchemy import Select, Text, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from mltrainer_pipelines.store.tables import LeaderboardRow, Promotion, Trial, TrialScorecard
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry.promotion import Decision, grade
+from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
+
+
+class UnknownTrialError(LookupError):
+    """A trial was asked for that nobody submitted: names it and the remedy."""
+
+    def __init__(self, trial_id: str):
+        super().__init__(
+            f"no trial {trial_id} was ever submitted; submit its configuration with `mltrainer trial submit FILE.json`"
+        )
+
+
+def register(engine: Engine, config: TrialConfig) -> bool:
+    """Record a trial before it runs. Returns False where the same configuration is there already."""
+    values = {
+        "trial_id": config.trial_id,
+        "model": config.model,
+        "timeframe": config.timeframe,
+        "feature_set": config.feature_set,
+        "config": config.model_dump(mode="json"),
+        "proposed_by": config.proposed_by,
+        "rationale": config.rationale,
+    }
+    with engine.begin() as connection:
+        added = connection.execute(insert(Trial).values(values).on_conflict_do_nothing().returning(Trial.trial_id))
+        return added.first() is not None
+
+
+def config_of(engine: Engine, trial_id: str) -> TrialConfig:
+    """Configuration of a recorded trial.
+
+    Raises
+    ------
+    UnknownTrialError
+        If it was never recorded.
+    """
+    with engine.connect() as connection:
+        found = connection.execute(select(Trial.config).where(Trial.trial_id == trial_id)).scalar_one_or_none()
+    if found is None:
+        raise UnknownTrialError(trial_id)
+    return TrialConfig.parse(found)
+
+
+def set_status(engine: Engine, trial_id: str, status: str) -> None:
+    """Note how far a trial is: `created`, `running`, `predicted`, `scored` or `failed`."""
+    with engine.begin() as connection:
+        connection.execute(Trial.__table__.update().where(Trial.trial_id == trial_id).values(status=status))  # type: ignore[attr-defined]
+
+
+def trials_run(engine: Engine) -> int:
+    """How many trials were ever submitted, the failed and discarded ones too: what luck had to choose from."""
+    with engine.connect() as connection:
+        return connection.execute(select(func.count()).select_from(Trial)).scalar_one()
+
+
+def save_scorecard(engine: Engine, card: Scorecard, mlflow_run_id: str | None, dagster_run_id: str | None) -> None:
+    """Record a trial's scorecard in place of an older one."""
+    values = {
+        "trial_id": card.trial_id,
+        "grade": grade(card),
+        "metrics": card.model_dump(mode="json"),
+        "daily_sharpe": card.daily_sharpe,
+        "deflated_sharpe": card.deflated_sharpe,
+        "sessions": card.sessions,
+        "mlflow_run_id": mlflow_run_id,
+        "dagster_run_id": dagster_run_id,
+        "scored_at": func.now(),
+    }
+    statement = insert(TrialScorecard).values(values)
+    with engine.begin() as connection:
+        connection.execute(statement.on_conflict_do_update(index_elements=[TrialScorecard.trial_id], set_=values))
+    set_status(engine, card.trial_id, "scored")
+
+
+def scorecards(engine: Engine) -> list[Scorecard]:
+    """Scorecards of all trials ever scored, of both timeframes; without their scores per regime and per sector."""
+    with engine.connect() as connection:
+        whole = TrialScorecard.metrics.op("-")("per_regime").op("-")("per_sector").cast(Text)
+        found = connection.execute(select(whole).order_by(TrialScorecard.trial_id)).scalars()
+        return [Scorecard.model_validate_json(metrics) for metrics in found]
+
+
+def other_sharpes(engine: Engine, trial_id: str) -> list[float]:
+    """Daily Sharpe ratios of every other trial that has one."""
+    chosen = select(TrialScorecard.daily_sharpe).where(
+        TrialScorecard.trial_id != trial_id, TrialScorecard.daily_sharpe.is_not(None)
+    )
+    with engine.connect() as connection:
+        return [value for value in connection.execute(chosen).scalars() if value is not None]
+
+
+def save_leaderboard(engine: Engine, ranking: pl.DataFrame) -> None:
+    """Replace the leaderboard, as one transaction."""
+    with engine.begin() as connection:
+        connection.execute(delete(LeaderboardRow))
+        if ranking.height:
+            connection.execute(insert(LeaderboardRow), ranking.to_dicts())
+
+
+def champion_of(engine: Engine, timeframe: str) -> str | None:
+    """Trial that is champion now: the one of the newest promotion or rollback; None before the first."""
+    newest = (
+        select(Promotion.trial_id)
+        .where(Promotion.timeframe == timeframe, Promotion.decision.in_(["promoted", "rolled_back"]))
+        .order_by(Promotion.id.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        return connection.execute(newest).scalar_one_or_none()
+
+
+def newest_change(engine: Engine, timeframe: str) -> Promotion | None:
+    """The newest promotion or rollback; None before the first."""
+    with Session(engine) as session:
+        return session.scalars(_changes(timeframe).order_by(Promotion.id.desc()).limit(1)).first()
+
+
+def withdrawn(engine: Engine, timeframe: str) -> set[str]:
+    """Trials that somebody rolled back from, and not to again: they challenge no more."""
+    away: set[str] = set()
+    champion: str | None = None
+    with Session(engine) as session:
+        for change in session.scalars(_changes(timeframe).order_by(Promotion.id)):
+            if change.decision == "rolled_back" and champion is not None:
+                away.add(champion)
+            champion = change.trial_id
+            away.discard(champion)
+    return away
+
+
+def _changes(timeframe: str) -> Select[tuple[Promotion]]:
+    return select(Promotion).where(Promotion.timeframe == timeframe, Promotion.decision.in_(["promoted", "rolled_back"]))
+
+
+def record_rollback(
+    engine: Engine, timeframe: str, version: ChampionVersion, reasons: Sequence[str], decided_at: datetime
+) -> None:
+    """Keep that an earlier version scores the market again, with the reasons."""
+    values = {
+        "timeframe": timeframe,
+        "trial_id": version.trial_id,
+        "decision": "rolled_back",
+        "grade": version.grade,
+        "model_version": version.version,
+        "reasons": list(reasons),
+        "decided_at": decided_at,
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(Promotion).values(values))
+
+
+def standing(engine: Engine, timeframe: str) -> dict[str, str | None]:
+    """The champion's `trial_id`, its `grade` on the leaderboard and its newest `model_version`; empty before the first."""
+    champion = champion_of(engine, timeframe)
+    version = select(Promotion.model_version).where(Promotion.timeframe == timeframe).order_by(Promotion.id.desc()).limit(1)
+    standing = select(LeaderboardRow.grade).where(LeaderboardRow.timeframe == timeframe, LeaderboardRow.trial_id == champion)
+    with engine.connect() as connection:
+        if champion is None:
+            return {}
+        return {
+            "trial_id": champion,
+            "grade": connection.execute(standing).scalar_one_or_none(),
+            "model_version": connection.execute(version).scalar_one(),
+        }
+
+
+def record_decision(engine: Engine, timeframe: str, decision: Decision, model_version: str | None, decided_at: datetime) -> None:
+    """Keep a promotion or a refusal, with its reasons."""
+    values = {
+        "timeframe": timeframe,
+        "trial_id": decision.trial_id,
+        "decision": decision.decision,
+        "grade": decision.grade,
+        "model_version": model_version,
+        "reasons": list(decision.reasons),
+        "decided_at": decided_at,
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(Promotion).values(values))

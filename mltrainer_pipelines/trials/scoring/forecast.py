@@ -1,0 +1,71 @@
+"""How well predictions whose outcome is known forecast it, and what the best of them earned.
+
+The same numbers for a whole trial and for any part of it: a quarter, a regime, a sector. A number that does not exist
+there (too few rows, one class only) is None.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring.statistics import Floats
+
+
+class Numbers(BaseModel):
+    """What is stored as JSON: frozen, no unknown field, no infinity and no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def forecast(known: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The reliability curve and the forecast metrics of rows with a label.
+
+    Parameters
+    ----------
+    known : DataFrame
+        date, score, probability (or null), net_return, label; no null label.
+    horizon : int
+        Sessions over which labels overlap.
+
+    Returns
+    -------
+    curve : DataFrame
+        probability, observed, rows; a row a bin.
+    metrics : dict
+        calibrated_rows, base_rate, hit_rate, auc, log_loss, brier_skill, calibration_error, rank_ic, rank_ic_t.
+    """
+    sure = known.filter(pl.col("probability").is_not_null())
+    probability, came = sure["probability"].to_numpy(), outcome(sure)
+    curve = statistics.reliability(probability, came)
+    _, coefficients = statistics.rank_ics(known["date"], known["score"], known["net_return"])
+    hits = float(((probability > 0.5) == (came > 0.5)).mean()) if sure.height else math.nan
+    frame = pl.DataFrame({"probability": curve.forecast, "observed": curve.observed, "rows": curve.rows})
+    return frame, {
+        "calibrated_rows": sure.height,
+        "base_rate": mean(outcome(known)),
+        "hit_rate": number(hits),
+        "auc": number(statistics.auc(known["score"], outcome(known))),
+        "log_loss": number(statistics.log_loss(probability, came)),
+        "brier_skill": number(statistics.brier_skill(probability, came)),
+        "calibration_error": number(curve.error),
+        "rank_ic": mean(coefficients),
+        "rank_ic_t": number(statistics.mean_t_statistic(coefficients, horizon)),
+    }
+
+
+def outcome(known: pl.DataFrame) -> Floats:
+    """The labels as 0.0 and 1.0."""
+    return known["label"].to_numpy().astype(np.float64)
+
+
+def mean(values: Floats) -> float | None:
+    return float(values.mean()) if values.size else None
+
+
+def number(value: float) -> float | None:
+    """A number that exists, or None."""
+    return value if math.isfinite(value) else None

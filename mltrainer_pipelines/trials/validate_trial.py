@@ -1,0 +1,44 @@
+"""Whether a trial can be judged on the history that there is, asked before anything of it is started."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from mltrainer_pipelines.market.sessions import sessions_between
+from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS
+
+MIN_QUARTERS = 4
+"""A year out of sample: below it nothing that a trial earned can be told from luck."""
+_DEFAULT_SPAN = TrialConfig.model_fields["train_sessions"].default
+
+
+def require_runnable(config: TrialConfig, quarters: Sequence[date], history_start: date) -> None:
+    """Refuse a trial that the history is too short for.
+
+    The default of `train_sessions` is not refused: it means as much of three years as there is.
+
+    Parameters
+    ----------
+    quarters : sequence of date
+        First days of the quarters that can be predicted, in order.
+    history_start : date
+        First day of the history.
+
+    Raises
+    ------
+    InvalidTrialError
+        Names what was asked for and what would be valid.
+    """
+    if len(quarters) < MIN_QUARTERS:
+        raise InvalidTrialError(
+            f"a trial is judged by at least {MIN_QUARTERS} quarters, and with a history from {history_start} there "
+            f"{'is' if len(quarters) == 1 else 'are'} {len(quarters)}; set MLTRAINER_HISTORY_START to an earlier day (a trial's "
+            "first quarter begins eighteen months after it) and ingest from there"
+        )
+    last = quarters[-1]
+    most = len(sessions_between(history_start, last - timedelta(days=1))) - EMBARGO_SESSIONS
+    if config.train_sessions > most and config.train_sessions != _DEFAULT_SPAN:
+        raise InvalidTrialError(
+            f"train_sessions: {config.train_sessions} is longer than the history, which has {most} sessions from {history_start} "
+            f"to before the last quarter, {last}; give at most {most}"
+        )

@@ -1,0 +1,223 @@
+"""Calibration quarter by quarter: what may be learnt from at each quarter's start, and how the market paid until then.
+
+`calibration` says how a curve is fitted; here is which outcomes it is fitted on.
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+
+from mltrainer_pipelines.trials.scoring.calibration import (
+    MIN_CALIBRATION_ROWS,
+    CalibratedScores,
+    Calibrator,
+    Level,
+    TooFewCalibrationRowsError,
+    effective_rows,
+    fit_calibrator,
+)
+from mltrainer_pipelines.trials.scoring.cross_section import percentiles
+from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS, Window, quarter_window, quarters_between
+
+LOOKBACK_SESSIONS = 2520
+"""Ten years of decisions: standings within a session mean the same for as long as a model's kind of signal lasts."""
+LEVEL_PRIOR, LEVEL_PRIOR_ROWS = 0.5, 500.0
+"""Share of profitable trades before anything is known, and the independent outcomes that belief is worth.
+
+Five hundred outcomes know a share to 2.2 points: as far from one half as the long-run share of liquid stocks usually is
+over holding periods of weeks and months, where drift and costs nearly cancel. The mean net return leans to zero alike.
+"""
+
+
+def fit_level(outcomes: pl.DataFrame, window: Window) -> Level:
+    """How the market paid at all, from every outcome known before a window, leaning to one half and to a return of zero.
+
+    Parameters
+    ----------
+    outcomes : DataFrame
+        date, exit_date, barrier, net_return, label of one timeframe.
+    window : Window
+        Only outcomes known before it are used, however old.
+    """
+    known = outcomes.filter(window.matured)
+    if known.is_empty():
+        return Level(LEVEL_PRIOR, 0.0, 0.0)
+    blocks = np.unique(holding_blocks(known), return_inverse=True)[1]
+    labels = known["label"].cast(pl.Float64).to_numpy()
+    effective = effective_rows(np.bincount(blocks).astype(np.float64), np.bincount(blocks, weights=labels))
+    share = effective / (effective + LEVEL_PRIOR_ROWS)
+    return Level(
+        rate=LEVEL_PRIOR + share * (float(labels.mean()) - LEVEL_PRIOR),
+        net_return=share * float(known["net_return"].to_numpy().mean()),
+        effective_rows=effective,
+    )
+
+
+def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Calibrator:
+    """Fit on the rows whose outcome was known before a window.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As `with_outcomes` gives them: out-of-sample predictions with their standings, outcomes and, if known, regimes.
+    window : Window
+        Only rows that it may learn from are used, whatever else is given.
+    level : Level
+        As `fit_level` gives it for the same window.
+
+    Raises
+    ------
+    TooFewCalibrationRowsError
+        If there are fewer than `MIN_CALIBRATION_ROWS` of them.
+    """
+    known = rows.filter(window.trains)
+    if known.height < MIN_CALIBRATION_ROWS:
+        raise TooFewCalibrationRowsError(
+            f"{known.height} out-of-sample predictions have an outcome known before {window.cutoff}; "
+            f"a calibrator takes {MIN_CALIBRATION_ROWS}: run earlier quarters of the trial first"
+        )
+    standings, hits, returns = (known[name].to_numpy() for name in ("standing", "label", "net_return"))
+    return fit_calibrator(standings, hits, returns, holding_blocks(known), level, regime_scores_of(known))
+
+
+def holding_blocks(labels: pl.DataFrame) -> np.ndarray:
+    """Number of the span of time that each row was decided in; a span is as long as the longest usual holding period.
+
+    Parameters
+    ----------
+    labels : DataFrame
+        date and exit_date, no null.
+    """
+    holding = np.busday_count(labels["date"].to_numpy(), labels["exit_date"].to_numpy())
+    length = max(1, int(np.quantile(holding, 0.9)))
+    return (labels["date"].rank("dense").to_numpy().astype(np.int64) - 1) // length
+
+
+def calibrate_walk_forward(
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame,
+    sessions: Sequence[date] | None = None,
+    lookback_sessions: int = LOOKBACK_SESSIONS,
+    embargo: int = EMBARGO_SESSIONS,
+    regime: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Calibrate each quarter of a trial by the quarters before it.
+
+    The calibrator of a quarter is fitted on predictions of earlier quarters whose exit session lies before the
+    quarter's first session, less the embargo: nothing that happened later changes a row.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        date, symbol, score: the out-of-sample predictions of a trial, any number of quarters. Give every symbol of a
+        session: a score means what its standing among them means.
+    labels : DataFrame
+        date, symbol, exit_date, barrier, net_return, label of the trial's timeframe; those of sessions before the first
+        prediction tell how the market paid then.
+    sessions : sequence of date, optional
+        Sessions in order; those of XNYS by default.
+    lookback_sessions : int
+        How many sessions of decisions before the quarter are learnt from.
+    embargo : int
+        Sessions left out before the quarter.
+    regime : DataFrame, optional
+        date, score (0 to 100, as known at the session's close): the intervals are then those of each session's regime.
+
+    Returns
+    -------
+    DataFrame
+        date, symbol, score, probability, probability_low, probability_high, expected_net_return, sorted by date and
+        symbol; the last four are null in quarters with fewer than `MIN_CALIBRATION_ROWS` known outcomes before them.
+    """
+    rows = with_outcomes(predictions, labels, regime)
+    quarters = []
+    for (start, end), calibrator in quarter_calibrators(rows, labels, sessions, lookback_sessions, embargo).items():
+        quarter = rows.filter(pl.col("date").is_between(start, end, closed="left"))
+        standings = quarter["standing"].to_numpy()
+        calibrated = None if calibrator is None else calibrator.apply(standings, regime_scores_of(quarter))
+        quarters.append(quarter.select("date", "symbol", "score").with_columns(_columns(calibrated, quarter.height)))
+    return pl.concat(quarters)
+
+
+def quarter_calibrators(
+    rows: pl.DataFrame,
+    labels: pl.DataFrame,
+    sessions: Sequence[date] | None = None,
+    lookback_sessions: int = LOOKBACK_SESSIONS,
+    embargo: int = EMBARGO_SESSIONS,
+) -> dict[tuple[date, date], Calibrator | None]:
+    """The calibrator of each quarter that has predictions, as known at its start; None where too few outcomes were.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As `with_outcomes` gives them.
+    labels, sessions, lookback_sessions, embargo
+        As for `calibrate_walk_forward`.
+    """
+    if rows.is_empty():
+        raise ValueError("no predictions to calibrate; materialize trial_predictions of the trial first")
+    first, last = rows["date"][0], rows["date"][-1]
+    if sessions is None:
+        from mltrainer_pipelines.market.sessions import sessions_between
+
+        sessions = sessions_between(first - timedelta(days=30), last)
+    outcomes = labels.select("date", "exit_date", "barrier", "net_return", "label")
+    found: dict[tuple[date, date], Calibrator | None] = {}
+    for start, end in quarters_between(first, last):
+        if rows.filter(pl.col("date").is_between(start, end, closed="left")).is_empty():
+            continue
+        found[start, end] = None
+        earlier = rows.filter(pl.col("date") < start)
+        if earlier.height >= MIN_CALIBRATION_ROWS:
+            window = quarter_window(start, end, sessions, lookback_sessions, embargo)
+            if earlier.select(window.trains.sum()).item() >= MIN_CALIBRATION_ROWS:
+                found[start, end] = fit_calibrator_for(earlier, window, fit_level(outcomes, window))
+    return found
+
+
+def with_outcomes(predictions: pl.DataFrame, labels: pl.DataFrame, regime: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Predictions with their labels, sorted by date and symbol.
+
+    Returns
+    -------
+    DataFrame
+        date, symbol, score, standing (of the score within its session, 0 to 1), exit_date, barrier, net_return, label, and,
+        where `regime` (date, score) is given, regime_score. Outcomes are null where they are not known.
+    """
+    missing = [name for name in ("date", "symbol", "score") if name not in predictions.columns]
+    if missing:
+        raise ValueError(f"predictions have the columns {predictions.columns}; they lack {', '.join(missing)}")
+    if "timeframe" in labels.columns and labels["timeframe"].n_unique() > 1:
+        raise ValueError("labels of more than one timeframe; keep those of the trial's timeframe only")
+    outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
+    scored = predictions.select("date", "symbol", "score").sort("date", "symbol")
+    standings = percentiles(scored["score"].to_numpy(), scored["date"].to_physical().to_numpy())
+    joined = scored.with_columns(standing=standings).join(outcomes, on=["date", "symbol"], how="left", maintain_order="left")
+    if joined.height != predictions.height:
+        raise ValueError("labels hold a (date, symbol) twice; materialize labels of that month again")
+    if regime is None:
+        return joined
+    return joined.join(regime.select("date", regime_score="score"), on="date", how="left", maintain_order="left")
+
+
+def regime_scores_of(rows: pl.DataFrame) -> np.ndarray | None:
+    """The rows' `regime_score`, NaN where unknown; None without that column."""
+    if "regime_score" not in rows.columns:
+        return None
+    return rows["regime_score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _columns(calibrated: CalibratedScores | None, rows: int) -> list[pl.Series]:
+    fields = {
+        "probability": "probability",
+        "probability_low": "low",
+        "probability_high": "high",
+        "expected_net_return": "expected_net_return",
+    }
+    return [
+        pl.Series(name, [None] * rows if calibrated is None else getattr(calibrated, field), dtype=pl.Float64)
+        for name, field in fields.items()
+    ]

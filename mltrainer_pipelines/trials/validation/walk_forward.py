@@ -1,0 +1,550 @@
+"""The walk-forward: fit on what was known before a quarter, predict the quarter, one quarter after the other.
+
+A quarter's predictions depend on the configuration and on rows known before the quarter only, never on
+which other quarters the same run computes: a resumed trial gives what an uninterrupted one gives.
+
+Where a model works on bins, those of the whole table are cut once, by the training rows of the first window that the
+history has; every later window learns from rows of that one table. See `BinnedEstimator`.
+"""
+
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
+from mltrainer_pipelines.models.spec import BinnedEstimator, ProbabilityEstimator
+from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
+from mltrainer_pipelines.trials.scoring.cross_section import above_median, session_ranks
+from mltrainer_pipelines.trials.scoring.permutation_importance import exchanged_importances
+from mltrainer_pipelines.trials.validation.windows import (
+    EMBARGO_SESSIONS,
+    EmptyWindowError,
+    Window,
+    as_of_window,
+    quarter_window,
+    quarters_between,
+)
+
+MIN_TRAIN_ROWS = 300
+"""Rows with a known outcome below which no model is fitted."""
+KEYS = ("date", "symbol")
+
+
+class TooFewRowsError(ValueError):
+    """A window without enough known outcomes to learn from: names the window, what it has and what to do."""
+
+
+class BadPredictionsError(ValueError):
+    """A model gave something other than probabilities: names the trial, the window and the rows."""
+
+
+class BadFeaturesError(ValueError):
+    """A feature table that cannot be learnt from: names the column or the rows and what to do."""
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """An estimator and what it learnt from.
+
+    Parameters
+    ----------
+    estimator : ProbabilityEstimator
+    feature_names : tuple of str
+        Columns of its matrix, in order.
+    trained_rows : int
+    trained_from, trained_until : date
+        First and last decision learnt from.
+    base_rate : float
+        Share of profitable rows among them, whatever the model was asked to learn.
+    seconds : float
+        Spent on fitting.
+    """
+
+    estimator: ProbabilityEstimator
+    feature_names: tuple[str, ...]
+    trained_rows: int
+    trained_from: date
+    trained_until: date
+    base_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class QuarterPredictions:
+    """Out-of-sample predictions of one quarter.
+
+    Parameters
+    ----------
+    quarter_start, quarter_end : date
+        First day of the quarter, and the first day after it.
+    predictions : DataFrame
+        date, symbol, score (Float64: the model's own probability that the net return is above its session's median, or
+        above zero, by the configuration's target); one row for every row of the features in the quarter, sorted by date
+        and symbol.
+    window : Window
+    trained_rows : int
+    trained_from, trained_until : date
+        First and last decision that the quarter's model learnt from.
+    base_rate : float
+        Share of profitable rows among them.
+    seconds : float
+        Spent on fitting and predicting.
+    importances : DataFrame or None
+        feature, importance (`exchanged_importances`) on the rows of the quarter; None for a model that reads other rows too.
+    """
+
+    quarter_start: date
+    quarter_end: date
+    predictions: pl.DataFrame
+    window: Window
+    trained_rows: int
+    trained_from: date
+    trained_until: date
+    base_rate: float
+    seconds: float
+    importances: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class FailedQuarter:
+    """A quarter that a model could not be fitted for or could not predict.
+
+    Parameters
+    ----------
+    quarter_start, quarter_end : date
+        First day of the quarter, and the first day after it.
+    reason : str
+        What happened, for a reader.
+    error : Exception
+    """
+
+    quarter_start: date
+    quarter_end: date
+    reason: str
+    error: Exception
+
+
+class WalkForward:
+    """The table of a trial, built once and used for all of its quarters.
+
+    Parameters
+    ----------
+    config : TrialConfig
+    features : DataFrame
+        date, symbol and feature columns (null where unknown), for every session that is trained on or predicted.
+    labels : DataFrame
+        date, symbol, exit_date, barrier, net_return, label; all but the keys null where not yet known. With a
+        `timeframe` column only the configuration's is used.
+    sessions : sequence of date, optional
+        Sessions in order; by default those of XNYS from the first to the last date of the features.
+    universe : DataFrame, optional
+        month, symbol, rank: keeps the `config.universe_size` most liquid symbols of each month. By default all rows are kept.
+    embargo : int
+        Sessions left out between the last known label and a quarter.
+    threads : int
+
+    Raises
+    ------
+    BadFeaturesError
+        If the features have no row, no feature column, infinite values, or a (date, symbol) twice.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        features: pl.DataFrame,
+        labels: pl.DataFrame,
+        sessions: Sequence[date] | None = None,
+        universe: pl.DataFrame | None = None,
+        embargo: int = EMBARGO_SESSIONS,
+        threads: int = 1,
+    ):
+        self.config, self.embargo, self.threads = config, embargo, threads
+        names = feature_names(features)
+        if features.is_empty():
+            raise BadFeaturesError(f"trial {config.trial_id}: no row of features; materialize features for its quarters first")
+        features = features.sort(KEYS)
+        # ranks are among the whole session's rows, as they are when the market is scored; only then are some left out
+        X = model_matrix(features, names, config.normalise)
+        if universe is not None:
+            kept = _most_liquid(features, universe, config.universe_size)
+            features, X = features.filter(kept), X[_as_slice(kept)]
+        self.others: pl.DataFrame | None = None
+        if "timeframe" in labels.columns:
+            if config.spec.both_timeframes:
+                others = labels.filter(pl.col("timeframe") != config.timeframe)
+                self.others = others.select(*KEYS, "exit_date", "barrier", "net_return", "label")
+            labels = labels.filter(pl.col("timeframe") == config.timeframe)
+        outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
+        rows = features.select(KEYS).join(outcomes, on=KEYS, how="left", maintain_order="left")
+        if rows.height > features.height or rows.select(KEYS).is_duplicated().any():
+            raise BadFeaturesError(
+                f"trial {config.trial_id}: features or labels hold a (date, symbol) twice; materialize that month again"
+            )
+        if config.spec.columns:
+            config.spec.check_columns(names)
+        if config.spec.sectors and universe is not None:
+            rows = with_sectors(rows, universe)
+        self.feature_names, self.rows, self.X = names, rows, X
+        if sessions is None:
+            from mltrainer_pipelines.market.sessions import sessions_between
+
+            sessions = sessions_between(rows["date"][0], rows["date"][-1])
+        self.sessions = list(sessions)
+        self._binned: Any = None
+        self._binning = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: the table. Bins stay here; it cuts the same ones for itself."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_binned", "_binning")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _binned=None, _binning=Lock())
+
+    def quarters(self) -> list[tuple[date, date]]:
+        """Quarters, as (first day, first day after), that have rows to predict and half a year of known outcomes before them."""
+        return list(self._quarters())
+
+    def _quarters(self) -> Iterator[tuple[date, date]]:
+        dates = self.rows["date"]
+        for start, end in quarters_between(dates[0], dates[-1]):
+            try:
+                window = self.window(start, end)
+            except EmptyWindowError:
+                continue
+            train = self.rows.filter(window.trains)
+            if train["date"].n_unique() >= MIN_TRAIN_SESSIONS and train.height >= MIN_TRAIN_ROWS:
+                yield start, end
+
+    def window(self, quarter_start: date, quarter_end: date) -> Window:
+        """The window that predicts the quarter; `quarter_end` is the first day after it."""
+        return quarter_window(quarter_start, quarter_end, self.sessions, self.config.train_sessions, self.embargo)
+
+    def fit(self, window: Window) -> FittedModel:
+        """Fit on the rows whose outcome was known before the window.
+
+        Raises
+        ------
+        TooFewRowsError
+            If there are fewer than `MIN_TRAIN_ROWS`, or all of one class.
+        """
+        begin = time.perf_counter()
+        kept = self.rows.select(window.trains).to_series().to_numpy()
+        known = self.rows.filter(kept)
+        where = f"trial {self.config.trial_id}, window from {window.test_first}"
+        if known.height < MIN_TRAIN_ROWS:
+            raise TooFewRowsError(
+                f"{where}: {known.height} rows from {window.train_first} have an outcome known before {window.cutoff}, "
+                f"{MIN_TRAIN_ROWS} are needed; start with a later quarter, or materialize features and labels of earlier months"
+            )
+        y, base_rate = known["label"].to_numpy(), float(known["label"].mean())  # type: ignore[arg-type]
+        if y.min() == y.max():
+            raise TooFewRowsError(
+                f"{where}: all {len(y)} outcomes known before {window.cutoff} are {'gains' if y[0] else 'losses'}, so there is "
+                "nothing to tell apart; start with a later quarter, a longer train_sessions or a larger universe_size"
+            )
+        groups = known["date"].to_physical().to_numpy()
+        if self.config.target == "relative":
+            y, usable = above_median(known["net_return"].to_numpy(), groups)
+            if y[usable].size < MIN_TRAIN_ROWS or y[usable].min() == y[usable].max():
+                raise TooFewRowsError(
+                    f"{where}: of {len(y)} outcomes known before {window.cutoff} too few have others of their session to compare "
+                    "with; start with a later quarter or a larger universe_size, or learn the target 'absolute'"
+                )
+            kept[kept] = usable
+            y = y[usable]
+        rows = _as_slice(kept)
+        spec = self.config.spec
+        groups = row_groups(self.rows.filter(kept))
+        if spec.both_timeframes and self.others is not None:
+            others = (
+                self.rows.filter(kept)
+                .select(KEYS)
+                .join(self.others.filter(window.matured), on=KEYS, how="left", maintain_order="left")
+            )
+            groups["other"] = others["label"].fill_null(UNKNOWN).to_numpy()
+        estimator = spec.build(self.config.params, seed=self.config.seed, threads=self.threads, feature_names=self.feature_names)
+        try:
+            if isinstance(estimator, BinnedEstimator) and self._has_bins(window, rows):
+                estimator.fit_binned(self._bins(estimator), np.flatnonzero(kept), y)
+            else:
+                estimator.fit(self.X[rows], y, groups)
+        except Exception as error:
+            error.add_note(where)
+            raise
+        return FittedModel(
+            estimator=estimator,
+            feature_names=self.feature_names,
+            trained_rows=len(y),
+            trained_from=known["date"][0],
+            trained_until=known["date"][-1],
+            base_rate=base_rate,
+            seconds=time.perf_counter() - begin,
+        )
+
+    def fit_as_of(self, as_of: date) -> FittedModel:
+        """Fit on every row whose outcome is known at the close of session `as_of`."""
+        return self.fit(as_of_window(as_of, self.sessions, self.config.train_sessions))
+
+    def predict_quarter(self, quarter_start: date, quarter_end: date) -> QuarterPredictions:
+        """Fit on what was known before a quarter and predict it.
+
+        Parameters
+        ----------
+        quarter_start, quarter_end : date
+            First day of the quarter, and the first day after it.
+
+        Raises
+        ------
+        EmptyWindowError
+            If the quarter has no session or no history before it.
+        TooFewRowsError
+            If too few outcomes were known before it.
+        BadFeaturesError
+            If it has no features.
+        BadPredictionsError
+            If the model gives NaN or values outside of [0, 1].
+        """
+        return self.predict_with(self.fit(self.window(quarter_start, quarter_end)), quarter_start, quarter_end)
+
+    def predict_quarters(
+        self, quarters: Sequence[tuple[date, date]], at_once: int = 1
+    ) -> Iterator[QuarterPredictions | FailedQuarter]:
+        """Predict quarters, each given out as it ends; one that fails leaves the others.
+
+        Parameters
+        ----------
+        quarters : sequence of (date, date)
+            First day of each, and the first day after it.
+        at_once : int
+            Most quarters computed at a time, each with `threads` threads: for models that share one table of bins. With
+            the same cores that is faster than threads inside of a fit, which wait for each other at every split. Other
+            models go one after the other.
+        """
+
+        def one(quarter: tuple[date, date]) -> QuarterPredictions | FailedQuarter:
+            try:
+                return self.predict_quarter(*quarter)
+            except Exception as error:  # whatever a library raises is the reason of this quarter alone
+                said = " ".join(str(error).split()) or type(error).__name__
+                reason = said if type(error).__module__.startswith("mltrainer_pipelines") else f"{type(error).__name__}: {said}"
+                return FailedQuarter(*quarter, reason, error)
+
+        if at_once < 2 or not self._shares_bins:
+            yield from map(one, quarters)
+            return
+        with ThreadPoolExecutor(at_once) as pool:
+            begun = [pool.submit(one, quarter) for quarter in quarters]
+            try:
+                for ended in as_completed(begun):
+                    yield ended.result()
+            finally:
+                for waiting in begun:
+                    waiting.cancel()
+
+    def predict_with(self, fitted: FittedModel, quarter_start: date, quarter_end: date) -> QuarterPredictions:
+        """Predict a quarter with a model fitted before it. Parameters and errors as for `predict_quarter`."""
+        begin = time.perf_counter()
+        window = self.window(quarter_start, quarter_end)
+        dates = self.rows["date"]
+        first, end = dates.search_sorted(window.test_first, "left"), dates.search_sorted(window.test_last, "right")
+        if first == end:
+            raise BadFeaturesError(
+                f"trial {self.config.trial_id}: no features from {window.test_first} to {window.test_last}; "
+                "materialize features for these months first"
+            )
+        scores = self._scores(fitted.estimator, first, end)
+        keys = self.rows[first:end].select(KEYS)
+        _check_probabilities(scores, keys, f"trial {self.config.trial_id}, quarter from {quarter_start}")
+        importances = None
+        if not self.config.spec.needs_groups:
+
+            def asked(X: np.ndarray) -> np.ndarray:
+                return np.asarray(fitted.estimator.predict_proba(X), dtype=np.float64)[:, 1]
+
+            seed = self.config.seed + quarter_start.toordinal()
+            importances = exchanged_importances(asked, self.X[first:end], scores, fitted.feature_names, seed)
+        return QuarterPredictions(
+            quarter_start=quarter_start,
+            quarter_end=quarter_end,
+            predictions=keys.with_columns(score=scores),
+            window=window,
+            trained_rows=fitted.trained_rows,
+            trained_from=fitted.trained_from,
+            trained_until=fitted.trained_until,
+            base_rate=fitted.base_rate,
+            seconds=fitted.seconds + time.perf_counter() - begin,
+            importances=importances,
+        )
+
+    @property
+    def _shares_bins(self) -> bool:
+        """Whether the windows learn from one table of bins, and may do so at the same time in threads."""
+        return isinstance(self.config.spec.build(self.config.params), BinnedEstimator)
+
+    @cached_property
+    def _first_window(self) -> tuple[Window, slice | np.ndarray] | None:
+        """The first window of the history that trains, and its training rows; None where it is too short for one."""
+        for quarter in self._quarters():
+            window = self.window(*quarter)
+            return window, _as_slice(self.rows.select(window.trains).to_series().to_numpy())
+        return None
+
+    @cached_property
+    def _unseen(self) -> np.ndarray:
+        """Positions of the features that were the same for all rows of the first window: it has no bins for them."""
+        assert self._first_window is not None  # noqa: S101
+        return np.flatnonzero(_constant(self.X[self._first_window[1]]))
+
+    def _has_bins(self, window: Window, rows: slice | np.ndarray) -> bool:
+        """Whether the first window's bins serve a window: it is no earlier one, and knows no feature that the first did not."""
+        if self._first_window is None or window.cutoff < self._first_window[0].cutoff:
+            return False
+        unseen = self._unseen
+        return not unseen.size or bool(_constant(self.X[rows][:, unseen]).all())
+
+    def _bins(self, estimator: BinnedEstimator) -> Any:
+        """The table in bins cut by the first window's training rows, made at its first use."""
+        with self._binning:
+            if self._binned is None:
+                assert self._first_window is not None  # noqa: S101
+                self._binned = estimator.binned(self.X, self._first_window[1])
+            return self._binned
+
+    def _scores(self, estimator: ProbabilityEstimator, first: int, end: int) -> np.ndarray:
+        """The estimator's probabilities for rows `first` to `end`; it is also shown the sessions before that it looks back on."""
+        spec, start = self.config.spec, first
+        if spec.look_back:
+            dates = self.rows["date"]
+            days = dates[: first + 1].unique().sort()
+            start = int(dates.search_sorted(days[max(0, len(days) - 1 - spec.look_back)], "left"))
+        X = self.X[start:end]
+        groups = row_groups(self.rows[start:end]) if spec.needs_groups else None
+        return np.asarray(estimator.predict_proba(X, groups, first - start), dtype=np.float64)[:, 1]
+
+
+def row_groups(rows: pl.DataFrame) -> np.ndarray:
+    """Session, symbol and, where the rows tell it, sector of each row, as models need them that read more than the row."""
+    symbols, sectors = rows["symbol"].rank("dense").to_numpy(), None
+    if "sector" in rows.columns:
+        # a number that a name has in every table
+        numbers = {name: zlib.crc32(name.encode()) for name in rows["sector"].drop_nulls().unique()}
+        sectors = rows["sector"].replace_strict(numbers, default=UNKNOWN, return_dtype=pl.Int64).to_numpy()
+    return panel_groups(rows["date"].to_physical().to_numpy(), symbols, sectors)
+
+
+def with_sectors(rows: pl.DataFrame, universe: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the sector that the universe of their month knows for their symbol; as they are where it knows none."""
+    if "sector" not in universe.columns:
+        return rows
+    sectors = universe.select("month", "symbol", "sector")
+    months = rows.with_columns(month=pl.col("date").dt.truncate("1mo"))
+    return months.join(sectors, on=["month", "symbol"], how="left", maintain_order="left").drop("month")
+
+
+def predict_quarter(
+    config: TrialConfig,
+    features: pl.DataFrame,
+    labels: pl.DataFrame,
+    quarter_start: date,
+    quarter_end: date,
+    sessions: Sequence[date] | None = None,
+    universe: pl.DataFrame | None = None,
+    embargo: int = EMBARGO_SESSIONS,
+    threads: int = 1,
+) -> QuarterPredictions:
+    """One quarter of a trial; for several build one `WalkForward` and ask it for each. Parameters and errors as there."""
+    return WalkForward(config, features, labels, sessions, universe, embargo, threads).predict_quarter(quarter_start, quarter_end)
+
+
+def feature_names(features: pl.DataFrame) -> tuple[str, ...]:
+    """The feature columns of a table: every column but date and symbol.
+
+    Raises
+    ------
+    BadFeaturesError
+        If a key is missing, there is no feature, or one is not numeric.
+    """
+    missing = [key for key in KEYS if key not in features.columns]
+    names = tuple(name for name in features.columns if name not in KEYS)
+    if missing or not names:
+        raise BadFeaturesError(f"features have the columns {features.columns}; they need date, symbol and at least one feature")
+    wrong = [name for name in names if not features.schema[name].is_numeric()]
+    if wrong:
+        raise BadFeaturesError(f"features {', '.join(wrong)} are not numeric; give Float32 columns, null where unknown")
+    return names
+
+
+def feature_matrix(features: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """The features as a (rows, features) float32 matrix in C order, NaN where unknown.
+
+    Raises
+    ------
+    BadFeaturesError
+        If a value is infinite.
+    """
+    X = features.select(pl.col(name).cast(pl.Float32) for name in names).to_numpy(order="c")
+    X = np.ascontiguousarray(X, dtype=np.float32)
+    infinite = np.isinf(X)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        raise BadFeaturesError(
+            f"feature {names[column]} is infinite for {features['symbol'][int(row)]} on {features['date'][int(row)]}; "
+            "give null where a value is unknown"
+        )
+    return X
+
+
+def model_matrix(features: pl.DataFrame, names: Sequence[str], normalise: str) -> np.ndarray:
+    """What a model is given: `feature_matrix`, ranked within each session where `normalise` is `rank`.
+
+    Give every row of a session: a rank is among the rows given.
+    """
+    X = feature_matrix(features, names)
+    return session_ranks(X, features["date"].to_physical().to_numpy()) if normalise == "rank" else X
+
+
+def _most_liquid(features: pl.DataFrame, universe: pl.DataFrame, size: int) -> np.ndarray:
+    """True for the rows of the `size` most liquid symbols of their month."""
+    members = universe.filter(pl.col("rank") <= size).select("month", "symbol", member=pl.lit(value=True))
+    months = features.select("symbol", month=pl.col("date").dt.truncate("1mo"))
+    kept = months.join(members, on=["month", "symbol"], how="left", maintain_order="left")["member"].fill_null(value=False)
+    if not kept.any():
+        raise BadFeaturesError(
+            "no row of the features belongs to the universe; materialize universe and features of the same months"
+        )
+    return kept.to_numpy()
+
+
+def _constant(X: np.ndarray) -> np.ndarray:
+    """Whether each column has fewer than two different known values."""
+    known = ~np.isnan(X)
+    lowest, highest = np.where(known, X, np.inf).min(axis=0), np.where(known, X, -np.inf).max(axis=0)
+    return np.asarray(lowest >= highest)
+
+
+def _as_slice(kept: np.ndarray) -> slice | np.ndarray:
+    """The kept rows as a slice where they are neighbours: a view of the matrix instead of a copy."""
+    positions = np.flatnonzero(kept)
+    if len(positions) and positions[-1] - positions[0] + 1 == len(positions):
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions
+
+
+def _check_probabilities(scores: np.ndarray, keys: pl.DataFrame, where: str) -> None:
+    bad = ~((scores >= 0.0) & (scores <= 1.0))  # NaN compares false
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise BadPredictionsError(
+            f"{where}: {int(bad.sum())} of {len(scores)} predictions are not probabilities, the first is {scores[row]} for "
+            f"{keys['symbol'][row]} on {keys['date'][row]}; this model cannot be trusted on these features"
+        )

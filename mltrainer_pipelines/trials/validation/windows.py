@@ -1,0 +1,153 @@
+"""The windows of a walk-forward: which rows a quarter may learn from, and which it predicts.
+
+A window that predicts from session s on trains only on rows whose label was known before s, less an
+embargo. The label of a decision is known after its exit session; of a symbol that stopped trading, after
+the sessions it takes to be sure of it.
+
+References
+----------
+López de Prado (2018), Advances in Financial Machine Learning, ch. 7: purging and embargo.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from mltrainer_pipelines.features.labels.barriers import DELISTED_AFTER
+
+EMBARGO_SESSIONS = 1
+"""Sessions left out between the last known label and the window."""
+
+
+class EmptyWindowError(ValueError):
+    """A quarter without a session, or without any history before it: names the quarter and what to do."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One quarter of a walk-forward.
+
+    Parameters
+    ----------
+    test_first, test_last : date
+        First and last session predicted, both included.
+    train_first : date
+        The first session whose decisions may be learnt from.
+    cutoff : date
+        A row may be learnt from if its exit session lies strictly before this session: `embargo` sessions before `test_first`.
+    delisted_cutoff : date
+        The same for rows that ended because the symbol stopped trading.
+    """
+
+    test_first: date
+    test_last: date
+    train_first: date
+    cutoff: date
+    delisted_cutoff: date
+
+    @property
+    def matured(self) -> pl.Expr:
+        """True for label rows whose outcome was known at the window's start, less the embargo; never null."""
+        delisted = pl.col("barrier").eq_missing("delisted")
+        known_before = pl.when(delisted).then(self.delisted_cutoff).otherwise(self.cutoff)
+        return pl.col("net_return").is_not_null() & (pl.col("exit_date") < known_before).fill_null(False)
+
+    @property
+    def trains(self) -> pl.Expr:
+        """True for label rows that the window may learn from: matured, and decided at `train_first` or later."""
+        return self.matured & (pl.col("date") >= self.train_first)
+
+
+def quarter_window(
+    quarter_start: date, quarter_end: date, sessions: Sequence[date], train_sessions: int, embargo: int = EMBARGO_SESSIONS
+) -> Window:
+    """The window that predicts the sessions of a quarter.
+
+    Parameters
+    ----------
+    quarter_start : date
+        First day of the quarter.
+    quarter_end : date
+        First day after the quarter (not included), as Dagster's partitions have it.
+    sessions : sequence of date
+        Every session of the history, in order; at least to the last one that is to be predicted.
+    train_sessions : int
+        Decisions of at most this many sessions before the cutoff; fewer where the history is shorter.
+    embargo : int
+        Sessions left out between the last known label and the quarter.
+
+    Raises
+    ------
+    EmptyWindowError
+        If the quarter has no session in `sessions`, or no session precedes its cutoff.
+    """
+    if embargo < 0:
+        raise ValueError(f"embargo is {embargo} sessions; give 0 or more")
+    first, end = bisect_left(sessions, quarter_start), bisect_left(sessions, quarter_end)
+    known = f"the history runs from {sessions[0]} to {sessions[-1]}" if sessions else "the history is empty"
+    if first == end:
+        raise EmptyWindowError(f"no session from {quarter_start} to before {quarter_end}: {known}; ask for a quarter inside it")
+    cutoff = first - embargo
+    if cutoff < 1:
+        raise EmptyWindowError(
+            f"the quarter from {quarter_start} has {first} sessions before it, the embargo takes {embargo}: nothing to train on; "
+            f"{known}, so start with a later quarter or an earlier history"
+        )
+    return Window(
+        test_first=sessions[first],
+        test_last=sessions[end - 1],
+        train_first=sessions[max(0, cutoff - train_sessions)],
+        cutoff=sessions[cutoff],
+        delisted_cutoff=sessions[max(0, cutoff - DELISTED_AFTER)],
+    )
+
+
+def as_of_window(as_of: date, sessions: Sequence[date], train_sessions: int) -> Window:
+    """The window of a model that is fitted after the close of `as_of` and predicts from there on.
+
+    It learns from every label known by then: those whose exit session is `as_of` or earlier.
+    """
+    known = bisect_left(sessions, as_of)
+    if known == len(sessions) or sessions[known] != as_of or known == 0:
+        raise EmptyWindowError(f"{as_of} is not among the {len(sessions)} sessions, or nothing precedes it; give a later session")
+    return Window(
+        test_first=as_of,
+        test_last=as_of,
+        train_first=sessions[max(0, known + 1 - train_sessions)],
+        cutoff=as_of + timedelta(days=1),
+        delisted_cutoff=sessions[max(0, known + 1 - DELISTED_AFTER)],
+    )
+
+
+def training_rows(labels: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """The label rows that a window may learn from, in their order.
+
+    A row is kept if its outcome was known before the window, less the embargo (`Window.matured`), and it was
+    decided at `window.train_first` or later.
+    """
+    return labels.filter(window.trains)
+
+
+def matured_rows(labels: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """The label rows whose outcome was known before the window, less the embargo, however old."""
+    return labels.filter(window.matured)
+
+
+def quarter_of(day: date) -> tuple[date, date]:
+    """First day of the calendar quarter of a day, and the first day after it."""
+    start = date(day.year, 3 * ((day.month - 1) // 3) + 1, 1)
+    end = date(day.year + 1, 1, 1) if start.month == 10 else date(day.year, start.month + 3, 1)
+    return start, end
+
+
+def quarters_between(first: date, last: date) -> list[tuple[date, date]]:
+    """The calendar quarters, as (first day, first day after), that hold a day from `first` to `last`, in order."""
+    quarters = []
+    start, end = quarter_of(first)
+    while start <= last:
+        quarters.append((start, end))
+        start, end = quarter_of(end)
+    return quarters

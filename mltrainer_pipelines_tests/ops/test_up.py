@@ -1,0 +1,122 @@
+"""`mltrainer up`: everything starts, everything stops, and what cannot start says so in one line."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mltrainer_pipelines.ops.supervisor import free_port
+from mltrainer_pipelines.ops.wait_for import answers
+from mltrainer_pipelines_tests.ops.stack import alive, environment, mltrainer, processes_below
+
+NAMES = ("DAGSTER", "MLFLOW", "EXCHANGE", "API", "APP")
+
+
+@contextmanager
+def up(home: Path, **more: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """A `mltrainer up` on ports of its own; killed at the end with all its children, if it still runs."""
+    ports = {f"MLTRAINER_{name}_PORT": str(free_port()) for name in NAMES}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mltrainer_pipelines.cli", "up"],
+        env=environment(home, **ports, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process, ports
+    finally:
+        for pid in [*processes_below(process.pid), process.pid]:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(10)
+
+
+def wait_until_up(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "Ctrl-C stops everything" in line:
+            return said
+    assert process.stderr is not None
+    raise AssertionError(f"it did not come up: {process.stderr.read()}")
+
+
+def error_lines(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("Error: ")]
+
+
+def test_everything_answers_and_sigterm_leaves_no_process_behind(tmp_path: Path) -> None:
+    with up(tmp_path) as (process, ports):
+        said = wait_until_up(process)
+        for port in ports.values():
+            assert f"http://127.0.0.1:{port}" in said
+            assert answers(f"http://127.0.0.1:{port}")
+        below = processes_below(process.pid)
+        assert len(below) >= 5
+
+        second = mltrainer(tmp_path, "up", **{f"MLTRAINER_{name}_PORT": str(free_port()) for name in NAMES})
+        assert second.returncode == 1
+        (line,) = error_lines(second.stderr)
+        assert f"process {process.pid}" in line
+        assert "already runs" in line
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        deadline = time.monotonic() + 10
+        while any(map(alive, below)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert [pid for pid in below if alive(pid)] == []
+        assert not any(answers(f"http://127.0.0.1:{port}", 0.5) for port in ports.values())
+
+
+def test_a_port_in_use_is_named_with_its_owner_and_nothing_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = mltrainer(tmp_path, "up", MLTRAINER_DAGSTER_PORT=str(port))
+    assert done.returncode == 1
+    (line,) = error_lines(done.stderr)
+    assert f"port {port}" in line
+    assert f"process {os.getpid()}" in line
+    assert "MLTRAINER_DAGSTER_PORT" in line
+    assert list(tmp_path.rglob("PG_VERSION")) == []
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    done = mltrainer(blocked / "home", "up")
+    assert done.returncode == 1
+    (line,) = error_lines(done.stderr)
+    assert "MLTRAINER_HOME" in line
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
+    url = f"postgresql://someone:hunter2@127.0.0.1:{free_port()}/mltrainer"
+    done = mltrainer(tmp_path, "up", MLTRAINER_DATABASE_URL=url)
+    assert done.returncode == 1
+    (line,) = error_lines(done.stderr)
+    assert "MLTRAINER_DATABASE_URL" in line
+    assert "hunter2" not in done.stderr
+
+
+def test_a_recording_that_cannot_be_used_stops_the_start_with_its_reason(tmp_path: Path) -> None:
+    """One of the reasons; `exchange/test_replay.py` has all of them."""
+    rows = "date,symbol,open,high,low,close,volume\n2020-01-02,A,1,1,1,1,5\n2020-01-02,A,1,1,1,1,5\n"
+    recording = tmp_path / "recording.csv"
+    recording.write_text(rows)
+    ports = {f"MLTRAINER_{name}_PORT": str(free_port()) for name in NAMES}
+    done = mltrainer(tmp_path / "home", "up", MLTRAINER_EXCHANGE=f"replay:{recording}", **ports)
+    assert done.returncode == 1
+    (line,) = error_lines(done.stderr)
+    assert "A on 2020-01-02" in line
+    assert str(recording) in line
