@@ -44,10 +44,15 @@ def write_ensemble(ensemble: ChampionEnsemble, folder: Path) -> Path:
 
 def read_ensemble(path: Path) -> ChampionEnsemble:
     """Read a file that `write_ensemble` wrote. A pickle runs code: give files of our own registry only."""
-    ensemble = _Unpickler(io.BytesIO(path.read_bytes())).load()
+    ensemble = unpickled(path.read_bytes())
     if not isinstance(ensemble, ChampionEnsemble):
         raise TypeError(f"{path} holds a {type(ensemble).__name__}, not a champion; materialize champion_model again")
     return ensemble
+
+
+def unpickled(content: bytes) -> Any:
+    """The object of a pickle of ours, also where an earlier version wrote it. A pickle runs code: give our own only."""
+    return _Unpickler(io.BytesIO(content)).load()
 
 
 class _Unpickler(pickle.Unpickler):
