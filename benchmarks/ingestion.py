@@ -154,7 +154,7 @@ def _fill(lake: Path, days: list[date]) -> None:
     """Make five years of the sessions that were fetched, the same bars under earlier dates, and some corporate actions."""
     import polars as pl
 
-    from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA
+    from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
     from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 
     store = Lake(str(lake))
@@ -169,7 +169,7 @@ def _fill(lake: Path, days: list[date]) -> None:
         "corporate_actions",
         actions.with_columns(
             kind=pl.lit("split"), ratio=pl.lit(2.0), cash=pl.lit(None, pl.Float64), declared=pl.lit(None, pl.Date)
-        ).cast(dict(ACTION_SCHEMA)),  # type: ignore[arg-type]
+        ).cast(dict(CORPORATE_ACTIONS.schema)),  # type: ignore[arg-type]
     )
 
 

@@ -100,7 +100,7 @@ class Table:
     --------
     >>> prices = Table("prices", "A price.", "all", (Column("price", pl.Float64(), "dollars", POSITIVE),))
     >>> prices.problems(pl.DataFrame({"price": [1.0, -2.0]}))
-    ['price: 1 value is not > 0, such as -2.0']
+    ['price: 1 value breaks “> 0”, such as -2.0']
     """
 
     name: str
@@ -143,7 +143,7 @@ class Table:
             for (name, text), bad in wrong.items()
         )
         return [
-            f"{name}: {row['count']} value{'s are' if row['count'] > 1 else ' is'} not {text}, such as {row['first']}"
+            f"{name}: {row['count']} value{'s break' if row['count'] > 1 else ' breaks'} “{text}”, such as {row['first']}"
             for (name, text), row in zip(wrong, found.row(0) if wrong else (), strict=True)
             if row["count"]
         ]
@@ -164,7 +164,9 @@ class Table:
         problems = [f"the column {name} is missing" for name in self.schema if name not in given]
         problems += [f"there is no column {name} in {self.name}" for name in given if name not in self.schema]
         problems += [
-            f"{name} is {given[name]}, not {dtype}" for name, dtype in self.schema.items() if name in given and given[name] != dtype
+            f"{name} is {given[name]}, not {dtype}"
+            for name, dtype in self.schema.items()
+            if name in given and given[name] != dtype
         ]
         return problems or [f"the columns are in the order {', '.join(given)}, not {', '.join(self.schema)}"]
 
@@ -175,7 +177,7 @@ def _violations(column: Column) -> dict[str, pl.Expr]:
     broken = {}
     if not column.nullable:
         missing = value.is_null() | value.is_nan() if column.dtype.is_float() else value.is_null()
-        broken["known"] = missing
+        broken["not null"] = missing
     if column.rule:
         broken[column.rule.text] = (~column.rule.holds(value)).fill_null(value=False)
     return broken

@@ -6,10 +6,11 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS
 from mltrainer_pipelines.defs.data_versions import version_of, with_version
 from mltrainer_pipelines.defs.partitions import months
-from mltrainer_pipelines.defs.reporting import OWNERS, table
-from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS, CORRECTION_SCHEMA
+from mltrainer_pipelines.defs.reporting import OWNERS, column_schema, table
+from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import BackfillPlan, fetched, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
@@ -41,7 +42,6 @@ def bar_corrections(
     Every changed session is a new materialization of `daily_bars` with a new data version, and every month with
     changes a new version of this record, so that Dagster marks what was made from them as stale.
     """
-    from mltrainer_pipelines.defs.schemas import column_schema
     from mltrainer_pipelines.market.corrections import corrected_bars, corrections_between, recorded
 
     keys = context.partition_keys
@@ -50,7 +50,7 @@ def bar_corrections(
     plan = BackfillPlan("sessions", tuple(wanted), (), len(wanted), least_s)
     context.log.info(f"Polygon: fetching again: {plan}")
     earlier = symbols_before(lake, wanted[0]) if wanted else []
-    found_now = pl.DataFrame(schema=CORRECTION_SCHEMA)
+    found_now = BAR_CORRECTIONS.empty()
     for session, found in fetched(polygon, plan, earlier, say=context.log.warning):
         if isinstance(found, EmptySessionError):
             raise found
@@ -68,7 +68,7 @@ def bar_corrections(
         context.log_event(with_version("daily_bars", version_of(found.bars), key, metadata))
     yield dg.MaterializeResult(
         metadata={
-            "dagster/column_schema": column_schema("bar_corrections"),
+            "dagster/column_schema": column_schema(BAR_CORRECTIONS),
             "market": get_settings().market_kind,
             "checked_sessions": len(wanted),
             "corrected_bars": corrected_bars(found_now),
@@ -77,7 +77,7 @@ def bar_corrections(
     )
     for month in keys:
         if not lake.exists("bar_corrections", month):
-            lake.write("bar_corrections", pl.DataFrame(schema=CORRECTION_SCHEMA), month)
+            lake.write("bar_corrections", BAR_CORRECTIONS.empty(), month)
         count = {"dagster/row_count": lake.row_count("bar_corrections", month)}
         context.log_event(with_version("bar_corrections", _version(lake, month), month, count))
 
@@ -96,7 +96,7 @@ def open_records(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[s
     """An empty record of corrections for each month that has none: so a first correction is seen as a change."""
     for month in sorted({f"{key[:7]}-01" for key in keys}):
         if months.has_partition_key(month) and not lake.exists("bar_corrections", month):
-            lake.write("bar_corrections", pl.DataFrame(schema=CORRECTION_SCHEMA), month)
+            lake.write("bar_corrections", BAR_CORRECTIONS.empty(), month)
             context.log_event(with_version("bar_corrections", _version(lake, month), month, {"dagster/row_count": 0}))
 
 

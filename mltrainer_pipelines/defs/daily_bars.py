@@ -8,10 +8,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
 from mltrainer_pipelines.defs.corrections import open_records
 from mltrainer_pipelines.defs.data_versions import kept_versions, with_version
 from mltrainer_pipelines.defs.partitions import require_sessions, sessions
-from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, record_written
+from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, column_schema, record_written
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import fetched, planned_backfill, progress_bar, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
@@ -114,11 +115,10 @@ def daily_bars(
 def _describe(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str], rows: dict[str, int]) -> None:
     """Rows of each session; on the last one, where the UI looks, also columns and coverage."""
     from mltrainer_pipelines.defs.figures import coverage_plot
-    from mltrainer_pipelines.defs.schemas import column_schema
 
     counts = {key: rows[key] if key in rows else lake.row_count("daily_bars", key) for key in keys}
     last: dict[str, Any] = {
-        "dagster/column_schema": column_schema("daily_bars"),
+        "dagster/column_schema": column_schema(DAILY_BARS),
         "first_session": keys[0],
         "last_session": keys[-1],
         **({"coverage": coverage_plot(counts)} if len(counts) > 1 else {}),

@@ -6,6 +6,8 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import FEATURES, LABELS, REGIME
+from mltrainer_pipelines.contracts.table import Column, Table
 from mltrainer_pipelines.defs.corrections import bar_corrections, corrections_of
 from mltrainer_pipelines.defs.daily_bars import daily_bars
 from mltrainer_pipelines.defs.market import corporate_actions, macro_series, universe
@@ -36,11 +38,14 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
 )
 def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Momentum features of the universe's members, known at the close of each session."""
-    from mltrainer_pipelines.features.tables import computed_features
+    from mltrainer_pipelines.features.engine import get_feature_set
+    from mltrainer_pipelines.features.tables import STORED, computed_features
 
     keys = context.partition_keys
     computed = computed_features(lake, *_first_and_last_day(keys))
-    return _written(context, lake, "features", computed, keys, features=len(computed.columns) - 2)
+    columns = (Column(feature.name, pl.Float32(), feature.summary, nullable=True) for feature in get_feature_set(STORED).features)
+    table = FEATURES.extended(columns)
+    return _written(context, lake, table, computed, keys, features=len(computed.columns) - 2)
 
 
 @dg.asset(
@@ -72,7 +77,7 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
     computed = pl.concat(
         [compute_labels(bars, members, timeframe, Barriers(), cost_bps, first, last) for timeframe in TIMEFRAMES.values()]
     ).sort("date", "symbol", "timeframe")
-    return _written(context, lake, "labels", computed, keys, known=computed["label"].is_not_null().sum())
+    return _written(context, lake, LABELS, computed, keys, known=computed["label"].is_not_null().sum())
 
 
 @dg.asset(
@@ -98,7 +103,7 @@ def regime(lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     scores = regime_scores(bars, known_macro(lake.read("macro_series"), sessions), members)
     lake.write("regime", scores)
     newest = scores.tail(1).to_dicts()[0]
-    return dg.MaterializeResult(metadata=frame_metadata(scores, newest_score=newest["score"], plot=_regime_plot(scores)))
+    return dg.MaterializeResult(metadata=frame_metadata(scores, REGIME, newest_score=newest["score"], plot=_regime_plot(scores)))
 
 
 def _first_and_last_day(keys: Sequence[str]) -> tuple[date, date]:
@@ -108,7 +113,7 @@ def _first_and_last_day(keys: Sequence[str]) -> tuple[date, date]:
 
 
 def _written(
-    context: dg.AssetExecutionContext, lake: Lake, asset: str, frame: pl.DataFrame, keys: Sequence[str], **metadata: object
+    context: dg.AssetExecutionContext, lake: Lake, table: Table, frame: pl.DataFrame, keys: Sequence[str], **metadata: object
 ) -> dg.MaterializeResult:
     """Write a frame month by month and report on it."""
     months_of = frame.with_columns(_month=pl.col("date").dt.truncate("1mo")).partition_by(
@@ -116,9 +121,9 @@ def _written(
     )
     for key in keys:
         part = months_of.get((date.fromisoformat(key),), frame.clear())
-        lake.write(asset, part, key)
+        lake.write(table.name, part, key)
         context.add_asset_metadata({"dagster/row_count": part.height}, partition_key=key)
-    shown = {name: value for name, value in frame_metadata(frame, **metadata).items() if name != "dagster/row_count"}
+    shown = {name: value for name, value in frame_metadata(frame, table, **metadata).items() if name != "dagster/row_count"}
     return dg.MaterializeResult(metadata=shown)
 
 

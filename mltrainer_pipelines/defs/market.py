@@ -7,15 +7,18 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, MACRO_SERIES, UNIVERSE
+from mltrainer_pipelines.contracts.table import Table
 from mltrainer_pipelines.defs.corrections import bar_corrections, correct_bars, correct_bars_schedule
 from mltrainer_pipelines.defs.daily_bars import daily_bars
 from mltrainer_pipelines.defs.data_versions import version_of
 from mltrainer_pipelines.defs.market_checks import MARKET_CHECKS
 from mltrainer_pipelines.defs.partitions import months
-from mltrainer_pipelines.defs.reporting import OWNERS, table
+from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
+from mltrainer_pipelines.defs.reporting import table as markdown_table
 from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.market.errors import UnknownSeriesError
-from mltrainer_pipelines.market.macro import MACRO_SCHEMA, fetch_macro
+from mltrainer_pipelines.market.macro import fetch_macro
 from mltrainer_pipelines.market.universe import universes_of
 from mltrainer_pipelines.market.vendors.fred.client import FredSeries
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
@@ -56,7 +59,7 @@ def corporate_actions(
         found = actions.continued_actions(polygon, lake.read("corporate_actions"), known_to, today)
     kinds = dict(found.group_by("kind").len().sort("kind").iter_rows())
     counts = {"splits": kinds.get("split", 0), "dividends": kinds.get("dividend", 0)}
-    return _whole(lake, "corporate_actions", found, **counts, **{_ASKED_FROM: str(first), _ASKED_ON: str(today)})
+    return _whole(lake, CORPORATE_ACTIONS, found, **counts, **{_ASKED_FROM: str(first), _ASKED_ON: str(today)})
 
 
 def _actions_known_to(context: dg.AssetExecutionContext, lake: Lake, first: date) -> date | None:
@@ -88,17 +91,14 @@ def macro_series(lake: dg.ResourceParam[Lake], fred: dg.ResourceParam[object]) -
                 missing.append(series_id)
         except UnknownSeriesError:
             missing.append(series_id)
-    found = pl.concat([pl.DataFrame(schema=MACRO_SCHEMA), *known])
-    return _whole(lake, "macro_series", found, series=len(known), missing_series=", ".join(missing) or "none")
+    found = pl.concat([MACRO_SERIES.empty(), *known])
+    return _whole(lake, MACRO_SERIES, found, series=len(known), missing_series=", ".join(missing) or "none")
 
 
-def _whole(lake: Lake, asset: str, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:
+def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:
     """Validate and write an asset without partitions; the same content has the same version, so nothing is out of date for it."""
-    from mltrainer_pipelines.contracts.market_tables import validated
-    from mltrainer_pipelines.defs.schemas import frame_metadata
-
-    lake.write(asset, validated(asset, frame))
-    return dg.MaterializeResult(metadata=frame_metadata(asset, frame, **metadata), data_version=dg.DataVersion(version_of(frame)))
+    lake.write(table.name, table.validate(frame))
+    return dg.MaterializeResult(metadata=frame_metadata(frame, table, **metadata), data_version=dg.DataVersion(version_of(frame)))
 
 
 @dg.asset(
@@ -121,8 +121,6 @@ def universe(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[PolygonMarket]
 ) -> dg.MaterializeResult:
     """The most liquid common stocks of each month, chosen from the sessions before it among all symbols traded then."""
-    from mltrainer_pipelines.contracts.market_tables import validated
-    from mltrainer_pipelines.defs.schemas import frame_metadata
     from mltrainer_pipelines.market.profiles import with_sectors
 
     wanted = [date.fromisoformat(key) for key in context.partition_keys]
@@ -133,13 +131,13 @@ def universe(
     affordable = polygon.budget.calls_per_minute * _LIMITED_MINUTES if polygon.budget else None
     chosen, profiles = with_sectors(chosen, known, polygon, affordable, context.log.info)
     lake.write("ticker_profiles", profiles)
-    validated("universe", chosen)
+    UNIVERSE.validate(chosen)
     for month, key in zip(wanted, context.partition_keys, strict=True):
         members = chosen.filter(pl.col("month") == month)
         lake.write("universe", members, key)
         context.add_asset_metadata({"dagster/row_count": members.height}, partition_key=key)
     newest = chosen.filter(pl.col("month") == wanted[-1])
-    shown = frame_metadata("universe", newest, months=len(wanted), most_liquid=table(newest, 20))
+    shown = frame_metadata(newest, UNIVERSE, months=len(wanted), most_liquid=markdown_table(newest, 20))
     return dg.MaterializeResult(metadata={name: value for name, value in shown.items() if name != "dagster/row_count"})
 
 

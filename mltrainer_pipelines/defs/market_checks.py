@@ -6,6 +6,8 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS, DELAYED_QUOTES, UNIVERSE
+from mltrainer_pipelines.contracts.table import Table
 from mltrainer_pipelines.market.bar_checks import Finding, bar_findings, missing_sessions
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
 from mltrainer_pipelines.settings import get_settings, now
@@ -67,9 +69,9 @@ def daily_bars_content(context: dg.AssetCheckExecutionContext, lake: dg.Resource
 
 @dg.asset_check(asset="daily_bars", blocking=True)
 def bars_match_their_schema(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """The newest of the sessions has the columns, types and values that its pandera schema says."""
+    """The newest of the sessions has the columns, types and values that its table declares."""
     keys = [key for key in _checked_sessions(context.run.tags) if lake.exists("daily_bars", key)]
-    return _schema_result("daily_bars", lake.read("daily_bars", keys[-1])) if keys else _nothing_there()
+    return _schema_result(DAILY_BARS, lake.read("daily_bars", keys[-1])) if keys else _nothing_there()
 
 
 @dg.asset_check(asset="daily_bars")
@@ -103,8 +105,8 @@ def newest_session_is_there(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult
 
 @dg.asset_check(asset="corporate_actions", blocking=True)
 def actions_are_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Every split has a positive ratio, every dividend a cash amount that is not negative, as the pandera schema says."""
-    return _schema_result("corporate_actions", lake.read("corporate_actions"))
+    """Every split has a positive ratio, every dividend a cash amount that is not negative, as its table declares."""
+    return _schema_result(CORPORATE_ACTIONS, lake.read("corporate_actions"))
 
 
 @dg.asset_check(asset="corporate_actions")
@@ -142,22 +144,21 @@ def macro_is_fresh(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="universe", blocking=True)
 def members_are_eligible(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Every member is there once, closed above 5 dollars and traded, as the pandera schema says."""
+    """Every member is there once, closed above 5 dollars and traded, as its table declares."""
     span = _span(context.run.tags)
     present = lake.partitions("universe")
     keys = [key for key in present if span and str(span[0]) <= key <= str(span[1])] or present[-1:]
-    return _schema_result("universe", lake.scan("universe", keys).collect()) if keys else _nothing_there()
+    return _schema_result(UNIVERSE, lake.scan("universe", keys).collect()) if keys else _nothing_there()
 
 
 @dg.asset_check(asset="delayed_quotes", blocking=True)
 def quotes_are_delayed_and_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Every price of the newest refresh is at least 15 minutes old, and the quotes are as their pandera schema says."""
-    from mltrainer_pipelines.contracts.market_tables import mismatches
+    """Every price of the newest refresh is at least 15 minutes old, and the quotes are as their table declares."""
     from mltrainer_pipelines.market.quotes import too_young
 
     stored = lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1])
     newest = stored.filter(pl.col("as_of") == stored["as_of"].max())
-    young, problems = too_young(newest).height, mismatches("delayed_quotes", newest)
+    young, problems = too_young(newest).height, DELAYED_QUOTES.problems(newest)
     return dg.AssetCheckResult(
         passed=young == 0 and not problems,
         metadata={
@@ -185,10 +186,8 @@ def _span(tags: Mapping[str, str]) -> tuple[date, date] | None:
     return (date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
 
 
-def _schema_result(asset: str, frame: pl.DataFrame) -> dg.AssetCheckResult:
-    from mltrainer_pipelines.contracts.market_tables import mismatches
-
-    problems = mismatches(asset, frame)
+def _schema_result(table: Table, frame: pl.DataFrame) -> dg.AssetCheckResult:
+    problems = table.problems(frame)
     return dg.AssetCheckResult(
         passed=not problems, metadata={"rows": frame.height, "problems": "; ".join(problems[:10]) or "none"}
     )

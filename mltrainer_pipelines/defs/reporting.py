@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from mltrainer_pipelines.contracts.table import Table
 from mltrainer_pipelines.settings import PROJECT_ROOT, get_settings
 
 if TYPE_CHECKING:
@@ -17,11 +18,14 @@ OWNERS = ["team:mltrainer"]
 OVERWRITE = "Compute partitions again that are there already. Without it a run writes what is missing, and so resumes."
 
 
-def frame_metadata(frame: pl.DataFrame, **more: Any) -> dict[str, Any]:
-    """Row count, column schema, symbols and first and last session of a frame, and what the caller adds."""
+def frame_metadata(frame: pl.DataFrame, declared: Table | None = None, **more: Any) -> dict[str, Any]:
+    """Row count, columns, symbols and first and last session of a frame, and what the caller adds.
+
+    `declared` is the lake's table that the frame is of: its columns then come with their meanings and rules.
+    """
     found: dict[str, Any] = {
         "dagster/row_count": frame.height,
-        "dagster/column_schema": column_schema(frame.schema),
+        "dagster/column_schema": column_schema(declared) if declared else _bare_columns(frame.schema),
         "market": get_settings().market_kind,
     }
     if "date" in frame.columns and frame.height:
@@ -31,7 +35,22 @@ def frame_metadata(frame: pl.DataFrame, **more: Any) -> dict[str, Any]:
     return found | more
 
 
-def column_schema(schema: pl.Schema) -> dg.TableSchema:
+def column_schema(declared: Table) -> dg.TableSchema:
+    """The columns of a table of the lake as Dagster shows them, with meanings and rules."""
+    columns = [
+        dg.TableColumn(
+            column.name,
+            str(column.dtype),
+            description=column.description,
+            constraints=dg.TableColumnConstraints(nullable=column.nullable, other=column.constraints),
+        )
+        for column in declared.columns
+    ]
+    rules = [f"unique in ({', '.join(declared.unique)})"] if declared.unique else []
+    return dg.TableSchema(columns=columns, constraints=dg.TableConstraints(other=rules))
+
+
+def _bare_columns(schema: pl.Schema) -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(name, str(kind)) for name, kind in schema.items()])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES, MEMBER_FORECASTS, SIGNALS
 from mltrainer_pipelines.defs.features import regime
 from mltrainer_pipelines.defs.market import corporate_actions, daily_bars, macro_series, universe
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
@@ -55,7 +56,6 @@ def delayed_quotes(
     lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], polygon: dg.ResourceParam[PolygonMarket]
 ) -> dg.MaterializeResult:
     """The whole market as of 15 minutes ago, in one call; a refresh is added to its session's file."""
-    from mltrainer_pipelines.defs import schemas
     from mltrainer_pipelines.market import quotes
     from mltrainer_pipelines.signals.scoring import UnusableInputError
 
@@ -65,7 +65,7 @@ def delayed_quotes(
             f"the snapshot of {now():%Y-%m-%d %H:%M} holds no price; is the exchange up, and its clock ours?"
         )
     _add_refresh(lake, database, "delayed_quotes", found, "as_of")
-    shown = schemas.frame_metadata("delayed_quotes", found, stale=int(found["stale"].sum()), as_of=str(found["as_of"][0]))
+    shown = frame_metadata(found, DELAYED_QUOTES, stale=int(found["stale"].sum()), as_of=str(found["as_of"][0]))
     return dg.MaterializeResult(metadata=shown)
 
 
@@ -92,7 +92,6 @@ def signals(
 
     Where a champion is missing or cannot be read, its timeframe has no signals and an alert says so; positions go on.
     """
-    from mltrainer_pipelines.learning.resolved import MEMBER_FORECASTS
     from mltrainer_pipelines.signals.inputs import LakeInputs
     from mltrainer_pipelines.signals.refresh import newest_refresh, refresh_market
 
@@ -105,12 +104,13 @@ def signals(
     found = refresh_market(LakeInputs(lake), quotes, champions, _thresholds(database), moment, corrections)
     scored = found.signals
     _add_refresh(lake, database, "signals", scored, "timestamp")
-    lake.write(MEMBER_FORECASTS, found.forecasts, str(scored["date"][0]))
+    lake.write(MEMBER_FORECASTS.name, found.forecasts, str(scored["date"][0]))
     status = _report_trust(context, database, found, session)
     strongest = scored.sort("profit_probability", descending=True, nulls_last=True).select(_SHOWN)
     return dg.MaterializeResult(
         metadata=frame_metadata(
-            scored.drop("drivers"),
+            scored,
+            SIGNALS,
             status=status,
             absent=absent,
             strong_buys=int(scored["strong_buy"].sum()),

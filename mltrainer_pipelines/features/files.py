@@ -13,13 +13,14 @@ from pathlib import Path
 
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
 from mltrainer_pipelines.contracts.timeframes import Timeframe
 from mltrainer_pipelines.features.engine import FeatureSet, compute_features, get_feature_set
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines.features.regime.score import regime_scores
-from mltrainer_pipelines.market.macro import MACRO_SCHEMA, MACRO_SERIES, known_macro
+from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
 
 BARS = ("open", "high", "low", "close", "volume")
 LABEL_COLUMNS = ("date", "symbol", "entry_date", "exit_date", "barrier", "gross_return", "net_return", "label")
@@ -105,7 +106,7 @@ def read_macro(path: Path) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        Columns of `market.macro.MACRO_SCHEMA`.
+        Columns of `MACRO_SERIES`.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def read_macro(path: Path) -> pl.DataFrame:
         twice or published before its date, or no series in it is one that features read.
     """
     frame = _read(path, "macro observations")
-    missing = [name for name in MACRO_SCHEMA if name not in frame.columns]
+    missing = [name for name in MACRO_SERIES.schema if name not in frame.columns]
     if missing:
         raise BadFileError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}")
     if not frame.schema["value"].is_numeric():
@@ -136,8 +137,8 @@ def read_macro(path: Path) -> pl.DataFrame:
         if wrong.any():
             row = frame.filter(wrong).sort(key).row(0, named=True)
             raise BadFileError(f"{path}: {row['series_id']} of {row['date']} (published {row['published']}) {problem}")
-    if not set(frame["series_id"]) & set(MACRO_SERIES):
-        raise BadFileError(f"{path} has none of the series that features read; series_id is one of {', '.join(MACRO_SERIES)}")
+    if not set(frame["series_id"]) & set(FRED_SERIES):
+        raise BadFileError(f"{path} has none of the series that features read; series_id is one of {', '.join(FRED_SERIES)}")
     return frame.drop_nulls("value").sort("published").unique(["series_id", "date"], keep="first").sort("series_id", "date")
 
 

@@ -10,11 +10,10 @@ from datetime import date
 
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import MEMBER_FORECASTS
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 
-MEMBER_FORECASTS = "member_forecasts"
-"""Lake asset: by session, what each member said at the last refresh: date, symbol, timeframe, trial_id, probability."""
 FORECAST_SCHEMA: dict[str, pl.DataType] = {
     "timeframe": pl.String(),
     "trial_id": pl.String(),
@@ -79,9 +78,9 @@ def calibrated_predictions(
 
 def _live(lake: Lake, experts: Mapping[str, Iterable[str]], since: date | None) -> pl.DataFrame:
     empty = pl.DataFrame(schema={name: FORECAST_SCHEMA[name] for name in (*_KEYS, "probability")})
-    sessions = [key for key in lake.partitions(MEMBER_FORECASTS) if since is None or key >= str(since)]
+    sessions = [key for key in lake.partitions(MEMBER_FORECASTS.name) if since is None or key >= str(since)]
     if not sessions:
         return empty
     wanted = [trial_id for trial_ids in experts.values() for trial_id in trial_ids]
-    rows = lake.scan(MEMBER_FORECASTS, sessions).filter(pl.col("trial_id").is_in(wanted)).collect()
+    rows = lake.scan(MEMBER_FORECASTS.name, sessions).filter(pl.col("trial_id").is_in(wanted)).collect()
     return rows.rename({"date": "decided"}).drop_nulls("probability").select(empty.columns)

@@ -8,7 +8,7 @@ the same in both.
 
 import polars as pl
 
-from mltrainer_pipelines.market.bars import PRICES
+from mltrainer_pipelines.contracts.lake_tables import PRICES
 from mltrainer_pipelines.market.errors import BadActionsError
 
 _SHOWN = 5

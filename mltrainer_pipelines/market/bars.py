@@ -6,27 +6,13 @@ from functools import lru_cache
 
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, PRICES, REJECTED_BARS
 from mltrainer_pipelines.market.errors import BadBarsError
 
-PRICES = ("open", "high", "low", "close")
-BAR_SCHEMA = pl.Schema(
-    {
-        "date": pl.Date,
-        "symbol": pl.String,
-        **dict.fromkeys(PRICES, pl.Float64),
-        "volume": pl.Float64,
-        "vwap": pl.Float64,
-        "trades": pl.Int64,
-    }
-)
-"""Unadjusted bars as they traded: dollars a share, shares; `vwap` and `trades` are null where unknown."""
-
-REJECTED_SCHEMA = pl.Schema([*BAR_SCHEMA.items(), ("reason", pl.String())])
-"""Bars that were set aside, as they came, and the rule each of them breaks."""
 MOST_REJECTED = 0.001
 """Share of a session's bars that may be set aside: ten of ten thousand. A smaller session is refused for its first one."""
 
-_NONE_REJECTED = pl.DataFrame(schema=REJECTED_SCHEMA)
+_NONE_REJECTED = REJECTED_BARS.empty()
 _SHOWN = 5
 _DUPLICATE = "duplicate of another bar of that symbol and date"
 _ROUNDING = 1e-9
@@ -87,9 +73,9 @@ class SiftedBars:
     Parameters
     ----------
     bars : pl.DataFrame
-        Columns of `BAR_SCHEMA`, sorted by symbol.
+        Columns of `DAILY_BARS`, sorted by symbol.
     rejected : pl.DataFrame
-        Columns of `REJECTED_SCHEMA`; what came, as it came.
+        Columns of `REJECTED_BARS`; what came, as it came.
     """
 
     bars: pl.DataFrame
@@ -109,7 +95,7 @@ def validated_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataF
     Returns
     -------
     pl.DataFrame
-        Columns of `BAR_SCHEMA`.
+        Columns of `DAILY_BARS`.
 
     Raises
     ------
@@ -175,10 +161,10 @@ def _typed(frame: pl.DataFrame, what: str) -> pl.DataFrame:
     """The contract's columns, sorted by symbol and date."""
     optional = [name for name in ("vwap", "trades") if name not in frame.columns]
     frame = frame.with_columns(pl.lit(None).alias(name) for name in optional)
-    missing = [name for name in BAR_SCHEMA if name not in frame.columns]
+    missing = [name for name in DAILY_BARS.schema if name not in frame.columns]
     if missing:
         raise BadBarsError(what, [f"the column {name} is missing" for name in missing], max(len(frame), 1))
     try:
-        return frame.select(pl.col(name).cast(kind) for name, kind in BAR_SCHEMA.items()).sort("symbol", "date")
+        return DAILY_BARS.cast(frame).sort("symbol", "date")
     except pl.exceptions.PolarsError as error:
         raise BadBarsError(what, [f"a column has a wrong type: {error}"], max(len(frame), 1)) from None

@@ -5,17 +5,7 @@ from typing import Protocol
 
 import polars as pl
 
-ACTION_SCHEMA = pl.Schema(
-    {
-        "symbol": pl.String,
-        "ex_date": pl.Date,
-        "kind": pl.String,
-        "ratio": pl.Float64,
-        "cash": pl.Float64,
-        "declared": pl.Date,
-    }
-)
-"""`kind` is 'split' (`ratio`: new shares for one old, `cash` null) or 'dividend' (`cash`: $ a share, `ratio` null)."""
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
 
 CHECKED_AGAIN = timedelta(days=30)
 """How far back actions that are known are fetched again: a vendor corrects the recent ones now and then."""
@@ -37,7 +27,7 @@ def corporate_actions(client: ActionsClient, first: date, last: date) -> pl.Data
     Returns
     -------
     pl.DataFrame
-        Columns of `ACTION_SCHEMA`, sorted by symbol, ex-date and kind. `declared` is null where the vendor does not say.
+        Columns of `CORPORATE_ACTIONS`, sorted by symbol, ex-date and kind. `declared` is null where the vendor does not say.
 
     Raises
     ------
@@ -45,7 +35,7 @@ def corporate_actions(client: ActionsClient, first: date, last: date) -> pl.Data
         From the client; a partial answer is never returned.
     """
     found = pl.concat([client.splits(first, last), client.dividends(first, last)])
-    return _ordered(found.select(pl.col(name).cast(kind) for name, kind in ACTION_SCHEMA.items()))
+    return _ordered(CORPORATE_ACTIONS.cast(found))
 
 
 def continued_actions(client: ActionsClient, known: pl.DataFrame, known_to: date, today: date) -> pl.DataFrame:
@@ -56,7 +46,7 @@ def continued_actions(client: ActionsClient, known: pl.DataFrame, known_to: date
     Parameters
     ----------
     known : pl.DataFrame
-        Columns of `ACTION_SCHEMA`.
+        Columns of `CORPORATE_ACTIONS`.
     known_to : date
         The day up to which `known` was complete when it was fetched.
 

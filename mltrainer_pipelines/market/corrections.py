@@ -5,23 +5,12 @@ from datetime import date
 
 import polars as pl
 
-from mltrainer_pipelines.market.bars import BAR_SCHEMA
+from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS, DAILY_BARS
 
 CORRECTED_SESSIONS = 5
 """Sessions that are fetched again each night."""
-CORRECTION_SCHEMA = pl.Schema(
-    {
-        "date": pl.Date,
-        "symbol": pl.String,
-        "field": pl.String,
-        "before": pl.Float64,
-        "after": pl.Float64,
-        "found": pl.Date,
-    }
-)
-"""One row a changed field. Of a bar that came new `before` is null in every field, of one that is gone `after`."""
 
-_FIELDS = [name for name in BAR_SCHEMA if name not in ("date", "symbol")]
+_FIELDS = [name for name in DAILY_BARS.schema if name not in ("date", "symbol")]
 
 
 def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, found: date) -> pl.DataFrame:
@@ -30,14 +19,14 @@ def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, found: date
     Parameters
     ----------
     stored, fetched : pl.DataFrame
-        Columns of `BAR_SCHEMA`: what was known, and what the vendor says now.
+        Columns of `DAILY_BARS`: what was known, and what the vendor says now.
     found : date
         The day on which the difference was seen.
 
     Returns
     -------
     pl.DataFrame
-        Columns of `CORRECTION_SCHEMA`, sorted by date, symbol and field; empty where nothing changed.
+        Columns of `BAR_CORRECTIONS`, sorted by date, symbol and field; empty where nothing changed.
     """
     sides = [
         frame.select("date", "symbol", *(pl.col(name).cast(pl.Float64) for name in _FIELDS)).unpivot(
@@ -47,7 +36,7 @@ def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, found: date
     ]
     both = sides[0].join(sides[1], on=["date", "symbol", "field"], how="full", coalesce=True)
     changed = both.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(found=pl.lit(found))
-    return changed.select(pl.col(name).cast(kind) for name, kind in CORRECTION_SCHEMA.items()).sort("date", "symbol", "field")
+    return BAR_CORRECTIONS.cast(changed).sort("date", "symbol", "field")
 
 
 def recorded(known: pl.DataFrame | None, new: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,9 @@ from typing import Protocol
 
 import polars as pl
 
-MACRO_SERIES: Mapping[str, str] = {
+from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
+
+FRED_SERIES: Mapping[str, str] = {
     "DGS2": "Treasury yield, 2 years, constant maturity, % a year, daily",
     "DGS10": "Treasury yield, 10 years, constant maturity, % a year, daily",
     "T10Y2Y": "Yield curve: 10 years less 2 years, percentage points, daily",
@@ -19,8 +21,6 @@ MACRO_SERIES: Mapping[str, str] = {
     "M2SL": "Money: M2, billions of dollars, monthly",
 }
 """FRED ids of rates, curve, credit spread, volatility, labour, inflation, dollar and money, and what they are."""
-
-MACRO_SCHEMA = pl.Schema({"series_id": pl.String, "date": pl.Date, "value": pl.Float64, "published": pl.Date})
 
 
 class FirstReleases(Protocol):
@@ -35,7 +35,7 @@ def fetch_macro(fred: FirstReleases, series: Iterable[str], first: date, last: d
     Returns
     -------
     pl.DataFrame
-        Columns of `MACRO_SCHEMA`: `date` is what the value is about, `published` the day it became known.
+        Columns of `MACRO_SERIES`: `date` is what the value is about, `published` the day it became known.
         Sorted by series and date; unique in both.
 
     Raises
@@ -45,8 +45,8 @@ def fetch_macro(fred: FirstReleases, series: Iterable[str], first: date, last: d
     """
     frames = [fred.first_releases(series_id, first, last) for series_id in series]
     if not frames:
-        return pl.DataFrame(schema=MACRO_SCHEMA)
-    return pl.concat(frames).select(pl.col(name).cast(kind) for name, kind in MACRO_SCHEMA.items()).sort("series_id", "date")
+        return MACRO_SERIES.empty()
+    return MACRO_SERIES.cast(pl.concat(frames)).sort("series_id", "date")
 
 
 def known_macro(macro: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
@@ -58,20 +58,20 @@ def known_macro(macro: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
     Parameters
     ----------
     macro : pl.DataFrame
-        Columns of `MACRO_SCHEMA`.
+        Columns of `MACRO_SERIES`.
     sessions : sequence of date
         Sorted.
 
     Returns
     -------
     pl.DataFrame
-        `date` (one row per session) and a Float64 column per series: all of `MACRO_SERIES`, and what else `macro` holds;
+        `date` (one row per session) and a Float64 column per series: all of `FRED_SERIES`, and what else `macro` holds;
         null where nothing was known yet or the series is missing.
     """
     table = pl.DataFrame({"date": pl.Series(list(sessions), dtype=pl.Date)})
     parts = macro.drop_nulls(["date", "value", "published"]).partition_by("series_id", as_dict=True)
     by_id = {str(key[0]): part for key, part in parts.items()}
-    for series_id in [*MACRO_SERIES, *sorted(set(by_id) - set(MACRO_SERIES))]:
+    for series_id in [*FRED_SERIES, *sorted(set(by_id) - set(FRED_SERIES))]:
         if series_id not in by_id:
             table = table.with_columns(pl.lit(None, pl.Float64).alias(series_id))
             continue

@@ -7,10 +7,8 @@ from typing import Protocol
 
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import TICKER_PROFILES
 from mltrainer_pipelines.market.errors import UnknownSymbolError
-
-PROFILE_SCHEMA = pl.Schema({"symbol": pl.String, "sector": pl.String, "asked": pl.Date})
-"""`sector` is null where the vendor does not say; `asked` is the day as of which it was asked for."""
 
 _AT_ONCE = 4
 
@@ -37,9 +35,9 @@ def with_sectors(
     Parameters
     ----------
     universe : pl.DataFrame
-        Columns of `UNIVERSE_SCHEMA`.
+        Columns of `UNIVERSE`.
     known : pl.DataFrame or None
-        Columns of `PROFILE_SCHEMA`: what was asked for before.
+        Columns of `TICKER_PROFILES`: what was asked for before.
     most_calls : int, optional
         Members to ask for at most, the newest and most liquid first; the others stay without a sector until next time.
     say : callable
@@ -50,7 +48,7 @@ def with_sectors(
     MarketDataError
         From the client. An unknown ticker is no error: its sector is null.
     """
-    profiles = pl.DataFrame(schema=PROFILE_SCHEMA) if known is None else known
+    profiles = TICKER_PROFILES.empty() if known is None else known
     new = (
         universe.sort("month", "rank", descending=[True, False])
         .unique("symbol", keep="first", maintain_order=True)
@@ -65,7 +63,7 @@ def with_sectors(
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             sectors = list(pool.map(lambda member: _sector(client, *member), asking))
         rows = [(symbol, sector, month) for (symbol, month), sector in zip(asking, sectors, strict=True)]
-        profiles = pl.concat([profiles, pl.DataFrame(rows, schema=PROFILE_SCHEMA, orient="row")]).sort("symbol")
+        profiles = pl.concat([profiles, pl.DataFrame(rows, schema=TICKER_PROFILES.schema, orient="row")]).sort("symbol")
     told = profiles.select("symbol", told="sector")
     filled = universe.join(told, on="symbol", how="left", maintain_order="left").with_columns(
         sector=pl.coalesce("sector", "told")

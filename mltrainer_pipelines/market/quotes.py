@@ -2,11 +2,12 @@
 
 import time
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 
-from mltrainer_pipelines.market.bars import BAR_SCHEMA, validated_bars
+from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
+from mltrainer_pipelines.market.bars import validated_bars
 from mltrainer_pipelines.market.errors import MarketDataError
 from mltrainer_pipelines.market.sessions import NEW_YORK, last_closed_session, open_session, session_hours
 
@@ -18,24 +19,6 @@ _CLOCK_SKEW = timedelta(seconds=2)
 """How far the exchange's clock may be ahead of ours."""
 _LONGEST_SNAPSHOT = timedelta(seconds=120)
 """How long a snapshot may be on its way, while prices go on ageing into it."""
-
-_MOMENT: Any = pl.Datetime("us", "America/New_York")
-QUOTE_SCHEMA = pl.Schema(
-    {
-        "as_of": _MOMENT,
-        "date": pl.Date,
-        "symbol": pl.String,
-        "open": pl.Float64,
-        "high": pl.Float64,
-        "low": pl.Float64,
-        "close": pl.Float64,
-        "volume": pl.Float64,
-        "vwap": pl.Float64,
-        "previous_close": pl.Float64,
-        "updated_at": _MOMENT,
-        "stale": pl.Boolean,
-    }
-)
 
 
 class SnapshotClient(Protocol):
@@ -64,7 +47,7 @@ def delayed_quotes(client: SnapshotClient, moment: datetime, stale_after: timede
     Returns
     -------
     pl.DataFrame
-        Columns of `QUOTE_SCHEMA`, sorted by symbol. `close` is the last delayed price; `previous_close` that of the
+        Columns of `DELAYED_QUOTES`, sorted by symbol. `close` is the last delayed price; `previous_close` that of the
         session before `date`, null where the snapshot does not hold it (before the open); `updated_at` is when the
         price was made; `stale` is true where that is more than `stale_after` before `moment` − 15 minutes or the close,
         whichever comes first.
@@ -136,7 +119,7 @@ def delayed_quotes(client: SnapshotClient, moment: datetime, stale_after: timede
             f"all {len(quotes)} prices of the snapshot are younger than 15 minutes as of {moment.isoformat()}: the exchange's "
             "clock is ahead of it; check this machine's clock, MLTRAINER_AS_OF, and that POLYGON_BASE_URL is the exchange meant"
         )
-    return usable.select(pl.col(name).cast(kind) for name, kind in QUOTE_SCHEMA.items()).sort("symbol")
+    return DELAYED_QUOTES.cast(usable).sort("symbol")
 
 
 def too_young(quotes: pl.DataFrame) -> pl.DataFrame:
@@ -151,12 +134,12 @@ def provisional_bars(quotes: pl.DataFrame) -> pl.DataFrame:
     Parameters
     ----------
     quotes : pl.DataFrame
-        Columns of `QUOTE_SCHEMA`, of one session.
+        Columns of `DELAYED_QUOTES`, of one session.
 
     Returns
     -------
     pl.DataFrame
-        Columns of `BAR_SCHEMA`; `trades` is null. Open is final, high, low, close and volume are as of `as_of` − 15 minutes.
+        Columns of `DAILY_BARS`; `trades` is null. Open is final, high, low, close and volume are as of `as_of` − 15 minutes.
         Empty where nothing has traded yet.
 
     Raises
@@ -166,7 +149,7 @@ def provisional_bars(quotes: pl.DataFrame) -> pl.DataFrame:
     """
     traded = quotes.filter(pl.col("open").is_not_null())
     if traded.is_empty():
-        return pl.DataFrame(schema=BAR_SCHEMA)
+        return DAILY_BARS.empty()
     sessions = traded.get_column("date").unique().to_list()
     if len(sessions) != 1:
         raise ValueError(f"quotes of {len(sessions)} sessions were given; give those of one")

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import UNIVERSE
 from mltrainer_pipelines.market.errors import NoHistoryError
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 
@@ -16,18 +17,6 @@ MIN_TRADED = 0.9
 """Share of the window's sessions in which a symbol has to have traded."""
 COMMON_STOCK_TYPES = ("CS", "ADRC")
 """Polygon's ticker types of common stocks and depositary receipts of common stocks."""
-
-UNIVERSE_SCHEMA = pl.Schema(
-    {
-        "month": pl.Date,
-        "symbol": pl.String,
-        "rank": pl.Int32,
-        "median_dollar_volume": pl.Float64,
-        "close": pl.Float64,
-        "name": pl.String,
-        "sector": pl.String,
-    }
-)
 
 
 def universe_of(
@@ -56,7 +45,7 @@ def universe_of(
     Returns
     -------
     pl.DataFrame
-        Columns of `UNIVERSE_SCHEMA`, by rank; 1 is the most liquid.
+        Columns of `UNIVERSE`, by rank; 1 is the most liquid.
 
     Raises
     ------
@@ -85,7 +74,7 @@ def universes_of(
     """
     starts = [month.replace(day=1) for month in months]
     if not starts:
-        return pl.DataFrame(schema=UNIVERSE_SCHEMA)
+        return UNIVERSE.empty()
     eligible = _eligible(reference)
     rows = bars.lazy().filter(pl.col("date") < max(starts)).select("date", "symbol", "close", "volume").collect().sort("date")
     dates = rows.get_column("date")
@@ -152,4 +141,4 @@ def _choose(month: date, window: pl.DataFrame, eligible: pl.DataFrame | None, si
         described = ranked.with_columns(name=pl.lit(None, pl.String), sector=pl.lit(None, pl.String))
     else:
         described = ranked.join(eligible, on="symbol", how="left", maintain_order="left")
-    return described.select(pl.col(name).cast(kind) for name, kind in UNIVERSE_SCHEMA.items())
+    return UNIVERSE.cast(described)

@@ -10,14 +10,14 @@ import numpy as np
 MODULES = (
     *("dagster._core.execution.api", "dagster._grpc.impl", "mltrainer_pipelines.ops.dagster_storage"),
     "mltrainer_pipelines.definitions",
-    *("mltrainer_pipelines.market.quotes", "mltrainer_pipelines.contracts.market_tables", "mltrainer_pipelines.defs.schemas"),
+    *("mltrainer_pipelines.market.quotes", "mltrainer_pipelines.contracts.lake_tables"),
     *("mltrainer_pipelines.signals.champions", "mltrainer_pipelines.signals.refresh", "mltrainer_pipelines.signals.learned"),
     *("mltrainer_pipelines.signals.recommendations", "mltrainer_pipelines.signals.thresholds"),
     *("mltrainer_pipelines.portfolio.performance", "mltrainer_pipelines.portfolio.positions"),
     *("mltrainer_pipelines.features.sets.momentum", "mltrainer_pipelines.features.kernels.barriers"),
     *("mltrainer_pipelines.learning.resolved", "mltrainer_pipelines.store.alerts"),
     *("mltrainer_pipelines.trials.ensemble_file", "lightgbm", "sklearn.linear_model", "talib"),
-    *("polygon", "pandera.backends.polars.register", "pandera.backends.polars.builtin_checks"),
+    "polygon",
     *("mltrainer_pipelines.portfolio.marking", "mltrainer_pipelines.portfolio.holdings", "mltrainer_pipelines.store.locks"),
 )
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
 from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.features.panel import PRICES, dense
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
-from mltrainer_pipelines.market.quotes import DELAY, QUOTE_SCHEMA
+from mltrainer_pipelines.market.quotes import DELAY
 from mltrainer_pipelines.market.sessions import previous_session, session_hours, sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.positions import planned
@@ -234,7 +235,7 @@ def _moments(lake: Lake, session: date, quoted: bool) -> Sequence[tuple[datetime
         "date", "symbol", "open", "high", "low", "close", "volume", "vwap",
         as_of=pl.lit(closes), previous_close=pl.lit(None), updated_at=pl.lit(closes), stale=pl.lit(value=False),
     )  # fmt: skip
-    return [(closes, told.select(pl.col(name).cast(kind) for name, kind in QUOTE_SCHEMA.items()), True)]
+    return [(closes, DELAYED_QUOTES.cast(told), True)]
 
 
 def _lived(

@@ -25,17 +25,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import DRIVER
 from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member, member_rows, member_scores
 from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, model_matrix
 
 SHOWN = 5
 """How many features a reason names."""
-DRIVER: pl.DataType = pl.Struct(
-    {"feature": pl.String(), "value": pl.Float64(), "percentile": pl.Float64(), "effect": pl.Float64(), "share": pl.Float64()}
-)
-"""One feature behind a signal: its value, its percentile in the universe now (0 to 1), its effect on the log-odds, and the
-share of all features' effects that it is."""
 REASON_SCHEMA: dict[str, pl.DataType] = {
     "date": pl.Date(),
     "symbol": pl.String(),

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import MEMBER_FORECASTS
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.market.quotes import provisional_bars
 from mltrainer_pipelines.signals.inputs import HistoryBehindError, LakeInputs
@@ -22,15 +23,6 @@ from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
 from mltrainer_pipelines.trials.validation.walk_forward import with_sectors
 
 __all__ = ["Ensemble", "HistoryBehindError", "Refresh", "newest_refresh", "refresh_market", "refreshed_signals", "with_refresh"]
-
-FORECAST_SCHEMA: dict[str, pl.DataType] = {
-    "date": pl.Date(),
-    "symbol": pl.String(),
-    "timeframe": pl.String(),
-    "trial_id": pl.String(),
-    "probability": pl.Float64(),
-}
-"""What each trial of the ensembles says alone."""
 
 
 class Ensemble(Protocol):
@@ -51,7 +43,7 @@ class Refresh:
     signals : DataFrame
         As `signals.scoring.score_market`: a row for every member of the universe and timeframe.
     forecasts : DataFrame
-        `FORECAST_SCHEMA`: what each trial of the ensembles says alone, calibrated and uncorrected.
+        `MEMBER_FORECASTS`: what each trial of the ensembles says alone, calibrated and uncorrected.
     trust : Trust
         Which prices were not trusted.
     """
@@ -136,7 +128,7 @@ def refresh_market(
     scene = inputs.scene(session, members, doubted, _feature_sets(champions), provisional)
     prices = delayed_prices(quotes) if on_quotes else closing_prices(scene.closes)
     regime = inputs.regime(session)
-    signals, forecasts = [], [pl.DataFrame(schema=FORECAST_SCHEMA)]
+    signals, forecasts = [], [MEMBER_FORECASTS.empty()]
     for timeframe, (ensemble, version) in champions.items():
         rows = scene.features[ensemble.champion.feature_set]
         if isinstance(ensemble, ChampionEnsemble):
@@ -181,7 +173,7 @@ def _forecasts(timeframe: str, ensemble: ChampionEnsemble, rows: pl.DataFrame) -
         alone = replace(ensemble, members=tuple(replace(member, weight=1.0 / len(own)) for member in own))
         told = alone.predict(rows).select("date", "symbol", probability="profit_probability")
         found.append(told.with_columns(timeframe=pl.lit(timeframe), trial_id=pl.lit(trial_id)))
-    return pl.concat(found).select(pl.col(name).cast(kind) for name, kind in FORECAST_SCHEMA.items())
+    return MEMBER_FORECASTS.cast(pl.concat(found))
 
 
 def with_refresh(stored: pl.DataFrame | None, refreshed: pl.DataFrame, moment_column: str) -> pl.DataFrame:

@@ -13,44 +13,14 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import DRIVER, SIGNALS
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.features.labels.barriers import Barriers, price_levels
-from mltrainer_pipelines.signals.reasons import DRIVER, reasons
+from mltrainer_pipelines.signals.reasons import reasons
 from mltrainer_pipelines.signals.rules import CLOSED, DELAYED, MISSING, STALE, UNTRUSTED, Thresholds, strong_buys
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.registry.promotion import Grade
 
-SIGNAL_SCHEMA: dict[str, pl.DataType] = {
-    "timestamp": pl.Datetime("us", "America/New_York"),
-    "date": pl.Date(),
-    "symbol": pl.String(),
-    "timeframe": pl.String(),
-    "price": pl.Float64(),
-    "price_source": pl.String(),
-    "signal_strength": pl.Float64(),
-    "profit_probability": pl.Float64(),
-    "uncorrected_probability": pl.Float64(),
-    "confidence": pl.Float64(),
-    "agreement": pl.Float64(),
-    "expected_net_return": pl.Float64(),
-    "probability_low": pl.Float64(),
-    "probability_high": pl.Float64(),
-    "entry_price": pl.Float64(),
-    "target_price": pl.Float64(),
-    "stop_loss": pl.Float64(),
-    "volatility": pl.Float64(),
-    "regime_score": pl.Float64(),
-    "model_used": pl.String(),
-    "model_version": pl.String(),
-    "trial_id": pl.String(),
-    "grade": pl.String(),
-    "sector": pl.String(),
-    "settings_version": pl.Int64(),
-    "strong_buy": pl.Boolean(),
-    "reason": pl.String(),
-    "why": pl.String(),
-    "drivers": pl.List(DRIVER),
-}
 PRICE_SCHEMA: dict[str, pl.DataType] = {"symbol": pl.String(), "price": pl.Float64(), "price_source": pl.String()}
 
 
@@ -142,7 +112,7 @@ def score_market(
     Returns
     -------
     DataFrame
-        `SIGNAL_SCHEMA`, sorted by timeframe, expected net return (highest first) and symbol. `signal_strength` is the
+        `SIGNALS`, sorted by timeframe, expected net return (highest first) and symbol. `signal_strength` is the
         share of the timeframe's other symbols that are expected to earn less, ties counting half. A symbol whose price is
         stale, missing or not trusted has no price levels; it is never a strong buy.
 
@@ -180,7 +150,7 @@ def score_market(
     for timeframe in sorted(ensembles):
         why = (explained or {}).get(timeframe)
         parts.append(_signals_of(timeframe, features_now, stamped, *ensembles[timeframe], thresholds, why))
-    scored = strong_buys(pl.concat(parts), thresholds).select(pl.col(name).cast(kind) for name, kind in SIGNAL_SCHEMA.items())
+    scored = SIGNALS.cast(strong_buys(pl.concat(parts), thresholds))
     return scored.sort("timeframe", "expected_net_return", "symbol", descending=[False, True, False], nulls_last=True)
 
 

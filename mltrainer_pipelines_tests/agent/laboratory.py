@@ -10,7 +10,7 @@ from mltrainer_pipelines.agent.comparison import Laboratory
 from mltrainer_pipelines.agent.jobs import Job, JobError, JobProgress
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.audits.proposer_comparison import simulated_laboratory
-from mltrainer_pipelines.signals.scoring import SIGNAL_SCHEMA
+from mltrainer_pipelines.contracts.lake_tables import SIGNALS
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
@@ -117,6 +117,6 @@ def write_signals(lake: Lake, symbols: tuple[str, ...] = ("AAA", "BBB", "CCC")) 
         }
         for n, (symbol, probability) in enumerate(zip(symbols, (0.71, 0.64, 0.40), strict=True))
     ]
-    lake.write("signals", pl.DataFrame(rows, schema_overrides=SIGNAL_SCHEMA), "2020-09-30")
+    lake.write("signals", pl.DataFrame(rows, schema_overrides=SIGNALS.schema), "2020-09-30")
     regime = {"date": [date(2020, 9, 29), date(2020, 9, 30)], "score": [58.0, 61.0], "trend": [60.0, 64.0]}
     lake.write("regime", pl.DataFrame(regime))

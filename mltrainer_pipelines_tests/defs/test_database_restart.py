@@ -15,9 +15,9 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
+from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
 from mltrainer_pipelines.defs.portfolio import portfolio_performance, virtual_positions
 from mltrainer_pipelines.defs.signals import recommendations
-from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA
 from mltrainer_pipelines.market.sessions import session_hours
 from mltrainer_pipelines.signals.rules import Thresholds, strong_buys
 from mltrainer_pipelines.store.database import Database
@@ -43,7 +43,7 @@ def lake(tmp_path: Path) -> Lake:
     lake = Lake(str(tmp_path / "lake"))
     lake.write("signals", strong, str(SESSION))
     quotes = strong.select("symbol", as_of=pl.lit(MOMENT), date=pl.lit(SESSION), close=pl.lit(100.0), stale=pl.lit(value=False))
-    unknown = [pl.lit(None, kind).alias(name) for name, kind in QUOTE_SCHEMA.items() if name not in quotes.columns]
+    unknown = [pl.lit(None, kind).alias(name) for name, kind in DELAYED_QUOTES.schema.items() if name not in quotes.columns]
     lake.write("delayed_quotes", quotes.with_columns(unknown), str(SESSION))
     bars = pl.concat([bars_of(symbol, [SESSION], [(100.0,) * 4]) for symbol in strong["symbol"]])
     lake.write("daily_bars", bars, str(SESSION))

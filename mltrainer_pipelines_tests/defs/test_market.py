@@ -15,11 +15,11 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from pydantic import SecretStr
 
+from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
 from mltrainer_pipelines.defs import market as defs
 from mltrainer_pipelines.defs.corrections import corrections_of
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.resources import RESOURCES
-from mltrainer_pipelines.market.bars import BAR_SCHEMA
 from mltrainer_pipelines.market.corporate_actions import CHECKED_AGAIN
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
@@ -147,7 +147,7 @@ def test_a_fault_that_passes_leaves_a_partition_that_is_exactly_right(desk, faul
         desk.polygon = PolygonMarket(desk.server.url, SecretStr(KEY), timeout_s=0.3, backoff=QUICK)
     assert desk.bars().success
     found = desk.lake.read("daily_bars", str(SESSION))
-    assert found.schema == BAR_SCHEMA
+    assert found.schema == DAILY_BARS.schema
     assert found["symbol"].to_list() == ["AAA", "BBB", "CCC", "DDD"]
     assert found["close"].to_list() == [row["c"] for row in GOOD]
     assert not desk.lake.exists("rejected_bars", str(SESSION))
@@ -216,7 +216,7 @@ def test_what_a_materialization_tells(desk):
     assert (last["first_session"].value, last["last_session"].value) == ("2024-03-01", "2024-03-08")
     assert last["coverage"].value.startswith("![symbols a session](data:image/svg+xml;base64,")
     columns = {column.name: column for column in last[SCHEMA].schema.columns}
-    assert list(columns) == list(BAR_SCHEMA)
+    assert list(columns) == list(DAILY_BARS.schema)
     assert columns["low"].constraints.other == ["> 0", "not null"]
     assert "unadjusted" in columns["low"].description
     assert last[SCHEMA].schema.constraints.other == ["unique in (date, symbol)"]
@@ -450,11 +450,11 @@ def test_the_same_actions_fetched_again_are_the_same_version(desk):
 
 
 def test_the_settings_list_the_series_and_the_free_plans_calls(monkeypatch):
-    from mltrainer_pipelines.market.macro import MACRO_SERIES
+    from mltrainer_pipelines.market.macro import FRED_SERIES
     from mltrainer_pipelines.market.quotes import STALE_AFTER
     from mltrainer_pipelines.settings import Settings
 
-    assert Settings().macro_series == tuple(MACRO_SERIES)
+    assert Settings().macro_series == tuple(FRED_SERIES)
     assert timedelta(minutes=Settings().mltrainer_stale_minutes) == STALE_AFTER
     monkeypatch.setenv("MLTRAINER_MACRO_SERIES", "dgs10, UNRATE")
     assert Settings().macro_series == ("DGS10", "UNRATE")
@@ -471,8 +471,8 @@ def test_the_settings_list_the_series_and_the_free_plans_calls(monkeypatch):
 def test_quotes_are_checked_for_their_age(desk):
     from datetime import datetime
 
+    from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
     from mltrainer_pipelines.defs.signals import delayed_quotes
-    from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA
     from mltrainer_pipelines.market.sessions import NEW_YORK
 
     check = next(one for one in defs.MARKET_CHECKS if "quotes" in str(one.check_keys))
@@ -480,7 +480,7 @@ def test_quotes_are_checked_for_their_age(desk):
 
     def checked(age: timedelta) -> Any:
         row = {"as_of": moment, "date": SESSION, "symbol": "AAA", "close": 10.0, "updated_at": moment - age, "stale": False}
-        desk.lake.write("delayed_quotes", pl.DataFrame([row], schema=QUOTE_SCHEMA), str(SESSION))
+        desk.lake.write("delayed_quotes", pl.DataFrame([row], schema=DELAYED_QUOTES.schema), str(SESSION))
         return check.node_def.compute_fn.decorated_fn(desk.lake)  # type: ignore[attr-defined]
 
     assert delayed_quotes.key in {key.asset_key for key in check.check_keys}

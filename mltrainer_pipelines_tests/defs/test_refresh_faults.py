@@ -14,9 +14,9 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
 from mltrainer_pipelines.defs.portfolio import portfolio_performance, virtual_positions
 from mltrainer_pipelines.defs.signals import _report_trust, recommendations, signals
-from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA
 from mltrainer_pipelines.market.sessions import next_session, session_hours
 from mltrainer_pipelines.portfolio.positions import open_positions
 from mltrainer_pipelines.settings import get_settings
@@ -74,7 +74,7 @@ def lake(tmp_path: Path) -> Lake:
     known = {"as_of": moment, "date": TOMORROW, "updated_at": moment, "stale": False, "volume": 1e6, "previous_close": 100.0}
     told = [dict(zip(("open", "high", "low", "close"), bar, strict=True)) for bar in (PRICE, tuple(p / 3 for p in PRICE))]
     rows = [{**known, **told[0], "symbol": "AAA", "close": 100.5}, {**known, **told[1], "symbol": "BAD"}]
-    lake.write("delayed_quotes", pl.DataFrame(rows, schema=QUOTE_SCHEMA), str(TOMORROW))
+    lake.write("delayed_quotes", pl.DataFrame(rows, schema=DELAYED_QUOTES.schema), str(TOMORROW))
     lake.write("corporate_actions", NO_ACTIONS)
     return lake
 

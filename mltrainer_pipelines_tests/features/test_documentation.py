@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from mltrainer_pipelines.contracts.lake_tables import REGIME
 from mltrainer_pipelines.features.documentation import SETS, features_page
 from mltrainer_pipelines.features.engine import feature_sets, get_feature_set
-from mltrainer_pipelines.features.regime.score import REGIME_SCHEMA
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -30,5 +30,5 @@ def test_every_set_has_its_section():
 
 def test_the_regimes_page_names_every_column():
     page = (DOCS / "regime.md").read_text()
-    for column in REGIME_SCHEMA:
+    for column in REGIME.schema:
         assert f"`{column}`" in page

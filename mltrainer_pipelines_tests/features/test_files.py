@@ -17,7 +17,7 @@ from mltrainer_pipelines.features.engine import compute_features, feature_sets, 
 from mltrainer_pipelines.features.files import LABEL_COLUMNS, BadFileError, read_bars
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.regime.score import regime_scores
-from mltrainer_pipelines.market.macro import MACRO_SERIES, known_macro
+from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
 from mltrainer_pipelines_tests.features import panels
 
 RAW = ["date", "symbol", "open", "high", "low", "close", "volume"]
@@ -182,7 +182,7 @@ def observations(frame):
         pl.DataFrame(
             {"series_id": name, "date": days[:-1], "value": 3.0 + 0.1 * i + np.sin(np.arange(299) / 9), "published": days[1:]}
         )
-        for i, name in enumerate(MACRO_SERIES)
+        for i, name in enumerate(FRED_SERIES)
     )
     revised = first.with_columns(pl.col("value") + 1.0, published=pl.col("published") + timedelta(days=30))
     return first, pl.concat([revised, first]).sample(fraction=1.0, shuffle=True, seed=1)

@@ -4,9 +4,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.lake_tables import MEMBER_FORECASTS
 from mltrainer_pipelines.learning.point_in_time import WalkForwardEnsemble
-from mltrainer_pipelines.learning.resolved import FORECAST_SCHEMA, MEMBER_FORECASTS, matured_forecasts
-from mltrainer_pipelines.signals.refresh import FORECAST_SCHEMA as TOLD_SCHEMA
+from mltrainer_pipelines.learning.resolved import FORECAST_SCHEMA, matured_forecasts
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines_tests.trials.planted import planted_market
@@ -25,7 +25,7 @@ def lake(tmp_path: Path) -> Lake:
         lake.write("trial_predictions", rows, f"t/{start}")
     live = scores.filter(pl.col("date") >= date(2019, 9, 25)).with_columns(timeframe=pl.lit("short"), trial_id=pl.lit("t"))
     for (day,), rows in live.rename({"score": "probability"}).partition_by("date", as_dict=True).items():
-        lake.write(MEMBER_FORECASTS, rows.select(list(TOLD_SCHEMA)), str(day))
+        lake.write(MEMBER_FORECASTS.name, rows.select(list(MEMBER_FORECASTS.schema)), str(day))
     return lake
 
 

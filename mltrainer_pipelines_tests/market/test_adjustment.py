@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
 from mltrainer_pipelines.market.adjustment import adjusted
-from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA
 from mltrainer_pipelines.market.errors import BadActionsError
 from mltrainer_pipelines.market.sessions import sessions_between
 
@@ -44,7 +44,7 @@ def actions_of(*rows: tuple[str, date, str, float]) -> pl.DataFrame:
             }
             for symbol, day, kind, size in rows
         ],
-        schema=ACTION_SCHEMA,
+        schema=CORPORATE_ACTIONS.schema,
     )
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mltrainer_pipelines.market.bars import BAR_SCHEMA, validated_bars
+from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
+from mltrainer_pipelines.market.bars import validated_bars
 from mltrainer_pipelines.market.errors import BadBarsError
 
 SESSION = date(2024, 3, 4)
@@ -23,18 +24,18 @@ GOOD = {
 
 
 def frame(*rows: dict) -> pl.DataFrame:
-    return pl.DataFrame([{**GOOD, **row} for row in rows], schema=BAR_SCHEMA, strict=False)
+    return pl.DataFrame([{**GOOD, **row} for row in rows], schema=DAILY_BARS.schema, strict=False)
 
 
 def test_good_bars_come_back_in_the_contracts_columns_sorted_by_symbol():
-    found = validated_bars(frame({"symbol": "ZZZ"}, {"symbol": "AAA"}).select(*reversed(BAR_SCHEMA)), SESSION)
-    assert found.schema == BAR_SCHEMA
+    found = validated_bars(frame({"symbol": "ZZZ"}, {"symbol": "AAA"}).select(*reversed(DAILY_BARS.schema)), SESSION)
+    assert found.schema == DAILY_BARS.schema
     assert found["symbol"].to_list() == ["AAA", "ZZZ"]
 
 
 def test_vwap_and_trades_may_be_unknown():
     found = validated_bars(frame({}).drop("vwap", "trades"), SESSION)
-    assert found.schema == BAR_SCHEMA
+    assert found.schema == DAILY_BARS.schema
     assert found.row(0)[-2:] == (None, None)
 
 

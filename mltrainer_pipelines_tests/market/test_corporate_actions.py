@@ -7,7 +7,8 @@ from datetime import date
 import polars as pl
 from pydantic import SecretStr
 
-from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA, continued_actions, corporate_actions
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
+from mltrainer_pipelines.market.corporate_actions import continued_actions, corporate_actions
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
 
@@ -40,7 +41,7 @@ def test_an_evening_asks_for_the_last_thirty_days_and_what_is_announced_and_keep
         cash |= {"2019-02-08": 9.9, "2024-02-09": 0.65, "2024-03-05": 0.7, "2024-05-10": 0.8}
         found = continued_actions(client, known, date(2024, 3, 1), TODAY)
     assert [call.query["ex_dividend_date.gte"] for call in server.calls if "dividends" in call.path] == ["2024-01-31"]
-    assert dict(found.schema) == dict(ACTION_SCHEMA)
+    assert dict(found.schema) == dict(CORPORATE_ACTIONS.schema)
     assert found.select("ex_date", "ratio", "cash").rows() == [
         (date(2019, 2, 8), None, 0.5),  # years ago: not asked for again
         (date(2020, 8, 31), 4.0, None),

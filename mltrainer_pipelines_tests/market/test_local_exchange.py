@@ -10,13 +10,14 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
 from mltrainer_pipelines.exchange.market import Market
 from mltrainer_pipelines.exchange.server import create_app
 from mltrainer_pipelines.exchange.simulated import SimulatedMarket
 from mltrainer_pipelines.market.adjustment import adjusted
-from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA, corporate_actions
+from mltrainer_pipelines.market.corporate_actions import corporate_actions
 from mltrainer_pipelines.market.errors import EmptySessionError, KeyRefusedError, UnknownSeriesError, UnknownSymbolError
-from mltrainer_pipelines.market.macro import MACRO_SERIES, fetch_macro, known_macro
+from mltrainer_pipelines.market.macro import FRED_SERIES, fetch_macro, known_macro
 from mltrainer_pipelines.market.profiles import with_sectors
 from mltrainer_pipelines.market.quotes import delayed_quotes, provisional_bars
 from mltrainer_pipelines.market.sessions import NEW_YORK, sessions_between
@@ -99,7 +100,7 @@ def test_aggregates_of_one_symbol_are_its_grouped_bars(polygon, bars):
 
 def test_corporate_actions_are_those_of_the_market(polygon, market):
     found = corporate_actions(polygon, FIRST, date(2023, 5, 15))
-    assert found.schema == ACTION_SCHEMA
+    assert found.schema == CORPORATE_ACTIONS.schema
     due = [action for action in [*market.splits(), *market.dividends()] if FIRST <= action.ex_date <= date(2023, 5, 15)]
     assert len(found) == len(due) > 30
 
@@ -126,8 +127,8 @@ def test_the_universe_comes_from_listed_and_delisted_tickers(polygon, bars):
 
 def test_macro_series_are_first_releases_known_a_session_later(url):
     fred = FredSeries(f"{url}/fred", KEY)
-    macro = fetch_macro(fred, MACRO_SERIES, FIRST, date(2023, 5, 15))
-    assert set(macro["series_id"]) == set(MACRO_SERIES)
+    macro = fetch_macro(fred, FRED_SERIES, FIRST, date(2023, 5, 15))
+    assert set(macro["series_id"]) == set(FRED_SERIES)
     assert (macro["published"] >= macro["date"]).all()
     known = known_macro(macro, sessions_between(date(2022, 7, 1), date(2023, 5, 15)))
     assert known.null_count().sum_horizontal()[0] == 0
@@ -182,10 +183,10 @@ def test_a_revision_changes_nothing_that_was_decided_before(url, market, clock):
     fred = FredSeries(f"{url}/fred", KEY)
     try:
         clock[0] = datetime(2022, 12, 15, 20, 0, tzinfo=NEW_YORK)
-        then = fetch_macro(fred, MACRO_SERIES, FIRST, decided)
+        then = fetch_macro(fred, FRED_SERIES, FIRST, decided)
     finally:
         clock[0] = NOW
-    since = fetch_macro(fred, MACRO_SERIES, FIRST, later)
+    since = fetch_macro(fred, FRED_SERIES, FIRST, later)
     assert since.filter(pl.col("published") <= decided).equals(then)
     sessions = sessions_between(FIRST, decided)
     assert known_macro(since, sessions).equals(known_macro(then, sessions))

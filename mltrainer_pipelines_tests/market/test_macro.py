@@ -6,14 +6,15 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mltrainer_pipelines.market.macro import MACRO_SCHEMA, MACRO_SERIES, known_macro
+from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
+from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
 from mltrainer_pipelines.market.sessions import sessions_between
 
 MARCH = sessions_between(date(2024, 3, 1), date(2024, 3, 31))
 
 
 def macro_of(*rows: tuple[str, date, float | None, date]) -> pl.DataFrame:
-    return pl.DataFrame(list(rows), schema=MACRO_SCHEMA, orient="row")
+    return pl.DataFrame(list(rows), schema=MACRO_SERIES.schema, orient="row")
 
 
 def test_a_value_counts_from_the_session_after_its_publication():
@@ -52,11 +53,11 @@ def test_of_two_observations_published_at_once_the_newer_counts():
 
 def test_every_series_has_a_column_and_what_is_missing_is_null():
     found = known_macro(macro_of(("OTHER", date(2024, 2, 1), 1.0, date(2024, 3, 5))), MARCH)
-    assert found.columns == ["date", *MACRO_SERIES, "OTHER"]
+    assert found.columns == ["date", *FRED_SERIES, "OTHER"]
     assert found["date"].to_list() == MARCH
     assert found["DGS10"].null_count() == len(MARCH)
     assert found.schema["DGS10"] == pl.Float64
-    assert known_macro(macro_of(), MARCH).columns == ["date", *MACRO_SERIES]
+    assert known_macro(macro_of(), MARCH).columns == ["date", *FRED_SERIES]
 
 
 day = st.dates(date(2024, 1, 1), date(2024, 3, 31))

@@ -7,9 +7,9 @@ from datetime import date, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from mltrainer_pipelines.market.bars import BAR_SCHEMA
+from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
 from mltrainer_pipelines.market.errors import BadBarsError, MarketDataError
-from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA, delayed_quotes, provisional_bars
+from mltrainer_pipelines.market.quotes import delayed_quotes, provisional_bars
 from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
@@ -34,7 +34,7 @@ def quotes_at(moment: datetime, tickers: Sequence[dict], **options: timedelta):
     with vendor([Reply(answer)]) as polygon:
         found = delayed_quotes(PolygonMarket(polygon.url, SecretStr("key")), moment, **options)
     assert len(polygon.calls) == 1
-    assert found.schema == QUOTE_SCHEMA
+    assert found.schema == DELAYED_QUOTES.schema
     return found
 
 
@@ -148,9 +148,9 @@ def test_on_an_early_close_the_finished_day_begins_a_quarter_of_an_hour_after_it
 def test_provisional_bars_are_bars_of_the_newest_session():
     quotes = quotes_at(at(TUESDAY, "12:00"), [ticker("A", at(TUESDAY, "11:45"))])
     bars = provisional_bars(quotes)
-    assert bars.schema == BAR_SCHEMA
+    assert bars.schema == DAILY_BARS.schema
     assert bars.row(0) == (TUESDAY, "A", 10.0, 11.0, 9.0, 10.5, 5e5, 10.2, None)
-    assert provisional_bars(quotes.clear()).schema == BAR_SCHEMA
+    assert provisional_bars(quotes.clear()).schema == DAILY_BARS.schema
 
 
 def test_a_quote_that_cannot_be_right_makes_no_bar():

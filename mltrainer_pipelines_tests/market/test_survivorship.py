@@ -6,10 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS
 from mltrainer_pipelines.exchange.simulated import SimulatedMarket
 from mltrainer_pipelines.market.adjustment import adjusted
-from mltrainer_pipelines.market.bars import BAR_SCHEMA
-from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.market.universe import universes_of
 
@@ -29,14 +28,14 @@ def bars(market: SimulatedMarket) -> pl.DataFrame:
         day = market.day(session)
         prices = {name: getattr(day, name) for name in ("open", "high", "low", "close", "volume")}
         frames.append(pl.DataFrame({"date": [session] * len(day), "symbol": list(day.symbol), **prices}))
-    return pl.concat(frames).with_columns(vwap=pl.lit(None), trades=pl.lit(None)).cast(dict(BAR_SCHEMA))
+    return pl.concat(frames).with_columns(vwap=pl.lit(None), trades=pl.lit(None)).cast(dict(DAILY_BARS.schema))
 
 
 @pytest.fixture(scope="module")
 def actions(market: SimulatedMarket) -> pl.DataFrame:
     splits = [(one.symbol, one.ex_date, "split", one.ratio, None, None) for one in market.splits()]
     dividends = [(one.symbol, one.ex_date, "dividend", None, one.cash, None) for one in market.dividends()]
-    return pl.DataFrame(splits + dividends, schema=ACTION_SCHEMA, orient="row")
+    return pl.DataFrame(splits + dividends, schema=CORPORATE_ACTIONS.schema, orient="row")
 
 
 @pytest.fixture(scope="module")

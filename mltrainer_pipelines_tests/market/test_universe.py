@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.lake_tables import UNIVERSE
 from mltrainer_pipelines.market.errors import NoHistoryError
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.market.universe import UNIVERSE_SCHEMA, first_universe_month, universe_of, universes_of
+from mltrainer_pipelines.market.universe import first_universe_month, universe_of, universes_of
 
 RECORDING = Path(__file__).parents[2].parent / "shared/data/us_equities_2009_2015.parquet"
 FIRST, MONTH, LAST = date(2023, 9, 1), date(2024, 1, 1), date(2024, 3, 28)
@@ -43,7 +44,7 @@ def test_the_most_liquid_come_first_and_no_more_than_asked_for():
         [traded("LOW", volume=1e5), traded("TOP", volume=9e6), traded("MID"), traded("DEAR", close=400.0, volume=1e5)]
     )
     found = universe_of(MONTH, bars, None, 3)
-    assert found.schema == UNIVERSE_SCHEMA
+    assert found.schema == UNIVERSE.schema
     assert found.select("month", "symbol", "rank", "median_dollar_volume", "close").rows() == [
         (MONTH, "TOP", 1, 180e6, 20.0),
         (MONTH, "DEAR", 2, 40e6, 400.0),
@@ -149,7 +150,7 @@ def test_many_months_at_once_are_the_months_one_by_one():
     assert universes_of(months, bars, None, 8).equals(one_by_one)
     assert universes_of(months, bars.lazy(), None, 8).equals(one_by_one)
     assert one_by_one["month"].unique().sort().to_list()[-1] == date(2024, 3, 1)
-    assert universes_of([], bars, None, 8).schema == UNIVERSE_SCHEMA
+    assert universes_of([], bars, None, 8).schema == UNIVERSE.schema
 
 
 def test_the_shared_recordings_universe_of_two_years_holds_the_giants():

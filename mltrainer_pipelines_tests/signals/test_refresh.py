@@ -6,11 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
 from mltrainer_pipelines.contracts.timeframes import SHORT
 from mltrainer_pipelines.features.engine import compute_features, look_back
-from mltrainer_pipelines.market.bars import BAR_SCHEMA
 from mltrainer_pipelines.market.macro import known_macro
-from mltrainer_pipelines.market.quotes import QUOTE_SCHEMA
 from mltrainer_pipelines.market.sessions import NEW_YORK, next_session, session_hours
 from mltrainer_pipelines.portfolio.replay import PreparedInputs
 from mltrainer_pipelines.signals.inputs import LakeInputs
@@ -54,7 +53,7 @@ def market() -> SmallMarket:
 def bars(market: SmallMarket) -> pl.DataFrame:
     prices = {name: f"adj_{name}" for name in ("open", "high", "low", "close")}
     unknown = {"volume": pl.lit(1e6), "vwap": pl.lit(None), "trades": pl.lit(None)}
-    return market.bars.select("date", "symbol", **prices, **unknown).cast(BAR_SCHEMA)  # type: ignore[arg-type]
+    return market.bars.select("date", "symbol", **prices, **unknown).cast(DAILY_BARS.schema)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,7 @@ def quotes_of(bars: pl.DataFrame, session: date, moment: datetime, stale: tuple[
     return day.select(
         "date", "symbol", "open", "high", "low", "close", "volume", "vwap",
         as_of=pl.lit(moment), previous_close="close", updated_at=pl.lit(updated), stale=pl.col("symbol").is_in(stale),
-    ).select(pl.col(name).cast(kind) for name, kind in QUOTE_SCHEMA.items())  # fmt: skip
+    ).pipe(DELAYED_QUOTES.cast)  # fmt: skip
 
 
 def noon(session: date) -> datetime:

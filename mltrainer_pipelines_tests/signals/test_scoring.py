@@ -7,16 +7,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.lake_tables import SIGNALS
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.signals.rules import Thresholds
-from mltrainer_pipelines.signals.scoring import (
-    SIGNAL_SCHEMA,
-    Champion,
-    UnusableInputError,
-    closing_prices,
-    delayed_prices,
-    score_market,
-)
+from mltrainer_pipelines.signals.scoring import Champion, UnusableInputError, closing_prices, delayed_prices, score_market
 
 SESSION = date(2015, 10, 30)
 MOMENT = datetime(2015, 10, 30, 18, 0, tzinfo=ZoneInfo("America/New_York"))
@@ -59,7 +53,7 @@ def row(frame: pl.DataFrame, symbol: str) -> dict:
 
 def test_signals_have_the_documented_columns_and_one_row_a_symbol_and_timeframe() -> None:
     frame = scored(ensembles={"short": (Forecast(), CHAMPION), "long": (Forecast(), CHAMPION)})
-    assert dict(frame.schema) == SIGNAL_SCHEMA
+    assert dict(frame.schema) == SIGNALS.schema
     assert frame.group_by("timeframe").len().sort("timeframe").rows() == [("long", 4), ("short", 4)]
     assert frame["date"].unique().to_list() == [SESSION]
     assert frame["timestamp"].unique().to_list() == [MOMENT]
@@ -134,7 +128,13 @@ def test_what_cannot_be_scored_is_named() -> None:
 
 def test_importing_the_stage_loads_no_heavy_library() -> None:
     heavy = ["torch", "mlflow", "sklearn", "lightgbm", "xgboost", "anthropic", "scipy", "matplotlib", "numba", "pandas"]
-    modules = ["signals.scoring", "signals.rules", "trials.scorecard", "trials.leaderboard", "trials.figures"]
+    modules = [
+        "signals.scoring",
+        "signals.rules",
+        "trials.scoring.scorecard",
+        "trials.registry.leaderboard",
+        "trials.scoring.figures",
+    ]
     script = "\n".join(f"import mltrainer_pipelines.{name}" for name in modules)
     script += f"\nimport sys\nprint([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

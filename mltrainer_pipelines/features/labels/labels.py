@@ -5,6 +5,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import LABELS
 from mltrainer_pipelines.contracts.timeframes import Timeframe
 from mltrainer_pipelines.features.labels.barriers import (
     BARRIERS,
@@ -27,18 +28,6 @@ from mltrainer_pipelines.features.panel import (
     sessions_of,
     symbols_of,
 )
-
-LABEL_SCHEMA = {
-    "date": pl.Date,
-    "symbol": pl.String,
-    "timeframe": pl.String,
-    "entry_date": pl.Date,
-    "exit_date": pl.Date,
-    "barrier": pl.String,
-    "gross_return": pl.Float64,
-    "net_return": pl.Float64,
-    "label": pl.Int8,
-}
 
 
 def look_back() -> int:
@@ -144,7 +133,7 @@ def compute_labels(
             "net_return": pl.Series(net).fill_nan(None),
             "label": pl.Series([0, 1, None], dtype=pl.Int8).gather(np.where(known, net > 0.0, 2)),
         },
-        schema=LABEL_SCHEMA,
+        schema=LABELS.schema,
     )
 
 

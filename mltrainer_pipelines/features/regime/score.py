@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.contracts.lake_tables import REGIME
 from mltrainer_pipelines.features.panel import (
     BadPanelError,
     Panel,
@@ -35,8 +36,6 @@ FILTER_SHARE = 2 / 3
 """Weight of the hidden Markov model in the score; the rest is the mean of the parts."""
 
 VOLATILITY_SERIES, CREDIT_SERIES, CURVE_SERIES = "VIXCLS", "BAMLH0A0HYM2", "T10Y2Y"
-
-REGIME_SCHEMA = {"date": pl.Date, "score": pl.Float64, **dict.fromkeys((*PARTS, *STATES), pl.Float64)}
 
 
 def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, universe: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -119,7 +118,7 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     columns = {"score": score, **parts, **{name: states[:, i] for i, name in enumerate(STATES)}}
     return pl.DataFrame(
         {"date": panel.sessions, **{name: pl.Series(v, dtype=pl.Float64).fill_nan(None) for name, v in columns.items()}},
-        schema=REGIME_SCHEMA,
+        schema=REGIME.schema,
     )
 
 

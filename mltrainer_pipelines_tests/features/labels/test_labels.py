@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from mltrainer_pipelines.contracts.lake_tables import LABELS
 from mltrainer_pipelines.contracts.timeframes import LONG, SHORT
 from mltrainer_pipelines.features.labels.barriers import Barriers, daily_volatility, first_barrier, price_levels
-from mltrainer_pipelines.features.labels.labels import LABEL_SCHEMA, compute_labels, look_ahead, look_back
+from mltrainer_pipelines.features.labels.labels import compute_labels, look_ahead, look_back
 from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines_tests.features import panels
 
@@ -28,7 +29,7 @@ def waves(count: int, *more: tuple[float, float, float, float]) -> pl.DataFrame:
 
 def test_the_contract_of_the_columns_holds():
     labels = labels_of(panels.bars(4, 120))
-    assert dict(labels.schema) == LABEL_SCHEMA
+    assert dict(labels.schema) == LABELS.schema
     assert labels.select("date", "symbol").is_sorted("date")
     assert labels["timeframe"].unique().to_list() == ["short"]
 
@@ -189,4 +190,4 @@ def test_members_without_any_bar_give_no_row():
     members = panels.universe(frame).with_columns(symbol=pl.lit("NONE") + pl.col("symbol"))
     labels = compute_labels(frame, members, SHORT, Barriers(), 10.0, date(2019, 4, 29), date(2019, 5, 2))
     assert labels.is_empty()
-    assert dict(labels.schema) == LABEL_SCHEMA
+    assert dict(labels.schema) == LABELS.schema

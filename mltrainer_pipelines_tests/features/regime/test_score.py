@@ -7,8 +7,9 @@ from polars.testing import assert_frame_equal
 from sklearn.metrics import roc_auc_score
 
 from mltrainer_pipelines.audits.simulated_market import simulated_frames
+from mltrainer_pipelines.contracts.lake_tables import REGIME
 from mltrainer_pipelines.features.panel import BadPanelError
-from mltrainer_pipelines.features.regime.score import PARTS, REGIME_SCHEMA, regime_scores
+from mltrainer_pipelines.features.regime.score import PARTS, regime_scores
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines_tests.features import panels
@@ -38,7 +39,7 @@ def macro(frame):
 
 def test_a_score_from_0_to_100_for_every_session(frame, macro):
     scores = regime_scores(frame, macro)
-    assert dict(scores.schema) == REGIME_SCHEMA
+    assert dict(scores.schema) == REGIME.schema
     assert scores["date"].to_list() == panels.days(frame)
     known = scores.drop_nulls()
     assert known.height > 200

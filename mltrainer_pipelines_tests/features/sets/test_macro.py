@@ -9,7 +9,7 @@ from mltrainer_pipelines.features.engine import compute_features
 from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines.features.regime.score import regime_scores
 from mltrainer_pipelines.features.sets.macro import MACRO
-from mltrainer_pipelines.market.macro import MACRO_SERIES, known_macro
+from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
 from mltrainer_pipelines_tests.features import panels
 
 
@@ -23,7 +23,7 @@ def known(frame):
     """Every series of the pipeline, a different one each, known on every session."""
     random = np.random.default_rng(2)
     days = panels.days(frame)
-    walks = {name: 4.0 + np.cumsum(random.normal(0.0, 0.02, len(days))) for name in MACRO_SERIES}
+    walks = {name: 4.0 + np.cumsum(random.normal(0.0, 0.02, len(days))) for name in FRED_SERIES}
     return pl.DataFrame({"date": days, **walks})
 
 

@@ -18,8 +18,8 @@ import polars as pl
 from fredapi import Fred
 from pydantic import SecretStr
 
+from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
 from mltrainer_pipelines.market.errors import BrokenAnswerError, KeyRefusedError, MarketDataError, UnknownSeriesError
-from mltrainer_pipelines.market.macro import MACRO_SCHEMA
 from mltrainer_pipelines.market.vendors.transport import (
     Backoff,
     TransientFault,
@@ -86,7 +86,7 @@ class FredSeries:
         Returns
         -------
         pl.DataFrame
-            Columns of `MACRO_SCHEMA`, sorted and unique by `date`; `published` is never before `first` (what was
+            Columns of `MACRO_SERIES`, sorted and unique by `date`; `published` is never before `first` (what was
             published earlier counts from then).
 
         Raises
@@ -114,7 +114,7 @@ class FredSeries:
             .sort("date", "realtime_start")
             .unique("date", keep="first", maintain_order=True)
             .select(series_id=pl.lit(series_id), date="date", value="value", published="realtime_start")
-            .cast(dict(MACRO_SCHEMA))  # type: ignore[arg-type]
+            .cast(dict(MACRO_SERIES.schema))  # type: ignore[arg-type]
         )
 
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import polars as pl
 from pydantic import SecretStr
 
-from mltrainer_pipelines.market.bars import BAR_SCHEMA, MOST_REJECTED, SiftedBars, sifted_bars, validated_bars
-from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS
+from mltrainer_pipelines.market.bars import MOST_REJECTED, SiftedBars, sifted_bars, validated_bars
 from mltrainer_pipelines.market.errors import BadActionsError, EmptySessionError, NotFoundError, UnknownSymbolError
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, is_session
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
@@ -144,7 +144,7 @@ class PolygonMarket:
         Returns
         -------
         pl.DataFrame
-            Columns of `BAR_SCHEMA`, sorted by symbol, validated.
+            Columns of `DAILY_BARS`, sorted by symbol, validated.
 
         Raises
         ------
@@ -189,7 +189,7 @@ class PolygonMarket:
         Returns
         -------
         pl.DataFrame
-            `start` (when the bar opens; America/New_York) and the columns of `BAR_SCHEMA`, sorted by start; empty
+            `start` (when the bar opens; America/New_York) and the columns of `DAILY_BARS`, sorted by start; empty
             where a known symbol did not trade.
 
         Raises
@@ -222,7 +222,7 @@ class PolygonMarket:
         return frame
 
     def splits(self, first: date, last: date) -> pl.DataFrame:
-        """Splits that take effect from `first` to `last`, both included; columns of `ACTION_SCHEMA`, sorted by symbol and date.
+        """Splits that take effect from `first` to `last`, both included; columns of `CORPORATE_ACTIONS`, sorted by symbol, date.
 
         Raises
         ------
@@ -254,10 +254,10 @@ class PolygonMarket:
             "cash": pl.lit(None),
             "declared": pl.lit(None),
         }
-        return self._answers.typed(frame, columns, ACTION_SCHEMA, what).sort("symbol", "ex_date")
+        return self._answers.typed(frame, columns, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date")
 
     def dividends(self, first: date, last: date) -> pl.DataFrame:
-        """Cash dividends with an ex-date from `first` to `last`, both included; columns of `ACTION_SCHEMA`.
+        """Cash dividends with an ex-date from `first` to `last`, both included; columns of `CORPORATE_ACTIONS`.
 
         Regular, special and capital-gain distributions in US dollars; those in another currency are left out, because
         their dollar value is not in the answer.
@@ -292,7 +292,7 @@ class PolygonMarket:
             "cash": pl.col("cash_amount"),
             "declared": pl.col("declaration_date").str.to_date("%Y-%m-%d"),
         }
-        return self._answers.typed(frame, columns, ACTION_SCHEMA, what).sort("symbol", "ex_date", "cash")
+        return self._answers.typed(frame, columns, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date", "cash")
 
     def reference_tickers(self, as_of: date | None = None, active: bool = True) -> pl.DataFrame:
         """Tickers of US stocks that are listed (`active`), or were and no longer are.
@@ -428,7 +428,12 @@ def _reference_columns(active: bool) -> dict[str, pl.Expr]:
 
 
 def _bars(frame: pl.DataFrame) -> pl.DataFrame:
-    """Wire rows as `start` and the columns of `BAR_SCHEMA`; the date is the New York day of the bar's time."""
+    """Wire rows as `start` and the columns of `DAILY_BARS`; the date is the New York day of the bar's time."""
     names = {"T": "symbol", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap", "n": "trades"}
     start = pl.from_epoch("t", "ms").dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")
-    return frame.with_columns(start=start).with_columns(date=pl.col("start").dt.date()).rename(names).select("start", *BAR_SCHEMA)
+    return (
+        frame.with_columns(start=start)
+        .with_columns(date=pl.col("start").dt.date())
+        .rename(names)
+        .select("start", *DAILY_BARS.schema)
+    )

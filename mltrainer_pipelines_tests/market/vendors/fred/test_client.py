@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from pydantic import SecretStr
 
+from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
 from mltrainer_pipelines.market.errors import (
     BrokenAnswerError,
     KeyRefusedError,
@@ -16,7 +17,7 @@ from mltrainer_pipelines.market.errors import (
     UnknownSeriesError,
     UnreachableError,
 )
-from mltrainer_pipelines.market.macro import MACRO_SCHEMA, fetch_macro
+from mltrainer_pipelines.market.macro import fetch_macro
 from mltrainer_pipelines.market.vendors.fred.client import FredSeries
 from mltrainer_pipelines.market.vendors.transport import Backoff
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
@@ -78,7 +79,7 @@ def test_first_releases_come_with_the_day_they_were_published():
     )
     with vendor([revised]) as fred:
         found = client_of(fred.url).first_releases("UNRATE", FIRST, LAST)
-    assert dict(found.schema) == dict(MACRO_SCHEMA)
+    assert dict(found.schema) == dict(MACRO_SERIES.schema)
     assert found.rows() == [
         ("UNRATE", date(2020, 1, 1), 3.5, date(2020, 2, 7)),
         ("UNRATE", date(2020, 2, 1), 3.6, date(2020, 3, 6)),
@@ -99,7 +100,7 @@ def test_a_series_without_observations_gives_an_empty_frame_of_the_contract():
     with vendor([observations()]) as fred:
         found = client_of(fred.url).first_releases("UNRATE", FIRST, LAST)
     assert found.is_empty()
-    assert dict(found.schema) == dict(MACRO_SCHEMA)
+    assert dict(found.schema) == dict(MACRO_SERIES.schema)
 
 
 def test_long_histories_are_asked_for_in_periods_that_fred_accepts():

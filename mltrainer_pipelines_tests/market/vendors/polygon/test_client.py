@@ -14,8 +14,8 @@ from email.utils import format_datetime
 import pytest
 from pydantic import SecretStr
 
-from mltrainer_pipelines.market.bars import BAR_SCHEMA
-from mltrainer_pipelines.market.corporate_actions import ACTION_SCHEMA, corporate_actions
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS
+from mltrainer_pipelines.market.corporate_actions import corporate_actions
 from mltrainer_pipelines.market.errors import (
     BadActionsError,
     BadBarsError,
@@ -78,7 +78,7 @@ def test_a_session_comes_as_validated_unadjusted_bars():
     with vendor([GOOD]) as polygon:
         client = client_of(polygon.url)
         found = client.grouped_daily(SESSION)
-    assert found.schema == BAR_SCHEMA
+    assert found.schema == DAILY_BARS.schema
     assert found["symbol"].to_list() == ["AAA", "BBB"]
     assert found.row(0) == (SESSION, "AAA", 10.0, 11.0, 9.5, 10.5, 1e6, 10.2, 900)
     assert polygon.calls[0].path == "/v2/aggs/grouped/locale/us/market/stocks/2024-03-04"
@@ -315,7 +315,7 @@ def test_all_pages_are_read_to_the_end():
 
     with vendor(answer) as polygon:
         found = client_of(polygon.url).dividends(date(2024, 3, 1), date(2024, 3, 31))
-    assert found.schema == ACTION_SCHEMA
+    assert found.schema == CORPORATE_ACTIONS.schema
     assert found["symbol"].to_list() == ["S1", "S2", "S3", "S5"]
     assert found.row(0) == ("S1", date(2024, 3, 5), "dividend", None, 0.25, date(2024, 2, 1))
     assert found["declared"].to_list()[-1] is None
@@ -403,7 +403,7 @@ def test_splits_and_dividends_come_in_one_table():
 
     with vendor(answer) as polygon:
         found = corporate_actions(client_of(polygon.url), date(2024, 3, 1), date(2024, 3, 31))
-    assert found.schema == ACTION_SCHEMA
+    assert found.schema == CORPORATE_ACTIONS.schema
     assert found.select("symbol", "kind", "ratio", "cash").rows() == [
         ("S1", "dividend", None, 0.25),
         ("S2", "dividend", None, 0.25),
