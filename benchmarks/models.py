@@ -1,6 +1,6 @@
 """What a fit of the catalogue's models costs, beside the library's call alone.
 
-`python -m benchmarks.models ID` prints one line of JSON; `--measure` writes `models/costs.py` anew for every model,
+`python -m benchmarks.models ID` prints one line of JSON; `--measure` writes `models/costs.json` anew for every model,
 `--measure ID …` for some. Seconds are of the processor, one thread: what else the machine does makes them no longer.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.library_fits import EPOCHS, library_fit
 from benchmarks.peers import ROOT, module, result
+from mltrainer_pipelines.models import costs
 from mltrainer_pipelines.models.panel import panel_groups
 from mltrainer_pipelines.models.registry import get_model, list_models
 from mltrainer_pipelines.models.spec import ModelSpec
@@ -28,7 +29,6 @@ OVERHEAD = 0.05
 UNKNOWN = 0.03
 """Share of unknown values in the table that our fit is compared with the library's on."""
 ON_GPU = ("mlp", "lstm", "transformer")
-COSTS = ROOT / "mltrainer_pipelines/models/costs.py"
 LONGEST_S = 60.0
 """A measurement for the cost classes ends here: slow begins at 20 s, and there is no class above it."""
 
@@ -158,16 +158,10 @@ def measure(ids: Sequence[str] = (), at_once: int = 1) -> dict[str, float]:
 
 
 def write_costs(seconds: dict[str, float]) -> None:
-    """Put measurements into `models/costs.py`, beside those that are there."""
-    from mltrainer_pipelines.models import costs
-
-    known = {spec.id for spec in list_models()}
-    merged = {model: s for model, s in {**costs.SECONDS, **seconds}.items() if model in known}
-    text = COSTS.read_text()
-    start = text.index("SECONDS: dict[str, float] = {")
-    end = text.index("}\n", start) + 2
-    lines = "".join(f'    "{model}": {value:.2f},\n' for model, value in sorted(merged.items()))
-    COSTS.write_text(text[:start] + "SECONDS: dict[str, float] = {\n" + lines + "}\n" + text[end:])
+    """Put measurements into `models/costs.json`, beside those that are there; models that are gone leave it."""
+    merged = {**costs.SECONDS, **seconds}
+    kept = {spec.id: round(merged[spec.id], 2) for spec in list_models() if spec.id in merged}
+    costs.FILE.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -99,10 +99,6 @@ class LightGBM(ProbabilityClassifier):
         return np.asarray(self.booster_.predict(X, num_threads=self.threads))
 
 
-def _lightgbm(params: Any, seed: int, threads: int) -> LightGBM:
-    return LightGBM(**params, seed=seed, threads=threads)
-
-
 MODELS = (
     ModelSpec(
         id="lightgbm",
@@ -122,6 +118,6 @@ MODELS = (
             "lambda_l2": Range(0.0, 1000.0, default=300.0),
             "max_bin": Range(15, 255, default=31, integer=True),
         },
-        builder=_lightgbm,
+        builder=lambda params, seed, threads: LightGBM(**params, seed=seed, threads=threads),
     ),
 )

@@ -1,63 +1,53 @@
 """What all models of models share: their members, fitted as the catalogue builds them, and how their probabilities become one."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
+from mltrainer_pipelines.models import boosting, forests, kernels, linear
 from mltrainer_pipelines.models.costs import cost_of
-from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
 from mltrainer_pipelines.models.panel import canonical_order, panel_groups, sessions_of, told
-from mltrainer_pipelines.models.spec import ModelSpec, ParamValue, Range
+from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 MEMBERS = ("logistic_l2", "lightgbm", "extra_trees", "binned_naive_bayes")
 """A linear model, boosted trees, a forest and a vote of single features: they err differently."""
-MEMBERS_OF: dict[str, tuple[str, ...]] = {}
-COMBINERS: dict[str, "type[Combined]"] = {}
+SINGLE_ROWS: Mapping[str, ModelSpec] = {
+    spec.id: spec for family in (linear, boosting, forests, kernels) for spec in family.MODELS
+}
+"""The models that members are chosen from."""
+MEMBERS_OF: Declarations[tuple[str, ...]] = Declarations()
+COMBINERS: Declarations["type[Combined]"] = Declarations()
 
 
 def members_of(model: str) -> tuple[str, ...]:
-    """The models that an ensemble of the catalogue is made of."""
+    """The models that an ensemble of the registry is made of."""
     return MEMBERS_OF[model]
 
 
-class EnsembleModel(ProbabilityClassifier):
-    """An ensemble of the catalogue.
+class EnsembleModel(DeclaredClassifier):
+    """An ensemble of the registry."""
 
-    Parameters
-    ----------
-    model : str
-        Its id in the catalogue.
-    seed, threads : int
-    **params
-        The parameters of its search space.
-    """
+    @property
+    def cross_sectional(self) -> bool:
+        return (getattr(self, "combined_", None) or COMBINERS[self.model]).cross_sectional
 
-    def __init__(self, model: str, seed: int = 0, threads: int = 1, **params: Any):
-        self.model, self.seed, self.threads = model, seed, threads
-        self._names = sorted(params)
-        for name, value in params.items():
-            setattr(self, name, value)
-
-    def _parameter_names(self) -> list[str]:  # type: ignore[override]
-        return ["model", "seed", "threads", *self._names]
+    @property
+    def sectors(self) -> bool:
+        return (getattr(self, "combined_", None) or COMBINERS[self.model]).sectors
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         from threadpoolctl import threadpool_limits
 
-        if self.model not in COMBINERS:
-            from mltrainer_pipelines.models import registry
-
-            registry.get_model(self.model)
         order = canonical_order(X, y, groups)
         if order is not None:
             X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
-        params = {name: getattr(self, name) for name in self._names}
-        self.combined_ = COMBINERS[self.model](MEMBERS_OF[self.model], self.seed, self.threads, params)
-        self.combined_.sectors = told(groups, "sector", len(X))
+        self.combined_ = COMBINERS[self.model](MEMBERS_OF[self.model], self.seed, self.threads, self.params)
+        self.combined_.row_sectors = told(groups, "sector", len(X))
         with threadpool_limits(self.threads):
             self.combined_.fit(X, y, sessions_of(groups, len(X)))
-        del self.combined_.sectors
+        del self.combined_.row_sectors
 
     def _positive_among(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         from threadpoolctl import threadpool_limits
@@ -71,10 +61,12 @@ class EnsembleModel(ProbabilityClassifier):
 class Combined:
     """Members fitted on all rows, and how their probabilities become one: a subclass says it.
 
-    While it is fitted, `sectors` tells each row's, for those that ask.
+    While it is fitted, `row_sectors` holds the sector of each row. `cross_sectional` and `sectors` are those of `ModelSpec`.
     """
 
-    sectors: np.ndarray
+    cross_sectional: ClassVar[bool] = False
+    sectors: ClassVar[bool] = False
+    row_sectors: np.ndarray
 
     def __init__(self, members: tuple[str, ...], seed: int, threads: int, params: Mapping[str, Any]):
         self.members, self.seed, self.threads, self.params = members, seed, threads, params
@@ -90,10 +82,8 @@ class Combined:
         raise NotImplementedError
 
     def _members(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> list[Any]:
-        from mltrainer_pipelines.models.registry import get_model
-
         groups = panel_groups(sessions, np.arange(len(y)))
-        return [get_model(name).build(seed=self.seed, threads=self.threads).fit(X, y, groups) for name in self.members]
+        return [SINGLE_ROWS[name].build(seed=self.seed, threads=self.threads).fit(X, y, groups) for name in self.members]
 
     def _said(self, fitted: list[Any], X: np.ndarray) -> np.ndarray:
         return np.stack([member.predict_proba(X)[:, 1] for member in fitted], axis=1)
@@ -145,21 +135,12 @@ def declare(
     space: Mapping[str, Range] | None = None,
     *,
     family: str,
-    together: bool = False,
-    sectors: bool = False,
     limits: str = "",
 ) -> ModelSpec:
-    """Declare a model of models: how its members are combined, its spec for the catalogue."""
+    """Declare a model of models: how its members are combined, its spec for the registry."""
     COMBINERS[id], MEMBERS_OF[id] = combined, members
     return ModelSpec(
         id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
-        search_space=space or {}, builder=_builder(id), together=together, sectors=sectors, limits=limits,
+        search_space=space or {}, together=combined.cross_sectional, sectors=combined.sectors, limits=limits,
+        builder=lambda params, seed, threads: EnsembleModel(id, seed, threads, **params),
     )  # fmt: skip
-
-
-def _builder(model: str) -> Callable[[Mapping[str, ParamValue], int, int], EnsembleModel]:
-    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> EnsembleModel:
-        values: dict[str, Any] = dict(params)
-        return EnsembleModel(model, seed, threads, **values)
-
-    return build

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mltrainer_pipelines.models.costs import SECONDS
-from mltrainer_pipelines.models.registry import FAMILIES, list_models
+from mltrainer_pipelines.models.registry import families, list_models
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
 _BEGIN = """# The models
@@ -13,7 +13,8 @@ that it is current. `mltrainer models` lists the same.
 
 {count} models in {families} families, {core} of them core. All keep one contract: `fit(X, y, groups)`,
 `predict_proba(X, groups)`, `get_params`, `set_params`, `clone`; the same seed gives the same predictions, whatever the order of
-rows within a session; unknown values are survived. Adding a model is one declaration in its family's file.
+rows within a session; unknown values are survived. A model is one declaration in a family's file; a file below `models/` that
+assigns `MODELS` is a family.
 
 - **cost**: processor seconds of one fit with default parameters on 90,000 × 30 rows with one thread, measured; *fast* is up to
   2 s, *medium* up to 20 s, *slow* more. Measurements end at 60 s.
@@ -35,16 +36,15 @@ a network, the members' own calls for an ensemble. Ours may take 5 % longer.
 def models_page() -> str:
     """The page, Markdown."""
     specs = list_models()
-    begin = _BEGIN.format(count=len(specs), families=len(FAMILIES), core=sum(spec.core for spec in specs))
-    return "\n".join([begin, *(_section(family.__name__, family.__doc__ or "", family.MODELS) for family in FAMILIES)])
+    begin = _BEGIN.format(count=len(specs), families=len(families()), core=sum(spec.core for spec in specs))
+    return "\n".join([begin, *(_section(family.__name__, family.__doc__ or "", family.MODELS) for family in families())])
 
 
 def _section(module: str, about: str, specs: Sequence[ModelSpec]) -> str:
     name = module.rpartition(".")[2]
     lines = [f"## {name}", "", about.strip(), "", "| id | good at | cost | source |", "|---|---|---|---|"]
     for spec in specs:
-        seconds = SECONDS.get(spec.id)
-        cost = f"{spec.cost}, {seconds:.1f} s" if seconds is not None else spec.cost
+        cost = f"{spec.cost}, {SECONDS[spec.id]:.1f} s" if spec.id in SECONDS else f"{spec.cost}, unmeasured"
         core = " **core**" if spec.core else ""
         notes = [
             f"reads {', '.join(f'`{column}`' for column in spec.columns)}" if spec.columns else "",

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from mltrainer_pipelines.models import combined
-from mltrainer_pipelines.models.combined import Combined, expit, log_odds, losses, regression
+from mltrainer_pipelines.models.combined import SINGLE_ROWS, Combined, expit, log_odds, losses, regression
 from mltrainer_pipelines.models.linear import TailClipScaler
 from mltrainer_pipelines.models.spec import Range
 from mltrainer_pipelines.models.table_model import Sigmoid
@@ -130,10 +130,8 @@ class Cascade(Combined):
     """Boosted trees that see the first members' probabilities beside the features."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        from mltrainer_pipelines.models.registry import get_model
-
         P, rows = self._ahead(X, y, sessions, 3)
-        second = get_model("lightgbm").build({"rounds": 40}, seed=self.seed, threads=self.threads)
+        second = SINGLE_ROWS["lightgbm"].build({"rounds": 40}, seed=self.seed, threads=self.threads)
         self.second_ = second.fit(np.hstack([X[rows], log_odds(P)]).astype(np.float32), y[rows], sessions[rows])
         super().fit(X, y, sessions)
 
@@ -222,9 +220,7 @@ class FamilyStack(Stack):
         Combined.fit(self, X, y, sessions)
 
     def _families(self) -> list[list[int]]:
-        from mltrainer_pipelines.models.registry import get_model
-
-        names = [_KINDS.get(member, get_model(member).family) for member in self.members]
+        names = [_KINDS.get(member, SINGLE_ROWS[member].family) for member in self.members]
         return [[place for place, name in enumerate(names) if name == family] for family in dict.fromkeys(names)]
 
     def _inputs(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:

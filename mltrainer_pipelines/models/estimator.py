@@ -1,13 +1,22 @@
 """The base of our estimators: scikit-learn's contract without importing scikit-learn before it is needed."""
 
 import inspect
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
+
+D = TypeVar("D")
 
 
 class UntrainableError(ValueError):
     """A training table from which no classifier can be fitted: says what is wrong with it."""
+
+
+class Declarations(dict[str, D]):
+    """What the files of families declare, by model id: it is there once such a file is imported."""
+
+    def __missing__(self, model: str) -> D:
+        raise LookupError(f"{model!r} is not declared in this process; call registry.get_model({model!r}) before it is fitted")
 
 
 class ProbabilityClassifier:
@@ -19,6 +28,24 @@ class ProbabilityClassifier:
     """
 
     _estimator_type = "classifier"
+
+    # What it has to be given, as its `ModelSpec` declares it: a saved estimator says so itself.
+    @property
+    def look_back(self) -> int:
+        return 0
+
+    @property
+    def cross_sectional(self) -> bool:
+        return False
+
+    @property
+    def sectors(self) -> bool:
+        return False
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether a row's prediction depends on more than the row."""
+        return self.look_back > 0 or self.cross_sectional or self.sectors
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         raise NotImplementedError
@@ -90,9 +117,8 @@ class ProbabilityClassifier:
         """Accuracy, as scikit-learn's classifiers give it."""
         return float((self.predict(X) == np.asarray(y)).mean())
 
-    @classmethod
-    def _parameter_names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    def _parameter_names(self) -> list[str]:
+        return [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -123,3 +149,30 @@ class ProbabilityClassifier:
             classifier_tags=ClassifierTags(multi_class=False),
             input_tags=InputTags(allow_nan=True),
         )
+
+
+class DeclaredClassifier(ProbabilityClassifier):
+    """A classifier whose method a family's file declares.
+
+    Parameters
+    ----------
+    model : str
+        Its id in the registry.
+    seed, threads : int
+    **params
+        The parameters of its search space.
+    """
+
+    def __init__(self, model: str, seed: int = 0, threads: int = 1, **params: Any):
+        self.model, self.seed, self.threads = model, seed, threads
+        self._names = sorted(params)
+        for name, value in params.items():
+            setattr(self, name, value)
+
+    def _parameter_names(self) -> list[str]:
+        return ["model", "seed", "threads", *self._names]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of its search space."""
+        return {name: getattr(self, name) for name in self._names}

@@ -114,6 +114,8 @@ class RegimeGated(Combined):
     differ most. Nothing of it is learnt from outcomes.
     """
 
+    cross_sectional = True
+
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture
@@ -151,11 +153,13 @@ class RegimeGated(Combined):
 class SectorExperts(Combined):
     """Each sector has its own members, heard the more the more rows they learnt from; the rest of the say is that of all rows."""
 
+    sectors = True
+
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         super().fit(X, y, sessions)
         self.experts_: dict[int, tuple[list[Any], float]] = {}
-        for sector in np.unique(self.sectors[self.sectors != UNKNOWN]).tolist():
-            rows = np.flatnonzero(self.sectors == sector)
+        for sector in np.unique(self.row_sectors[self.row_sectors != UNKNOWN]).tolist():
+            rows = np.flatnonzero(self.row_sectors == sector)
             if len(rows) >= 50 and len(np.unique(y[rows])) == 2:
                 say = len(rows) / (len(rows) + self.params["pooling"])
                 self.experts_[sector] = self._members(X[rows], y[rows], sessions[rows]), say
@@ -185,12 +189,12 @@ MODELS = (
              "Bottou & Vapnik (1992), Local Learning Algorithms", members=("logistic_l2",),
              space={"situations": Range(2, 10, default=4, integer=True)}),
     _declare("regime_gated", RegimeGated, "other weights in other states of the market, as far as today's state is known",
-             "Ang & Bekaert (2004), How Regimes Affect Asset Allocation", members=("logistic_l2", "lightgbm"), together=True,
+             "Ang & Bekaert (2004), How Regimes Affect Asset Allocation", members=("logistic_l2", "lightgbm"),
              space={"regimes": Range(2, 4, default=2, integer=True)},
              limits="needs features that differ between sessions: of ranks within a session only one state is left"),
     _declare("sector_experts", SectorExperts, "what works in one sector and not in another, drawn to what works in all",
              "Gelman & Hill (2007), Data Analysis Using Regression and Multilevel Models, section 12.2 (partial pooling)",
-             members=("logistic_l2", "lightgbm"), sectors=True,
+             members=("logistic_l2", "lightgbm"),
              space={"pooling": Range(100.0, 100_000.0, default=5000.0, log=True)},
              limits="symbols of unknown sector are told what holds for all"),
 )  # fmt: skip

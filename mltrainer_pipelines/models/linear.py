@@ -1,7 +1,5 @@
 """Linear models: log-odds of a profit as a weighted sum of clipped, scaled features."""
 
-from typing import Any
-
 import numpy as np
 
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
@@ -91,10 +89,6 @@ class LogisticL2(ProbabilityClassifier):
         return 1.0 / (1.0 + np.exp(-np.clip(log_odds, -500.0, 500.0)))
 
 
-def _logistic_l2(params: Any, seed: int, threads: int) -> LogisticL2:
-    return LogisticL2(C=params["C"], tail=params["tail"], threads=threads)
-
-
 MODELS = (
     ModelSpec(
         id="logistic_l2",
@@ -109,6 +103,6 @@ MODELS = (
             "C": Range(1e-5, 1e4, default=2.5, log=True),
             "tail": Range(0.0, 0.05, default=0.01),
         },
-        builder=_logistic_l2,
+        builder=lambda params, seed, threads: LogisticL2(**params, threads=threads),
     ),
 )

@@ -1,58 +1,43 @@
-"""The model catalogue: every model that a trial may name.
+"""The model registry: every model that a trial may name.
 
-A model is added by one declaration in its family's file; a family by its file and one line here.
+A family is a file below `models/` that assigns `MODELS`, a tuple of `ModelSpec`: it is found by itself.
 """
 
+import re
 from difflib import get_close_matches
 from functools import lru_cache
-from types import MappingProxyType
+from importlib import import_module
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
+from pkgutil import walk_packages
+from types import MappingProxyType, ModuleType
 
-from mltrainer_pipelines.models import (
-    boosters,
-    boosting,
-    ensembles,
-    experts,
-    forests,
-    kernels,
-    linear,
-    online,
-    regressions,
-    rules,
-)
-from mltrainer_pipelines.models.networks import sequences
-from mltrainer_pipelines.models.networks import single_rows as networks
-from mltrainer_pipelines.models.series import forecasts as series
+from mltrainer_pipelines import models
 from mltrainer_pipelines.models.spec import ModelSpec
 
-FAMILIES = (
-    linear,
-    boosting,
-    forests,
-    boosters,
-    regressions,
-    kernels,
-    networks,
-    sequences,
-    series,
-    rules,
-    online,
-    ensembles,
-    experts,
-)
+ORDER = (
+    "linear", "boosting", "forests", "boosters", "regressions", "kernels", "single_rows", "sequences", "forecasts", "rules",
+    "online", "ensembles", "experts",
+)  # fmt: skip
+"""Families as lists show them; one that is not named here comes after them."""
 
 
 class UnknownModelError(LookupError):
-    """A model was named that the catalogue does not hold: names the closest ones that it does."""
+    """A model was named that the registry does not hold: names the closest ones that it does."""
 
     def __init__(self, model_id: str):
-        known = sorted(_by_id())
-        close = get_close_matches(model_id.lower().replace("-", "_"), known, n=3, cutoff=0.4)
-        remedy = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known[:20])}"
-        super().__init__(f"the catalogue has no model {model_id!r}; {remedy} (`mltrainer models` lists all {len(known)})")
+        ids = sorted(_by_id())
+        close = get_close_matches(model_id.lower().replace("-", "_"), ids, n=3, cutoff=0.4)
+        remedy = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(ids[:20])}"
+        super().__init__(f"the catalogue has no model {model_id!r}; {remedy} (`mltrainer models` lists all {len(ids)})")
 
 
 def list_models() -> list[ModelSpec]:
-    """All models, families in the order of the catalogue."""
+    """All models, families in the order of `ORDER`.
+
+    >>> [spec.id for spec in list_models() if spec.core][:3]
+    ['logistic_l2', 'lightgbm', 'decision_tree']
+    """
     return list(_by_id().values())
 
 
@@ -63,6 +48,14 @@ def get_model(model_id: str) -> ModelSpec:
     ------
     UnknownModelError
         If there is none; names the closest ids.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> model = get_model("logistic_l2").build().fit(X, (X[:, 0] > 0).astype(int))
+    >>> model.predict_proba(X[[0, -1]]).argmax(axis=1)
+    array([0, 1])
     """
     try:
         return _by_id()[model_id]
@@ -71,10 +64,25 @@ def get_model(model_id: str) -> ModelSpec:
 
 
 @lru_cache(maxsize=1)
+def families() -> tuple[ModuleType, ...]:
+    """The modules that declare models, in order. Other modules are not imported: some of them bring torch."""
+    names = [found.name for found in walk_packages(models.__path__, f"{models.__name__}.") if _declares_models(found.name)]
+    rank = {family: number for number, family in enumerate(ORDER)}
+    return tuple(map(import_module, sorted(names, key=lambda name: (rank.get(name.rpartition(".")[2], len(ORDER)), name))))
+
+
+def _declares_models(module: str) -> bool:
+    """Whether a module's source assigns `MODELS`."""
+    spec = find_spec(module)
+    source = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
+    return bool(re.search(r"^MODELS\b", source or "", re.MULTILINE))
+
+
+@lru_cache(maxsize=1)
 def _by_id() -> MappingProxyType[str, ModelSpec]:
-    specs = [spec for family in FAMILIES for spec in family.MODELS]
-    models = {spec.id: spec for spec in specs}
-    if len(models) != len(specs):
+    specs: list[ModelSpec] = [spec for family in families() for spec in family.MODELS]
+    by_id = {spec.id: spec for spec in specs}
+    if len(by_id) != len(specs):
         twice = sorted({spec.id for spec in specs if sum(other.id == spec.id for other in specs) > 1})
-        raise ValueError(f"declared twice in the model catalogue: {', '.join(twice)}")
-    return MappingProxyType(models)
+        raise ValueError(f"declared twice in the model registry: {', '.join(twice)}")
+    return MappingProxyType(by_id)

@@ -5,26 +5,26 @@ is 0, the middle. So it means the same for features as they are and for their ra
 market are the same for all symbols of a session: ranked within it they are 0, and rules that ask for them see an even market.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
+from mltrainer_pipelines.models.estimator import Declarations
 from mltrainer_pipelines.models.score_model import ScoreModel
-from mltrainer_pipelines.models.spec import ModelSpec, ParamValue, Range
+from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 Score = Callable[..., np.ndarray]
 """Columns in the order of the declaration, and `extreme` where the rule has such a parameter, to a score."""
 
-RULES: dict[str, tuple[int, Score]] = {}
+RULES: Declarations[tuple[int, Score]] = Declarations()
 
 
 class RuleModel(ScoreModel):
     """A rule of the catalogue. Parameters as for `ScoreModel`; `extreme` is the share of rows that counts as far out."""
 
     def _count(self) -> int:
-        return _rule(self.model)[0]
+        return RULES[self.model][0]
 
     def _learn(self, X: np.ndarray, groups: np.ndarray | None) -> None:
         self.knots_ = np.zeros((101, X.shape[1]))
@@ -42,16 +42,7 @@ class RuleModel(ScoreModel):
             between = np.interp(values, knots, np.arange(101))
             place = np.where(above > below + 1, (below + above - 1) / 2, between) / 100 - 0.5
             places.append(np.where(np.isnan(values), 0.0, place))
-        extra = {"extreme": self.extreme} if "extreme" in self._names else {}  # type: ignore[attr-defined]
-        return np.asarray(_rule(self.model)[1](*places, **extra), dtype=np.float64)
-
-
-def _rule(model: str) -> tuple[int, Score]:
-    if model not in RULES:
-        from mltrainer_pipelines.models import registry
-
-        registry.get_model(model)
-    return RULES[model]
+        return np.asarray(RULES[self.model][1](*places, **self.params), dtype=np.float64)
 
 
 _EXTREME = Range(0.02, 0.5, default=0.2)
@@ -68,14 +59,10 @@ def _declare(
 ) -> ModelSpec:
     names = tuple(columns.split())
     RULES[id] = len(names), score
-
-    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> RuleModel:
-        kept: dict[str, Any] = dict(params)
-        return RuleModel(id, seed=seed, threads=threads, **kept)
-
     return ModelSpec(
         id=id, family="rules", core=False, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
-        search_space={"extreme": _EXTREME} if extreme else {}, builder=build, columns=names,
+        search_space={"extreme": _EXTREME} if extreme else {}, columns=names,
+        builder=lambda params, seed, threads: RuleModel(id, seed=seed, threads=threads, **params),
         limits=limits or f"reads {', '.join(names)} and nothing else",
     )  # fmt: skip
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.estimator import DeclaredClassifier
 from mltrainer_pipelines.models.panel import canonical_order
 from mltrainer_pipelines.models.table_model import Sigmoid
 
 
-class ScoreModel(ProbabilityClassifier):
+class ScoreModel(DeclaredClassifier):
     """A model that reads a few named columns and says how strongly it is for a row.
 
     The outcome of the training rows only says what a strength is worth: the higher, the likelier, or, where the rows contradict
@@ -17,23 +17,18 @@ class ScoreModel(ProbabilityClassifier):
 
     Parameters
     ----------
-    model : str
-        Its id in the catalogue.
     positions : tuple of int, optional
         Where its columns are in the matrix; by default the matrix has just these, in the order of its declaration.
-    seed, threads : int
-    **params
-        The parameters of its search space.
+    model, seed, threads, **params
+        As for `DeclaredClassifier`.
     """
 
     def __init__(self, model: str, positions: tuple[int, ...] | None = None, seed: int = 0, threads: int = 1, **params: Any):
-        self.model, self.positions, self.seed, self.threads = model, positions, seed, threads
-        self._names = sorted(params)
-        for name, value in params.items():
-            setattr(self, name, value)
+        super().__init__(model, seed, threads, **params)
+        self.positions = positions
 
-    def _parameter_names(self) -> list[str]:  # type: ignore[override]
-        return ["model", "positions", "seed", "threads", *self._names]
+    def _parameter_names(self) -> list[str]:
+        return ["positions", *super()._parameter_names()]
 
     def _count(self) -> int:
         """How many columns it reads."""

@@ -26,7 +26,17 @@ class ProbabilityEstimator(Protocol):
     `X` is (rows, features) float32, NaN where unknown, rows in order of time; `y` is (rows,) of 0 and 1;
     `groups` says which rows were decided at the same session: integers, or session and symbol (`panel.panel_groups`),
     which models with a `look_back` need to find a row's past among the rows given. The first `shown` rows are such a past only.
+    `look_back`, `sectors` and `needs_groups` are those of its `ModelSpec`: a saved estimator says itself what it has to be given.
     """
+
+    @property
+    def look_back(self) -> int: ...
+
+    @property
+    def sectors(self) -> bool: ...
+
+    @property
+    def needs_groups(self) -> bool: ...
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "ProbabilityEstimator": ...
 
@@ -144,7 +154,7 @@ class ModelSpec:
     gpu: bool
     handles_missing: bool
     search_space: Mapping[str, Range | Choices]
-    builder: Callable[[Mapping[str, ParamValue], int, int], ProbabilityEstimator]
+    builder: Callable[[Mapping[str, Any], int, int], ProbabilityEstimator]
     columns: tuple[str, ...] = ()
     look_back: int = 0
     together: bool = False

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
-from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
 from mltrainer_pipelines.models.panel import canonical_order, drawn, sessions_of
-from mltrainer_pipelines.models.spec import Choices, ModelSpec, ParamValue, Range
+from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
 Prepare = Literal["raw", "filled", "scaled"]
 HOLDOUT = 0.25
@@ -74,34 +74,16 @@ class Method:
     sessions: bool = False
 
 
-METHODS: dict[str, Method] = {}
+METHODS: Declarations[Method] = Declarations()
 
 
-class TableModel(ProbabilityClassifier):
-    """A model of single rows.
-
-    Parameters
-    ----------
-    model : str
-        Its id in the catalogue.
-    seed, threads : int
-    **params
-        The parameters of its search space.
-    """
-
-    def __init__(self, model: str, seed: int = 0, threads: int = 1, **params: Any):
-        self.model, self.seed, self.threads = model, seed, threads
-        self._names = sorted(params)
-        for name, value in params.items():
-            setattr(self, name, value)
-
-    def _parameter_names(self) -> list[str]:  # type: ignore[override]
-        return ["model", "seed", "threads", *self._names]
+class TableModel(DeclaredClassifier):
+    """A model of single rows."""
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         from threadpoolctl import threadpool_limits
 
-        method = _method(self.model)
+        method = METHODS[self.model]
         X, y, sessions = _ordered(X, y, groups)
         if method.max_rows and len(X) > method.max_rows:
             kept = _evenly(y, method.max_rows)
@@ -109,8 +91,7 @@ class TableModel(ProbabilityClassifier):
         self.prepared_ = _preparation(method.prepare)
         X = self.prepared_.fit_transform(X)
         y = np.ascontiguousarray(y, dtype=np.int8)
-        params = {name: getattr(self, name) for name in self._names}
-        fitting = Fitting(params, self.seed, self.threads, len(X), X.shape[1], X, y, sessions)
+        fitting = Fitting(self.params, self.seed, self.threads, len(X), X.shape[1], X, y, sessions)
         with threadpool_limits(self.threads):
             estimator = method.make(fitting)
             further = (sessions,) if method.sessions else ()
@@ -229,22 +210,11 @@ def declare(
 ) -> ModelSpec:
     """Declare a model of single rows: its method for fitting, its spec for the catalogue."""
     METHODS[id] = Method(make, prepare, max_rows, sessions)
-
-    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> TableModel:
-        return TableModel(id, seed, threads, **params)
-
     return ModelSpec(
         id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=False,
-        handles_missing=prepare == "raw", search_space=space or {}, builder=build, limits=limits,
+        handles_missing=prepare == "raw", search_space=space or {}, limits=limits,
+        builder=lambda params, seed, threads: TableModel(id, seed, threads, **params),
     )  # fmt: skip
-
-
-def _method(model: str) -> Method:
-    if model not in METHODS:
-        from mltrainer_pipelines.models import registry
-
-        registry.get_model(model)  # a fresh process that unpickled an estimator has not read the declarations
-    return METHODS[model]
 
 
 def _ordered(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

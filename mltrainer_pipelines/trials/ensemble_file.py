@@ -58,6 +58,8 @@ def unpickled(content: bytes) -> Any:
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         package, _, rest = module.partition(".")
+        if name == "NetworkModel":  # networks fitted before December 2026 do not hold their architecture: it is declared there
+            from mltrainer_pipelines.models.networks import sequences, single_rows  # noqa: F401
         return super().find_class(f"{package}.{_MOVED.get(rest, rest)}" if package == "mltrainer_pipelines" else module, name)
 
 

@@ -117,9 +117,20 @@ def test_a_declaration_is_complete(spec):
     assert spec.family
     assert len(spec.source) > 10
     assert 15 < len(spec.summary) < 110
-    assert spec.id in SECONDS
     assert spec.cost == cost_of(spec.id)
     assert spec.resolved({}) == dict(sorted((name, space.default) for name, space in spec.search_space.items()))
+
+
+def test_costs_are_measured_for_models_that_exist():
+    assert set(SECONDS) <= {spec.id for spec in list_models()}
+    assert cost_of("never_measured") == "slow"
+
+
+def test_what_a_saved_estimator_says_it_has_to_be_given_is_what_its_model_declares():
+    for spec in list_models():
+        estimator = spec.build()
+        given = (estimator.look_back, estimator.sectors, estimator.needs_groups)
+        assert given == (spec.look_back, spec.sectors, spec.needs_groups), spec.id
 
 
 def test_there_are_32_core_models_and_more_than_140_in_all():

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
-from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.estimator import Declarations, ProbabilityClassifier
 from mltrainer_pipelines.models.linear import TailClipScaler
 from mltrainer_pipelines.models.panel import History, canonical_order, sessions_of, told
-from mltrainer_pipelines.models.spec import Choices, ModelSpec, ParamValue, Range
+from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.models.table_model import Sigmoid
 
 SEQUENCE_SESSIONS = 20
@@ -44,8 +44,18 @@ class Architecture:
     members: int = 1
     draws: int = 0
 
+    @property
+    def look_back(self) -> int:
+        """Sessions before a row's own that it reads."""
+        return SEQUENCE_SESSIONS - 1 if self.sequence else 0
 
-ARCHITECTURES: dict[str, Architecture] = {}
+    @property
+    def cross_sectional(self) -> bool:
+        """Whether it reads the other rows of a row's session."""
+        return self.layer == "SessionAttention"
+
+
+ARCHITECTURES: Declarations[Architecture] = Declarations()
 
 
 class NetworkModel(ProbabilityClassifier):
@@ -85,10 +95,23 @@ class NetworkModel(ProbabilityClassifier):
         self.learning_rate, self.weight_decay, self.epochs, self.batch = learning_rate, weight_decay, epochs, batch
         self.patience, self.budget_s, self.seed, self.threads = patience, budget_s, seed, threads
 
+    @property
+    def architecture(self) -> Architecture:
+        """How it is built: as it was when it was fitted, before that as it is declared."""
+        return self.architecture_ if hasattr(self, "architecture_") else ARCHITECTURES[self.model]
+
+    @property
+    def look_back(self) -> int:
+        return self.architecture.look_back
+
+    @property
+    def cross_sectional(self) -> bool:
+        return self.architecture.cross_sectional
+
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         from mltrainer_pipelines.models.networks import training
 
-        how = _architecture(self.model)
+        how = self.architecture_ = ARCHITECTURES[self.model]
         order = canonical_order(X, y, groups)
         if order is not None:
             X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
@@ -148,7 +171,7 @@ class NetworkModel(ProbabilityClassifier):
         from mltrainer_pipelines.models.networks import training
         from mltrainer_pipelines.models.networks.gradients import integrated_gradients
 
-        how = _architecture(self.model)
+        how = self.architecture
         if not how.sequence or len(self.weights_) > 1 or how.draws or self.calibration_ is not None:
             raise ValueError(f"{self.model} is not one network of sequences; ask it for its probabilities along the path instead")
         with training.bounded(self.threads, self.seed) as device:
@@ -161,7 +184,7 @@ class NetworkModel(ProbabilityClassifier):
     def _network(self) -> Any:
         from mltrainer_pipelines.models.networks import layers as network_layers
 
-        how = _architecture(self.model)
+        how = self.architecture
         sizes = {"length": SEQUENCE_SESSIONS} if how.sequence else {"layers": int(self.layers)}
         features = self.n_features_in_ + how.sequence
         return getattr(network_layers, how.layer)(features, units=int(self.units), dropout=self.dropout, **sizes, **how.options)
@@ -173,7 +196,7 @@ class NetworkModel(ProbabilityClassifier):
         from mltrainer_pipelines.models.networks.training import Rows
 
         windows = None
-        if _architecture(self.model).sequence:
+        if self.architecture.sequence:
             history = History.of(groups, len(values))
             windows = torch.as_tensor(history.windows(np.arange(shown, len(values)), SEQUENCE_SESSIONS), device=device)
             known = np.ones((len(values) + 1, 1), dtype=np.float32)
@@ -183,7 +206,7 @@ class NetworkModel(ProbabilityClassifier):
         sessions = sessions_of(groups, count)[shown:]
         values = values if windows is not None else values[shown:]
         other = None
-        if _architecture(self.model).layer == "TwoTimeframes":
+        if self.architecture.layer == "TwoTimeframes":
             other = torch.as_tensor(told(groups, "other", count)[shown:].copy(), device=device)
         return Rows(torch.as_tensor(values, device=device), windows, sessions, other)
 
@@ -192,7 +215,7 @@ class NetworkModel(ProbabilityClassifier):
 
         from mltrainer_pipelines.models.networks import training
 
-        how = _architecture(self.model)
+        how = self.architecture
         total = np.zeros(len(values) - shown)
         with training.bounded(self.threads, self.seed) as device:
             rows = self._rows(values, groups, device, shown)
@@ -206,14 +229,6 @@ class NetworkModel(ProbabilityClassifier):
                     total += 1 / (1 + np.exp(-np.clip(said, -30, 30)))
         p = np.clip(total / (len(self.weights_) * max(1, how.draws)), 1e-12, 1 - 1e-12)
         return np.log(p / (1 - p))
-
-
-def _architecture(model: str) -> Architecture:
-    if model not in ARCHITECTURES:
-        from mltrainer_pipelines.models import registry
-
-        registry.get_model(model)  # a fresh process that unpickled an estimator has not read the declarations
-    return ARCHITECTURES[model]
 
 
 _SPACE: dict[str, Range | Choices] = {
@@ -241,13 +256,9 @@ def declare(
     space = _SPACE | {"units": Range(8, 256, default=units, log=True, integer=True)}
     if not architecture.sequence:
         space["layers"] = Range(1, 4, default=2, integer=True)
-
-    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> NetworkModel:
-        return NetworkModel(id, **params, seed=seed, threads=threads)  # type: ignore[arg-type]
-
     return ModelSpec(
         id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=True, handles_missing=False,
-        search_space=space, builder=build, together=architecture.layer == "SessionAttention",
+        search_space=space, look_back=architecture.look_back, together=architecture.cross_sectional,
         both_timeframes=architecture.layer == "TwoTimeframes",
-        look_back=SEQUENCE_SESSIONS - 1 if architecture.sequence else 0,
+        builder=lambda params, seed, threads: NetworkModel(id, **params, seed=seed, threads=threads),
     )  # fmt: skip

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
+from mltrainer_pipelines.models.estimator import Declarations
 from mltrainer_pipelines.models.panel import History, drawn
 from mltrainer_pipelines.models.score_model import ScoreModel
 from mltrainer_pipelines.models.series import estimation, filters, shapes
 from mltrainer_pipelines.models.series.filters import drift, filled, price
-from mltrainer_pipelines.models.spec import ModelSpec, ParamValue, Range
+from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 STEP, LENGTH, AHEAD = 5, 32, 2
 """Sessions between values, values of a window, values forecast: 155 sessions back, two weeks ahead."""
@@ -35,6 +36,8 @@ class SeriesModel(ScoreModel):
         What was estimated, and from how many symbols. Where that is nothing, every row has the base rate.
     """
 
+    look_back = STEP * (LENGTH - 1)
+
     def _count(self) -> int:
         return 1
 
@@ -52,10 +55,7 @@ class SeriesModel(ScoreModel):
         scaled = self._scaled(X)
         sample = estimation.Sample(estimation.own_series(scaled, history, STEP), _windows(scaled, history, rows))
         with threadpool_limits(1):  # series are short, and sums of several threads differ from fit to fit
-            self.dynamics_ = _forecast(self.model).learn(sample, self._params())
-
-    def _params(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in self._names}
+            self.dynamics_ = FORECASTS[self.model].learn(sample, self.params)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         """(rows,), in pooled standard deviations, what is far out drawn in."""
@@ -71,7 +71,7 @@ class SeriesModel(ScoreModel):
         with threadpool_limits(self.threads), np.errstate(invalid="ignore", divide="ignore"):
             for start in range(shown, len(X), AT_ONCE):
                 windows = _windows(scaled, history, np.arange(start, min(start + AT_ONCE, len(X))))
-                said = _forecast(self.model).score(windows, found, self._params())
+                said = FORECASTS[self.model].score(windows, found, self.params)
                 parts.append(np.clip(np.nan_to_num(said, nan=0.0, posinf=10.0, neginf=-10.0), -10.0, 10.0))
         return np.concatenate(parts)
 
@@ -95,15 +95,7 @@ class Forecast:
     score: Strength
 
 
-FORECASTS: dict[str, Forecast] = {}
-
-
-def _forecast(model: str) -> Forecast:
-    if model not in FORECASTS:
-        from mltrainer_pipelines.models import registry
-
-        registry.get_model(model)
-    return FORECASTS[model]
+FORECASTS: Declarations[Forecast] = Declarations()
 
 
 def _autoregression(Z: np.ndarray, found: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
@@ -165,14 +157,10 @@ def _declare(
     space: Mapping[str, Range] | None = None,
 ) -> ModelSpec:
     FORECASTS[id] = Forecast(learn, score)
-
-    def build(params: Mapping[str, ParamValue], seed: int, threads: int) -> SeriesModel:
-        values: dict[str, float] = {name: float(value) for name, value in params.items()}
-        return SeriesModel(id, seed=seed, threads=threads, **values)  # type: ignore[arg-type]
-
     return ModelSpec(
         id=id, family="series", core=False, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
-        search_space=space or {}, builder=build, columns=("return_5",), look_back=STEP * (LENGTH - 1),
+        search_space=space or {}, columns=("return_5",), look_back=SeriesModel.look_back,
+        builder=lambda params, seed, threads: SeriesModel(id, seed=seed, threads=threads, **params),
         limits="reads a symbol's own return_5 and nothing else",
     )  # fmt: skip
 

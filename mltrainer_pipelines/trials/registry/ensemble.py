@@ -7,7 +7,6 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scoring.calibration import Calibrator
@@ -108,12 +107,12 @@ class ChampionEnsemble:
     @property
     def look_back(self) -> int:
         """Sessions before the one to score that some member reads: give their features too."""
-        return max(get_model(member.model).look_back for member in self.members)
+        return max(member.estimator.look_back for member in self.members)
 
     @property
     def reads_sectors(self) -> bool:
         """Whether some member asks for the column `sector`."""
-        return any(get_model(member.model).sectors for member in self.members)
+        return any(member.estimator.sectors for member in self.members)
 
     def with_history(self, history: pl.DataFrame | None) -> "ChampionEnsemble":
         """The same ensemble for one refresh: it is shown the sessions before, which members with a look-back read."""
@@ -318,13 +317,13 @@ def member_rows(
     MissingHistoryError
         If it looks back, the features hold one session only, and there is no history.
     """
-    spec = get_model(member.model)
-    if not spec.needs_groups:
+    look_back = member.estimator.look_back
+    if not member.estimator.needs_groups:
         return X, None, 0
-    if not spec.look_back or history is None or history.is_empty():
-        if spec.look_back and features["date"].n_unique() == 1:
+    if not look_back or history is None or history.is_empty():
+        if look_back and features["date"].n_unique() == 1:
             raise MissingHistoryError(
-                f"{member.trial_id} reads the {spec.look_back} sessions before the one to score, and the features hold only "
+                f"{member.trial_id} reads the {look_back} sessions before the one to score, and the features hold only "
                 f"{features['date'][0]}; give those of the sessions before too"
             )
         return X, row_groups(features), 0

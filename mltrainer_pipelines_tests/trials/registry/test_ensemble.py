@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date
 
@@ -171,3 +173,21 @@ def test_trials_that_do_not_belong_together_are_refused(history):
         fit_ensemble(
             [(WINNER, 1.0)], market.features, market.labels, {WINNER.trial_id: history[WINNER.trial_id].head(300)}, AS_OF
         )
+
+
+def test_a_saved_champion_scores_where_the_registry_is_empty(ensemble, later, tmp_path):
+    place = write_ensemble(ensemble, tmp_path)
+    later.write_parquet(tmp_path / "later.parquet")
+    program = f"""
+import polars as pl
+from pathlib import Path
+from types import MappingProxyType
+from mltrainer_pipelines.models import registry
+registry._by_id = lambda: MappingProxyType({{}})
+from mltrainer_pipelines.trials.ensemble_file import read_ensemble
+ensemble = read_ensemble(Path({str(place)!r}))
+assert (ensemble.look_back, ensemble.reads_sectors) == (0, False)
+ensemble.predict(pl.read_parquet({str(tmp_path / "later.parquet")!r})).write_parquet({str(tmp_path / "scored.parquet")!r})
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert_frame_equal(pl.read_parquet(tmp_path / "scored.parquet"), ensemble.predict(later), check_exact=True)
