@@ -8,7 +8,7 @@ import numpy as np
 from mltrainer_pipelines.models import boosting, forests, kernels, linear
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
-from mltrainer_pipelines.models.panel import canonical_order, panel_groups, sessions_of, told
+from mltrainer_pipelines.models.panel import canonical_order, group_field, panel_groups, sessions_of
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 MEMBERS = ("logistic_l2", "lightgbm", "extra_trees", "binned_naive_bayes")
@@ -44,7 +44,7 @@ class EnsembleModel(DeclaredClassifier):
         if order is not None:
             X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
         self.combined_ = COMBINERS[self.model](MEMBERS_OF[self.model], self.seed, self.threads, self.params)
-        self.combined_.row_sectors = told(groups, "sector", len(X))
+        self.combined_.row_sectors = group_field(groups, "sector", len(X))
         with threadpool_limits(self.threads):
             self.combined_.fit(X, y, sessions_of(groups, len(X)))
         del self.combined_.row_sectors
@@ -141,6 +141,6 @@ def declare(
     COMBINERS[id], MEMBERS_OF[id] = combined, members
     return ModelSpec(
         id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
-        search_space=space or {}, together=combined.cross_sectional, sectors=combined.sectors, limits=limits,
+        search_space=space or {}, cross_sectional=combined.cross_sectional, sectors=combined.sectors, limits=limits,
         builder=lambda params, seed, threads: EnsembleModel(id, seed, threads, **params),
     )  # fmt: skip

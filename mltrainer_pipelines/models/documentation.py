@@ -50,7 +50,7 @@ def _section(module: str, about: str, specs: Sequence[ModelSpec]) -> str:
             f"reads {', '.join(f'`{column}`' for column in spec.columns)}" if spec.columns else "",
             f"{spec.look_back} sessions back" if spec.look_back else "",
             "reads the sector" if spec.sectors else "",
-            "reads a session's rows together" if spec.together else "",
+            "reads a session's rows together" if spec.cross_sectional else "",
             "learns from both timeframes" if spec.both_timeframes else "",
             spec.limits if not spec.columns else "",
             "GPU where there is one" if spec.gpu else "",

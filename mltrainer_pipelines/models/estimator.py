@@ -57,9 +57,9 @@ class ProbabilityClassifier:
         """The probability of class 1 where it depends on the rows around; by default it does not."""
         return self._positive(X)
 
-    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
-        """The same for the rows from `shown` on."""
-        return self._positive_among(X, groups)[shown:]
+    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
+        """The same for the rows from `n_context` on."""
+        return self._positive_among(X, groups)[n_context:]
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Self:
         """Fit on rows in order of time.
@@ -93,11 +93,11 @@ class ProbabilityClassifier:
         self._fit(X, y, groups)
         return self
 
-    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None, shown: int = 0) -> np.ndarray:
-        """Probabilities of the classes 0 and 1, (rows - shown, 2) float64.
+    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None, n_context: int = 0) -> np.ndarray:
+        """Probabilities of the classes 0 and 1, (rows - n_context, 2) float64.
 
         `groups` as for `fit`; only models that look at a row's past or at its session's other rows use them. The first
-        `shown` rows are a past to look at: no answer is given for them.
+        `n_context` rows are a past to look at: no answer is given for them.
         """
         if not hasattr(self, "classes_"):
             from sklearn.exceptions import NotFittedError
@@ -106,7 +106,7 @@ class ProbabilityClassifier:
         X = np.asarray(X)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has the shape {X.shape}; fitted on {self.n_features_in_} features")
-        positive = self._positive_after(X, groups, shown)
+        positive = self._positive_after(X, groups, n_context)
         return np.column_stack([1.0 - positive, positive])
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -134,8 +134,8 @@ class ProbabilityClassifier:
         return self
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
-        return f"{type(self).__name__}({shown})"
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"{type(self).__name__}({arguments})"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "classes_")

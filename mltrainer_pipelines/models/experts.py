@@ -8,7 +8,7 @@ import numpy as np
 from mltrainer_pipelines.models import combined
 from mltrainer_pipelines.models.combined import Combined, expit, log_odds, losses
 from mltrainer_pipelines.models.linear import TailClipScaler
-from mltrainer_pipelines.models.panel import UNKNOWN, drawn, sessions_of, told
+from mltrainer_pipelines.models.panel import UNKNOWN, group_field, sessions_of, subsample
 from mltrainer_pipelines.models.spec import Range
 
 _declare = partial(combined.declare, family="experts")
@@ -21,7 +21,7 @@ class LocalCompetence(Combined):
         from sklearn.neighbors import KNeighborsRegressor
 
         P, rows = self._ahead(X, y, sessions, 3)
-        kept = drawn(len(rows), 5000)
+        kept = subsample(len(rows), 5000)
         self.scaler_ = TailClipScaler()
         self.scaler_.fit_transform(X)
         count = max(1, min(int(self.params["neighbours"]), len(kept) // 2))
@@ -90,7 +90,7 @@ class LocalExperts(Combined):
         self.scaler_ = TailClipScaler()
         Z = self.scaler_.fit_transform(X)
         count = max(1, min(int(self.params["situations"]), len(Z) // 50))
-        self.clusters_ = KMeans(count, n_init=1, max_iter=50, random_state=self.seed).fit(Z[drawn(len(Z), 20_000)])
+        self.clusters_ = KMeans(count, n_init=1, max_iter=50, random_state=self.seed).fit(Z[subsample(len(Z), 20_000)])
         situation = self.clusters_.predict(Z)
         super().fit(X, y, sessions)
         self.local_ = []
@@ -166,7 +166,7 @@ class SectorExperts(Combined):
 
     def probability(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         odds = log_odds(self._said(self.fitted_, X)).mean(axis=1)
-        sectors = told(groups, "sector", len(X))
+        sectors = group_field(groups, "sector", len(X))
         for sector, (members, say) in self.experts_.items():
             rows = np.flatnonzero(sectors == sector)
             if len(rows):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mltrainer_pipelines.models.panel import drawn
+from mltrainer_pipelines.models.panel import subsample
 from mltrainer_pipelines.models.spec import Choices, Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
 
@@ -191,7 +191,7 @@ class DensityBayes:
         for k in (0, 1):
             part = Z[y == k] / self.spread_
             width = self.width * len(part) ** (-1 / (count + 4))
-            self.densities_.append(KernelDensity(bandwidth=width, rtol=1e-2).fit(part[drawn(len(part), 2000)]))
+            self.densities_.append(KernelDensity(bandwidth=width, rtol=1e-2).fit(part[subsample(len(part), 2000)]))
         self.prior_ = float(np.log(y.mean() / (1 - y.mean())))
         return self
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
-from mltrainer_pipelines.models.panel import canonical_order, drawn
+from mltrainer_pipelines.models.panel import canonical_order, subsample
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 SCALING_ROWS = 5_000
@@ -22,7 +22,7 @@ class TailClipScaler:
 
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
         """Learn from X (rows, features) and return it scaled, (rows, features) float32."""
-        columns = np.sort((X[drawn(len(X), SCALING_ROWS)] if len(X) > SCALING_ROWS else X).T, axis=1)  # NaN sorts last
+        columns = np.sort((X[subsample(len(X), SCALING_ROWS)] if len(X) > SCALING_ROWS else X).T, axis=1)  # NaN sorts last
         unknown = np.isnan(columns)
         known = columns.shape[1] - unknown.sum(axis=1)
         last, at = np.maximum(known - 1, 0), np.arange(len(columns))

@@ -34,8 +34,8 @@ def panel_groups(
     return groups
 
 
-def told(groups: np.ndarray | None, name: str, rows: int) -> np.ndarray:
-    """What groups say of each row under a name, (rows,) int64, `UNKNOWN` where they do not have it."""
+def group_field(groups: np.ndarray | None, name: str, rows: int) -> np.ndarray:
+    """A field of the groups for each row, (rows,) int64, `UNKNOWN` where they do not have it."""
     if groups is None or not groups.dtype.names:
         return np.full(rows, UNKNOWN, dtype=np.int64)
     return groups[name]
@@ -52,7 +52,7 @@ def canonical_order(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> 
     """An order of the rows that does not depend on how rows of one session are ordered, None where it is theirs already.
 
     By session, within it by symbol, or by content where groups do not tell symbols apart: two tables with the same rows a
-    session give the same fit, to the last bit. Draw from such rows (`drawn`): every k-th one could be of the same few symbols.
+    session give the same fit, to the last bit. `subsample` such rows: every k-th one could be of the same few symbols.
     """
     if groups is None:
         return None
@@ -79,7 +79,7 @@ def _ascends(sessions: np.ndarray, symbols: np.ndarray) -> bool:
     return bool((later | (same & (symbols[1:] > symbols[:-1]))).all())
 
 
-def drawn(count: int, rows: int) -> np.ndarray:
+def subsample(count: int, rows: int) -> np.ndarray:
     """So many positions of a table's, ascending, the same ones for the same length; all of a shorter table's."""
     if count <= rows:
         return np.arange(count)

@@ -33,8 +33,8 @@ class RuleModel(ScoreModel):
             if len(known):
                 self.knots_[:, column] = np.quantile(known, np.linspace(0, 1, 101))
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None, shown: int = 0) -> np.ndarray:
-        X, places = X[shown:], []
+    def _strength(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
+        X, places = X[n_context:], []
         for column in range(X.shape[1]):
             values, knots = X[:, column], self.knots_[:, column]
             # the middle of equal knots, so that values that many rows share are not all put at their upper end

@@ -38,8 +38,8 @@ class ScoreModel(DeclaredClassifier):
         """Learn scales and dynamics from its columns of the training rows; never from their outcomes."""
         raise NotImplementedError
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None, shown: int = 0) -> np.ndarray:
-        """For the rows from `shown` on."""
+    def _strength(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
+        """For the rows from `n_context` on."""
         raise NotImplementedError
 
     def strength(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
@@ -64,7 +64,7 @@ class ScoreModel(DeclaredClassifier):
         self._learn(X, groups)
         self.calibration_ = Sigmoid().fit(self._strength(X, groups), y)
 
-    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
-        if len(X) == shown:
+    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
+        if len(X) == n_context:
             return np.empty(0)
-        return self.calibration_.probability(self._strength(self._own(X), groups, shown))
+        return self.calibration_.probability(self._strength(self._own(X), groups, n_context))

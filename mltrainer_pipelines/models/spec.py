@@ -25,7 +25,7 @@ class ProbabilityEstimator(Protocol):
 
     `X` is (rows, features) float32, NaN where unknown, rows in order of time; `y` is (rows,) of 0 and 1;
     `groups` says which rows were decided at the same session: integers, or session and symbol (`panel.panel_groups`),
-    which models with a `look_back` need to find a row's past among the rows given. The first `shown` rows are such a past only.
+    which models with a `look_back` need to find a row's past among the rows given. The first `n_context` rows are that past only.
     `look_back`, `sectors` and `needs_groups` are those of its `ModelSpec`: a saved estimator says itself what it has to be given.
     """
 
@@ -40,7 +40,7 @@ class ProbabilityEstimator(Protocol):
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "ProbabilityEstimator": ...
 
-    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None, shown: int = 0) -> np.ndarray: ...
+    def predict_proba(self, X: np.ndarray, groups: np.ndarray | None = None, n_context: int = 0) -> np.ndarray: ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 
@@ -135,7 +135,7 @@ class ModelSpec:
     look_back : int
         Sessions before a row's own that it reads, of the same symbol; 0 for a model of single rows. Such a model is fitted and
         asked with groups that name the symbol, and knows of the past what the rows given hold.
-    together : bool
+    cross_sectional : bool
         Reads the other rows of a row's session: give whole sessions, with groups, to `predict_proba`.
     sectors : bool
         Reads the sector of a row's symbol, which groups tell it.
@@ -157,7 +157,7 @@ class ModelSpec:
     builder: Callable[[Mapping[str, Any], int, int], ProbabilityEstimator]
     columns: tuple[str, ...] = ()
     look_back: int = 0
-    together: bool = False
+    cross_sectional: bool = False
     sectors: bool = False
     both_timeframes: bool = False
     limits: str = ""
@@ -168,7 +168,7 @@ class ModelSpec:
     @property
     def needs_groups(self) -> bool:
         """Whether a row's prediction depends on more than the row, which groups tell it."""
-        return self.look_back > 0 or self.together or self.sectors
+        return self.look_back > 0 or self.cross_sectional or self.sectors
 
     def resolved(self, params: Mapping[str, Any]) -> dict[str, ParamValue]:
         """All parameters, in order of their names: those given, and the defaults of the rest.

@@ -8,7 +8,7 @@ import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
-from mltrainer_pipelines.models.panel import canonical_order, drawn, sessions_of
+from mltrainer_pipelines.models.panel import canonical_order, sessions_of, subsample
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
 Prepare = Literal["raw", "filled", "scaled"]
@@ -178,7 +178,7 @@ class MedianFill:
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
         from mltrainer_pipelines.models.linear import SCALING_ROWS
 
-        columns = np.sort((X[drawn(len(X), SCALING_ROWS)] if len(X) > SCALING_ROWS else X).T, axis=1)  # NaN sorts last
+        columns = np.sort((X[subsample(len(X), SCALING_ROWS)] if len(X) > SCALING_ROWS else X).T, axis=1)  # NaN sorts last
         known = columns.shape[1] - np.isnan(columns).sum(axis=1)
         middle = columns[np.arange(len(columns)), np.maximum(known - 1, 0) // 2]
         self.median_ = np.where(known > 0, middle, 0.0).astype(np.float32)
@@ -225,7 +225,7 @@ def _ordered(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> tuple[n
 
 def _evenly(y: np.ndarray, rows: int) -> np.ndarray:
     """Positions of so many rows, all over the table, both classes among them."""
-    kept = drawn(len(y), rows)
+    kept = subsample(len(y), rows)
     if y[kept].min() == y[kept].max():
         kept[len(kept) // 2] = np.flatnonzero(y != y[kept[0]])[0]
     return kept

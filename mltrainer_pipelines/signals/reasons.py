@@ -244,14 +244,14 @@ def _window_gradients(estimator: Any, X: np.ndarray, given: Given) -> np.ndarray
 
     That is so of networks that count: a count has no slope, though it changes.
     """
-    rows, groups, shown = given
+    rows, groups, n_context = given
     base = np.where(np.isfinite(X).any(axis=0), _median(X), np.nan)
     windows = np.broadcast_to(base, rows.shape)
-    said, before = (_log_odds(lambda of: estimator.predict_proba(of, groups, shown)[:, 1], of) for of in (rows, windows))
+    said, before = (_log_odds(lambda of: estimator.predict_proba(of, groups, n_context)[:, 1], of) for of in (rows, windows))
     moved = said - before
     allowed = _NOT_EXPLAINED * np.sqrt((moved**2).mean()) + 1e-6
     for steps in _WINDOW_STEPS:
-        found = np.asarray(estimator.attributions(rows, base, groups, shown, steps))
+        found = np.asarray(estimator.attributions(rows, base, groups, n_context, steps))
         left_over = np.sqrt(((moved - found.sum(axis=1)) ** 2).mean())
         if left_over <= allowed:
             return found

@@ -198,7 +198,7 @@ def test_a_model_with_a_look_back_reads_the_past_of_its_own_symbol_and_no_future
 
 def test_a_model_that_reads_a_session_together_answers_for_a_row_by_the_rows_beside_it():
     spec = get_model("session_attention")
-    assert spec.together
+    assert spec.cross_sectional
     assert spec.needs_groups
     X, y, groups = _table(spec.id, planted=True)
     X = np.nan_to_num(X)

@@ -9,7 +9,7 @@ import numpy as np
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, ProbabilityClassifier
 from mltrainer_pipelines.models.linear import TailClipScaler
-from mltrainer_pipelines.models.panel import History, canonical_order, sessions_of, told
+from mltrainer_pipelines.models.panel import History, canonical_order, group_field, sessions_of
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.models.table_model import Sigmoid
 
@@ -134,23 +134,23 @@ class NetworkModel(ProbabilityClassifier):
             said = self._log_odds(values, groups, 0)
             self.calibration_ = Sigmoid().fit(said, y)
 
-    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
-        if len(X) == shown:
+    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
+        if len(X) == n_context:
             return np.empty(0)
-        said = self._log_odds(self.scaler_.transform(X), groups, shown)
+        said = self._log_odds(self.scaler_.transform(X), groups, n_context)
         return self.calibration_.probability(said) if self.calibration_ is not None else 1 / (1 + np.exp(-np.clip(said, -30, 30)))
 
     def attributions(
-        self, X: np.ndarray, baseline: np.ndarray, groups: np.ndarray | None = None, shown: int = 0, steps: int = 16
+        self, X: np.ndarray, baseline: np.ndarray, groups: np.ndarray | None = None, n_context: int = 0, steps: int = 16
     ) -> np.ndarray:
-        """What each feature adds to the log-odds of each row from `shown` on, by integrated gradients; of sequence models.
+        """What each feature adds to the log-odds of each row from `n_context` on, by integrated gradients; of sequence models.
 
         They add up to the log-odds of the row's window less those of a window whose known sessions are all the baseline
         (`network_gradients`).
 
         Parameters
         ----------
-        X, groups, shown
+        X, groups, n_context
             As for `predict_proba`.
         baseline : (features,) array
             In the scale of X, NaN where unknown.
@@ -175,11 +175,11 @@ class NetworkModel(ProbabilityClassifier):
         if not how.sequence or len(self.weights_) > 1 or how.draws or self.calibration_ is not None:
             raise ValueError(f"{self.model} is not one network of sequences; ask it for its probabilities along the path instead")
         with training.bounded(self.threads, self.seed) as device:
-            rows = self._rows(self.scaler_.transform(X), groups, device, shown)
+            rows = self._rows(self.scaler_.transform(X), groups, device, n_context)
             start = torch.as_tensor(self.scaler_.transform(baseline[None])[0], device=device)
             network = self._network()
             network.load_state_dict({name: torch.as_tensor(value) for name, value in self.weights_[0].items()})
-            return integrated_gradients(network, rows, start, device, len(X) - shown, steps)
+            return integrated_gradients(network, rows, start, device, len(X) - n_context, steps)
 
     def _network(self) -> Any:
         from mltrainer_pipelines.models.networks import layers as network_layers
@@ -189,8 +189,8 @@ class NetworkModel(ProbabilityClassifier):
         features = self.n_features_in_ + how.sequence
         return getattr(network_layers, how.layer)(features, units=int(self.units), dropout=self.dropout, **sizes, **how.options)
 
-    def _rows(self, values: np.ndarray, groups: np.ndarray | None, device: Any, shown: int = 0) -> Any:
-        """The table from row `shown` on; the rows before are only in the windows of those after."""
+    def _rows(self, values: np.ndarray, groups: np.ndarray | None, device: Any, n_context: int = 0) -> Any:
+        """The table from row `n_context` on; the rows before are only in the windows of those after."""
         import torch
 
         from mltrainer_pipelines.models.networks.training import Rows
@@ -198,27 +198,27 @@ class NetworkModel(ProbabilityClassifier):
         windows = None
         if self.architecture.sequence:
             history = History.of(groups, len(values))
-            windows = torch.as_tensor(history.windows(np.arange(shown, len(values)), SEQUENCE_SESSIONS), device=device)
+            windows = torch.as_tensor(history.windows(np.arange(n_context, len(values)), SEQUENCE_SESSIONS), device=device)
             known = np.ones((len(values) + 1, 1), dtype=np.float32)
             known[-1] = 0.0  # position -1, a session that the table does not hold
             values = np.hstack([np.vstack([values, np.zeros((1, values.shape[1]), dtype=np.float32)]), known])
         count = len(values) - (windows is not None)
-        sessions = sessions_of(groups, count)[shown:]
-        values = values if windows is not None else values[shown:]
+        sessions = sessions_of(groups, count)[n_context:]
+        values = values if windows is not None else values[n_context:]
         other = None
         if self.architecture.layer == "TwoTimeframes":
-            other = torch.as_tensor(told(groups, "other", count)[shown:].copy(), device=device)
+            other = torch.as_tensor(group_field(groups, "other", count)[n_context:].copy(), device=device)
         return Rows(torch.as_tensor(values, device=device), windows, sessions, other)
 
-    def _log_odds(self, values: np.ndarray, groups: np.ndarray | None, shown: int) -> np.ndarray:
+    def _log_odds(self, values: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
         import torch
 
         from mltrainer_pipelines.models.networks import training
 
         how = self.architecture
-        total = np.zeros(len(values) - shown)
+        total = np.zeros(len(values) - n_context)
         with training.bounded(self.threads, self.seed) as device:
-            rows = self._rows(values, groups, device, shown)
+            rows = self._rows(values, groups, device, n_context)
             for weights in self.weights_:
                 network = self._network()
                 network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
@@ -258,7 +258,7 @@ def declare(
         space["layers"] = Range(1, 4, default=2, integer=True)
     return ModelSpec(
         id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=True, handles_missing=False,
-        search_space=space, look_back=architecture.look_back, together=architecture.cross_sectional,
+        search_space=space, look_back=architecture.look_back, cross_sectional=architecture.cross_sectional,
         both_timeframes=architecture.layer == "TwoTimeframes",
         builder=lambda params, seed, threads: NetworkModel(id, **params, seed=seed, threads=threads),
     )  # fmt: skip

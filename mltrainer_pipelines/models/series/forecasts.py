@@ -13,7 +13,7 @@ import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations
-from mltrainer_pipelines.models.panel import History, drawn
+from mltrainer_pipelines.models.panel import History, subsample
 from mltrainer_pipelines.models.score_model import ScoreModel
 from mltrainer_pipelines.models.series import estimation, filters, shapes
 from mltrainer_pipelines.models.series.filters import drift, filled, price
@@ -51,7 +51,7 @@ class SeriesModel(ScoreModel):
         self.scale_ = spread if spread > 1e-12 else 1.0
         history = History.of(groups, len(X))
         # in no order: a method that takes every k-th window then takes those of all symbols
-        rows = np.random.default_rng(0).permutation(drawn(len(X), POOLED))
+        rows = np.random.default_rng(0).permutation(subsample(len(X), POOLED))
         scaled = self._scaled(X)
         sample = estimation.Sample(estimation.own_series(scaled, history, STEP), _windows(scaled, history, rows))
         with threadpool_limits(1):  # series are short, and sums of several threads differ from fit to fit
@@ -61,15 +61,15 @@ class SeriesModel(ScoreModel):
         """(rows,), in pooled standard deviations, what is far out drawn in."""
         return np.clip((X[:, 0] - self.center_) / self.scale_, -8.0, 8.0)
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None, shown: int = 0) -> np.ndarray:
+    def _strength(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
         from threadpoolctl import threadpool_limits
 
         found = self.dynamics_.found
         if found is None:
-            return np.zeros(len(X) - shown)
+            return np.zeros(len(X) - n_context)
         history, scaled, parts = History.of(groups, len(X)), self._scaled(X), []
         with threadpool_limits(self.threads), np.errstate(invalid="ignore", divide="ignore"):
-            for start in range(shown, len(X), AT_ONCE):
+            for start in range(n_context, len(X), AT_ONCE):
                 windows = _windows(scaled, history, np.arange(start, min(start + AT_ONCE, len(X))))
                 said = FORECASTS[self.model].score(windows, found, self.params)
                 parts.append(np.clip(np.nan_to_num(said, nan=0.0, posinf=10.0, neginf=-10.0), -10.0, 10.0))

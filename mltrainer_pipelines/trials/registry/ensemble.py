@@ -301,10 +301,10 @@ def member_scores(member: Member, X: np.ndarray, features: pl.DataFrame, history
     """A member's own probabilities for the rows of its matrix, (rows,); it is shown the history that it reads."""
     if not features.height:
         return np.empty(0)
-    rows, groups, shown = member_rows(member, X, features, history)
+    rows, groups, n_context = member_rows(member, X, features, history)
     if groups is None:
         return member.estimator.predict_proba(rows)[:, 1]
-    return member.estimator.predict_proba(rows, groups, shown)[:, 1]
+    return member.estimator.predict_proba(rows, groups, n_context)[:, 1]
 
 
 def member_rows(
