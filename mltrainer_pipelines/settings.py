@@ -166,8 +166,8 @@ class Settings(BaseSettings):
         return self
 
     @cached_property
-    def world(self) -> str:
-        """Name of the market these settings look at: what belongs to two worlds is never mixed."""
+    def market_id(self) -> str:
+        """Name of the market these settings look at: the data of two markets are never mixed."""
         if self.polygon_api_key:
             return "polygon"
         if self.mltrainer_exchange == "simulated":
@@ -184,8 +184,8 @@ class Settings(BaseSettings):
 
     @property
     def state(self) -> Path:
-        """Folder of everything kept for this world: PostgreSQL, lake, Dagster home, artifacts, logs."""
-        return self.mltrainer_home.expanduser().resolve() / self.world
+        """Folder of everything kept for this market: PostgreSQL, lake, Dagster home, artifacts, logs."""
+        return self.mltrainer_home.expanduser().resolve() / self.market_id
 
     @property
     def lake_url(self) -> str:

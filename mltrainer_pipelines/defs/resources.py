@@ -15,7 +15,7 @@ def _lake(_context: dg.InitResourceContext) -> object:
     from mltrainer_pipelines.store.lake import Lake
 
     lake = Lake(get_settings().lake_url)
-    lake.claim(get_settings().world)
+    lake.assert_owner(get_settings().market_id)
     return lake
 
 

@@ -105,7 +105,7 @@ def signals(
     scored = found.signals
     _add_refresh(lake, database, "signals", scored, "timestamp")
     lake.write(MEMBER_FORECASTS.name, found.forecasts, str(scored["date"][0]))
-    status = _report_trust(context, database, found, session)
+    status = _report_quote_checks(context, database, found, session)
     strongest = scored.sort("profit_probability", descending=True, nulls_last=True).select(_SHOWN)
     return dg.MaterializeResult(
         metadata=frame_metadata(
@@ -114,7 +114,7 @@ def signals(
             status=status,
             absent=absent,
             strong_buys=int(scored["strong_buy"].sum()),
-            untrusted_prices=table(found.trust.doubts),
+            untrusted_prices=table(found.quote_checks.failures),
             settings_version=scored["settings_version"][0],
             weights={timeframe: ensemble.weights for timeframe, (ensemble, _) in champions.items()},
             strongest=table(strongest, 20),
@@ -194,24 +194,24 @@ def _known_champions(
     return champions, corrections, absent
 
 
-def _report_trust(context: dg.AssetExecutionContext, database: Database, found: "Refresh", session: date) -> str:
+def _report_quote_checks(context: dg.AssetExecutionContext, database: Database, found: "Refresh", session: date) -> str:
     """What the refresh makes of the prices, in words; an alert a session where they are not to be trusted."""
     from mltrainer_pipelines.store.alerts import raise_alert
 
-    trust = found.trust
-    if trust.market_doubt:
-        context.log.warning(f"nothing is recommended: {trust.market_doubt}")
-        details = {"present": trust.present, "expected": trust.expected}
-        message = f"nothing is recommended on {session}: {trust.market_doubt}"
+    checks = found.quote_checks
+    if checks.market_failure:
+        context.log.warning(f"nothing is recommended: {checks.market_failure}")
+        details = {"present": checks.present, "expected": checks.expected}
+        message = f"nothing is recommended on {session}: {checks.market_failure}"
         raise_alert(database.engine, f"snapshot:{session}", "snapshot", "warning", message, details, context.run.run_id)
-        return f"nothing recommended: {trust.market_doubt}"
-    for symbol, doubt in trust.doubts.iter_rows():
-        context.log.warning(f"{symbol} is left out: {doubt}")
-        message = f"{symbol} is left out on {session}: {doubt}"
+        return f"nothing recommended: {checks.market_failure}"
+    for symbol, failure in checks.failures.iter_rows():
+        context.log.warning(f"{symbol} is left out: {failure}")
+        message = f"{symbol} is left out on {session}: {failure}"
         raise_alert(
             database.engine, f"price:{symbol}:{session}", "price", "warning", message, {"symbol": symbol}, context.run.run_id
         )
-    return f"scored; {trust.doubts.height} prices not trusted" if trust.doubts.height else "scored"
+    return f"scored; {checks.failures.height} prices not trusted" if checks.failures.height else "scored"
 
 
 def threshold_defaults() -> Mapping[str, float]:

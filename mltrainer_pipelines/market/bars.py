@@ -67,7 +67,7 @@ def _plainly_good(single_session: bool) -> pl.Expr:
 
 
 @dataclass(frozen=True)
-class SiftedBars:
+class ValidatedBars:
     """Bars of one session: those that obey every rule, and those that do not, each with its `reason`.
 
     Parameters
@@ -82,7 +82,7 @@ class SiftedBars:
     rejected: pl.DataFrame
 
 
-def validated_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataFrame:
+def require_valid_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataFrame:
     """Bars in the contract's columns, sorted by symbol (and date), or an error; nothing is repaired or dropped.
 
     Parameters
@@ -104,10 +104,10 @@ def validated_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataF
         than `session`, a price that is null, NaN, zero or negative, high below low, low above or high below open or
         close, a negative volume. Names symbol, date and rule of the first rows.
     """
-    return sifted_bars(frame, session, most_rejected=0.0).bars
+    return validate_bars(frame, session, most_rejected=0.0).bars
 
 
-def sifted_bars(frame: pl.DataFrame, session: date | None = None, most_rejected: float = MOST_REJECTED) -> SiftedBars:
+def validate_bars(frame: pl.DataFrame, session: date | None = None, most_rejected: float = MOST_REJECTED) -> ValidatedBars:
     """Bars that obey every rule, apart from those that do not; an error where these are more than a stray few.
 
     A vendor's session of ten thousand bars holds an impossible one now and then. It must not be stored, and it must
@@ -117,7 +117,7 @@ def sifted_bars(frame: pl.DataFrame, session: date | None = None, most_rejected:
     Parameters
     ----------
     frame, session
-        As for `validated_bars`.
+        As for `require_valid_bars`.
     most_rejected : float
         Share of the rows, from 0 (none may be wrong) to 1.
 
@@ -130,11 +130,11 @@ def sifted_bars(frame: pl.DataFrame, session: date | None = None, most_rejected:
     frame = _typed(frame, what)
     plainly_good = frame.select(_plainly_good(single_session=session is not None)).item()
     if plainly_good and (session is None or frame["date"][0] == session):
-        return SiftedBars(frame, _NONE_REJECTED)
+        return ValidatedBars(frame, _NONE_REJECTED)
     judged = frame.with_columns(reason=_reason(session))
     bad = judged.filter(pl.col("reason").is_not_null())
     if len(bad) <= most_rejected * len(frame):
-        return SiftedBars(judged.filter(pl.col("reason").is_null()).drop("reason"), bad)
+        return ValidatedBars(judged.filter(pl.col("reason").is_null()).drop("reason"), bad)
     problems = [
         f"{row['symbol']} on {row['date']}: {row['reason']} "
         f"(open {row['open']}, high {row['high']}, low {row['low']}, close {row['close']}, volume {row['volume']})"

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import polars as pl
 
-from mltrainer_pipelines.market.bars import SiftedBars, sifted_bars
+from mltrainer_pipelines.market.bars import ValidatedBars, validate_bars
 from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
@@ -33,7 +33,7 @@ class BarsClient(Protocol):
     @property
     def budget(self) -> CallBudget | None: ...
 
-    def session_bars(self, session: date, most_rejected: float = ...) -> SiftedBars: ...
+    def session_bars(self, session: date, most_rejected: float = ...) -> ValidatedBars: ...
 
     def few_tickers(self, fewer_than: int) -> list[str] | None: ...
 
@@ -102,7 +102,7 @@ def fetched(
     symbols_before: Iterable[int] = (),
     accept_thin: bool = False,
     say: Callable[[str], object] = lambda _: None,
-) -> Iterator[tuple[date, SiftedBars | EmptySessionError]]:
+) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]]:
     """Sessions of a plan in order, each with its bars, or with the error that there are none.
 
     What looks wrong is asked for once more: a session with impossible bars, or one that is suddenly far smaller.
@@ -140,7 +140,7 @@ def fetched(
         yield session, found
 
 
-def store_session(lake: Lake, session: date, found: SiftedBars, compare: bool) -> bool:
+def store_session(lake: Lake, session: date, found: ValidatedBars, compare: bool) -> bool:
     """Write a session, and what was set aside of it; returns whether its bars are other than those that were there.
 
     Parameters
@@ -172,11 +172,11 @@ def progress_bar(done: int, total: int, seconds: float) -> str:
     return f"{'█' * full}{'░' * (_BLOCKS - full)} {done:,}/{total:,} sessions, {_duration(seconds)}{left}"
 
 
-def _is_thin(found: SiftedBars, sizes: Sequence[int]) -> bool:
+def _is_thin(found: ValidatedBars, sizes: Sequence[int]) -> bool:
     return bool(sizes) and found.bars.height < THIN_BELOW * median(sizes)
 
 
-def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[date, SiftedBars | EmptySessionError]]:
+def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]]:
     """A call a session, a few ahead."""
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting = deque(pool.submit(_session, client, day) for day in sessions[:_AHEAD])
@@ -192,7 +192,7 @@ def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[
             pool.shutdown(cancel_futures=True)
 
 
-def _session(client: BarsClient, session: date) -> SiftedBars:
+def _session(client: BarsClient, session: date) -> ValidatedBars:
     """A session's bars; where any of them cannot be right, those of a second call."""
     try:
         found = client.session_bars(session)
@@ -205,7 +205,7 @@ def _session(client: BarsClient, session: date) -> SiftedBars:
 
 def _by_ticker(
     client: BarsClient, plan: BackfillPlan, say: Callable[[str], object]
-) -> Iterator[tuple[date, SiftedBars | EmptySessionError]] | None:
+) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]] | None:
     """A call a ticker; None where these bars are not the market's, which two sessions fetched whole prove."""
     first, last = plan.sessions[0], plan.sessions[-1]
     try:
@@ -224,7 +224,7 @@ def _by_ticker(
     except BadBarsError as error:
         say(f"{error}; fetching session by session")
         return None
-    return ((day, sifted_bars(days[day,], day) if (day,) in days else EmptySessionError(day)) for day in plan.sessions)
+    return ((day, validate_bars(days[day,], day) if (day,) in days else EmptySessionError(day)) for day in plan.sessions)
 
 
 def _session_or_none(client: BarsClient, session: date) -> pl.DataFrame | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
-from mltrainer_pipelines.market.bars import validated_bars
+from mltrainer_pipelines.market.bars import require_valid_bars
 from mltrainer_pipelines.market.errors import MarketDataError
 from mltrainer_pipelines.market.sessions import NEW_YORK, last_closed_session, open_session, session_hours
 
@@ -153,4 +153,4 @@ def provisional_bars(quotes: pl.DataFrame) -> pl.DataFrame:
     sessions = traded.get_column("date").unique().to_list()
     if len(sessions) != 1:
         raise ValueError(f"quotes of {len(sessions)} sessions were given; give those of one")
-    return validated_bars(traded.select("date", "symbol", "open", "high", "low", "close", "volume", "vwap"), sessions[0])
+    return require_valid_bars(traded.select("date", "symbol", "open", "high", "low", "close", "volume", "vwap"), sessions[0])

@@ -68,7 +68,7 @@ def provided_databases(settings: Settings) -> Iterator[dict[Purpose, str]]:
 def _own_url(settings: Settings, given: URL, purpose: Purpose) -> URL:
     parts = [given.database or "mltrainer"]
     if settings.market_kind != "real":
-        parts.append(settings.world.replace("-", "_"))
+        parts.append(settings.market_id.replace("-", "_"))
     if purpose != "mltrainer":
         parts.append(purpose)
     return given.set(database="_".join(parts))

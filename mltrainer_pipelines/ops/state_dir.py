@@ -66,7 +66,7 @@ def held_home(settings: Settings) -> Iterator[dict[str, str]]:
     from mltrainer_pipelines.store.lake import Lake
 
     _make_folders(settings)
-    Lake(settings.lake_url).claim(settings.world)
+    Lake(settings.lake_url).assert_owner(settings.market_id)
     with _lock(settings), provided_databases(settings) as urls:
         shutil.copyfile(PROJECT_ROOT / "dagster.yaml", dagster_home(settings) / "dagster.yaml")
         yield {

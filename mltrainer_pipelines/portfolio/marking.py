@@ -12,12 +12,12 @@ from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.portfolio.positions import MARKED, SAMPLES, TABLE, locked, store
 from mltrainer_pipelines.portfolio.valuation import at_price
 from mltrainer_pipelines.signals.inputs import LakeInputs
-from mltrainer_pipelines.signals.quote_checks import trust
+from mltrainer_pipelines.signals.quote_checks import check_quotes
 from mltrainer_pipelines.store.lake import Lake
 
 
 def trusted_quotes(lake: Lake, quotes: pl.DataFrame, symbols: pl.Series) -> pl.DataFrame:
-    """The quotes of these symbols whose prices are trusted, as `signals.trust` does for what is recommended.
+    """The quotes of these symbols whose prices are trusted, as `quote_checks.check_quotes` does for what is recommended.
 
     A position keeps its last mark where its symbol's price is ten times yesterday's, or where it split and nobody has
     said so: what it is worth is not known then.
@@ -31,8 +31,8 @@ def trusted_quotes(lake: Lake, quotes: pl.DataFrame, symbols: pl.Series) -> pl.D
     if quotes.is_empty() or not len(symbols):
         return quotes.clear()
     inputs = LakeInputs(lake)
-    doubts = trust(quotes, inputs.last_closes(quotes["date"][0], symbols), inputs.actions(), symbols).doubts
-    return quotes.filter(pl.col("symbol").is_in(symbols.implode()) & ~pl.col("symbol").is_in(doubts["symbol"].implode()))
+    failures = check_quotes(quotes, inputs.last_closes(quotes["date"][0], symbols), inputs.actions(), symbols).failures
+    return quotes.filter(pl.col("symbol").is_in(symbols.implode()) & ~pl.col("symbol").is_in(failures["symbol"].implode()))
 
 
 def open_symbols(engine: Engine) -> pl.Series:

@@ -24,7 +24,7 @@ from mltrainer_pipelines.market.sessions import previous_session, session_hours,
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.positions import planned
 from mltrainer_pipelines.portfolio.valuation import walked
-from mltrainer_pipelines.signals.inputs import LAST_SEEN_SESSIONS, LakeInputs, Scene, newest_closes, newest_score
+from mltrainer_pipelines.signals.inputs import LAST_SEEN_SESSIONS, LakeInputs, MarketSnapshot, newest_closes, newest_score
 from mltrainer_pipelines.signals.learned import Recalibration
 from mltrainer_pipelines.signals.refresh import Ensemble, refresh_market
 from mltrainer_pipelines.signals.rules import Thresholds
@@ -147,7 +147,7 @@ class PreparedInputs(LakeInputs):
     """The inputs of many sessions at once: features and volatilities of the whole period are computed together.
 
     A feature's value at t is the same whether the data end at t or later, so that a session's rows are those its own
-    refresh computed. Where a price of the session is doubted, or its bar was provisional, they are computed for it alone.
+    refresh computed. Where a price of the session is excluded, or its bar was provisional, they are computed for it alone.
     """
 
     def __init__(self, lake: Lake, first: date, last: date):
@@ -190,21 +190,21 @@ class PreparedInputs(LakeInputs):
         bars = pl.concat(before).filter(pl.col("symbol").is_in(symbols.implode()))
         return newest_closes(bars.select("date", "symbol", "close"))
 
-    def scene(
+    def market_snapshot(
         self,
         session: date,
         members: pl.DataFrame,
-        doubted: pl.Series,
+        excluded: pl.Series,
         feature_sets: Mapping[str, int],
         provisional: pl.DataFrame | None,
-    ) -> Scene:
-        if provisional is not None or len(doubted) or session < self.first or any(feature_sets.values()):
-            return super().scene(session, members, doubted, feature_sets, provisional)
+    ) -> MarketSnapshot:
+        if provisional is not None or len(excluded) or session < self.first or any(feature_sets.values()):
+            return super().market_snapshot(session, members, excluded, feature_sets, provisional)
         new = [name for name in feature_sets if name not in self._features]
         if new:
             self._prepare(new)
         closes = self._bars[session].filter(pl.col("symbol").is_in(members["symbol"].implode())).select("symbol", "close")
-        return Scene({name: self._features[name][session] for name in feature_sets}, self._volatility[session], closes)
+        return MarketSnapshot({name: self._features[name][session] for name in feature_sets}, self._volatility[session], closes)
 
     def _prepare(self, feature_sets: list[str]) -> None:
         depth = max(look_back(name) for name in feature_sets)

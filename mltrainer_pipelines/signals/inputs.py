@@ -24,8 +24,8 @@ class HistoryBehindError(LookupError):
 
 
 @dataclass(frozen=True)
-class Scene:
-    """The market of a decision's session, without the bars of symbols whose prices are doubted.
+class MarketSnapshot:
+    """The market of a decision's session, without the bars of symbols whose prices are excluded.
 
     Parameters
     ----------
@@ -85,21 +85,21 @@ class LakeInputs:
         """The newest score known at the decision, or None where it is too old to mean anything."""
         return newest_score(self.lake.read("regime"), session)
 
-    def scene(
+    def market_snapshot(
         self,
         session: date,
         members: pl.DataFrame,
-        doubted: pl.Series,
+        excluded: pl.Series,
         feature_sets: Mapping[str, int],
         provisional: pl.DataFrame | None,
-    ) -> Scene:
+    ) -> MarketSnapshot:
         """Features, volatility and closes of a session.
 
         Parameters
         ----------
         members : DataFrame
             The universe of the session's month.
-        doubted : Series of str
+        excluded : Series of str
             Symbols whose bar of the session is left out; their past is used.
         feature_sets : mapping of feature set to int
             Which sets, and how many sessions before this one a model reads of each: 0 where it reads the session's rows alone.
@@ -122,9 +122,9 @@ class LakeInputs:
             symbols=symbols,
             provisional=provisional,
         )
-        bars = bars.filter((pl.col("date") < session) | ~pl.col("symbol").is_in(doubted.implode()))
+        bars = bars.filter((pl.col("date") < session) | ~pl.col("symbol").is_in(excluded.implode()))
         known = known_macro(self.lake.read("macro_series"), bars["date"].unique().sort().to_list())
-        regime = carried(self.lake.read("regime"), session)
+        regime = forward_fill(self.lake.read("regime"), session)
         features, history = {}, {}
         for name, before in feature_sets.items():
             begin = previous_session(session, before) if before else session
@@ -134,7 +134,7 @@ class LakeInputs:
                 history[name] = rows.filter(pl.col("date") < session)
         here = pl.col("symbol").is_in(members["symbol"].implode()) & (pl.col("date") == session)
         volatility = daily_volatility(bars).filter(here).select("symbol", "volatility")
-        return Scene(features, volatility, bars.filter(here).select("symbol", "close"), history)
+        return MarketSnapshot(features, volatility, bars.filter(here).select("symbol", "close"), history)
 
     def require_history(self, session: date, final: bool) -> None:
         """Refuse to decide on a history with a hole at its end."""
@@ -149,7 +149,7 @@ class LakeInputs:
             )
 
 
-def carried(regime: pl.DataFrame, session: date) -> pl.DataFrame:
+def forward_fill(regime: pl.DataFrame, session: date) -> pl.DataFrame:
     """Regime scores with the newest one carried to a session that has none of its own yet, if it still says anything."""
     known = regime.filter(pl.col("date") <= session)
     if known.is_empty() or known["date"][-1] == session or next_session(known["date"][-1], REGIME_VALID_SESSIONS) < session:

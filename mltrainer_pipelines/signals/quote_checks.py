@@ -21,26 +21,26 @@ LEAST_SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class Trust:
+class QuoteChecks:
     """What of a session's prices is trusted.
 
     Parameters
     ----------
-    doubts : DataFrame
-        symbol, doubt: a row a symbol whose price is not trusted, and why.
-    market_doubt : str or None
+    failures : DataFrame
+        symbol, failure: a row a symbol whose price is not trusted, and why.
+    market_failure : str or None
         Why nothing can be recommended at all; None where enough of the market is there.
     present, expected : int
         Members with a trusted price of the session, and members that traded in the session before.
     """
 
-    doubts: pl.DataFrame
-    market_doubt: str | None
+    failures: pl.DataFrame
+    market_failure: str | None
     present: int
     expected: int
 
 
-def trust(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.DataFrame | None, members: pl.Series) -> Trust:
+def check_quotes(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.DataFrame | None, members: pl.Series) -> QuoteChecks:
     """Look at a session's prices before anything is made of them.
 
     A price is not trusted where its bar is impossible, or where it lies more than 50 % above, or a third below, the last
@@ -65,13 +65,13 @@ def trust(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.DataFrame |
     traded = pl.col("open").is_not_null()
     found = (
         told.join(expected, on="symbol", how="left")
-        .with_columns(doubt=pl.coalesce(_impossible(), _moved(), _excursion()))
-        .select("symbol", "doubt", traded=traded)
+        .with_columns(failure=pl.coalesce(_impossible(), _moved(), _excursion()))
+        .select("symbol", "failure", traded=traded)
     )
-    doubts = found.filter(pl.col("doubt").is_not_null()).select("symbol", "doubt").sort("symbol")
+    failures = found.filter(pl.col("failure").is_not_null()).select("symbol", "failure").sort("symbol")
     awaited = before["symbol"].n_unique()
     present = found.filter(
-        pl.col("doubt").is_null() & pl.col("traded") & pl.col("symbol").is_in(before["symbol"].implode())
+        pl.col("failure").is_null() & pl.col("traded") & pl.col("symbol").is_in(before["symbol"].implode())
     ).height
     short = awaited > 0 and present < LEAST_SHARE * awaited
     note = (
@@ -79,7 +79,7 @@ def trust(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.DataFrame |
         if short
         else None
     )
-    return Trust(doubts, note, present, awaited)
+    return QuoteChecks(failures, note, present, awaited)
 
 
 def _restated(before: pl.DataFrame, told: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.market.quotes import provisional_bars
 from mltrainer_pipelines.signals.inputs import HistoryBehindError, LakeInputs
 from mltrainer_pipelines.signals.learned import Recalibrated, Recalibration
-from mltrainer_pipelines.signals.quote_checks import Trust, trust
+from mltrainer_pipelines.signals.quote_checks import QuoteChecks, check_quotes
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import Champion, UnusableInputError, closing_prices, delayed_prices, score_market
 from mltrainer_pipelines.store.lake import Lake
@@ -44,13 +44,13 @@ class Refresh:
         As `signals.scoring.score_market`: a row for every member of the universe and timeframe.
     forecasts : DataFrame
         `MEMBER_FORECASTS`: what each trial of the ensembles says alone, calibrated and uncorrected.
-    trust : Trust
+    quote_checks : QuoteChecks
         Which prices were not trusted.
     """
 
     signals: pl.DataFrame
     forecasts: pl.DataFrame
-    trust: Trust
+    quote_checks: QuoteChecks
 
 
 def refreshed_signals(
@@ -80,7 +80,7 @@ def refresh_market(
     its final bars are in the lake those are used. A session of which nothing is known yet leaves the decision with the
     session before.
 
-    Prices are looked at before anything is made of them (`signals.trust`): a symbol whose price is not trusted has no bar
+    Prices are looked at before anything is made of them (`check_quotes`): a symbol whose price is not trusted has no bar
     and no forecast, and where too much of the market is missing nothing is recommended.
 
     Parameters
@@ -121,18 +121,18 @@ def refresh_market(
 
     members, actions = inputs.members(session), inputs.actions()
     told = inputs.final_bars(session) if final else quotes
-    trusted = trust(told, inputs.last_closes(session, members["symbol"]), actions, members["symbol"])
-    doubted = trusted.doubts["symbol"]
-    heard = pl.col("symbol").is_in(members["symbol"].implode()) & ~pl.col("symbol").is_in(doubted.implode())
+    checks = check_quotes(told, inputs.last_closes(session, members["symbol"]), actions, members["symbol"])
+    excluded = checks.failures["symbol"]
+    heard = pl.col("symbol").is_in(members["symbol"].implode()) & ~pl.col("symbol").is_in(excluded.implode())
     provisional = None if final else provisional_bars(quotes.filter(heard))
-    scene = inputs.scene(session, members, doubted, _feature_sets(champions), provisional)
-    prices = delayed_prices(quotes) if on_quotes else closing_prices(scene.closes)
+    snapshot = inputs.market_snapshot(session, members, excluded, _feature_sets(champions), provisional)
+    prices = delayed_prices(quotes) if on_quotes else closing_prices(snapshot.closes)
     regime = inputs.regime(session)
     signals, forecasts = [], [MEMBER_FORECASTS.empty()]
     for timeframe, (ensemble, version) in champions.items():
-        rows = scene.features[ensemble.champion.feature_set]
+        rows = snapshot.features[ensemble.champion.feature_set]
         if isinstance(ensemble, ChampionEnsemble):
-            ensemble = ensemble.with_history(scene.history.get(ensemble.champion.feature_set))
+            ensemble = ensemble.with_history(snapshot.history.get(ensemble.champion.feature_set))
             rows = with_sectors(rows, members) if ensemble.reads_sectors else rows
         explained = ensemble if explain and isinstance(ensemble, ChampionEnsemble) else None
         if explained:
@@ -143,17 +143,17 @@ def refresh_market(
                 rows,
                 {timeframe: (scorer, _champion(ensemble, version))},
                 prices,
-                scene.volatility,
+                snapshot.volatility,
                 regime,
                 thresholds,
                 moment,
                 members,
-                trusted.doubts,
-                trusted.market_doubt,
+                checks.failures,
+                checks.market_failure,
                 {timeframe: explained} if explained else None,
             )
         )
-    return Refresh(pl.concat(signals), pl.concat(forecasts), trusted)
+    return Refresh(pl.concat(signals), pl.concat(forecasts), checks)
 
 
 def _feature_sets(champions: Mapping[str, tuple[Ensemble, ChampionVersion]]) -> dict[str, int]:

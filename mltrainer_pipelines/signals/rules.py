@@ -55,7 +55,7 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     ----------
     signals : DataFrame
         profit_probability, confidence, expected_net_return, regime_score, price_source, entry_price, target_price,
-        stop_loss, and `doubt` where prices were looked at (why one is not trusted; null where it is); more is left as it
+        stop_loss, and `failure` where prices were looked at (why one is not trusted; null where it is); more is left as it
         is. Null means unknown, and what is unknown does not pass.
     thresholds : Thresholds
 
@@ -67,13 +67,13 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     bars = thresholds
     probability, confidence, expected = pl.col("profit_probability"), pl.col("confidence"), pl.col("expected_net_return")
     regime, source = pl.col("regime_score"), pl.col("price_source")
-    doubt = pl.col("doubt") if "doubt" in signals.columns else pl.lit(None, pl.String)
+    failure = pl.col("failure") if "failure" in signals.columns else pl.lit(None, pl.String)
     levels = pl.all_horizontal(pl.col("entry_price", "target_price", "stop_loss").fill_nan(None).is_not_null())
     rules = [
         _fails(source == STALE, pl.lit("its last price is stale")),
         _fails(source == MISSING, pl.lit("it has no price")),
         _fails(source == UNTRUSTED, pl.lit("its price is not trusted")),
-        doubt,
+        failure,
         _fails(~source.is_in(NO_PRICE) & ~levels, pl.lit("its volatility is not known, so it has no target and stop")),
         _below(probability, bars.min_probability, "probability", 2),
         _below(confidence, bars.min_confidence, "confidence", 2),

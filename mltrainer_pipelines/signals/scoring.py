@@ -79,8 +79,8 @@ def score_market(
     thresholds: Thresholds,
     moment: datetime,
     members: pl.DataFrame | None = None,
-    doubts: pl.DataFrame | None = None,
-    market_doubt: str | None = None,
+    failures: pl.DataFrame | None = None,
+    market_failure: str | None = None,
     explained: Mapping[str, ChampionEnsemble] | None = None,
 ) -> pl.DataFrame:
     """Score every symbol for every timeframe that has a champion.
@@ -102,9 +102,9 @@ def score_market(
         Aware; stamped on every signal.
     members : DataFrame, optional
         symbol and, if known, sector: the universe. A member without features gets a signal without a forecast.
-    doubts : DataFrame, optional
-        symbol, doubt: whose price is not trusted, and why (`signals.trust`).
-    market_doubt : str, optional
+    failures : DataFrame, optional
+        symbol, failure: whose price is not trusted, and why (`quote_checks.check_quotes`).
+    market_failure : str, optional
         Why nothing can be recommended at all.
     explained : mapping of timeframe to ChampionEnsemble, optional
         Whose predictions are explained (`signals.reasons`).
@@ -125,19 +125,19 @@ def score_market(
     _check(features_now, ensembles, prices, volatility, moment)
     listed = features_now.select("symbol") if members is None else members
     sectors = listed.with_columns(sector=pl.col("sector") if "sector" in listed.columns else pl.lit(None, pl.String))
-    known_doubts = pl.DataFrame(schema={"symbol": pl.String, "doubt": pl.String}) if doubts is None else doubts
+    quote_failures = pl.DataFrame(schema={"symbol": pl.String, "failure": pl.String}) if failures is None else failures
     source = pl.col("price_source")
-    doubt = pl.concat_str(pl.col("doubt"), pl.lit(market_doubt, pl.String), separator="; ", ignore_nulls=True)
+    failure = pl.concat_str(pl.col("failure"), pl.lit(market_failure, pl.String), separator="; ", ignore_nulls=True)
     market = (
         sectors.select("symbol", "sector")
         .with_columns(date=pl.lit(features_now["date"][0]))
         .join(prices.select(*PRICE_SCHEMA), on="symbol", how="left")
         .join(volatility.select("symbol", pl.col("volatility").cast(pl.Float64)), on="symbol", how="left")
-        .join(known_doubts, on="symbol", how="left")
+        .join(quote_failures, on="symbol", how="left")
         .with_columns(
-            price_source=pl.when(pl.col("doubt").is_not_null()).then(pl.lit(UNTRUSTED)).otherwise(source.fill_null(MISSING)),
+            price_source=pl.when(pl.col("failure").is_not_null()).then(pl.lit(UNTRUSTED)).otherwise(source.fill_null(MISSING)),
             volatility=pl.col("volatility").fill_nan(None),
-            doubt=pl.when(doubt != "").then(doubt),
+            failure=pl.when(failure != "").then(failure),
         )
         .with_columns(entry_price=pl.when(pl.col("price_source").is_in([DELAYED, CLOSED])).then("price"))
     )

@@ -69,7 +69,7 @@ class Lake:
             raise ValueError(f"MLTRAINER_LAKE_URL={self.url}: give a folder or an s3:// URL")
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.url))
 
-    def claim(self, market: str) -> None:
+    def assert_owner(self, market: str) -> None:
         """Mark the lake as that of a market, at its first use; from then on refuse every other market.
 
         A lake in a home is one market's by its folder. One at `MLTRAINER_LAKE_URL` would be shared by whoever names it.

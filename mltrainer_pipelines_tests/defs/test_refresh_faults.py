@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
 from mltrainer_pipelines.defs.portfolio import portfolio_performance, virtual_positions
-from mltrainer_pipelines.defs.signals import _report_trust, recommendations, signals
+from mltrainer_pipelines.defs.signals import _report_quote_checks, recommendations, signals
 from mltrainer_pipelines.market.sessions import next_session, session_hours
 from mltrainer_pipelines.portfolio.positions import open_positions
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.signals.quote_checks import trust
+from mltrainer_pipelines.signals.quote_checks import check_quotes
 from mltrainer_pipelines.signals.recommendations import recommendations_frame
 from mltrainer_pipelines.signals.refresh import Refresh
 from mltrainer_pipelines.store.alerts import alerts
@@ -135,11 +135,11 @@ def test_prices_that_are_not_trusted_are_told_in_the_status_and_raise_one_alert_
     last = pl.concat([bars_of(name, [BEFORE], [PRICE]) for name in names])
     wild = tuple(10 * price for price in PRICE)
     told = pl.concat([bars_of(name, [TODAY], [wild if name == "S3" else PRICE]) for name in (names[:5] if half else names)])
-    found = Refresh(pl.DataFrame(), pl.DataFrame(), trust(told, last, NO_ACTIONS, pl.Series(names)))
+    found = Refresh(pl.DataFrame(), pl.DataFrame(), check_quotes(told, last, NO_ACTIONS, pl.Series(names)))
 
     @dg.asset
     def looked_at(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return dg.MaterializeResult(metadata={"status": _report_trust(context, database, found, TODAY)})
+        return dg.MaterializeResult(metadata={"status": _report_quote_checks(context, database, found, TODAY)})
 
     for _ in range(2):
         result = dg.materialize([looked_at])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
-from mltrainer_pipelines.market.bars import validated_bars
+from mltrainer_pipelines.market.bars import require_valid_bars
 from mltrainer_pipelines.market.errors import BadBarsError
 
 SESSION = date(2024, 3, 4)
@@ -28,13 +28,13 @@ def frame(*rows: dict) -> pl.DataFrame:
 
 
 def test_good_bars_come_back_in_the_contracts_columns_sorted_by_symbol():
-    found = validated_bars(frame({"symbol": "ZZZ"}, {"symbol": "AAA"}).select(*reversed(DAILY_BARS.schema)), SESSION)
+    found = require_valid_bars(frame({"symbol": "ZZZ"}, {"symbol": "AAA"}).select(*reversed(DAILY_BARS.schema)), SESSION)
     assert found.schema == DAILY_BARS.schema
     assert found["symbol"].to_list() == ["AAA", "ZZZ"]
 
 
 def test_vwap_and_trades_may_be_unknown():
-    found = validated_bars(frame({}).drop("vwap", "trades"), SESSION)
+    found = require_valid_bars(frame({}).drop("vwap", "trades"), SESSION)
     assert found.schema == DAILY_BARS.schema
     assert found.row(0)[-2:] == (None, None)
 
@@ -61,7 +61,7 @@ def test_vwap_and_trades_may_be_unknown():
 )
 def test_a_bad_bar_is_refused_with_its_symbol_and_the_rule(wrong, rule):
     with pytest.raises(BadBarsError) as refused:
-        validated_bars(frame({"symbol": "BBB"}, wrong), SESSION)
+        require_valid_bars(frame({"symbol": "BBB"}, wrong), SESSION)
     assert rule in str(refused.value)
     assert "1 row cannot be right" in str(refused.value)
     assert wrong.get("symbol", "AAA") in str(refused.value)
@@ -70,31 +70,31 @@ def test_a_bad_bar_is_refused_with_its_symbol_and_the_rule(wrong, rule):
 
 def test_a_duplicate_symbol_is_refused():
     with pytest.raises(BadBarsError, match="AAA on 2024-03-04: duplicate"):
-        validated_bars(frame({}, {"close": 10.6}), SESSION)
+        require_valid_bars(frame({}, {"close": 10.6}), SESSION)
 
 
 def test_the_same_symbol_on_two_dates_is_no_duplicate():
-    assert len(validated_bars(frame({}, {"date": date(2024, 3, 5)}))) == 2
+    assert len(require_valid_bars(frame({}, {"date": date(2024, 3, 5)}))) == 2
 
 
 def test_missing_columns_and_wrong_types_are_named():
     with pytest.raises(BadBarsError, match="the column volume is missing"):
-        validated_bars(frame({}).drop("volume"), SESSION)
+        require_valid_bars(frame({}).drop("volume"), SESSION)
     with pytest.raises(BadBarsError, match="wrong type"):
-        validated_bars(frame({}).with_columns(open=pl.lit("ten")), SESSION)
+        require_valid_bars(frame({}).with_columns(open=pl.lit("ten")), SESSION)
 
 
 def test_many_bad_rows_are_counted_and_the_first_shown():
     with pytest.raises(BadBarsError, match=r"30 rows cannot be right: S00 .*; and 25 more"):
-        validated_bars(frame(*({"symbol": f"S{i:02d}", "close": -1.0} for i in range(30))), SESSION)
+        require_valid_bars(frame(*({"symbol": f"S{i:02d}", "close": -1.0} for i in range(30))), SESSION)
 
 
 def test_the_rounding_of_float_arithmetic_is_no_fault():
-    assert len(validated_bars(frame({"open": 11.000000000000002}), SESSION)) == 1
+    assert len(require_valid_bars(frame({"open": 11.000000000000002}), SESSION)) == 1
 
 
 @given(st.lists(st.floats(0.01, 1e5), min_size=4, max_size=4), st.floats(0, 1e12))
 def test_any_consistent_bar_passes(prices, volume):
     low, first, second, high = sorted(prices)
     row = {"open": first, "close": second, "low": low, "high": high, "volume": volume, "vwap": None}
-    assert len(validated_bars(frame(row), SESSION)) == 1
+    assert len(require_valid_bars(frame(row), SESSION)) == 1

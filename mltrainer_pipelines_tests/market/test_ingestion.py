@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from pydantic import SecretStr
 
-from mltrainer_pipelines.market.bars import sifted_bars
+from mltrainer_pipelines.market.bars import validate_bars
 from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError
 from mltrainer_pipelines.market.ingestion import fetched, planned_backfill, progress_bar, symbols_before
 from mltrainer_pipelines.market.sessions import sessions_between
@@ -121,12 +121,12 @@ def test_a_stray_bad_bar_is_set_aside_and_many_are_refused():
     day = date(2024, 3, 4)
     rows = [(day, f"S{n:04}", 10.0, 11.0, 9.0, 10.0, 1.0) for n in range(2000)]
     bad = (day, "BAD", 10.0, 9.0, 11.0, 10.0, 1.0)
-    sifted = sifted_bars(frame(*rows, bad), day)
+    sifted = validate_bars(frame(*rows, bad), day)
     assert sifted.bars.height == 2000
     assert sifted.rejected.select("symbol", "reason").rows() == [("BAD", "high is below low")]
     with pytest.raises(BadBarsError, match="1 row cannot be right"):
-        sifted_bars(frame(*rows[:500], bad), day)
-    twice = sifted_bars(frame(*rows, rows[0]), day)
+        validate_bars(frame(*rows[:500], bad), day)
+    twice = validate_bars(frame(*rows, rows[0]), day)
     assert twice.bars.height == 1999
     assert twice.rejected["symbol"].to_list() == ["S0000", "S0000"]
 

@@ -13,6 +13,9 @@ def test_two_markets_cannot_share_a_lake(tmp_path: Path) -> None:
     def market(seed: int) -> Settings:
         return Settings(mltrainer_home=tmp_path, mltrainer_lake_url=str(tmp_path / "lake"), mltrainer_simulated_seed=seed)
 
-    Lake(market(1).lake_url).claim(market(1).world)
-    with pytest.raises(OtherMarketError, match=f"{market(1).world}.*{market(2).world}.*MLTRAINER_LAKE_URL"), held_home(market(2)):
+    Lake(market(1).lake_url).assert_owner(market(1).market_id)
+    with (
+        pytest.raises(OtherMarketError, match=f"{market(1).market_id}.*{market(2).market_id}.*MLTRAINER_LAKE_URL"),
+        held_home(market(2)),
+    ):
         pass

@@ -68,13 +68,13 @@ def test_a_model_with_a_look_back_scores_live_as_it_did_out_of_sample(lake, bars
 def test_only_as_many_sessions_are_handed_over_as_a_champion_reads(lake, market) -> None:  # noqa: F811
     session = market.sessions[-2]
     inputs, nobody = LakeInputs(lake), pl.Series("symbol", [], dtype=pl.String)
-    alone = inputs.scene(session, inputs.members(session), nobody, {"momentum": 0}, None)
+    alone = inputs.market_snapshot(session, inputs.members(session), nobody, {"momentum": 0}, None)
     assert alone.history == {}
-    scene = inputs.scene(session, inputs.members(session), nobody, {"momentum": 19}, None)
-    assert scene.history["momentum"]["date"].unique().sort().to_list() == market.sessions[-21:-2]
-    assert scene.features["momentum"].equals(alone.features["momentum"])
-    assert scene.volatility.sort("symbol").equals(alone.volatility.sort("symbol"))
+    snapshot = inputs.market_snapshot(session, inputs.members(session), nobody, {"momentum": 19}, None)
+    assert snapshot.history["momentum"]["date"].unique().sort().to_list() == market.sessions[-21:-2]
+    assert snapshot.features["momentum"].equals(alone.features["momentum"])
+    assert snapshot.volatility.sort("symbol").equals(alone.volatility.sort("symbol"))
     # the past is what it was: each session's rows as they were computed for it alone
-    before = inputs.scene(market.sessions[-5], inputs.members(market.sessions[-5]), nobody, {"momentum": 0}, None)
-    again = scene.history["momentum"].filter(pl.col("date") == market.sessions[-5])
+    before = inputs.market_snapshot(market.sessions[-5], inputs.members(market.sessions[-5]), nobody, {"momentum": 0}, None)
+    again = snapshot.history["momentum"].filter(pl.col("date") == market.sessions[-5])
     assert again.sort("symbol").equals(before.features["momentum"].sort("symbol"))

@@ -61,11 +61,11 @@ def test_the_same_frame_gives_the_same_bytes(lake: Lake) -> None:
 
 
 def test_a_lake_belongs_to_the_market_that_used_it_first(lake: Lake) -> None:
-    lake.claim("simulated-7-abc")
+    lake.assert_owner("simulated-7-abc")
     lake.write("daily_bars", FRAME, "2015-10-30")
-    Lake(lake.url).claim("simulated-7-abc")
+    Lake(lake.url).assert_owner("simulated-7-abc")
     with pytest.raises(OtherMarketError, match=r"holds the market simulated-7-abc.* the market replay-x-1.*MLTRAINER_LAKE_URL"):
-        Lake(lake.url).claim("replay-x-1")
+        Lake(lake.url).assert_owner("replay-x-1")
     assert lake.partitions("daily_bars") == ["2015-10-30"]
 
 

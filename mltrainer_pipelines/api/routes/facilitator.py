@@ -183,7 +183,7 @@ class SystemStatus(BaseModel):
     """How the system is."""
 
     market: MarketKind
-    world: str = Field(description="Name of the market these data are of.")
+    market_id: str = Field(description="Name of the market these data are of.")
     as_of: datetime
     clock_pinned: bool = Field(description="Whether `MLTRAINER_AS_OF` holds the clock.")
     places_orders: Literal[False] = Field(description="This system cannot place orders.")
@@ -279,7 +279,7 @@ def get_system_status(installation: Installation) -> SystemStatus:
     spent = status.budget(installation, datetime.now(UTC))
     return SystemStatus(
         market=settings.market_kind,
-        world=settings.world,
+        market_id=settings.market_id,
         as_of=installation.now(),
         clock_pinned=settings.mltrainer_as_of is not None,
         places_orders=False,

@@ -28,7 +28,7 @@ def _now() -> None:
     with understandable():
         found = api().get("/api/facilitator/system-status")
         st.caption(
-            f"As of {moment(found['as_of'])}{' (the clock is pinned)' if found['clock_pinned'] else ''} · {found['world']}"
+            f"As of {moment(found['as_of'])}{' (the clock is pinned)' if found['clock_pinned'] else ''} · {found['market_id']}"
         )
         with st.container(horizontal=True):
             for name, up in found["services"].items():

@@ -115,7 +115,7 @@ def masked(text: str, key: str) -> str:
     return text
 
 
-def what_came(status: int, content_type: str | None, body: bytes, key: str) -> str:
+def describe_response(status: int, content_type: str | None, body: bytes, key: str) -> str:
     """Status, content type, size and first characters of an answer, on one line, the key masked."""
     start = " ".join(masked(body[:4096].decode("utf-8", "replace"), key).split())[:_SHOWN_CHARACTERS]
     return f"status {status}, content type {content_type or 'not given'}, {len(body)} bytes: {start!r}"

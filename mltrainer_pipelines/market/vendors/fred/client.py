@@ -24,9 +24,9 @@ from mltrainer_pipelines.market.vendors.transport import (
     Backoff,
     TransientFault,
     check_status,
+    describe_response,
     masked,
     usable_key,
-    what_came,
     with_retries,
 )
 
@@ -145,7 +145,7 @@ class _CarefulFred(Fred):
         key = self._owner._key
         status, headers, body = self._answer(f"{url}&api_key={quote(key, safe='')}")
         content_type = headers.get("Content-Type")
-        self.came = what_came(status, content_type, body, key)
+        self.came = describe_response(status, content_type, body, key)
         if status == 400:
             raise self._refusal(body)
         said = masked(_said(body), key)

@@ -11,11 +11,11 @@ import polars as pl
 from pydantic import SecretStr
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS
-from mltrainer_pipelines.market.bars import MOST_REJECTED, SiftedBars, sifted_bars, validated_bars
+from mltrainer_pipelines.market.bars import MOST_REJECTED, ValidatedBars, require_valid_bars, validate_bars
 from mltrainer_pipelines.market.errors import BadActionsError, EmptySessionError, NotFoundError, UnknownSymbolError
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, is_session
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
-from mltrainer_pipelines.market.vendors.polygon.responses import KEY_VARIABLE, SERVICE, CarefulPool, PolygonAnswers
+from mltrainer_pipelines.market.vendors.polygon.responses import KEY_VARIABLE, SERVICE, PolygonAnswers, ValidatingPool
 from mltrainer_pipelines.market.vendors.transport import Backoff, usable_key
 
 _PAGE_ROWS = 1000
@@ -121,7 +121,7 @@ class PolygonMarket:
         self.budget = budget
         key = usable_key(api_key, KEY_VARIABLE, SERVICE)
         self._rest = RESTClient(api_key=key, base=self.base_url, retries=0, pagination=False)
-        self._pool = CarefulPool(key, timeout_s, backoff or Backoff(), budget)
+        self._pool = ValidatingPool(key, timeout_s, backoff or Backoff(), budget)
         self._rest.client = self._pool
         self._answers = PolygonAnswers(self.base_url, key, self._pool, self._rest.headers)
 
@@ -157,8 +157,8 @@ class PolygonMarket:
         """
         return self.session_bars(session, most_rejected=0.0).bars
 
-    def session_bars(self, session: date, most_rejected: float = MOST_REJECTED) -> SiftedBars:
-        """`grouped_daily` with the stray impossible bars set aside; see `bars.sifted_bars`.
+    def session_bars(self, session: date, most_rejected: float = MOST_REJECTED) -> ValidatedBars:
+        """`grouped_daily` with the stray impossible bars set aside; see `bars.validate_bars`.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class PolygonMarket:
         rows = self._answers.rows(answer, what)
         if not rows:
             raise EmptySessionError(session)
-        return sifted_bars(_bars(self._answers.frame(rows, _WIRE_BAR, answer, what)).drop("start"), session, most_rejected)
+        return validate_bars(_bars(self._answers.frame(rows, _WIRE_BAR, answer, what)).drop("start"), session, most_rejected)
 
     def aggregates(
         self, symbol: str, first: date, last: date, multiplier: int = 1, timespan: str = "day", listed: bool = False
@@ -218,7 +218,7 @@ class PolygonMarket:
                 raise UnknownSymbolError(symbol)
             return frame
         if timespan == "day":
-            validated_bars(frame.drop("start"))
+            require_valid_bars(frame.drop("start"))
         return frame
 
     def splits(self, first: date, last: date) -> pl.DataFrame:

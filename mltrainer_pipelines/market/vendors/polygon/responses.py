@@ -1,7 +1,7 @@
 """Polygon's answers: fetched whole, decoded, and checked before anybody believes them.
 
 `polygon-api-client` turns a body it cannot read into an empty list and ends a broken pagination in silence: a lost
-answer would look like a day without trading. So the client only builds the requests. They go through `CarefulPool`,
+answer would look like a day without trading. So the client only builds the requests. They go through `ValidatingPool`,
 which takes the place of its connection pool, and what comes back is read by `PolygonAnswers`.
 """
 
@@ -21,7 +21,14 @@ import urllib3
 
 from mltrainer_pipelines.market.errors import BrokenAnswerError
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
-from mltrainer_pipelines.market.vendors.transport import Backoff, TransientFault, check_status, masked, what_came, with_retries
+from mltrainer_pipelines.market.vendors.transport import (
+    Backoff,
+    TransientFault,
+    check_status,
+    describe_response,
+    masked,
+    with_retries,
+)
 
 SERVICE = "Polygon"
 KEY_VARIABLE = "POLYGON_API_KEY"
@@ -40,7 +47,7 @@ class Answer:
     payload: Any
 
 
-class CarefulPool:
+class ValidatingPool:
     """Stands in for the client's urllib3 pool: time limits, our retries, no redirects, whole JSON answers only."""
 
     def __init__(self, key: str, timeout_s: float, backoff: Backoff, budget: CallBudget | None):
@@ -59,7 +66,7 @@ class CarefulPool:
         self.seconds = 0.0
 
     def __repr__(self) -> str:
-        return "CarefulPool()"
+        return "ValidatingPool()"
 
     def request(
         self, method: str, url: str, fields: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
@@ -81,7 +88,7 @@ class CarefulPool:
                 with self._lock:
                     self.seconds += time.perf_counter() - begin
         content_type = response.headers.get("Content-Type")
-        came = what_came(response.status, content_type, body, self._key)
+        came = describe_response(response.status, content_type, body, self._key)
         after = response.headers.get("Retry-After")
         try:
             check_status(response.status, after, came, masked(_said(body), self._key), service=SERVICE, variable=KEY_VARIABLE)
@@ -114,7 +121,7 @@ class CarefulPool:
 class PolygonAnswers:
     """Reads answers into frames: all rows that were announced, of the right types, each once."""
 
-    def __init__(self, base_url: str, key: str, pool: CarefulPool, headers: Mapping[str, str]):
+    def __init__(self, base_url: str, key: str, pool: ValidatingPool, headers: Mapping[str, str]):
         self._base_url, self._key, self._pool, self._headers = base_url, key, pool, headers
 
     def __repr__(self) -> str:
@@ -203,7 +210,7 @@ class PolygonAnswers:
         return typed
 
     def broken(self, what: str, problem: str, answer: Answer) -> BrokenAnswerError:
-        came = what_came(answer.status, answer.content_type, answer.data, self._key)
+        came = describe_response(answer.status, answer.content_type, answer.data, self._key)
         return BrokenAnswerError(f"{SERVICE}'s {what} cannot be used: {problem}; {came}")
 
 
