@@ -10,9 +10,9 @@ import polars as pl
 from mltrainer_pipelines.audits.simulated_market import SimulatedFrames, simulated_frames
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.features.causality import CausalityReport, Violation, audit
-from mltrainer_pipelines.features.engine import get_feature_set
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
+from mltrainer_pipelines.features.registry import feature_sets, get_feature_set
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.universe import first_universe_month, universes_of
 from mltrainer_pipelines.trials.validation.windows import (
@@ -23,7 +23,7 @@ from mltrainer_pipelines.trials.validation.windows import (
     training_rows,
 )
 
-EVERY_SET = ("momentum", "technical", "alpha158", "cross_section", "macro")
+EVERY_SET = tuple(name for name in feature_sets() if name != "default")
 """What is audited unless told otherwise; ``default`` is one of them."""
 
 

@@ -38,7 +38,7 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
 )
 def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Momentum features of the universe's members, known at the close of each session."""
-    from mltrainer_pipelines.features.engine import get_feature_set
+    from mltrainer_pipelines.features.registry import get_feature_set
     from mltrainer_pipelines.features.tables import STORED, computed_features
 
     keys = context.partition_keys

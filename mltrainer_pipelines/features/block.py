@@ -13,38 +13,6 @@ MIN_SECTOR = 3
 CACHED_COLUMNS = 256
 """Columns of which a block of a year, 0.6 MB, stays in the processor's cache."""
 
-FIELDS = {
-    "open": "adjusted open",
-    "high": "adjusted high",
-    "low": "adjusted low",
-    "close": "adjusted close, null where the symbol did not trade",
-    "volume": "split-adjusted volume, shares",
-    "dollar_volume": "unadjusted close times volume, $",
-    "price": "last known adjusted close, at most 5 sessions old",
-    "log_price": "natural log of price",
-    "vwap": "adjusted volume-weighted mean price; the mean of open, high, low and close where the bars have none",
-    "log_return": "log of close over the price of the session before",
-    "overnight_return": "log of open over the price of the session before",
-    "intraday_return": "log of close over open",
-    "illiquidity": "|log_return| a million dollars traded",
-    "market_return": "equal-weight mean log_return of the month's universe; one value a session",
-    "sector_return": "equal-weight mean log_return of the members of the symbol's sector",
-    "close_ratio": "close over the close of the session before; null after a session without trade",
-    "move": "absolute change of the close since the session before, $",
-    "rise": "change of the close where it rose, else 0, $",
-    "rose": "1 where the close rose, else 0",
-    "fell": "1 where the close fell, else 0",
-    "moved_volume": "|close_ratio − 1| times volume, shares",
-    "volume_move": "absolute change of volume since the session before, shares",
-    "volume_rise": "change of volume where it rose, else 0, shares",
-    "log_volume": "log of volume + 1",
-    "log_volume_ratio": "log of 1 + volume over the volume of the session before",
-}
-"""Fields a feature can read, besides ``macro:<series>``, ``regime:<part>`` and the features declared before it."""
-
-SERIES = ("macro:", "regime:")
-"""How the names of fields begin that have one value a session and come from outside the bars."""
-
 BAR_FIELDS = ("open", "high", "low", "close", "volume", "dollar_volume", "vwap")
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
-from mltrainer_pipelines.features.engine import FeatureSet, compute_features, look_back
+from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.panel import BadPanelError, sessions_of
 from mltrainer_pipelines.features.regime.score import regime_scores
+from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.macro import known_macro
 

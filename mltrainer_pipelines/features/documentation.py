@@ -6,8 +6,8 @@
 import sys
 from collections.abc import Sequence
 
-from mltrainer_pipelines.features.block import FIELDS
-from mltrainer_pipelines.features.engine import Feature, feature_sets, get_feature_set
+from mltrainer_pipelines.features.registry import DEFAULT, feature_sets, get_feature_set
+from mltrainer_pipelines.features.spec import FIELDS, Feature, FeatureSet
 
 INTRODUCTION = """\
 # Features
@@ -61,39 +61,6 @@ What a feature can read, besides `macro:<series>` (as published before the close
 |---|---|
 """
 
-SETS = {
-    "momentum": "What the two timeframes need, and what says whether momentum can be trusted.",
-    "technical": (
-        "TA-Lib's indicators without units, so that symbols can be pooled. Each value is TA-Lib's for the symbol, in single\n"
-        "precision. Two things differ. Where the price (or volume) an oscillator divides by has not moved, TA-Lib answers 0,\n"
-        "and here the value is null. And an average with unbounded memory starts 252 sessions before the month, not at the\n"
-        "symbol's first bar: less than 1e-5 of an indicator's standard deviation on the shared bars."
-    ),
-    "alpha158": (
-        "The 158 features of Qlib's Alpha158, by Qlib's names. On the shared bars 99.97 % of the 45.7 million values that both\n"
-        "have differ by less than a thousandth from Qlib 0.9.7's. The others, and the values that only one has:\n\n"
-        "- **Precision.** Qlib stores prices in single precision. Where a feature is a small difference of large numbers, its\n"
-        "  last digits are Qlib's rounding: KSFT and KSFT2 near 0, RESI, BETA, RSQR and CORR of 5 to 20 sessions, CORD.\n"
-        "- **Gaps.** In a window with a session on which the symbol did not trade, Qlib counts that session as neither risen\n"
-        "  nor fallen in CNTP, CNTN and CNTD, and takes it for the extreme in IMAX, IMIN and IMXD. Here it is left out.\n"
-        "- **Beginnings.** Qlib computes from as much of a window as there is, from 1 session on. Here 80 % of the window must\n"
-        "  be known, and a window that begins before the bars do is null.\n"
-        "- **Denominators of 0.** Qlib adds 1e-12 to them, which gives 0 (KMID2, RSV, SUMP of a constant price) or values of\n"
-        "  the order of 1e17 (VMA without volume). Here they are null."
-    ),
-    "cross_section": (
-        "Where each symbol stands among the members of its session: the four columns below for every feature of `momentum`,\n"
-        "`technical` and `alpha158` that differs between symbols. A rank is (average rank − ½) / members, a z-score is in\n"
-        "sample standard deviations; the last two are within the symbol's sector, null where that is unknown or has fewer than\n"
-        "3 members."
-    ),
-    "macro": (
-        "Rates, curve, credit, volatility and the regime: one value a session, the same for every member. A series counts from\n"
-        "the session after its first publication and is never revised; a monthly series changes once a month.\n"
-        "On a file of bars the series are null unless `--macro` gives them, and the regime is that of the file's own market."
-    ),
-}
-
 LABELS = """\
 ## Labels and barriers
 
@@ -122,28 +89,26 @@ them are skipped; the formulas are then still held against pandas, TA-Lib and ha
 def features_page() -> str:
     """The page, as the declarations have it now."""
     fields = FIELDS_HEADER + "".join(f"| `{name}` | {_escaped(meaning)} |\n" for name, meaning in FIELDS.items())
-    parts = [INTRODUCTION, _contents(), fields, *(_section(name) for name in SETS), LABELS]
+    parts = [INTRODUCTION, _contents(), fields, *map(_section, _sets()), LABELS]
     return "\n".join(parts)
 
 
+def _sets() -> list[FeatureSet]:
+    return [get_feature_set(name) for name in feature_sets() if name != "default"]
+
+
 def _contents() -> str:
-    rows = [
-        f"| `{name}` | {len(chosen.features)} | {chosen.depth} |\n"
-        for name, chosen in ((name, get_feature_set(name)) for name in feature_sets())
-        if name in SETS
-    ]
-    default = get_feature_set("default").name
+    rows = [f"| `{chosen.name}` | {len(chosen.features)} | {chosen.depth} |\n" for chosen in _sets()]
     return (
         "## Sets\n\n| set | features | sessions of history before a month |\n|---|---|---|\n"
         + "".join(rows)
-        + f"\n`default`, the set trials use unless told otherwise, is `{default}`.\n"
+        + f"\n`default`, the set trials use unless told otherwise, is `{DEFAULT}`.\n"
     )
 
 
-def _section(name: str) -> str:
-    chosen = get_feature_set(name)
+def _section(chosen: FeatureSet) -> str:
     table = _standings(chosen.features) if chosen.bases else _table(chosen.features)
-    return f"## {name}\n\n{SETS[name]}\n\n{table}"
+    return f"## {chosen.name}\n\n{chosen.description.strip()}\n\n{table}"
 
 
 def _table(features: Sequence[Feature]) -> str:

@@ -7,7 +7,6 @@ it is computed for one session or for years, and whatever happens after t (`caus
 """
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +14,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.features.block import BAR_FIELDS, FIELDS, SERIES, Block
+from mltrainer_pipelines.features.block import BAR_FIELDS, Block
 from mltrainer_pipelines.features.panel import (
     BadPanelError,
     Members,
@@ -28,123 +27,17 @@ from mltrainer_pipelines.features.panel import (
     sessions_of,
     symbols_of,
 )
+from mltrainer_pipelines.features.registry import resolved
+from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.features.window import Window
 
 SESSIONS_IN_A_MONTH = 23
 """The most sessions a month has; a block is anchored at its month's first session."""
 
-GAP = 6
-"""Sessions beyond a feature's look-back that a filled gap and the return across it can reach."""
-
-
-class UnknownFeatureSetError(LookupError):
-    """A feature set was asked for that nobody registered."""
-
-    def __init__(self, name: str):
-        super().__init__(f"there is no feature set {name!r}; the feature sets are {', '.join(feature_sets())}")
-
-
-@dataclass(frozen=True)
-class Feature:
-    """The declaration of a feature.
-
-    Parameters
-    ----------
-    name : str
-        Column name: lower case, the window in sessions last.
-    reads : tuple of str
-        Fields (`block.FIELDS`, ``macro:<series>`` or ``regime:<part>``) and features declared before this one.
-    look_back : int
-        Sessions before t that the value at t uses.
-    formula : callable
-        Takes a `Window`, gives a matrix (sessions wanted, members); NaN where unknown.
-    source : str
-        Where the idea comes from: authors and year.
-    summary : str
-        One line for the reader, with the unit.
-    """
-
-    name: str
-    reads: tuple[str, ...]
-    look_back: int
-    formula: Callable[[Window], np.ndarray]
-    source: str
-    summary: str
-
-
-@dataclass(frozen=True)
-class FeatureSet:
-    """Features that are computed together, in order.
-
-    Parameters
-    ----------
-    name : str
-    features : tuple of Feature
-        The columns, in order.
-    bases : tuple of Feature
-        Computed before them for them to read, and not shown.
-
-    Raises
-    ------
-    ValueError
-        If a name repeats, or a feature reads what is neither a field nor declared before it.
-    """
-
-    name: str
-    features: tuple[Feature, ...]
-    bases: tuple[Feature, ...] = ()
-
-    def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for feature in self.all_features:
-            if feature.name in seen or feature.name in ("date", "symbol"):
-                raise ValueError(f"feature set {self.name}: the name {feature.name} is taken; choose another one")
-            unknown = [r for r in feature.reads if r not in FIELDS and not r.startswith(SERIES) and r not in seen]
-            if unknown:
-                raise ValueError(
-                    f"feature set {self.name}: {feature.name} reads {', '.join(unknown)}, neither a field "
-                    f"({', '.join(FIELDS)}, macro:<series>, regime:<part>) nor a feature declared before it"
-                )
-            seen.add(feature.name)
-
-    @property
-    def names(self) -> list[str]:
-        """Column names, in order."""
-        return [feature.name for feature in self.features]
-
-    @property
-    def all_features(self) -> tuple[Feature, ...]:
-        """What is computed, in order: the bases, then the columns."""
-        return (*self.bases, *self.features)
-
-    @property
-    def depth(self) -> int:
-        """Rows of a block before its month's first session."""
-        return max((feature.look_back for feature in self.all_features), default=0) + GAP
-
-
-def feature_sets() -> list[str]:
-    """Names of the feature sets."""
-    return list(_registered())
-
-
-def get_feature_set(name: str) -> FeatureSet:
-    """A feature set by name; ``default`` is the one trials use unless told otherwise.
-
-    Raises
-    ------
-    UnknownFeatureSetError
-        Naming the sets there are.
-    """
-    sets = _registered()
-    if name not in sets:
-        raise UnknownFeatureSetError(name)
-    return sets[name]
-
 
 def look_back(feature_set: str | FeatureSet = "momentum") -> int:
     """Sessions of bars before the first session wanted that give it in full."""
-    return _resolved(feature_set).depth + SESSIONS_IN_A_MONTH
+    return resolved(feature_set).depth + SESSIONS_IN_A_MONTH
 
 
 def compute_features(
@@ -193,7 +86,7 @@ def compute_features(
     UnknownFeatureSetError
         If there is no such set.
     """
-    chosen = _resolved(feature_set)
+    chosen = resolved(feature_set)
     panel, stop = _panel(adjusted_bars, universe, first, last, chosen)
     start, _ = panel.rows_between(first, last)
     months = months_between(panel.sessions[start:stop])
@@ -314,18 +207,3 @@ def _series_rows(kind: str, frame: pl.DataFrame | None, sessions: np.ndarray, ch
     aligned = pl.DataFrame({"date": sessions}).join(frame, on="date", how="left", maintain_order="left")
     columns = {field: aligned[field.removeprefix(f"{kind}:")].cast(pl.Float64) for field in fields}
     return {field: values.fill_null(float("nan")).to_numpy() for field, values in columns.items()}
-
-
-def _resolved(feature_set: str | FeatureSet) -> FeatureSet:
-    return get_feature_set(feature_set) if isinstance(feature_set, str) else feature_set
-
-
-def _registered() -> dict[str, FeatureSet]:
-    from mltrainer_pipelines.features.sets.alpha158 import ALPHA158
-    from mltrainer_pipelines.features.sets.cross_section import CROSS_SECTION
-    from mltrainer_pipelines.features.sets.macro import MACRO
-    from mltrainer_pipelines.features.sets.momentum import MOMENTUM
-    from mltrainer_pipelines.features.sets.technical import TECHNICAL
-
-    sets = (MOMENTUM, TECHNICAL, ALPHA158, CROSS_SECTION, MACRO)
-    return {**{chosen.name: chosen for chosen in sets}, "default": MOMENTUM}

@@ -15,11 +15,13 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
 from mltrainer_pipelines.contracts.timeframes import Timeframe
-from mltrainer_pipelines.features.engine import FeatureSet, compute_features, get_feature_set
+from mltrainer_pipelines.features.engine import compute_features
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines.features.regime.score import regime_scores
+from mltrainer_pipelines.features.registry import get_feature_set
+from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
 
 BARS = ("open", "high", "low", "close", "volume")

@@ -4,7 +4,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from mltrainer_pipelines.features.engine import compute_features, get_feature_set, look_back
+from mltrainer_pipelines.features.engine import compute_features, look_back
+from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.store.lake import Lake

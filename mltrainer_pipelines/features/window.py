@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mltrainer_pipelines.features.block import FIELDS, MIN_CROSS_SECTION, MIN_SECTOR, SERIES, Block
+from mltrainer_pipelines.features.block import MIN_CROSS_SECTION, MIN_SECTOR, Block
+from mltrainer_pipelines.features.spec import FIELDS, SERIES
 
 MOST = 0.8
 """Share of a window's values that must be known for a result."""

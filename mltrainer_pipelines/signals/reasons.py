@@ -295,7 +295,7 @@ def _percentiles(values: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _summaries(feature_set: str) -> dict[str, str]:
-    from mltrainer_pipelines.features.engine import get_feature_set
+    from mltrainer_pipelines.features.registry import get_feature_set
 
     return {feature.name: feature.summary for feature in get_feature_set(feature_set).features}
 

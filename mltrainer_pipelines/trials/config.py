@@ -83,7 +83,7 @@ class TrialConfig(BaseModel):
     @field_validator("feature_set")
     @classmethod
     def _feature_set_exists(cls, value: str) -> str:
-        from mltrainer_pipelines.features.engine import UnknownFeatureSetError, get_feature_set
+        from mltrainer_pipelines.features.registry import UnknownFeatureSetError, get_feature_set
 
         try:
             get_feature_set(value)
@@ -103,7 +103,7 @@ class TrialConfig(BaseModel):
     @model_validator(mode="after")
     def _feature_set_holds_what_the_model_reads(self) -> Self:
         if self.spec.columns and not self.spec.reads_from(_features_of(self.feature_set)):
-            from mltrainer_pipelines.features.engine import feature_sets
+            from mltrainer_pipelines.features.registry import feature_sets
 
             able = [name for name in feature_sets() if self.spec.reads_from(_features_of(name))]
             raise ValueError(
@@ -171,7 +171,7 @@ class TrialConfig(BaseModel):
 
 @lru_cache(maxsize=32)
 def _features_of(feature_set: str) -> frozenset[str]:
-    from mltrainer_pipelines.features.engine import get_feature_set
+    from mltrainer_pipelines.features.registry import get_feature_set
 
     return frozenset(feature.name for feature in get_feature_set(feature_set).features)
 

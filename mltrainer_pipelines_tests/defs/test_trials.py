@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from mltrainer_pipelines.defs.trials import trial_predictions
-from mltrainer_pipelines.features.engine import get_feature_set
+from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.models import registry
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
 from mltrainer_pipelines.models.spec import ModelSpec

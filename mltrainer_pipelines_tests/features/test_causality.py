@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from mltrainer_pipelines.features.causality import audit
-from mltrainer_pipelines.features.engine import Feature, FeatureSet
 from mltrainer_pipelines.features.panel import BadPanelError
+from mltrainer_pipelines.features.spec import Feature, FeatureSet
 from mltrainer_pipelines_tests.features import panels
 
 CUTS = [date(2019, 6, 12), date(2019, 9, 18), date(2019, 11, 29)]

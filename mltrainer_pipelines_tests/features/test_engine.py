@@ -9,17 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mltrainer_pipelines.features.engine import (
-    Feature,
-    FeatureSet,
-    UnknownFeatureSetError,
-    compute_features,
-    feature_sets,
-    get_feature_set,
-    look_back,
-)
+from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines.features.regime.score import regime_scores
+from mltrainer_pipelines.features.registry import UnknownFeatureSetError, feature_sets, get_feature_set
+from mltrainer_pipelines.features.spec import Feature, FeatureSet
 from mltrainer_pipelines_tests.features import panels
 
 

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from mltrainer_pipelines.cli import app
 from mltrainer_pipelines.contracts.timeframes import LONG
-from mltrainer_pipelines.features.engine import compute_features, feature_sets, get_feature_set
+from mltrainer_pipelines.features.engine import compute_features
 from mltrainer_pipelines.features.files import LABEL_COLUMNS, BadFileError, read_bars
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.regime.score import regime_scores
+from mltrainer_pipelines.features.registry import feature_sets, get_feature_set
 from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
 from mltrainer_pipelines_tests.features import panels
 

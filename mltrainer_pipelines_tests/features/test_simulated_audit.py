@@ -19,9 +19,9 @@ from mltrainer_pipelines.audits.simulated_market import simulated_frames
 from mltrainer_pipelines.cli import app
 from mltrainer_pipelines.contracts.timeframes import LONG
 from mltrainer_pipelines.features.causality import Violation
-from mltrainer_pipelines.features.engine import UnknownFeatureSetError, get_feature_set
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
+from mltrainer_pipelines.features.registry import UnknownFeatureSetError, get_feature_set
 from mltrainer_pipelines.trials.validation.windows import quarter_window
 from mltrainer_pipelines_tests.features import panels
 

@@ -8,7 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.audits.simulated_market import simulated_frames
-from mltrainer_pipelines.features.engine import get_feature_set
+from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.features.tables import computed_features, feature_table
 from mltrainer_pipelines.market.universe import universes_of
 from mltrainer_pipelines.store.lake import Lake, MissingPartitionError

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from mltrainer_pipelines.features.engine import get_feature_set
+from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.ops.state_dir import held_home
 from mltrainer_pipelines.settings import Settings

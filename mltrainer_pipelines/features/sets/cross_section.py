@@ -1,13 +1,13 @@
-"""The feature set ``cross_section``: where each symbol stands among the members of its session, feature by feature.
-
-For every feature of ``momentum``, ``technical`` and ``alpha158`` that differs between symbols: its rank and its z-score
-within the universe, and within the symbol's sector.
+"""Where each symbol stands among the members of its session: the four columns below for every feature of `momentum`,
+`technical` and `alpha158` that differs between symbols. A rank is (average rank − ½) / members, a z-score is in
+sample standard deviations; the last two are within the symbol's sector, null where that is unknown or has fewer than
+3 members.
 """
 
-from mltrainer_pipelines.features.engine import Feature, FeatureSet
 from mltrainer_pipelines.features.sets.alpha158 import ALPHA158
 from mltrainer_pipelines.features.sets.momentum import MOMENTUM
 from mltrainer_pipelines.features.sets.technical import TECHNICAL
+from mltrainer_pipelines.features.spec import Feature, FeatureSet
 
 SOURCE = "Asness, Moskowitz & Pedersen (2013), Value and Momentum Everywhere"
 
@@ -42,4 +42,5 @@ CROSS_SECTION = FeatureSet(
     "cross_section",
     tuple(_standing(base, output, kind, summary) for base in _bases() for output, (kind, summary) in enumerate(KINDS.items())),
     bases=_bases(),
+    description=__doc__ or "",
 )

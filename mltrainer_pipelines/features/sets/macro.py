@@ -1,13 +1,13 @@
-"""The feature set ``macro``: rates, curve, credit, volatility and the regime, one value a session for every member.
-
-Every value is what had been published before the session's close (`market.macro.known_macro`), first release only.
+"""Rates, curve, credit, volatility and the regime: one value a session, the same for every member. A series counts from
+the session after its first publication and is never revised; a monthly series changes once a month.
+On a file of bars the series are null unless `--macro` gives them, and the regime is that of the file's own market.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from mltrainer_pipelines.features.engine import Feature, FeatureSet
+from mltrainer_pipelines.features.spec import Feature, FeatureSet
 from mltrainer_pipelines.features.window import Window
 
 RATES = "Fama & French (1989), Business Conditions and Expected Returns"
@@ -92,5 +92,5 @@ MACRO = FeatureSet("macro", (
       for part in ("trend", "breadth", "volatility", "credit", "curve")),
     *(_level(f"regime_{state}", f"regime:{state}", REGIME, f"filtered probability of the state {state}, 0 to 1")
       for state in ("crash", "bull")),
-))
+), description=__doc__ or "")
 # fmt: on

@@ -1,10 +1,10 @@
-"""The feature set ``momentum``: what the two timeframes need, and what says whether momentum can be trusted."""
+"""What the two timeframes need, and what says whether momentum can be trusted."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from mltrainer_pipelines.features.engine import Feature, FeatureSet
+from mltrainer_pipelines.features.spec import Feature, FeatureSet
 from mltrainer_pipelines.features.window import Window
 
 JEGADEESH_TITMAN = "Jegadeesh & Titman (1993), Returns to Buying Winners and Selling Losers"
@@ -155,5 +155,5 @@ MOMENTUM = FeatureSet("momentum", (
     Feature("breadth_50", ("distance_to_mean_50",), 0,
             lambda w: w.members_mean(np.where(np.isnan(d := w.feature("distance_to_mean_50")), np.nan, (d > 0.0) * 1.0)),
             "Zakamulin (2018), Market Timing with Moving Averages", "share of the universe above its mean of 50 sessions"),
-))
+), description=__doc__ or "")
 # fmt: on

@@ -1,14 +1,14 @@
-"""The feature set ``technical``: TA-Lib's indicators without units, so that symbols can be pooled.
-
-Each value is TA-Lib's for the symbol, over the sessions it traded. Where the price (or the volume) an oscillator
-divides by has not moved, TA-Lib answers 0; here the value is unknown.
+"""TA-Lib's indicators without units, so that symbols can be pooled. Each value is TA-Lib's for the symbol, in single
+precision. Two things differ. Where the price (or volume) an oscillator divides by has not moved, TA-Lib answers 0,
+and here the value is null. And an average with unbounded memory starts 252 sessions before the month, not at the
+symbol's first bar: less than 1e-5 of an indicator's standard deviation on the shared bars.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from mltrainer_pipelines.features.engine import Feature, FeatureSet
+from mltrainer_pipelines.features.spec import Feature, FeatureSet
 from mltrainer_pipelines.features.window import Window
 
 MEMORY = 252
@@ -236,5 +236,5 @@ TECHNICAL = FeatureSet("technical", (
               CHAIKIN, "accumulation's average of 3 less its average of 10 sessions, in mean daily volumes"),
     _declared("on_balance_volume_20", "OBV", ("close", "volume"), _on_balance,
               "Granville (1963), New Key to Stock Market Profits", "on-balance volume of 20 sessions as a share of the volume"),
-))
+), description=__doc__ or "")
 # fmt: on

@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mltrainer_pipelines.features.engine import compute_features, get_feature_set
+from mltrainer_pipelines.features.engine import compute_features
+from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.features.sets.cross_section import CROSS_SECTION, KINDS
 from mltrainer_pipelines_tests.features import panels
 

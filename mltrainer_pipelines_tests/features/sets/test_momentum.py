@@ -10,7 +10,8 @@ import pytest
 import talib
 from polars.testing import assert_frame_equal
 
-from mltrainer_pipelines.features.engine import compute_features, get_feature_set, look_back
+from mltrainer_pipelines.features.engine import compute_features, look_back
+from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines_tests.features import panels
 
 SHARED = Path(__file__).parents[4] / "shared/data/us_equities_2009_2015.parquet"
