@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mltrainer_pipelines.agent import proposals as proposal_book
 from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.agent.system import System
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
@@ -27,7 +28,6 @@ class ActionParams(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-Timeframe = Literal["short", "long"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,7 +35,7 @@ class MomentumScreening(ActionParams):
     """Try models walk-forward, score the market, and list what clears the bars."""
 
     models: Annotated[list[str], Field(min_length=1, max_length=4)]
-    timeframe: Timeframe = "short"
+    timeframe: TimeframeName = "short"
     min_probability: Share | None = None
     min_confidence: Share | None = None
     min_expected_return: Annotated[float, Field(ge=-1, le=1)] | None = None
@@ -45,7 +45,7 @@ class SubmitTrial(ActionParams):
     """Run one model walk-forward over all quarters and judge it."""
 
     model: str
-    timeframe: Timeframe = "short"
+    timeframe: TimeframeName = "short"
     params: dict[str, float | int | str | bool] = Field(default_factory=dict)
     train_sessions: int | None = None
     rationale: Annotated[str, Field(max_length=600)] = ""
@@ -55,7 +55,7 @@ class Ensemble(ActionParams):
     """Try models, then refit the champion with the best trials voting beside it."""
 
     models: Annotated[list[str], Field(min_length=2, max_length=4)]
-    timeframe: Timeframe = "short"
+    timeframe: TimeframeName = "short"
 
 
 class ChangeSetting(ActionParams):

@@ -18,6 +18,7 @@ from mltrainer_pipelines.agent.messages import estimated_tokens
 from mltrainer_pipelines.agent.proposals import StoredProposal, proposals
 from mltrainer_pipelines.agent.sanitize import as_data
 from mltrainer_pipelines.agent.search import TRAIN_SESSIONS, Tried, tried_trials
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.store.tables import LeaderboardRow, LearningReport
 
@@ -165,7 +166,7 @@ def _by_model(tried: Sequence[Tried], most: int) -> list[str]:
 def _leaderboard(known: Knowledge, top: int, bottom: int) -> dict[str, list[str]]:
     configs = {one.config.trial_id: one.config for one in known.tried}
     told: dict[str, list[str]] = {}
-    for timeframe in ("short", "long"):
+    for timeframe in TIMEFRAMES:
         rows = [row for row in known.standings if row["timeframe"] == timeframe]
         chosen = rows if len(rows) <= top + bottom else [*rows[:top], *rows[len(rows) - bottom :]]
         told[f"{timeframe}, {len(rows)} trials"] = [_standing(row, configs.get(row["trial_id"])) for row in chosen]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mltrainer_pipelines.agent.action_kinds import ActionError, Kind, model_named
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 
 Reading = Literal[
     "help",
@@ -169,7 +170,7 @@ _LOOKUPS: tuple[tuple[Reading, str], ...] = (
 )
 
 
-def timeframe_of(text: str) -> Literal["short", "long"]:
+def timeframe_of(text: str) -> TimeframeName:
     """The holding period a text speaks of; `short` where it names none."""
     return "long" if _LONG.search(text) and not _SHORT.search(text) else "short"
 

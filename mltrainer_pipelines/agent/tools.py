@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mltrainer_pipelines.agent import queries
-from mltrainer_pipelines.agent.action_kinds import ActionError, Ensemble, Kind, MomentumScreening, SubmitTrial, Timeframe
+from mltrainer_pipelines.agent.action_kinds import ActionError, Ensemble, Kind, MomentumScreening, SubmitTrial
 from mltrainer_pipelines.agent.actions import Action, propose_action
 from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.agent.sanitize import as_data
 from mltrainer_pipelines.agent.system import System
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store.lake import MissingPartitionError
 
 RESULT_AT_MOST = 6_000
@@ -36,7 +37,7 @@ class Family(_Input):
 
 
 class Top(_Input):
-    timeframe: Timeframe | None = None
+    timeframe: TimeframeName | None = None
     top: Annotated[int, Field(ge=1, le=20)] = 10
 
 
@@ -45,7 +46,7 @@ class TrialId(_Input):
 
 
 class Screened(_Input):
-    timeframe: Timeframe | None = None
+    timeframe: TimeframeName | None = None
     min_probability: float | None = None
     min_confidence: float | None = None
     min_expected_return: float | None = None

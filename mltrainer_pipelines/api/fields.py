@@ -7,7 +7,6 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 
-Timeframe = Literal["short", "long"]
 Grade = Literal["proven", "candidate"]
 MarketKind = Literal["real", "simulated", "replay"]
 

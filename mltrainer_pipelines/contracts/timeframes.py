@@ -1,6 +1,9 @@
 """The two holding periods every label, signal and position is made for."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+TimeframeName = Literal["short", "long"]
 
 
 @dataclass(frozen=True)

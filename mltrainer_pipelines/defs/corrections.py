@@ -6,8 +6,9 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
+from mltrainer_pipelines.contracts.content_hash import data_fingerprint
 from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS
-from mltrainer_pipelines.defs.data_versions import version_of, with_version
+from mltrainer_pipelines.defs.data_versions import with_version
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, column_schema, table
 from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS
@@ -65,7 +66,7 @@ def bar_corrections(
         bars = corrected_bars(changes)
         context.log.info(f"{key}: the vendor changed {bars} bars; the session is replaced")
         metadata = {"dagster/row_count": found.bars.height, "corrected_bars": bars, "corrections": table(changes, 20)}
-        context.log_event(with_version("daily_bars", version_of(found.bars), key, metadata))
+        context.log_event(with_version("daily_bars", data_fingerprint(found.bars), key, metadata))
     yield dg.MaterializeResult(
         metadata={
             "dagster/column_schema": column_schema(BAR_CORRECTIONS),
@@ -115,7 +116,9 @@ def _sessions_to_check(keys: Sequence[str]) -> list[date]:
 def _version(lake: Lake, month: str) -> str:
     """Version of a month's record, that of the month before included: what reads the newest month sees both."""
     before = str((date.fromisoformat(month) - timedelta(days=1)).replace(day=1))
-    return version_of(*(lake.read("bar_corrections", key) for key in (before, month) if lake.exists("bar_corrections", key)))
+    return data_fingerprint(
+        *(lake.read("bar_corrections", key) for key in (before, month) if lake.exists("bar_corrections", key))
+    )
 
 
 def _last_day(month: date) -> date:

@@ -1,22 +1,11 @@
 """Versions of data: Dagster marks what was made from an older version as stale, and only that."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 TAG = "dagster/data_version"
-
-
-def version_of(*frames: pl.DataFrame) -> str:
-    """The version of a content: equal for equal frames, whenever they were made."""
-    digest = hashlib.sha256()
-    for frame in frames:
-        digest.update(str(frame.schema).encode())
-        digest.update(frame.write_csv(float_precision=None).encode())
-    return digest.hexdigest()[:32]
 
 
 def kept_versions(context: dg.AssetExecutionContext, asset: str, partitions: Sequence[str]) -> Mapping[str, str]:

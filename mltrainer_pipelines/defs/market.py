@@ -7,11 +7,11 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from mltrainer_pipelines.contracts.content_hash import data_fingerprint
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, MACRO_SERIES, UNIVERSE
 from mltrainer_pipelines.contracts.table import Table
 from mltrainer_pipelines.defs.corrections import bar_corrections, correct_bars, correct_bars_schedule
 from mltrainer_pipelines.defs.daily_bars import daily_bars
-from mltrainer_pipelines.defs.data_versions import version_of
 from mltrainer_pipelines.defs.market_checks import MARKET_CHECKS
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
@@ -98,7 +98,9 @@ def macro_series(lake: dg.ResourceParam[Lake], fred: dg.ResourceParam[object]) -
 def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:
     """Validate and write an asset without partitions; the same content has the same version, so nothing is out of date for it."""
     lake.write(table.name, table.validate(frame))
-    return dg.MaterializeResult(metadata=frame_metadata(frame, table, **metadata), data_version=dg.DataVersion(version_of(frame)))
+    return dg.MaterializeResult(
+        metadata=frame_metadata(frame, table, **metadata), data_version=dg.DataVersion(data_fingerprint(frame))
+    )
 
 
 @dg.asset(

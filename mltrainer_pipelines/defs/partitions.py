@@ -8,6 +8,7 @@ from datetime import date, datetime, time, timedelta
 
 import dagster as dg
 
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, holidays_between, is_session
 from mltrainer_pipelines.settings import get_settings, now
 
@@ -73,7 +74,7 @@ quarters = dg.TimeWindowPartitionsDefinition(
 
 trials = dg.DynamicPartitionsDefinition(name="trials")
 trial_quarters = dg.MultiPartitionsDefinition({"quarter": quarters, "trial": trials})
-timeframes = dg.StaticPartitionsDefinition(["short", "long"])
+timeframes = dg.StaticPartitionsDefinition(list(TIMEFRAMES))
 
 _SESSION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 

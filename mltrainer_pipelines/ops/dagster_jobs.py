@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent.jobs import Job, JobError, JobProgress
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.ops.dagster_client import FINISHED, DagsterClient, DagsterError, Run
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.lake import Lake
@@ -18,7 +19,7 @@ MOST_UNFINISHED = 50
 """Runs that may wait or run before this API starts no more."""
 _STARTED_BY = "mltrainer/started_by"
 _REASON = "mltrainer/reason"
-_PER_TIMEFRAME = ("short", "long")
+_PER_TIMEFRAME = tuple(TIMEFRAMES)
 
 
 class TooManyRunsError(RuntimeError):

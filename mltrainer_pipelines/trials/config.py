@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
-from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, Timeframe
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, Timeframe, TimeframeName
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.models.registry import UnknownModelError, get_model, list_models
 from mltrainer_pipelines.models.spec import InvalidParamsError, ModelSpec
@@ -61,7 +61,7 @@ class TrialConfig(BaseModel):
     model: str
     # a plain dict: pydantic would otherwise turn 1 and True into one another
     params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    timeframe: Literal["short", "long"]
+    timeframe: TimeframeName
     feature_set: str = "momentum"
     train_sessions: Annotated[int, Field(ge=MIN_TRAIN_SESSIONS, le=252 * 30)] = 756
     label: Barriers = Barriers()

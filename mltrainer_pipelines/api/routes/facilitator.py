@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field, JsonValue, field_validator, model_validat
 from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.api import status
 from mltrainer_pipelines.api.context import Context, Installation
-from mltrainer_pipelines.api.fields import Body, MarketKind, Name, Started, Text, Timeframe, TrialId, with_example
+from mltrainer_pipelines.api.fields import Body, MarketKind, Name, Started, Text, TrialId, with_example
 from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.market_data import newest_signals
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, TimeframeName
 from mltrainer_pipelines.market.sessions import is_session, last_closed_session
 from mltrainer_pipelines.ops.dagster_jobs import DagsterJobs, JobRun, TooManyRunsError
 from mltrainer_pipelines.store.tables import AgentEvent, Trial, TrialScorecard
@@ -32,7 +33,7 @@ class Execution(Body):
     )
 
     model: Name
-    timeframe: Timeframe
+    timeframe: TimeframeName
     params: dict[Name, float | int | str | bool] = Field(default_factory=dict, max_length=50)
     feature_set: Name = "momentum"
     train_sessions: Annotated[int, Field(ge=126, le=7560)] = 756
@@ -145,7 +146,7 @@ class Drift(BaseModel):
     """The newest look for one kind of drift; crossed where `p_value` is at or below the false-alarm rate."""
 
     as_of: date
-    timeframe: Timeframe
+    timeframe: TimeframeName
     kind: str
     subject: str
     statistic: float
@@ -244,7 +245,7 @@ def run_data_pipeline(installation: Installation, request: PipelineRequest) -> S
             raise Problem(422, f"{month:%Y-%m} cannot be built; give a month from {first[0][:7] if first else 'later on'} to now")
         job, arguments = "build_features", [str(month), str(month)]
     elif request.operation == "promote_champion":
-        job, arguments = "promote_champion", ["short", "long"]
+        job, arguments = "promote_champion", list(TIMEFRAMES)
     elif request.operation == "score_trial":
         if not any(key.startswith(f"{request.trial_id}/") for key in installation.lake.partitions("trial_predictions")):
             raise Problem(404, f"nothing is predicted for a trial {request.trial_id}; run it first, then score it")

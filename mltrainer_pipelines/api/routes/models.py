@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
-from mltrainer_pipelines.api.fields import Parameters, Timeframe
+from mltrainer_pipelines.api.fields import Parameters
 from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.routes.trials import newest_promotions
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.store import tables
 
@@ -39,7 +40,7 @@ class Model(BaseModel):
     handles_missing: bool
     parameters: list[Parameter]
     trials: int = Field(description="How many trials of it were submitted.")
-    champion_of: list[Timeframe]
+    champion_of: list[TimeframeName]
 
 
 class Models(BaseModel):
@@ -53,7 +54,7 @@ def get_models(installation: Installation, _: Annotated[Parameters, Query()]) ->
     t = tables.Trial
     promoted = newest_promotions().subquery()
     leading = sa.select(t.model, promoted.c.timeframe).join(promoted, promoted.c.trial_id == t.trial_id)
-    champions: dict[str, list[Timeframe]] = defaultdict(list)
+    champions: dict[str, list[TimeframeName]] = defaultdict(list)
     with installation.reader.connect() as connection:
         trials = dict(connection.execute(sa.select(t.model, sa.func.count()).group_by(t.model)).tuples().all())
         for model, timeframe in connection.execute(leading.order_by(promoted.c.timeframe.desc())).tuples():

@@ -21,12 +21,12 @@ from mltrainer_pipelines.api.fields import (
     Page,
     Paged,
     Text,
-    Timeframe,
     with_example,
 )
 from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.market_data import Company, companies, known_actions, last_prices
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.portfolio import holdings
 from mltrainer_pipelines.store import tables
@@ -44,7 +44,7 @@ class Holding(BaseModel):
     recommendation_id: int
     symbol: str
     company: str | None
-    timeframe: Timeframe
+    timeframe: TimeframeName
     status: Literal["open", "closed"]
     selected_time: datetime
     actual_buy_price: Dollars | None

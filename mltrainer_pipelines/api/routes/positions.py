@@ -13,8 +13,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
-from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol, Timeframe
+from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol
 from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.store import tables
 
@@ -30,7 +31,7 @@ class VirtualPosition(BaseModel):
     id: int
     recommendation_id: int
     symbol: str
-    timeframe: Timeframe
+    timeframe: TimeframeName
     status: Status = Field(description="`pending` until the open of its entry session.")
     decided_session: date
     entry_session: date
@@ -65,7 +66,7 @@ Book = Literal["recommendations", "user", "passed_over"]
 
 class PositionFilter(Paged):
     status: Status | None = None
-    timeframe: Timeframe | None = None
+    timeframe: TimeframeName | None = None
     symbol: Symbol | None = None
     book: Book = Field(default="recommendations", description="All of them, the user's selection, or what the user passed over.")
     sort: Literal["-id", "id", "-profit_loss", "profit_loss", "-exit_session", "exit_session", "symbol"] = "-id"
@@ -73,7 +74,7 @@ class PositionFilter(Paged):
 
 class ExportFilter(Parameters):
     status: Status | None = None
-    timeframe: Timeframe | None = None
+    timeframe: TimeframeName | None = None
     symbol: Symbol | None = None
     book: Book = "recommendations"
 

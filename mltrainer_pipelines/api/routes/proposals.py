@@ -11,9 +11,10 @@ from sqlalchemy.engine import RowMapping
 from mltrainer_pipelines.agent import proposals as agent_proposals
 from mltrainer_pipelines.agent.proposals import ProposalStateError
 from mltrainer_pipelines.api.context import Context, Installation
-from mltrainer_pipelines.api.fields import Identifier, Page, Paged, Parameters, Timeframe
+from mltrainer_pipelines.api.fields import Identifier, Page, Paged, Parameters
 from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)
@@ -27,7 +28,7 @@ class Proposal(BaseModel):
     proposer: str
     trial_id: str
     model: str
-    timeframe: Timeframe
+    timeframe: TimeframeName
     config: dict[str, Any]
     hypothesis: str
     refuted_if: str
@@ -51,7 +52,7 @@ class ProposerRecord(BaseModel):
     """What became of a proposer's trials."""
 
     proposer: str
-    timeframe: Timeframe
+    timeframe: TimeframeName
     trials: int
     best_deflated_sharpe: list[float] = Field(description="The best so far after each of its scored trials, in order.")
 

@@ -22,12 +22,12 @@ from mltrainer_pipelines.api.fields import (
     Parameters,
     Share,
     Symbol,
-    Timeframe,
 )
 from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.market_data import Company, companies, nearest_misses, newest_signals, price_history
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.signals.thresholds import current_thresholds
 from mltrainer_pipelines.store import tables
 
@@ -62,7 +62,7 @@ class Recommendation(BaseModel):
     symbol: str = Field(examples=["BGUO"])
     company: str | None = Field(examples=["Bargu Optics Inc."])
     sector: str | None
-    timeframe: Timeframe
+    timeframe: TimeframeName
     grade: Grade = Field(description="`proven` only where luck is no longer a good explanation of the model's record.")
     signal_strength: float
     profit_probability: float = Field(examples=[0.62])
@@ -98,7 +98,7 @@ class Recommendations(Page[Recommendation]):
 class Filter(Paged):
     """Which recommendations."""
 
-    timeframe: Timeframe | None = None
+    timeframe: TimeframeName | None = None
     grade: Grade | None = None
     sector: Name | None = None
     symbol: Symbol | None = None
@@ -143,7 +143,7 @@ class Past(BaseModel):
 
     id: int
     session: date
-    timeframe: Timeframe
+    timeframe: TimeframeName
     profit_probability: float
     status: str | None
     net_return: float | None
@@ -165,7 +165,7 @@ class NearMiss(BaseModel):
     symbol: str
     company: str | None
     sector: str | None
-    timeframe: Timeframe
+    timeframe: TimeframeName
     grade: Grade
     profit_probability: float
     confidence: float
@@ -189,7 +189,7 @@ class NearMisses(BaseModel):
 
 
 class NearMissParameters(Parameters):
-    timeframe: Timeframe | None = None
+    timeframe: TimeframeName | None = None
     limit: Annotated[int, Field(ge=1, le=50)] = 10
 
 

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
-from mltrainer_pipelines.api.fields import Grade, MarketKind, Name, Page, Paged, Timeframe, TrialId
+from mltrainer_pipelines.api.fields import Grade, MarketKind, Name, Page, Paged, TrialId
 from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.trial_curves import NotInTheLakeError, calibration_curve, equity_curve
+from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines.trials.registry.records import UnknownTrialError
@@ -27,7 +28,7 @@ class Trial(BaseModel):
 
     trial_id: str
     model: str
-    timeframe: Timeframe
+    timeframe: TimeframeName
     feature_set: str
     status: str = Field(examples=["scored"])
     proposed_by: str
@@ -61,7 +62,7 @@ class Trial(BaseModel):
 class Champion(BaseModel):
     """Who recommends now, and why it was chosen."""
 
-    timeframe: Timeframe
+    timeframe: TimeframeName
     trial_id: str
     grade: Grade
     model_version: str | None
@@ -76,7 +77,7 @@ class Trials(Page[Trial]):
 
 
 class TrialFilter(Paged):
-    timeframe: Timeframe | None = None
+    timeframe: TimeframeName | None = None
     grade: Grade | None = None
     model: Name | None = None
     status: Name | None = None
