@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import DRIVER
+from mltrainer_pipelines.contracts.ranks import column_percentiles
 from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member, member_rows, member_scores
 from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, model_matrix
@@ -86,7 +87,7 @@ def reasons(ensemble: ChampionEnsemble, features: pl.DataFrame) -> pl.DataFrame:
         effects[:, columns] += weight * contributions(member, X, asked, given)
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :SHOWN]
     total = np.abs(effects).sum(axis=1)
-    percentiles = _percentiles(values)
+    percentiles = column_percentiles(values)
     summaries = _summaries(ensemble.champion.feature_set)
     drivers, words = [], []
     for row, columns in enumerate(strongest):
@@ -279,18 +280,6 @@ def _put_back(asked: Asked, X: np.ndarray, together: bool) -> np.ndarray:
     without = np.repeat(X[None], len(columns), axis=0)
     without[columns, :, columns] = _median(X)[:, None]
     return (_log_odds(asked, X) - _told(asked, without, together)).T
-
-
-def _percentiles(values: np.ndarray) -> np.ndarray:
-    """Share of the rows' known values below each one, ties counting half; NaN where unknown."""
-    ranks = np.full(values.shape, np.nan)
-    for column in range(values.shape[1]):
-        known = np.sort(values[:, column][~np.isnan(values[:, column])])
-        if len(known):
-            below = np.searchsorted(known, values[:, column], side="left")
-            upto = np.searchsorted(known, values[:, column], side="right")
-            ranks[:, column] = (below + upto) / (2 * len(known))
-    return np.where(np.isnan(values), np.nan, ranks)
 
 
 @lru_cache(maxsize=8)

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.ranks import session_percentiles
 from mltrainer_pipelines.contracts.timeframes import SHORT
 from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.market.macro import known_macro
@@ -17,7 +18,6 @@ from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
 from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
-from mltrainer_pipelines.trials.scoring.cross_section import percentiles
 from mltrainer_pipelines.trials.validation.walk_forward import FittedModel, WalkForward
 from mltrainer_pipelines_tests.signals.test_refresh import MACRO, SESSIONS, bars, lake, market, noon, quotes_of  # noqa: F401
 
@@ -58,7 +58,7 @@ def test_a_model_with_a_look_back_scores_live_as_it_did_out_of_sample(lake, bars
     scores = walk.predict_with(fitted, *quarter).predictions.filter(pl.col("date") == session).sort("symbol")
     assert scores["symbol"].to_list() == signals["symbol"].to_list()
     assert scores["score"].n_unique() > 10
-    standing = percentiles(scores["score"].to_numpy(), np.zeros(scores.height, dtype=np.int64))
+    standing = session_percentiles(scores["score"].to_numpy(), np.zeros(scores.height, dtype=np.int64))
     expected = member.calibrator.apply(standing, np.full(scores.height, 60.0))
     np.testing.assert_allclose(signals["profit_probability"], expected.probability, atol=1e-6)
     np.testing.assert_allclose(signals["expected_net_return"], expected.expected_net_return, atol=1e-6)

@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mltrainer_pipelines.contracts.ranks import column_percentiles
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.models.registry import get_model
-from mltrainer_pipelines.signals.reasons import _percentiles, _worded, contributions, reasons
+from mltrainer_pipelines.signals.reasons import _worded, contributions, reasons
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member
 from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, row_groups
@@ -147,6 +148,6 @@ def test_what_is_told_is_in_words() -> None:
     )
     unknown = driver | {"value": None, "percentile": None, "effect": -0.1}
     assert "is unknown: speaks against" in _worded(unknown, {})
-    ranks = _percentiles(np.array([[1.0], [np.nan], [3.0], [1.0]]))
+    ranks = column_percentiles(np.array([[1.0], [np.nan], [3.0], [1.0]]))
     assert ranks[[0, 2, 3], 0].tolist() == pytest.approx([1 / 3, 5 / 6, 1 / 3])
     assert np.isnan(ranks[1, 0])

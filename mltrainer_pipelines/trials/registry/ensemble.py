@@ -7,10 +7,10 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.contracts.ranks import session_percentiles
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scoring.calibration import Calibrator
-from mltrainer_pipelines.trials.scoring.cross_section import percentiles
 from mltrainer_pipelines.trials.validation.calibrated_quarters import (
     LOOKBACK_SESSIONS,
     fit_calibrator_for,
@@ -192,7 +192,7 @@ class ChampionEnsemble:
                     f"{member.trial_id} gives NaN for {int(np.isnan(scores).sum())} of {len(scores)} rows on "
                     f"{features['date'][0]}; materialize champion_model again, without this trial"
                 )
-            calibrated = member.calibrator.apply(percentiles(scores, days), regime)
+            calibrated = member.calibrator.apply(session_percentiles(scores, days), regime)
             probability += member.weight * calibrated.probability
             low += member.weight * calibrated.low
             high += member.weight * calibrated.high

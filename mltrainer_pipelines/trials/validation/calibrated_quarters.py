@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.contracts.ranks import session_percentiles
 from mltrainer_pipelines.trials.scoring.calibration import (
     MIN_CALIBRATION_ROWS,
     CalibratedScores,
@@ -18,7 +19,6 @@ from mltrainer_pipelines.trials.scoring.calibration import (
     effective_rows,
     fit_calibrator,
 )
-from mltrainer_pipelines.trials.scoring.cross_section import percentiles
 from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS, Window, quarter_window, quarters_between
 
 LOOKBACK_SESSIONS = 2520
@@ -194,7 +194,7 @@ def with_outcomes(predictions: pl.DataFrame, labels: pl.DataFrame, regime: pl.Da
         raise ValueError("labels of more than one timeframe; keep those of the trial's timeframe only")
     outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
     scored = predictions.select("date", "symbol", "score").sort("date", "symbol")
-    standings = percentiles(scored["score"].to_numpy(), scored["date"].to_physical().to_numpy())
+    standings = session_percentiles(scored["score"].to_numpy(), scored["date"].to_physical().to_numpy())
     joined = scored.with_columns(standing=standings).join(outcomes, on=["date", "symbol"], how="left", maintain_order="left")
     if joined.height != predictions.height:
         raise ValueError("labels hold a (date, symbol) twice; materialize labels of that month again")

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.contracts.ranks import session_ranks
 from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
 from mltrainer_pipelines.models.spec import BinnedEstimator, ProbabilityEstimator
 from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
-from mltrainer_pipelines.trials.scoring.cross_section import above_median, session_ranks
+from mltrainer_pipelines.trials.scoring.cross_section import above_median
 from mltrainer_pipelines.trials.scoring.permutation_importance import exchanged_importances
 from mltrainer_pipelines.trials.validation.windows import (
     EMBARGO_SESSIONS,

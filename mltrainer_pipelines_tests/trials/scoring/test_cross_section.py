@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from mltrainer_pipelines.trials.scoring.cross_section import MIN_PEERS, above_median, percentiles, session_ranks
+from mltrainer_pipelines.contracts.ranks import session_percentiles, session_ranks
+from mltrainer_pipelines.trials.scoring.cross_section import MIN_PEERS, above_median
 
 VALUES = st.one_of(st.sampled_from([0.0, 1.0, float("nan")]), st.floats(-100, 100, width=32))
 
@@ -41,8 +42,8 @@ def test_a_session_is_ranked_alike_alone_and_among_others():
 
 def test_percentiles_lie_inside_zero_and_one_and_a_row_alone_is_in_the_middle():
     scores, sessions = np.array([0.9, 0.1, 0.5, 0.7]), np.array([1, 1, 2, 1])
-    np.testing.assert_allclose(percentiles(scores, sessions), [5 / 6, 1 / 6, 0.5, 0.5])
-    assert percentiles(np.empty(0), np.empty(0)).shape == (0,)
+    np.testing.assert_allclose(session_percentiles(scores, sessions), [5 / 6, 1 / 6, 0.5, 0.5])
+    assert session_percentiles(np.empty(0), np.empty(0)).shape == (0,)
 
 
 @settings(max_examples=60, deadline=None)
