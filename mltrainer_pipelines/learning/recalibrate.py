@@ -13,6 +13,7 @@ import polars as pl
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 
+from mltrainer_pipelines.models.log_odds import expit
 from mltrainer_pipelines.signals.learned import Recalibration
 from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
 from mltrainer_pipelines.trials.validation.calibrated_quarters import holding_blocks
@@ -66,7 +67,7 @@ def fit_recalibration(forecasts: pl.DataFrame) -> Fitted:
     beta, prior = np.array([0.0, 1.0]), np.array([INTERCEPT_PRIOR, SLOPE_PRIOR]) ** -2.0
     design = np.column_stack([np.ones(rows), odds])
     for _ in range(_STEPS):
-        fitted = 1 / (1 + np.exp(-design @ beta))
+        fitted = expit(design @ beta)
         gradient = weight * design.T @ (label - fitted) - prior * (beta - np.array([0.0, 1.0]))
         curvature = weight * (design * (fitted * (1 - fitted))[:, None]).T @ design + np.diag(prior)
         step = np.linalg.solve(curvature, gradient)

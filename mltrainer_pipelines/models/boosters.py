@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.log_odds import both_classes, expit
 from mltrainer_pipelines.models.spec import Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
 
@@ -49,16 +50,14 @@ class LightGBMClassifier(LightGBMBooster):
     """A booster whose raw score is a log-odds."""
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p = 1 / (1 + np.exp(-np.clip(self.raw(X), -50, 50)))
-        return np.column_stack([1 - p, p])
+        return both_classes(expit(self.raw(X)))
 
 
 class LightGBMForest(LightGBMBooster):
     """A forest grown by the booster: its prediction is a probability already."""
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p = np.asarray(self.booster_.predict(X, num_threads=self.params["num_threads"]))
-        return np.column_stack([1 - p, p])
+        return both_classes(np.asarray(self.booster_.predict(X, num_threads=self.params["num_threads"])))
 
 
 class LightGBMScore(LightGBMBooster):
@@ -120,7 +119,7 @@ class FocalLoss:
     def __call__(self, scores: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray]:
         y = data.get_label()
         sign = np.where(y > 0, 1.0, -1.0)
-        p = np.clip(1 / (1 + np.exp(-sign * scores)), 1e-7, 1 - 1e-7)
+        p = np.clip(expit(sign * scores), 1e-7, 1 - 1e-7)
         q = 1 - p
         gradient = sign * (self.gamma * p * q**self.gamma * np.log(p) - q ** (self.gamma + 1))
         # the exact second derivative turns negative for rows far off: their logistic curvature keeps the steps bounded
@@ -138,7 +137,7 @@ class SmoothedMaximumScore:
         self.threshold = threshold
 
     def __call__(self, scores: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray]:
-        side = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
+        side = expit(scores)
         slope = side * (1 - side)
         weight = data.get_label() - self.threshold
         # the exact second derivative changes its sign: this bound of it keeps the steps small

@@ -103,15 +103,6 @@ class Combined:
         return np.vstack(said), np.concatenate(rows)
 
 
-def log_odds(P: np.ndarray) -> np.ndarray:
-    P = np.clip(P, 1e-4, 1 - 1e-4)
-    return np.log(P / (1 - P))
-
-
-def expit(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(z, -50, 50)))
-
-
 def losses(P: np.ndarray, y: np.ndarray) -> np.ndarray:
     P = np.clip(P, 1e-6, 1 - 1e-6)
     return -np.where(y[:, None] == 1, np.log(P), np.log(1 - P))

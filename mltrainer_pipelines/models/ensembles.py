@@ -5,10 +5,11 @@ from functools import partial
 import numpy as np
 
 from mltrainer_pipelines.models import combined
-from mltrainer_pipelines.models.combined import SINGLE_ROWS, Combined, expit, log_odds, losses, regression
-from mltrainer_pipelines.models.linear import TailClipScaler
+from mltrainer_pipelines.models.calibration import Sigmoid
+from mltrainer_pipelines.models.combined import SINGLE_ROWS, Combined, losses, regression
+from mltrainer_pipelines.models.log_odds import expit, logit
+from mltrainer_pipelines.models.scaling import TailClipScaler
 from mltrainer_pipelines.models.spec import Range
-from mltrainer_pipelines.models.table_model import Sigmoid
 
 _declare = partial(combined.declare, family="ensembles")
 
@@ -20,7 +21,7 @@ class SoftVote(Combined):
 
 class LogPool(Combined):
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
-        return expit(log_odds(P).mean(axis=1))
+        return expit(logit(P).mean(axis=1))
 
 
 class MedianVote(Combined):
@@ -55,7 +56,7 @@ class Stack(Combined):
         super().fit(X, y, sessions)
 
     def _inputs(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
-        return log_odds(P)
+        return logit(P)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         return self.regression_.predict_proba(self._inputs(P, X))[:, 1]
@@ -73,7 +74,7 @@ class FeatureWeightedStack(Stack):
 
     def _inputs(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         gates = self.scaler_.transform(X)[:, self.gates_]
-        L = log_odds(P)
+        L = logit(P)
         return np.hstack([L, *(L * gates[:, [k]] for k in range(gates.shape[1]))])
 
 
@@ -132,11 +133,11 @@ class Cascade(Combined):
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         P, rows = self._ahead(X, y, sessions, 3)
         second = SINGLE_ROWS["lightgbm"].build({"rounds": 40}, seed=self.seed, threads=self.threads)
-        self.second_ = second.fit(np.hstack([X[rows], log_odds(P)]).astype(np.float32), y[rows], sessions[rows])
+        self.second_ = second.fit(np.hstack([X[rows], logit(P)]).astype(np.float32), y[rows], sessions[rows])
         super().fit(X, y, sessions)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
-        return self.second_.predict_proba(np.hstack([X, log_odds(P)]).astype(np.float32))[:, 1]
+        return self.second_.predict_proba(np.hstack([X, logit(P)]).astype(np.float32))[:, 1]
 
 
 class LinearThenTrees(Combined):
@@ -146,7 +147,7 @@ class LinearThenTrees(Combined):
         import lightgbm
 
         super().fit(X, y, sessions)
-        start = log_odds(self._said(self.fitted_, X))[:, 0]
+        start = logit(self._said(self.fitted_, X))[:, 0]
         params = {
             "objective": "binary", "learning_rate": 0.05, "num_leaves": 8, "min_data_in_leaf": max(1, min(1000, len(X) // 20)),
             "feature_fraction": 0.3, "lambda_l2": 50.0, "max_bin": 63, "seed": self.seed, "deterministic": True,
@@ -156,7 +157,7 @@ class LinearThenTrees(Combined):
         self.booster_ = lightgbm.train(params, data, int(self.params["rounds"]))
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
-        return expit(log_odds(P)[:, 0] + np.asarray(self.booster_.predict(X, raw_score=True, num_threads=self.threads)))
+        return expit(logit(P)[:, 0] + np.asarray(self.booster_.predict(X, raw_score=True, num_threads=self.threads)))
 
 
 class VennAbers(Combined):
@@ -213,9 +214,7 @@ class FamilyStack(Stack):
         outcome, cut = y[rows], len(rows) // 2
         early = slice(0, cut) if min(len(np.unique(outcome[:cut])), len(np.unique(outcome[cut:]))) == 2 else slice(None)
         late = slice(cut, None) if early.stop else early
-        self.stacks_ = [
-            regression(log_odds(P[early][:, family]), outcome[early], self.params["C"]) for family in self._families()
-        ]
+        self.stacks_ = [regression(logit(P[early][:, family]), outcome[early], self.params["C"]) for family in self._families()]
         self.regression_ = regression(self._inputs(P[late], X[rows[late]]), outcome[late], self.params["C"])
         Combined.fit(self, X, y, sessions)
 
@@ -225,7 +224,7 @@ class FamilyStack(Stack):
 
     def _inputs(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         families = zip(self.stacks_, self._families(), strict=True)
-        return np.stack([stack.decision_function(log_odds(P[:, family])) for stack, family in families], axis=1)
+        return np.stack([stack.decision_function(logit(P[:, family])) for stack, family in families], axis=1)
 
 
 _KINDS = {"logistic_l2": "linear", "lda": "linear", "lightgbm": "trees", "extra_trees": "trees", "mlp": "networks"}

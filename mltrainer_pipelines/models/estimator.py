@@ -5,6 +5,8 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from mltrainer_pipelines.models.log_odds import both_classes
+
 D = TypeVar("D")
 
 
@@ -107,7 +109,7 @@ class ProbabilityClassifier:
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has the shape {X.shape}; fitted on {self.n_features_in_} features")
         positive = self._positive_after(X, groups, n_context)
-        return np.column_stack([1.0 - positive, positive])
+        return both_classes(positive)
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """The likelier class of each row, (rows,) int."""

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from mltrainer_pipelines.models import combined
-from mltrainer_pipelines.models.combined import Combined, expit, log_odds, losses
-from mltrainer_pipelines.models.linear import TailClipScaler
+from mltrainer_pipelines.models.combined import Combined, losses
+from mltrainer_pipelines.models.log_odds import expit, logit
 from mltrainer_pipelines.models.panel import UNKNOWN, group_field, sessions_of, subsample
+from mltrainer_pipelines.models.scaling import TailClipScaler
 from mltrainer_pipelines.models.spec import Range
 
 _declare = partial(combined.declare, family="experts")
@@ -145,8 +146,8 @@ class RegimeGated(Combined):
     def probability(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         states, at = self._states(X, sessions_of(groups, len(X)))
         likely = self.mixture_.predict_proba(self.axes_.transform(states))[at]
-        own = np.stack([log_odds(self._said(members, X)).mean(axis=1) for members in self.experts_], axis=1)
-        everywhere = log_odds(self._said(self.fitted_, X)).mean(axis=1)
+        own = np.stack([logit(self._said(members, X)).mean(axis=1) for members in self.experts_], axis=1)
+        everywhere = logit(self._said(self.fitted_, X)).mean(axis=1)
         return expit(0.5 * everywhere + 0.5 * (likely * own).sum(axis=1))
 
 
@@ -165,12 +166,12 @@ class SectorExperts(Combined):
                 self.experts_[sector] = self._members(X[rows], y[rows], sessions[rows]), say
 
     def probability(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-        odds = log_odds(self._said(self.fitted_, X)).mean(axis=1)
+        odds = logit(self._said(self.fitted_, X)).mean(axis=1)
         sectors = group_field(groups, "sector", len(X))
         for sector, (members, say) in self.experts_.items():
             rows = np.flatnonzero(sectors == sector)
             if len(rows):
-                odds[rows] = (1 - say) * odds[rows] + say * log_odds(self._said(members, X[rows])).mean(axis=1)
+                odds[rows] = (1 - say) * odds[rows] + say * logit(self._said(members, X[rows])).mean(axis=1)
         return expit(odds)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.log_odds import both_classes
 from mltrainer_pipelines.models.spec import Choices, Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
 
@@ -119,8 +120,7 @@ class HonestForest:
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p = np.mean([values[tree.apply(X)] for tree, values in self.members_], axis=0)
-        return np.column_stack([1 - p, p])
+        return both_classes(np.mean([values[tree.apply(X)] for tree, values in self.members_], axis=0))
 
 
 def _honest(f: Fitting) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.log_odds import both_classes, expit
 from mltrainer_pipelines.models.panel import subsample
 from mltrainer_pipelines.models.spec import Choices, Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
@@ -197,9 +198,7 @@ class DensityBayes:
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         Z = X @ self.directions_ / self.spread_
-        log_odds = self.prior_ + self.densities_[1].score_samples(Z) - self.densities_[0].score_samples(Z)
-        p = 1 / (1 + np.exp(-np.clip(log_odds, -30, 30)))
-        return np.column_stack([1 - p, p])
+        return both_classes(expit(self.prior_ + self.densities_[1].score_samples(Z) - self.densities_[0].score_samples(Z)))
 
 
 def _density(f: Fitting) -> Any:

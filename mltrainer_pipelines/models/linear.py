@@ -3,50 +3,10 @@
 import numpy as np
 
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
-from mltrainer_pipelines.models.panel import canonical_order, subsample
+from mltrainer_pipelines.models.log_odds import expit
+from mltrainer_pipelines.models.panel import canonical_order
+from mltrainer_pipelines.models.scaling import TailClipScaler
 from mltrainer_pipelines.models.spec import ModelSpec, Range
-
-SCALING_ROWS = 5_000
-"""Rows, drawn once and for all, that quantiles, means and deviations are learnt from; means are off by 0.014 deviations."""
-
-
-class TailClipScaler:
-    """Fill with the median, clip at two quantiles, then centre and scale: all learnt from the rows given to `fit_transform`.
-
-    Market features have heavy tails; one crash day would otherwise set the scale of a column. A column
-    without any value, or with one value only, becomes zero.
-    """
-
-    def __init__(self, tail: float = 0.01):
-        self.tail = tail
-
-    def fit_transform(self, X: np.ndarray) -> np.ndarray:
-        """Learn from X (rows, features) and return it scaled, (rows, features) float32."""
-        columns = np.sort((X[subsample(len(X), SCALING_ROWS)] if len(X) > SCALING_ROWS else X).T, axis=1)  # NaN sorts last
-        unknown = np.isnan(columns)
-        known = columns.shape[1] - unknown.sum(axis=1)
-        last, at = np.maximum(known - 1, 0), np.arange(len(columns))
-
-        def quantile(share: float) -> np.ndarray:
-            return np.where(known > 0, columns[at, np.rint(last * share).astype(np.int64)], np.float32(0.0))
-
-        self.low_, median, self.high_ = quantile(self.tail), quantile(0.5), quantile(1.0 - self.tail)
-        clipped = np.clip(np.where(unknown, median[:, None], columns), self.low_[:, None], self.high_[:, None])
-        self.mean_ = clipped.mean(axis=1, dtype=np.float64).astype(np.float32)
-        scale = clipped.std(axis=1, dtype=np.float64)
-        self.scale_ = np.where(scale > 1e-12, scale, 1.0).astype(np.float32)
-        self.unknown_ = (median - self.mean_) / self.scale_
-        return self.transform(X)
-
-    def transform(self, X: np.ndarray) -> np.ndarray:
-        """X scaled by what `fit_transform` learnt, (rows, features) float32."""
-        scaled = np.clip(np.asarray(X, dtype=np.float32), self.low_, self.high_)
-        scaled -= self.mean_
-        scaled /= self.scale_
-        unknown = np.isnan(scaled)
-        if unknown.any():
-            np.copyto(scaled, self.unknown_, where=unknown)
-        return scaled
 
 
 class LogisticL2(ProbabilityClassifier):
@@ -86,7 +46,7 @@ class LogisticL2(ProbabilityClassifier):
     def _positive(self, X: np.ndarray) -> np.ndarray:
         # einsum sums every row alone: a row's probability does not depend on which rows it is asked with, as BLAS's would
         log_odds = np.einsum("ij,j->i", self.scaler_.transform(X).astype(np.float64), self.coef_) + self.intercept_
-        return 1.0 / (1.0 + np.exp(-np.clip(log_odds, -500.0, 500.0)))
+        return expit(log_odds)
 
 
 MODELS = (

@@ -8,8 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from mltrainer_pipelines.models.calibration import Sigmoid
+from mltrainer_pipelines.models.log_odds import both_classes, expit
 from mltrainer_pipelines.models.online_weights import batches
-from mltrainer_pipelines.models.table_model import HOLDOUT, Sigmoid
+from mltrainer_pipelines.models.table_model import HOLDOUT
 
 
 class SessionGradient:
@@ -30,8 +32,7 @@ class SessionGradient:
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p = 1 / (1 + np.exp(-np.clip(np.einsum("ij,j->i", _with_constant(X), self.weights_), -50, 50)))
-        return np.column_stack([1 - p, p])
+        return both_classes(expit(np.einsum("ij,j->i", _with_constant(X), self.weights_)))
 
 
 def _with_constant(X: np.ndarray) -> np.ndarray:
@@ -65,8 +66,7 @@ class Stream:
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p = self.calibration_.probability(self._log_odds(np.asarray(X, dtype=np.float64)))
-        return np.column_stack([1 - p, p])
+        return both_classes(self.calibration_.probability(self._log_odds(np.asarray(X, dtype=np.float64))))
 
     def _log_odds(self, X: np.ndarray) -> np.ndarray:
         said = [self.model.predict_proba_one(dict(enumerate(row))) for row in X.tolist()]

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mltrainer_pipelines.models.log_odds import both_classes, expit
+
 
 def batches(sessions: np.ndarray) -> Iterator[np.ndarray]:
     """The rows of each session, in order of time; of rows without sessions, some at a time."""
@@ -42,19 +44,14 @@ class OnlineLearner:
         return np.einsum("ij,j->i", np.column_stack([X, np.ones(len(X))]), self.weights_)
 
     def gradient(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return X.T @ (_expit(X @ self.weights_) - y) / len(X)
+        return X.T @ (expit(X @ self.weights_) - y) / len(X)
 
 
 class LogOddsLearner(OnlineLearner):
     """An online learner whose sum is a log-odds."""
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p = _expit(self.decision_function(X))
-        return np.column_stack([1 - p, p])
-
-
-def _expit(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(z, -50, 50)))
+        return both_classes(expit(self.decision_function(X)))
 
 
 class Ftrl(LogOddsLearner):
@@ -99,7 +96,7 @@ class DynamicLogistic(LogOddsLearner):
 
     def learn(self, X: np.ndarray, y: np.ndarray) -> None:
         self.covariance = self.covariance / self.forget
-        p = _expit(X @ self.weights_)
+        p = expit(X @ self.weights_)
         # labels of one session move together: it counts as far fewer independent rows than it has
         share = 1.0 / np.sqrt(len(X))
         information = np.linalg.pinv(self.covariance) + share * X.T @ (X * (p * (1 - p))[:, None])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.log_odds import both_classes, expit
 from mltrainer_pipelines.models.spec import Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
 
@@ -32,12 +33,7 @@ class LogOdds:
     intercept_: float
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p = _expit(np.einsum("ij,j->i", X, self.coef_) + self.intercept_)
-        return np.column_stack([1 - p, p])
-
-
-def _expit(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(z, -50, 50)))
+        return both_classes(expit(np.einsum("ij,j->i", X, self.coef_) + self.intercept_))
 
 
 def _newton(
@@ -49,7 +45,7 @@ def _newton(
     w = np.ones(len(X)) if weights is None else weights
     beta = np.zeros(design.shape[1])
     for _ in range(30):
-        p = _expit(design @ beta)
+        p = expit(design @ beta)
         gradient = design.T @ (w * (p - y)) + ridge * beta
         curvature = design.T @ (design * (w * np.maximum(p * (1 - p), 1e-8))[:, None]) + np.diag(ridge)
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
@@ -128,8 +124,7 @@ class LaplaceLogistic(LogOdds):
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         design = np.column_stack([X, np.ones(len(X))])
         variance = np.einsum("ij,jk,ik->i", design, self.covariance_, design, optimize=True)
-        p = _expit((X @ self.coef_ + self.intercept_) / np.sqrt(1 + np.pi / 8 * np.maximum(variance, 0)))
-        return np.column_stack([1 - p, p])
+        return both_classes(expit((X @ self.coef_ + self.intercept_) / np.sqrt(1 + np.pi / 8 * np.maximum(variance, 0))))
 
 
 def _laplace(f: Fitting) -> Any:
@@ -170,8 +165,7 @@ class LinkRegression:
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        p, _ = self._mean(np.clip(np.column_stack([X, np.ones(len(X))]) @ self.beta_, -6, 6))
-        return np.column_stack([1 - p, p])
+        return both_classes(self._mean(np.clip(np.column_stack([X, np.ones(len(X))]) @ self.beta_, -6, 6))[0])
 
 
 def _link(f: Fitting, link: str) -> Any:

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.estimator import DeclaredClassifier
 from mltrainer_pipelines.models.panel import canonical_order
-from mltrainer_pipelines.models.table_model import Sigmoid
 
 
 class ScoreModel(DeclaredClassifier):

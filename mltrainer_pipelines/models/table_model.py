@@ -6,12 +6,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
 from mltrainer_pipelines.models.panel import canonical_order, sessions_of, subsample
+from mltrainer_pipelines.models.scaling import MedianFill, RowsAsTheyAre, TailClipScaler
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
 Prepare = Literal["raw", "filled", "scaled"]
+PREPARATIONS: Mapping[Prepare, type[RowsAsTheyAre | MedianFill | TailClipScaler]] = {
+    "raw": RowsAsTheyAre, "filled": MedianFill, "scaled": TailClipScaler
+}  # fmt: skip
 HOLDOUT = 0.25
 """Last part of the training rows on which scores are calibrated."""
 
@@ -88,7 +93,7 @@ class TableModel(DeclaredClassifier):
         if method.max_rows and len(X) > method.max_rows:
             kept = _evenly(y, method.max_rows)
             X, y, sessions = X[kept], y[kept], sessions[kept]
-        self.prepared_ = _preparation(method.prepare)
+        self.prepared_ = PREPARATIONS[method.prepare]()
         X = self.prepared_.fit_transform(X)
         y = np.ascontiguousarray(y, dtype=np.int8)
         fitting = Fitting(self.params, self.seed, self.threads, len(X), X.shape[1], X, y, sessions)
@@ -111,87 +116,6 @@ class TableModel(DeclaredClassifier):
             if self.calibration_ is None:
                 return np.clip(np.asarray(_quietly(self.inner_.predict_proba, X), dtype=np.float64)[:, 1], 0.0, 1.0)
             return self.calibration_.probability(_score(self.inner_, X))
-
-
-class Sigmoid:
-    """Platt's calibration: the log-odds of class 1 as a line of the standardized score.
-
-    Parameters
-    ----------
-    rising : bool
-        Whether a higher score may only mean a higher probability; where the rows say otherwise it is the base rate.
-
-    References
-    ----------
-    Platt (1999), Probabilistic Outputs for Support Vector Machines, equation 1 and its target values.
-    """
-
-    def __init__(self, rising: bool = True):
-        self.rising = rising
-
-    def fit(self, scores: np.ndarray, y: np.ndarray) -> "Sigmoid":
-        scores = np.asarray(scores, dtype=np.float64)
-        self.center_, spread = float(np.median(scores)), float(scores.std())
-        self.scale_ = spread if spread > 1e-12 else 1.0
-        z = np.clip((scores - self.center_) / self.scale_, -8.0, 8.0)
-        positives = float(y.sum())
-        target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
-        slope, level = 0.0, float(np.log((positives + 1) / (len(y) - positives + 1)))
-        for _ in range(50):
-            p = 1 / (1 + np.exp(-(slope * z + level)))
-            w = np.maximum(p * (1 - p), 1e-9)
-            gradient = np.array([((p - target) * z).sum() + 1e-3 * slope, (p - target).sum()])
-            hessian = np.array([[(w * z * z).sum() + 1e-3, (w * z).sum()], [(w * z).sum(), w.sum()]])
-            step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
-            step *= min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
-            slope, level = slope - float(step[0]), level - float(step[1])
-            if np.abs(step).max() < 1e-9:
-                break
-        if self.rising and slope < 0:
-            slope, level = 0.0, float(np.log((positives + 1) / (len(y) - positives + 1)))
-        self.slope_, self.level_ = slope, level
-        return self
-
-    def probability(self, scores: np.ndarray) -> np.ndarray:
-        z = np.clip((np.asarray(scores, dtype=np.float64) - self.center_) / self.scale_, -8.0, 8.0)
-        return 1 / (1 + np.exp(-(self.slope_ * z + self.level_)))
-
-
-class Unchanged:
-    """Rows as they are; only a column without any known value becomes 0, which no library has to survive then."""
-
-    def fit_transform(self, X: np.ndarray) -> np.ndarray:
-        self.empty_ = np.flatnonzero(np.isnan(X).all(axis=0))
-        return self.transform(X)
-
-    def transform(self, X: np.ndarray) -> np.ndarray:
-        X = np.ascontiguousarray(X, dtype=np.float32)
-        if len(self.empty_):
-            X = X.copy()
-            X[:, self.empty_] = 0.0
-        return X
-
-
-class MedianFill:
-    """Unknown values replaced by their column's median among the training rows, 0 where a column has none."""
-
-    def fit_transform(self, X: np.ndarray) -> np.ndarray:
-        from mltrainer_pipelines.models.linear import SCALING_ROWS
-
-        columns = np.sort((X[subsample(len(X), SCALING_ROWS)] if len(X) > SCALING_ROWS else X).T, axis=1)  # NaN sorts last
-        known = columns.shape[1] - np.isnan(columns).sum(axis=1)
-        middle = columns[np.arange(len(columns)), np.maximum(known - 1, 0) // 2]
-        self.median_ = np.where(known > 0, middle, 0.0).astype(np.float32)
-        return self.transform(X)
-
-    def transform(self, X: np.ndarray) -> np.ndarray:
-        X = np.ascontiguousarray(X, dtype=np.float32)
-        unknown = np.isnan(X)
-        if not unknown.any():
-            return X
-        filled = X.copy()
-        np.copyto(filled, self.median_, where=unknown)
-        return filled
 
 
 def declare(
@@ -229,12 +153,6 @@ def _evenly(y: np.ndarray, rows: int) -> np.ndarray:
     if y[kept].min() == y[kept].max():
         kept[len(kept) // 2] = np.flatnonzero(y != y[kept[0]])[0]
     return kept
-
-
-def _preparation(prepare: Prepare) -> Any:
-    from mltrainer_pipelines.models.linear import TailClipScaler
-
-    return {"raw": Unchanged, "filled": MedianFill, "scaled": TailClipScaler}[prepare]()
 
 
 def _held_out_calibration(make: Make, fitting: Fitting, with_sessions: bool) -> Sigmoid:

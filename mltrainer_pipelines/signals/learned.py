@@ -14,6 +14,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from mltrainer_pipelines.models.log_odds import expit
 from mltrainer_pipelines.signals.scoring import Scorer
 from mltrainer_pipelines.store.tables import ModelWeightHistory
 from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
@@ -46,7 +47,7 @@ class Recalibration:
         if self == Recalibration():
             return probability
         known = np.clip(probability, _EDGE, 1.0 - _EDGE)
-        corrected = 1.0 / (1.0 + np.exp(-(self.intercept + self.slope * np.log(known / (1.0 - known)))))
+        corrected = expit(self.intercept + self.slope * np.log(known / (1.0 - known)))
         return np.where((probability <= 0.0) | (probability >= 1.0), probability, corrected)
 
     def before(self, probability: float) -> float:
@@ -54,7 +55,7 @@ class Recalibration:
         if self == Recalibration() or not 0.0 < probability < 1.0:
             return probability
         odds = (np.log(probability / (1.0 - probability)) - self.intercept) / self.slope
-        return float(1.0 / (1.0 + np.exp(-odds)))
+        return float(expit(odds))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,13 @@ _MOVED = {
     "models.series_shapes": "models.series.shapes",
 }
 """Where classes are now that champions registered before December 2026 name by their old modules."""
+_MOVED_CLASSES = {
+    ("models.linear", "TailClipScaler"): ("models.scaling", "TailClipScaler"),
+    ("models.table_model", "MedianFill"): ("models.scaling", "MedianFill"),
+    ("models.table_model", "Unchanged"): ("models.scaling", "RowsAsTheyAre"),
+    ("models.table_model", "Sigmoid"): ("models.calibration", "Sigmoid"),
+}
+"""Those that left a module which stayed."""
 
 
 def write_ensemble(ensemble: ChampionEnsemble, folder: Path) -> Path:
@@ -60,7 +67,10 @@ class _Unpickler(pickle.Unpickler):
         package, _, rest = module.partition(".")
         if name == "NetworkModel":  # networks fitted before December 2026 do not hold their architecture: it is declared there
             from mltrainer_pipelines.models.networks import sequences, single_rows  # noqa: F401
-        return super().find_class(f"{package}.{_MOVED.get(rest, rest)}" if package == "mltrainer_pipelines" else module, name)
+        if package == "mltrainer_pipelines":
+            rest, name = _MOVED_CLASSES.get((rest, name), (_MOVED.get(rest, rest), name))
+            module = f"{package}.{rest}"
+        return super().find_class(module, name)
 
 
 def example_rows(ensemble: ChampionEnsemble, features: pl.DataFrame) -> "pd.DataFrame":

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, ProbabilityClassifier
-from mltrainer_pipelines.models.linear import TailClipScaler
+from mltrainer_pipelines.models.log_odds import expit, logit
 from mltrainer_pipelines.models.panel import History, canonical_order, group_field, sessions_of
+from mltrainer_pipelines.models.scaling import TailClipScaler
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
-from mltrainer_pipelines.models.table_model import Sigmoid
 
 SEQUENCE_SESSIONS = 20
 """Sessions that a sequence model reads, the row's own among them."""
@@ -138,7 +139,7 @@ class NetworkModel(ProbabilityClassifier):
         if len(X) == n_context:
             return np.empty(0)
         said = self._log_odds(self.scaler_.transform(X), groups, n_context)
-        return self.calibration_.probability(said) if self.calibration_ is not None else 1 / (1 + np.exp(-np.clip(said, -30, 30)))
+        return self.calibration_.probability(said) if self.calibration_ is not None else expit(said)
 
     def attributions(
         self, X: np.ndarray, baseline: np.ndarray, groups: np.ndarray | None = None, n_context: int = 0, steps: int = 16
@@ -225,10 +226,8 @@ class NetworkModel(ProbabilityClassifier):
                 for draw in range(max(1, how.draws)):
                     if how.draws:
                         training.keep_dropout(network, seed=draw)
-                    said = training.log_odds(network, rows, device, len(total))
-                    total += 1 / (1 + np.exp(-np.clip(said, -30, 30)))
-        p = np.clip(total / (len(self.weights_) * max(1, how.draws)), 1e-12, 1 - 1e-12)
-        return np.log(p / (1 - p))
+                    total += expit(training.log_odds(network, rows, device, len(total)))
+        return logit(total / (len(self.weights_) * max(1, how.draws)), least=1e-12)
 
 
 _SPACE: dict[str, Range | Choices] = {
