@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mltrainer_pipelines.models.calibration import Sigmoid
 
 
+@settings(deadline=None)  # the first call imports scikit-learn
 @given(st.integers(0, 2**31), st.integers(20, 300), st.floats(0.0, 3.0))
 def test_platts_line_is_where_the_penalized_log_loss_of_his_targets_is_flat(seed, rows, strength):
     rng = np.random.default_rng(seed)
