@@ -273,14 +273,14 @@ def audit_learning(
     symbols: Annotated[int, typer.Option(min=20, help="Companies of the simulated markets.")] = 60, as_json: AsJson = False
 ) -> None:
     """Prove on simulated markets that the weights follow a premium that flips, and that nothing is claimed where nothing is."""
-    from mltrainer_pipelines.audits.learning import audit, shown
+    from mltrainer_pipelines.audits.learning import audit, text
 
     with _readable_errors():
         found = audit(symbols)
     if as_json:
         _print_json(found)
     else:
-        print(shown(found))  # noqa: T201
+        print(text(found))  # noqa: T201
     if not found["passed"]:
         raise typer.Exit(1)
 
@@ -314,11 +314,11 @@ def audit_null(
 
     Trials that have ended are kept in mlTrainer's home: stopped, it goes on where it was.
     """
-    from mltrainer_pipelines.audits import trials as trial_audits
+    from mltrainer_pipelines.audits import null
 
-    kept = _settings().mltrainer_home.expanduser() / "audits"
+    cache = _settings().mltrainer_home.expanduser() / "audits"
     with _readable_errors(), _progress(f"{trials} trials without a premium") as advance:
-        found = trial_audits.audit_null(trials, progress=advance, kept_in=kept, at_once=workers)
+        found = null.audit_null(trials, progress=advance, cache=cache, at_once=workers)
     _show_audit(found, as_json)
 
 
@@ -327,10 +327,11 @@ def audit_planted(
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated market.")] = 7, as_json: AsJson = False
 ) -> None:
     """Run the core models on a simulated market with a premium: they have to find it and to know what it is worth."""
-    from mltrainer_pipelines.audits import trials as trial_audits
+    from mltrainer_pipelines.audits import planted
+    from mltrainer_pipelines.audits.simulated_market import AuditMarket
 
     with _readable_errors(), _progress("Trials on a planted premium") as advance:
-        found = trial_audits.audit_planted(trial_audits.AuditMarket(seed=seed), progress=advance)
+        found = planted.audit_planted(AuditMarket(seed=seed), progress=advance)
     _show_audit(found, as_json)
 
 
@@ -339,10 +340,10 @@ def audit_calibration(
     markets: Annotated[int, typer.Option(min=1, help="Simulated markets, of consecutive seeds.")] = 4, as_json: AsJson = False
 ) -> None:
     """Compare the probabilities of the core models with what came, out of sample, over several simulated markets."""
-    from mltrainer_pipelines.audits import trials as trial_audits
+    from mltrainer_pipelines.audits import calibration
 
     with _readable_errors(), _progress(f"Probabilities over {markets} markets") as advance:
-        found = trial_audits.audit_calibration(markets, progress=advance)
+        found = calibration.audit_calibration(markets, progress=advance)
     _show_audit(found, as_json)
 
 
@@ -449,14 +450,15 @@ def agent_compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare the proposers on a small simulated market: the best score out of sample against the number of trials."""
-    from mltrainer_pipelines.audits.proposer_comparison import compare_proposers, shown
+    from mltrainer_pipelines.audits.proposer_comparison import text
+    from mltrainer_pipelines.commands.compare_proposers import compare_proposers
 
     with _readable_errors(), _progress("Trials") as advance:
-        found = compare_proposers(_settings(), trials, batch, seeds, plot, on_trial=advance)
+        found = compare_proposers(_settings(), trials, batch, seeds, plot, advance)
     if as_json:
         _print_json(found)
     else:
-        print(shown(found))  # noqa: T201
+        print(text(found))  # noqa: T201
 
 
 def main() -> None:

@@ -22,10 +22,11 @@ from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scoring.scorecard import NothingToScoreError, QuarterScore, Scorecard, score
 from mltrainer_pipelines.trials.scoring.statistics import SESSIONS_PER_YEAR
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
+from mltrainer_pipelines.trials.validation.run_in_memory import History
 from mltrainer_pipelines.trials.validation.walk_forward import TooFewRowsError, WalkForward
 
 LEARNT_FROM = 0.6
-"""Share of a trial's quarters, the first ones, that proposers are told the score of."""
+"""Share of a trial's quarters, the first ones, whose score proposers learn."""
 
 
 class Proposer(Protocol):
@@ -35,31 +36,27 @@ class Proposer(Protocol):
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A trial's Sharpe ratios, annualised and after costs: over the quarters told, and over the later ones."""
+class Evaluation:
+    """A trial's annualised Sharpe ratios after costs: over the quarters that proposers learn from, and over the later ones."""
 
-    told: float | None
+    learnt: float | None
     later: float | None
 
 
 @dataclass
-class Laboratory:
+class TrialRunner:
     """Runs trials in this process on one market; the same trial is computed once.
 
     Parameters
     ----------
-    features, labels, adjusted_bars, universe : DataFrame
-        As the assets of those names hold them.
+    history : History
     quarters : sequence of (date, date)
         First day of each quarter to predict, and of the quarter after it.
     cost_bps : float
         Of one side of a trade.
     """
 
-    features: pl.DataFrame
-    labels: pl.DataFrame
-    adjusted_bars: pl.DataFrame
-    universe: pl.DataFrame
+    history: History
     quarters: Sequence[tuple[date, date]]
     cost_bps: float = 10.0
     _cards: dict[str, Scorecard | None] = field(default_factory=dict)
@@ -70,34 +67,34 @@ class Laboratory:
             self._cards[config.trial_id] = self._computed(config)
         return self._cards[config.trial_id]
 
-    def judged(self, config: TrialConfig) -> Judged:
-        """What a proposer is told of a trial, and what it is judged by."""
+    def evaluate(self, config: TrialConfig) -> Evaluation:
+        """What a proposer learns of a trial, and what it is judged by."""
         card = self.scorecard(config)
         if card is None:
-            return Judged(None, None)
-        told = min(math.ceil(LEARNT_FROM * len(card.per_quarter)), len(card.per_quarter) - 1)
-        return Judged(_sharpe(card.per_quarter[:told]), _sharpe(card.per_quarter[told:]))
+            return Evaluation(None, None)
+        split = min(math.ceil(LEARNT_FROM * len(card.per_quarter)), len(card.per_quarter) - 1)
+        return Evaluation(_sharpe(card.per_quarter[:split]), _sharpe(card.per_quarter[split:]))
 
     def _computed(self, config: TrialConfig) -> Scorecard | None:
-        walk = WalkForward(config, self.features, self.labels, universe=self.universe)
+        labels = self.history.labels.filter(pl.col("timeframe") == config.timeframe)
+        walk = WalkForward(config, self.history.features, labels, universe=self.history.universe)
         try:
             predictions = pl.concat([walk.predict_quarter(first, after).predictions for first, after in self.quarters])
-            calibrated = calibrate_walk_forward(predictions, self.labels.filter(pl.col("timeframe") == config.timeframe))
-            return score(config, calibrated, self.labels, self.adjusted_bars, cost_bps=self.cost_bps).scorecard
+            calibrated = calibrate_walk_forward(predictions, labels)
+            return score(config, calibrated, labels, self.history.bars, cost_bps=self.cost_bps).scorecard
         except (TooFewRowsError, NothingToScoreError):
             return None
 
 
 @dataclass(frozen=True)
 class Course:
-    """How one proposer got on: after each trial the best Sharpe ratio told so far, and that trial's over the later quarters."""
+    """After each trial of one proposer the best Sharpe ratio it has learnt of, and that trial's over the later quarters."""
 
     proposer: str
     seed: int
     best: list[float | None]
     later: list[float | None]
     trials: list[str]
-    instead: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ class Comparison:
 
 def compare(
     proposers: Mapping[str, Proposer],
-    laboratory: Laboratory,
+    runner: TrialRunner,
     template: TrialConfig,
     trials: int,
     batch: int = 4,
@@ -149,7 +146,7 @@ def compare(
     trials : int
         For each proposer and seed.
     batch : int
-        Trials proposed at once; results are told after each batch.
+        Trials proposed at once; its results are known after each batch.
     on_trial : callable
         Called with the proposer's name and how many of its trials are done.
     """
@@ -157,31 +154,31 @@ def compare(
     for name, proposer in proposers.items():
         for seed in seeds:
             tried: list[Tried] = []
-            judged: list[Judged] = []
+            evaluations: list[Evaluation] = []
             while len(tried) < trials:
-                found = proposer(min(batch, trials - len(tried)), template, tried, seed * 1000 + len(tried))
-                if not found:
+                proposals = proposer(min(batch, trials - len(tried)), template, tried, seed * 1000 + len(tried))
+                if not proposals:
                     break
-                for proposal in found[: trials - len(tried)]:
-                    judged.append(laboratory.judged(proposal.config))
-                    tried.append(Tried(proposal.config, judged[-1].told))
+                for proposal in proposals[: trials - len(tried)]:
+                    evaluations.append(runner.evaluate(proposal.config))
+                    tried.append(Tried(proposal.config, evaluations[-1].learnt))
                     on_trial(name, len(tried))
-            courses.append(_course(name, seed, tried, judged))
+            courses.append(_course(name, seed, tried, evaluations))
     return Comparison(courses, trials)
 
 
 def plot(comparison: Comparison, path: Path) -> None:
-    """Draw the mean courses, what was told on the left and the later quarters on the right; format by the file's name."""
+    """Draw the mean courses, what was learnt from on the left and the later quarters on the right; format by the file's name."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="constrained")
-    titles = ("Best Sharpe ratio told so far", "The same trial over later quarters")
+    titles = ("Best Sharpe ratio so far", "The same trial over later quarters")
     for place, (key, title) in enumerate(zip(("best_by_trials", "later_by_trials"), titles, strict=True), start=1):
         axes = figure.add_subplot(1, 2, place)
-        for name, told in comparison.summary().items():
-            values = [math.nan if value is None else value for value in told[key]]
-            axes.plot(range(1, len(values) + 1), values, marker=".", label=f"{name} ({told['seeds']} seeds)")
+        for name, summary in comparison.summary().items():
+            values = [math.nan if value is None else value for value in summary[key]]
+            axes.plot(range(1, len(values) + 1), values, marker=".", label=f"{name} ({summary['seeds']} seeds)")
         axes.set(title=title, xlabel="trials", ylabel="annualised, after costs")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
@@ -197,14 +194,14 @@ def _first_at(course: Sequence[float | None], random: Sequence[float | None] | N
     return next((n for n, best in enumerate(course, start=1) if best is not None and best >= bar), None)
 
 
-def _course(name: str, seed: int, tried: Sequence[Tried], judged: Sequence[Judged]) -> Course:
+def _course(name: str, seed: int, tried: Sequence[Tried], evaluations: Sequence[Evaluation]) -> Course:
     best: list[float | None] = []
     later: list[float | None] = []
-    leader: Judged | None = None
-    for one in judged:
-        if one.told is not None and (leader is None or leader.told is None or one.told > leader.told):
+    leader: Evaluation | None = None
+    for one in evaluations:
+        if one.learnt is not None and (leader is None or leader.learnt is None or one.learnt > leader.learnt):
             leader = one
-        best.append(leader.told if leader else None)
+        best.append(leader.learnt if leader else None)
         later.append(leader.later if leader else None)
     return Course(name, seed, best, later, [one.config.trial_id for one in tried])
 

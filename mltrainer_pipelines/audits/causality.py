@@ -1,13 +1,13 @@
 """The causality audit of everything between raw bars and training rows, on a simulated market."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
 import polars as pl
 
-from mltrainer_pipelines.audits.simulated_market import SimulatedFrames, simulated_frames
+from mltrainer_pipelines.audits.simulated_market import COST_BPS, AuditMarket, SimulatedFrames
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.features.causality import CausalityReport, Violation, audit
 from mltrainer_pipelines.features.labels.barriers import Barriers
@@ -24,19 +24,15 @@ from mltrainer_pipelines.trials.validation.windows import (
 )
 
 EVERY_SET = tuple(name for name in feature_sets() if name != "default")
-"""What is audited unless told otherwise; ``default`` is one of them."""
+"""Audited by default; ``default`` is one of them."""
 
 
 @dataclass(frozen=True)
-class AuditedMarket:
-    """The simulated market an audit runs on.
+class CausalityMarket(AuditMarket):
+    """By default a market in which companies list, split and fail, and all three regimes occur, while it is audited.
 
     Parameters
     ----------
-    seed, symbols : int
-        By default a market in which companies list, split and fail, and all three regimes occur, while it is audited.
-    first, last : date
-        The market begins a year of sessions before `first`.
     members : int
         Size of the universe; smaller than the market, so that membership changes.
     cuts : int
@@ -56,7 +52,7 @@ class AuditedMarket:
 
 @dataclass(frozen=True)
 class SimulatedAudit:
-    """What the audit of one or more feature sets on a simulated market found.
+    """Outcome of the audit of one or more feature sets on a simulated market.
 
     Parameters
     ----------
@@ -85,7 +81,7 @@ class SimulatedAudit:
         return not self.violations and not self.unpurged and self.training_rows > 0
 
     def as_dict(self) -> dict[str, Any]:
-        """What `mltrainer audit causality --json` prints."""
+        """As `mltrainer audit causality --json` prints it."""
         return {
             "passed": self.passed,
             "market": "simulated",
@@ -94,17 +90,7 @@ class SimulatedAudit:
             "names": len(self.checked),
             "values": sum(self.checked.values()),
             "leaking": sorted({violation.name for violation in self.violations}),
-            "violations": [
-                {
-                    "name": v.name,
-                    "cut": str(v.cut),
-                    "against": v.against,
-                    "date": str(v.date),
-                    "symbol": v.symbol,
-                    "count": v.count,
-                }
-                for v in self.violations
-            ],
+            "violations": [asdict(v) | {"cut": str(v.cut), "date": str(v.date)} for v in self.violations],
             "training_rows": self.training_rows,
             "unpurged": self.unpurged,
             "seconds": round(self.seconds, 3),
@@ -125,7 +111,7 @@ class SimulatedAudit:
         return "\n".join(lines)
 
 
-def audit_simulated_market(feature_set: str | None = None, market: AuditedMarket | None = None) -> SimulatedAudit:
+def audit_simulated_market(feature_set: str | None = None, market: CausalityMarket | None = None) -> SimulatedAudit:
     """Audit one feature set, or all of them, and the purge of every window of a walk-forward.
 
     Ranks, price adjustment, universe membership, macro series, the regime and the labels are covered whichever set
@@ -137,8 +123,8 @@ def audit_simulated_market(feature_set: str | None = None, market: AuditedMarket
         If there is no such set.
     """
     sets = EVERY_SET if feature_set is None else (get_feature_set(feature_set).name,)
-    chosen, start = market or AuditedMarket(), time.perf_counter()
-    frames = simulated_frames(chosen.seed, chosen.symbols, chosen.first, chosen.last)
+    chosen, start = market or CausalityMarket(), time.perf_counter()
+    frames = chosen.frames()
 
     def universe(bars: pl.DataFrame) -> pl.DataFrame:
         days = bars["date"].unique().sort()
@@ -151,10 +137,10 @@ def audit_simulated_market(feature_set: str | None = None, market: AuditedMarket
         for name in sets
     ]
     rows, unpurged = _purge(frames, universe(frames.bars))
-    return SimulatedAudit(sets, tuple(cuts), _together(reports), _different(reports), rows, unpurged, time.perf_counter() - start)
+    return SimulatedAudit(sets, tuple(cuts), _checked(reports), _violations(reports), rows, unpurged, time.perf_counter() - start)
 
 
-def _cuts(bars: pl.DataFrame, market: AuditedMarket) -> list[date]:
+def _cuts(bars: pl.DataFrame, market: CausalityMarket) -> list[date]:
     """Sessions spread evenly from a month after the first day of interest to the last."""
     days = bars["date"].unique().sort().filter(bars["date"].unique().sort() >= market.first).to_list()[21:]
     return [days[(i + 1) * (len(days) - 2) // market.cuts] for i in range(market.cuts)]
@@ -167,7 +153,7 @@ def _purge(frames: SimulatedFrames, members: pl.DataFrame) -> tuple[int, dict[st
     first = max(min(members["month"].to_list()), sessions[0])
     rows, unpurged = 0, {}
     for timeframe in TIMEFRAMES.values():
-        labels = compute_labels(bars, members, timeframe, Barriers(), 10.0, first, sessions[-1])
+        labels = compute_labels(bars, members, timeframe, Barriers(), COST_BPS, first, sessions[-1])
         for quarter_start, quarter_end in quarters_between(first, sessions[-1]):
             try:
                 window = quarter_window(quarter_start, quarter_end, sessions, len(sessions))
@@ -185,13 +171,13 @@ def rows_not_over(trained: pl.DataFrame, window: Window) -> int:
     return trained.filter((pl.col("exit_date") >= window.test_first).fill_null(value=True)).height
 
 
-def _together(reports: list[CausalityReport]) -> dict[str, int]:
+def _checked(reports: list[CausalityReport]) -> dict[str, int]:
     checked: dict[str, int] = {}
     for report in reports:
         checked.update(report.checked)
     return checked
 
 
-def _different(reports: list[CausalityReport]) -> tuple[Violation, ...]:
+def _violations(reports: list[CausalityReport]) -> tuple[Violation, ...]:
     """Violations once: what does not depend on the feature set shows in each report."""
     return tuple(dict.fromkeys(violation for report in reports for violation in report.violations))

@@ -1,4 +1,4 @@
-"""`mltrainer audit learning`: simulated markets on which the right answer is known, lived through with our own stages.
+"""`mltrainer audit learning`: our own stages on simulated markets on which the right answer is known.
 
 - **flip**: a premium that rewards one model's feature for half of the time and another's after it. The ensemble's
   weights have to follow, and its Brier score of the second half has to be close to the better model's.
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.audits.simulated_backtests import COST_BPS, LivedMarket, live_all
+from mltrainer_pipelines.audits.simulated_backtests import SimulatedBacktest, run_backtests
+from mltrainer_pipelines.audits.simulated_market import COST_BPS
 from mltrainer_pipelines.contracts.timeframes import SHORT
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
@@ -37,9 +38,9 @@ NULL_MARKETS, PLANTED_MARKETS = 6, 12
 
 def audit(symbols: int = 60, seed: int = _SEED) -> dict[str, Any]:
     """All three, with `passed` for each and for all."""
-    wanted = [(0.0, seed + n) for n in range(NULL_MARKETS)] + [(1.0, seed + n) for n in range(PLANTED_MARKETS)]
-    lived = live_all(symbols, wanted)
-    parts = {"flip": flip(symbols), "null": null(lived[:NULL_MARKETS]), "planted": planted(lived[NULL_MARKETS:])}
+    markets = [(0.0, seed + n) for n in range(NULL_MARKETS)] + [(1.0, seed + n) for n in range(PLANTED_MARKETS)]
+    backtests = run_backtests(symbols, markets)
+    parts = {"flip": flip(symbols), "null": null(backtests[:NULL_MARKETS]), "planted": planted(backtests[NULL_MARKETS:])}
     return {"passed": all(part["passed"] for part in parts.values()), **parts}
 
 
@@ -52,36 +53,33 @@ def flip(symbols: int = 60, sessions: int = 800, seed: int = 5, strength: float 
     """
     from sklearn.linear_model import LogisticRegression
 
-    training = [_panel(symbols, 500, seed + number, strength, lead=[number] * 500) for number in (1, 2)]
+    training = [_premium_panel(symbols, 500, seed + number, strength, lead=[number] * 500) for number in (1, 2)]
     models = [
         LogisticRegression().fit(rows.select(f"feature_{number}").to_numpy(), rows["label"].to_numpy())
         for number, rows in enumerate(training, start=1)
     ]
     half = sessions // 2
-    rows = _panel(symbols, sessions, seed, strength, lead=[1] * half + [2] * (sessions - half))
+    rows = _premium_panel(symbols, sessions, seed, strength, lead=[1] * half + [2] * (sessions - half))
     names = ["model_1", "model_2"]
-    told = [
+    forecasts = [
         rows.select("decided", "date", "label").with_columns(
             trial_id=pl.lit(name), probability=pl.Series(model.predict_proba(rows.select(f"feature_{number}").to_numpy())[:, 1])
         )
         for number, (name, model) in enumerate(zip(names, models, strict=True), start=1)
     ]
-    known_on, losses = session_losses(pl.concat(told), names)
+    known_on, losses = session_losses(pl.concat(forecasts), names)
     path = weight_path(losses)
     days = sorted(rows["decided"].unique().to_list())
     flipped = days[half]
-    # Before each decision: what had matured on the sessions before it.
+    # Before each decision: what was resolved on the sessions before it.
     at = np.searchsorted(np.array(known_on, dtype="datetime64[D]"), np.array(days, dtype="datetime64[D]"))
     weights = np.vstack([path.before, path.last])[at]
     leads = [number for number, day in enumerate(days) if day >= flipped and weights[number, 1] > 0.5]
     follows_after = leads[0] - half if leads else None
     by_day = pl.DataFrame({"decided": days, "w1": weights[:, 0], "w2": weights[:, 1]})
-    forecast = (
-        told[0].select("decided", "label", p1="probability").with_columns(p2=told[1]["probability"]).join(by_day, on="decided")
-    )
-    second = forecast.filter(pl.col("decided") >= flipped).with_columns(
-        mix=pl.col("w1") * pl.col("p1") + pl.col("w2") * pl.col("p2")
-    )
+    one, two = forecasts
+    both = one.select("decided", "label", p1="probability").with_columns(p2=two["probability"]).join(by_day, on="decided")
+    second = both.filter(pl.col("decided") >= flipped).with_columns(mix=pl.col("w1") * pl.col("p1") + pl.col("w2") * pl.col("p2"))
     brier = {name: float(((second[name] - second["label"]) ** 2).mean()) for name in ("p1", "p2", "mix")}  # type: ignore[arg-type]
     ratio = brier["mix"] / min(brier["p1"], brier["p2"])
     return {
@@ -96,8 +94,8 @@ def flip(symbols: int = 60, sessions: int = 800, seed: int = 5, strength: float 
     }
 
 
-def null(markets: Sequence[LivedMarket]) -> dict[str, Any]:
-    """Simulated markets without a premium: what is recommended there, and how often drift is cried."""
+def null(markets: Sequence[SimulatedBacktest]) -> dict[str, Any]:
+    """Simulated markets without a premium: what is recommended there, and how often drift is reported."""
     signals = pl.concat(market.signals for market in markets)
     recommended = int(signals["strong_buy"].sum())
     share = recommended / signals.height
@@ -113,29 +111,29 @@ def null(markets: Sequence[LivedMarket]) -> dict[str, Any]:
         "recommended_share": share,
         "recommended_share_by_market": [float(market.signals["strong_buy"].mean() or 0.0) for market in markets],  # type: ignore[arg-type]
         "allowed_share": MOST_RECOMMENDED,
-        "drift_looks": {kind: len(found) for kind, found in looks.items()},
-        "drift_alarms": {kind: sum(found) / len(found) if found else 0.0 for kind, found in looks.items()},
+        "drift_looks": {kind: len(alarms) for kind, alarms in looks.items()},
+        "drift_alarms": {kind: sum(alarms) / len(alarms) if alarms else 0.0 for kind, alarms in looks.items()},
         "stated_false_alarm_rate": FALSE_ALARM_RATE,
     }
 
 
-def planted(markets: Sequence[LivedMarket]) -> dict[str, Any]:
+def planted(markets: Sequence[SimulatedBacktest]) -> dict[str, Any]:
     """Simulated markets with their premium: precision over five groups by confidence, all markets together.
 
-    Most signals have no member's vote and so a confidence of 0, which ranks nothing among them: they are told apart, as
+    Most signals have no member's vote and so a confidence of 0, which ranks nothing among them: they are listed apart, as
     what the five groups are compared with. The groups are the quintiles of the others; equal confidences share a group.
     Passed where precision rises with the group (`LEAST_RANK_CORRELATION`) and lies in each above that of the silent.
     """
-    known = pl.concat(market.signals.with_columns(seed=pl.lit(market.seed)) for market in markets)
-    known = known.drop_nulls(["confidence", "label"])
-    silent, voted = known.filter(pl.col("confidence") <= 0), known.filter(pl.col("confidence") > 0)
+    signals = pl.concat(market.signals.with_columns(seed=pl.lit(market.seed)) for market in markets)
+    signals = signals.drop_nulls(["confidence", "label"])
+    silent, voted = signals.filter(pl.col("confidence") <= 0), signals.filter(pl.col("confidence") > 0)
     confidence = voted["confidence"].to_numpy()
     edges = np.quantile(confidence, np.arange(1, GROUPS) / GROUPS) if voted.height else np.empty(0)
     number = np.searchsorted(edges, confidence, side="left")
     groups = [voted.filter(number == group) for group in range(GROUPS)]
     measured = [_precision(group) for group in (silent, *groups)]
     precision = [value for value, _ in measured[1:]]
-    recommended = known.filter(pl.col("strong_buy"))
+    recommended = signals.filter(pl.col("strong_buy"))
     rise = None  # where equal confidences leave a group empty there are no quintiles
     if all(group.height for group in groups):
         rise = round(float(np.corrcoef(np.arange(GROUPS), np.argsort(np.argsort(precision)))[0, 1]), 6)
@@ -147,10 +145,10 @@ def planted(markets: Sequence[LivedMarket]) -> dict[str, Any]:
         "rows": [group.height for group in groups],
         "rank_correlation": rise,
         "least_rank_correlation": LEAST_RANK_CORRELATION,
-        "share_without_a_vote": silent.height / known.height,
+        "share_without_a_vote": silent.height / signals.height,
         "precision_without_a_vote": measured[0][0],
         "seeds": [market.seed for market in markets],
-        "recommended_share": recommended.height / known.height,
+        "recommended_share": recommended.height / signals.height,
         "precision_of_recommended": _precision(recommended)[0],
     }
 
@@ -165,9 +163,9 @@ def _precision(rows: pl.DataFrame) -> tuple[float, float]:
     return precision, float((surprises["total"] ** 2).sum()) ** 0.5 / rows.height
 
 
-def shown(found: dict[str, Any]) -> str:
+def text(audit: dict[str, Any]) -> str:
     """The audit as lines for a terminal."""
-    flipped, nothing, rich = found["flip"], found["null"], found["planted"]
+    flipped, nothing, rich = audit["flip"], audit["null"], audit["planted"]
     verdict = {True: "holds", False: "FAILS"}
     precision = ", ".join(f"{value:.1%}" for value in rich["precision_by_confidence"])
     alarms = ", ".join(f"{kind} {rate:.1%} of {nothing['drift_looks'][kind]}" for kind, rate in nothing["drift_alarms"].items())
@@ -187,8 +185,8 @@ def shown(found: dict[str, Any]) -> str:
     )
 
 
-def _panel(symbols: int, sessions: int, seed: int, strength: float, lead: Sequence[int]) -> pl.DataFrame:
-    """decided, date (when known), symbol, feature_1, feature_2, label of a market whose premium rewards feature `lead[t]`."""
+def _premium_panel(symbols: int, sessions: int, seed: int, strength: float, lead: Sequence[int]) -> pl.DataFrame:
+    """decided, date (when resolved), symbol, feature_1, feature_2, label of a market whose premium rewards feature `lead[t]`."""
     rng = np.random.default_rng(seed)
     warm, after = 70, 20
     total = warm + sessions + after
@@ -219,12 +217,12 @@ def _panel(symbols: int, sessions: int, seed: int, strength: float, lead: Sequen
     universe = pl.DataFrame({"month": months}).join(pl.DataFrame({"symbol": names}), how="cross")
     first, last = days[warm].item(), days[warm + sessions - 1].item()
     labels = compute_labels(bars, universe, SHORT, Barriers(), COST_BPS, first, last)
-    known = pl.DataFrame(
+    inputs = pl.DataFrame(
         {"date": days[index], "symbol": names * total, "feature_1": features[0].ravel(), "feature_2": features[1].ravel()}
     )
     return (
         labels.drop_nulls("label")
-        .join(known, on=["date", "symbol"])
+        .join(inputs, on=["date", "symbol"])
         .select("symbol", "feature_1", "feature_2", "label", decided="date", date="exit_date")
         .sort("decided", "symbol")
     )

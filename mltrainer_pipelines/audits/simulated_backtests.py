@@ -1,4 +1,4 @@
-"""Simulated markets lived through from bars to signals, out of sample, with our own stages: for `mltrainer audit learning`.
+"""Backtests from bars to signals on simulated markets, out of sample, with our own stages: for `mltrainer audit learning`.
 
 Each quarter is scored as a refresh would score it: by an ensemble of trials fitted before the quarter, of which the one with
 the highest weight is the champion and votes with its last refits; each member calibrated on the quarters before, its
@@ -16,18 +16,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.audits.simulated_market import simulated_frames
-from mltrainer_pipelines.contracts.timeframes import SHORT
-from mltrainer_pipelines.features.engine import compute_features
-from mltrainer_pipelines.features.labels.barriers import Barriers
-from mltrainer_pipelines.features.labels.labels import compute_labels
+from mltrainer_pipelines.audits.simulated_market import COST_BPS, AuditMarket, simulated_history
 from mltrainer_pipelines.features.regime.score import regime_scores
 from mltrainer_pipelines.learning.drift import calibration_drift, feature_drift, prediction_drift
 from mltrainer_pipelines.learning.weights import session_losses, weight_path
-from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.macro import known_macro
-from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.market.universe import universe_of
 from mltrainer_pipelines.signals.rules import Thresholds, strong_buys
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import CHAMPION_REFITS
@@ -43,7 +36,6 @@ from mltrainer_pipelines.trials.validation.calibrated_quarters import (
 from mltrainer_pipelines.trials.validation.walk_forward import FittedModel, WalkForward
 
 FIRST, LAST = date(2019, 1, 2), date(2023, 12, 29)
-COST_BPS = 10.0
 TRIALS: tuple[Mapping[str, Any], ...] = (
     {"model": "logistic_l2"},
     {"model": "logistic_l2", "params": {"C": 0.0005}},
@@ -54,12 +46,12 @@ TRIALS: tuple[Mapping[str, Any], ...] = (
 LOOKS, LOOK_EVERY = 12, 20
 """Looks for drift over the last year of a market, a month apart."""
 _WORKERS = 4
-_TOLD = ("probability", "probability_low", "probability_high", "expected_net_return")
+_FORECAST = ("probability", "probability_low", "probability_high", "expected_net_return")
 
 
 @dataclass(frozen=True)
-class LivedMarket:
-    """What came of a market.
+class SimulatedBacktest:
+    """Outcome of a backtest.
 
     Parameters
     ----------
@@ -78,16 +70,16 @@ class LivedMarket:
     alarms: Mapping[str, list[bool]]
 
 
-def live_all(symbols: int, markets: Sequence[tuple[float, int]]) -> list[LivedMarket]:
-    """Live through markets of (premium, seed), several at a time in processes of their own."""
+def run_backtests(symbols: int, markets: Sequence[tuple[float, int]]) -> list[SimulatedBacktest]:
+    """Backtest markets of (premium, seed), several at a time in processes of their own."""
     # Spawned, not forked: Polars has threads.
     with ProcessPoolExecutor(min(_WORKERS, os.cpu_count() or 1, len(markets)), get_context("spawn")) as pool:
-        waiting = [pool.submit(live, symbols, premium, seed) for premium, seed in markets]
-        return [each.result() for each in waiting]
+        running = [pool.submit(run_backtest, symbols, premium, seed) for premium, seed in markets]
+        return [backtest.result() for backtest in running]
 
 
-def live(symbols: int, premium: float, seed: int) -> LivedMarket:
-    """Live through one simulated market.
+def run_backtest(symbols: int, premium: float, seed: int) -> SimulatedBacktest:
+    """Backtest one simulated market.
 
     Parameters
     ----------
@@ -97,41 +89,38 @@ def live(symbols: int, premium: float, seed: int) -> LivedMarket:
         Scales what can be predicted; 0 for a market without.
     seed : int
     """
-    frames = simulated_frames(seed, symbols, FIRST, LAST, premium)
-    bars = adjusted(frames.bars, frames.actions)
-    first = sessions_between(FIRST, LAST)[0]
-    months = sorted({day.replace(day=1) for day in sessions_between(first, LAST)})
-    members = pl.concat([universe_of(month, frames.bars, frames.reference, symbols) for month in months])
-    macro = known_macro(frames.observations, bars["date"].unique().sort().to_list())
-    features = compute_features(bars, members, macro, first, LAST)
-    labels = compute_labels(bars, members, SHORT, Barriers(), COST_BPS, first, LAST)
-    regime = regime_scores(bars, macro, members)
+    market = AuditMarket(seed, symbols, premium, FIRST, LAST)
+    frames = market.frames()
+    history = simulated_history(market, frames)
+    labels = history.labels.filter(pl.col("timeframe") == "short")
+    macro = known_macro(frames.observations, history.bars["date"].unique().sort().to_list())
+    regime = regime_scores(history.bars, macro, history.universe)
 
-    walked: dict[str, _Walked] = {}
+    walks: dict[str, _CalibratedWalk] = {}
     grades: dict[str, str] = {}
     sharpes: list[float] = []
     for number, trial in enumerate(TRIALS):
         config = TrialConfig.parse({"timeframe": "short", **trial})
-        walked[config.trial_id] = own = _walk(config, features, labels, regime)
-        card = score(config, own.calibrated, labels, bars, sharpes, number + 1, COST_BPS).scorecard
+        walks[config.trial_id] = own = _walk_forward(config, history.features, labels, regime)
+        card = score(config, own.calibrated, labels, history.bars, sharpes, number + 1, COST_BPS).scorecard
         grades[config.trial_id] = grade(card)
         sharpes += [card.daily_sharpe] if card.daily_sharpe is not None else []
 
     outcomes = labels.select("date", "symbol", "label", "net_return", known_on="exit_date")
-    told = {name: own.calibrated.drop_nulls("probability") for name, own in walked.items()}
-    matured = pl.concat(
-        rows.join(outcomes, on=["date", "symbol"]).with_columns(trial_id=pl.lit(name)) for name, rows in told.items()
+    forecasts = {name: own.calibrated.drop_nulls("probability") for name, own in walks.items()}
+    resolved = pl.concat(
+        rows.join(outcomes, on=["date", "symbol"]).with_columns(trial_id=pl.lit(name)) for name, rows in forecasts.items()
     )
-    matured = matured.drop_nulls("label").rename({"date": "decided", "known_on": "date"})
-    weights = _weights(matured, sorted(walked), told)
-    forecasts = pl.concat([*_with_refits(walked, weights, regime)])
-    signals = mixed_signals(forecasts, weights, regime, Thresholds()).join(outcomes, on=["date", "symbol"])
-    one = matured.filter(pl.col("trial_id") == sorted(walked)[0])
-    return LivedMarket(seed, grades, signals.sort("date", "symbol"), _looks(features, one))
+    resolved = resolved.drop_nulls("label").rename({"date": "decided", "known_on": "date"})
+    weights = _weights(resolved, sorted(walks), forecasts)
+    members = pl.concat(_with_refits(walks, weights, regime))
+    signals = mixed_signals(members, weights, regime, Thresholds()).join(outcomes, on=["date", "symbol"])
+    one = resolved.filter(pl.col("trial_id") == sorted(walks)[0])
+    return SimulatedBacktest(seed, grades, signals.sort("date", "symbol"), _drift_alarms(history.features, one))
 
 
 def mixed_signals(forecasts: pl.DataFrame, weights: pl.DataFrame, regime: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
-    """What a refresh at each close would have said: as `ChampionEnsemble.predict` mixes its members, and the thresholds.
+    """The signals of a refresh at each close: as `ChampionEnsemble.predict` mixes its members, and the thresholds.
 
     Parameters
     ----------
@@ -170,8 +159,8 @@ def mixed_signals(forecasts: pl.DataFrame, weights: pl.DataFrame, regime: pl.Dat
 
 
 @dataclass(frozen=True)
-class _Walked:
-    """A trial's walk: its models by quarter, and what it said, calibrated on the quarters before."""
+class _CalibratedWalk:
+    """A trial's walk: its models by quarter, and what it predicted, calibrated on the quarters before."""
 
     walk: WalkForward
     fits: Mapping[tuple[date, date], FittedModel]
@@ -180,64 +169,64 @@ class _Walked:
     labels: pl.DataFrame
 
 
-def _walk(config: TrialConfig, features: pl.DataFrame, labels: pl.DataFrame, regime: pl.DataFrame) -> _Walked:
+def _walk_forward(config: TrialConfig, features: pl.DataFrame, labels: pl.DataFrame, regime: pl.DataFrame) -> _CalibratedWalk:
     walk = WalkForward(config, features, labels)
     fits = {quarter: walk.fit(walk.window(*quarter)) for quarter in walk.quarters()}
     predictions = pl.concat(walk.predict_with(fit, *quarter).predictions for quarter, fit in fits.items())
     calibrators = quarter_calibrators(with_outcomes(predictions, labels, regime), labels)
-    return _Walked(walk, fits, calibrators, calibrate_walk_forward(predictions, labels, regime=regime), labels)
+    return _CalibratedWalk(walk, fits, calibrators, calibrate_walk_forward(predictions, labels, regime=regime), labels)
 
 
-def _weights(matured: pl.DataFrame, names: list[str], told: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """date, trial_id, weight of each session with a forecast, learnt from what had matured on the sessions before."""
-    known_on, losses = session_losses(matured, names)
+def _weights(resolved: pl.DataFrame, names: list[str], forecasts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """date, trial_id, weight of each session with a forecast, learnt from what was resolved on the sessions before."""
+    known_on, losses = session_losses(resolved, names)
     path = weight_path(losses)
-    days = pl.concat(rows.select("date") for rows in told.values())["date"].unique().sort()
+    days = pl.concat(rows.select("date") for rows in forecasts.values())["date"].unique().sort()
     at = np.searchsorted(np.array(known_on, dtype="datetime64[D]"), days.to_numpy())
     wide = pl.DataFrame(np.vstack([path.before, path.last])[at], schema=names).with_columns(date=days)
     return wide.unpivot(names, index="date", variable_name="trial_id", value_name="weight")
 
 
-def _with_refits(walked: Mapping[str, _Walked], weights: pl.DataFrame, regime: pl.DataFrame) -> Sequence[pl.DataFrame]:
+def _with_refits(walks: Mapping[str, _CalibratedWalk], weights: pl.DataFrame, regime: pl.DataFrame) -> Sequence[pl.DataFrame]:
     """The members' forecasts: one fit of each trial, and the earlier refits of the quarter's champion."""
-    columns = ("date", "symbol", "trial_id", *_TOLD)
-    found = [
+    columns = ("date", "symbol", "trial_id", *_FORECAST)
+    members = [
         own.calibrated.drop_nulls("probability").with_columns(trial_id=pl.lit(name)).select(columns)
-        for name, own in walked.items()
+        for name, own in walks.items()
     ]
-    for quarter in sorted({quarter for own in walked.values() for quarter in own.fits}):
+    for quarter in sorted({quarter for own in walks.values() for quarter in own.fits}):
         inside = weights.filter(pl.col("date").is_between(*quarter, closed="left"))
         if inside.is_empty():
             continue
         first_day = inside.filter(pl.col("date") == pl.col("date").min())
         champion = first_day.sort("weight", "trial_id", descending=[True, False])["trial_id"][0]
-        own = walked[champion]
+        own = walks[champion]
         calibrator = own.calibrators.get(quarter)
         if calibrator is None:
             continue
         earlier = [fit for when, fit in sorted(own.fits.items()) if when < quarter][1 - CHAMPION_REFITS :]
         for fit in earlier:
             rows = with_outcomes(own.walk.predict_with(fit, *quarter).predictions, own.labels, regime)
-            said = calibrator.apply(rows["standing"].to_numpy(), regime_scores_of(rows))
+            calibrated = calibrator.apply(rows["standing"].to_numpy(), regime_scores_of(rows))
             forecast = rows.select("date", "symbol", trial_id=pl.lit(champion)).with_columns(
-                probability=said.probability,
-                probability_low=said.low,
-                probability_high=said.high,
-                expected_net_return=said.expected_net_return,
+                probability=calibrated.probability,
+                probability_low=calibrated.low,
+                probability_high=calibrated.high,
+                expected_net_return=calibrated.expected_net_return,
             )
-            found.append(forecast.select(columns))
-    return found
+            members.append(forecast.select(columns))
+    return members
 
 
-def _looks(features: pl.DataFrame, matured: pl.DataFrame) -> dict[str, list[bool]]:
+def _drift_alarms(features: pl.DataFrame, resolved: pl.DataFrame) -> dict[str, list[bool]]:
     """Whether each look for drift crosses its threshold, of one trial, over the last year of the market."""
     days = features["date"].unique().sort().to_list()
     crossed: dict[str, list[bool]] = {"features": [], "predictions": [], "calibration": []}
     for day in days[-LOOKS * LOOK_EVERY :: LOOK_EVERY]:
         looks = (
             feature_drift(features.filter(pl.col("date") <= day)),
-            prediction_drift(matured.select("probability", date="decided").filter(pl.col("date") <= day)),
-            calibration_drift(matured.filter(pl.col("date") <= day)),
+            prediction_drift(resolved.select("probability", date="decided").filter(pl.col("date") <= day)),
+            calibration_drift(resolved.filter(pl.col("date") <= day)),
         )
         for look in looks:
             if look is not None:

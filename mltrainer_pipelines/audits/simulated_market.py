@@ -1,18 +1,51 @@
-"""The simulated market as the frames the stages work on, without a server between: for audits and tests."""
+"""The simulated market as the frames the stages work on, and as what trials run on, without a server between."""
 
 from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.exchange.market import Bars
 from mltrainer_pipelines.exchange.regimes import Regime
 from mltrainer_pipelines.exchange.simulated import SimulatedMarket
+from mltrainer_pipelines.features.engine import compute_features
+from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.features.labels.labels import compute_labels
+from mltrainer_pipelines.market.adjustment import adjusted
+from mltrainer_pipelines.market.universe import universes_of
+from mltrainer_pipelines.trials.validation.run_in_memory import History
+
+COST_BPS = 10.0
+"""Fee and slippage a side of everything that an audit buys and sells."""
 
 _PRICES = ("open", "high", "low", "close", "volume", "vwap")
 _ACTIONS = {"symbol": pl.String, "ex_date": pl.Date, "kind": pl.String, "ratio": pl.Float64, "cash": pl.Float64}
 _REFERENCE = {"symbol": pl.String, "name": pl.String, "type": pl.String, "sector": pl.String, "active": pl.Boolean}
 _OBSERVATIONS = {"series_id": pl.String, "date": pl.Date, "value": pl.Float64, "published": pl.Date}
+
+
+@dataclass(frozen=True)
+class AuditMarket:
+    """The simulated market of an audit: reproducible, and independent of today's date.
+
+    Parameters
+    ----------
+    seed, symbols : int
+    premium : float
+        0: nothing can be predicted; 1: the default strength.
+    first, last : date
+        Decisions are made from `first` on, the first session of a month; the market begins a year of sessions before.
+    """
+
+    seed: int = 7
+    symbols: int = 120
+    premium: float = 1.0
+    first: date = date(2021, 1, 4)
+    last: date = date(2026, 9, 30)
+
+    def frames(self) -> "SimulatedFrames":
+        return simulated_frames(self.seed, self.symbols, self.first, self.last, self.premium)
 
 
 @dataclass(frozen=True)
@@ -61,6 +94,26 @@ def simulated_frames(seed: int, symbols: int, first: date, last: date, premium: 
         reference=pl.DataFrame(listed, schema=_REFERENCE, orient="row"),
         regimes=_regimes(market.true_regime()),
     )
+
+
+def simulated_history(market: AuditMarket, frames: SimulatedFrames | None = None) -> History:
+    """Adjusted bars, the universe as each month knew it, features and the labels of both timeframes of a simulated market.
+
+    Parameters
+    ----------
+    market : AuditMarket
+    frames : SimulatedFrames, optional
+        The market's own, where they have been made already.
+    """
+    frames = frames or market.frames()
+    bars = adjusted(frames.bars, frames.actions)
+    months = bars.filter(pl.col("date") >= market.first)["date"].dt.truncate("1mo").unique().sort().to_list()
+    members = universes_of(months, frames.bars, frames.reference, max(5, market.symbols))
+    labels = [
+        compute_labels(bars, members, timeframe, Barriers(), COST_BPS, market.first, market.last)
+        for timeframe in TIMEFRAMES.values()
+    ]
+    return History(compute_features(bars, members, None, market.first, market.last), pl.concat(labels), bars, members)
 
 
 def _frame(bars: Bars) -> pl.DataFrame:

@@ -1,15 +1,16 @@
-"""Rehearsed trials of an audit, kept as they end: an audit of hours that is stopped goes on where it was.
+"""Trials of an audit, stored as they end: an audit of hours that is stopped goes on where it was.
 
 A result is used again only for the same trial, on the same market, by the same code.
 """
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+from mltrainer_pipelines.audits.simulated_market import COST_BPS, AuditMarket, simulated_history
 from mltrainer_pipelines.settings import PROJECT_ROOT
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.validation.run_in_memory import History, Rehearsed, rehearse_one
@@ -18,56 +19,42 @@ _CODE = ("exchange", "features", "market", "models", "trials", "contracts", "aud
 _history: History | None = None
 
 
-def rehearsals(
-    configs: Sequence[TrialConfig],
-    market: object,
-    make_history: Callable[[], History],
-    cost_bps: float,
-    folder: Path | None,
-    at_once: int,
-) -> Iterator[Rehearsed]:
-    """Trials as they end, those kept before first.
+def cached_trials(configs: Sequence[TrialConfig], market: AuditMarket, folder: Path | None, at_once: int) -> Iterator[Rehearsed]:
+    """Trials on a simulated market as they end, those of the cache first.
 
     Parameters
     ----------
-    market : object
-        What the history is made of; its `repr` says which one it is.
-    make_history : callable
-        Makes it, in each process that needs it.
     folder : Path or None
-        Where results are kept; None keeps none.
+        Where results are stored; None stores none.
     at_once : int
         Processes; 1 works in this one.
     """
-    places = {config: _place(folder, config, market) for config in configs}
-    missing = []
-    for config, place in places.items():
-        if place is not None and place.exists():
-            yield pickle.loads(place.read_bytes())  # noqa: S301 - a file of ours, in our home
-        else:
-            missing.append(config)
-    for trial in _rehearsed(missing, make_history, cost_bps, at_once):
-        place = places[trial.config]
-        if place is not None:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            draft = place.with_suffix(".part")
-            draft.write_bytes(pickle.dumps(trial))
-            draft.replace(place)
+    if folder is None:
+        yield from _computed(configs, market, at_once)
+        return
+    cache = folder / _version(market)
+    cache.mkdir(parents=True, exist_ok=True)
+    files = {config: cache / f"{config.trial_id}.pickle" for config in configs}
+    cached = [config for config, file in files.items() if file.exists()]
+    for config in cached:
+        yield pickle.loads(files[config].read_bytes())  # noqa: S301 - a file of ours, in our home
+    for trial in _computed([config for config in configs if config not in cached], market, at_once):
+        draft = files[trial.config].with_suffix(".part")
+        draft.write_bytes(pickle.dumps(trial))
+        draft.replace(files[trial.config])
         yield trial
 
 
-def _rehearsed(
-    configs: Sequence[TrialConfig], make_history: Callable[[], History], cost_bps: float, at_once: int
-) -> Iterator[Rehearsed]:
+def _computed(configs: Sequence[TrialConfig], market: AuditMarket, at_once: int) -> Iterator[Rehearsed]:
     if not configs:
         return
+    history = simulated_history(market)
     if at_once < 2:
-        history = make_history()
-        yield from (rehearse_one(config, history, cost_bps) for config in configs)
+        yield from (rehearse_one(config, history, COST_BPS) for config in configs)
         return
     # a fork of a process with threads may hang; a spawned one begins clean
-    with ProcessPoolExecutor(at_once, get_context("spawn"), _begin, (make_history(),)) as pool:
-        running = [pool.submit(_one, config, cost_bps) for config in configs]
+    with ProcessPoolExecutor(at_once, get_context("spawn"), _begin, (history,)) as pool:
+        running = [pool.submit(_one, config) for config in configs]
         try:
             for ended in as_completed(running):
                 yield ended.result()
@@ -81,17 +68,16 @@ def _begin(history: History) -> None:
     _history = history
 
 
-def _one(config: TrialConfig, cost_bps: float) -> Rehearsed:
+def _one(config: TrialConfig) -> Rehearsed:
     if _history is None:
         raise RuntimeError("a process of the audit was started without its history")
-    return rehearse_one(config, _history, cost_bps)
+    return rehearse_one(config, _history, COST_BPS)
 
 
-def _place(folder: Path | None, config: TrialConfig, market: object) -> Path | None:
-    if folder is None:
-        return None
+def _version(market: AuditMarket) -> str:
+    """A name that changes with the market and with the code that a trial's result depends on."""
     digest = hashlib.sha256(repr(market).encode())
     for part in _CODE:
         for path in sorted((PROJECT_ROOT / "mltrainer_pipelines" / part).rglob("*.py")):
             digest.update(path.read_bytes())
-    return folder / digest.hexdigest()[:16] / f"{config.trial_id}.pickle"
+    return digest.hexdigest()[:16]

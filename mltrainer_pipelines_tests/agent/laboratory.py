@@ -6,10 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
-from mltrainer_pipelines.agent.comparison import Laboratory
+from mltrainer_pipelines.agent.comparison import TrialRunner
 from mltrainer_pipelines.agent.jobs import Job, JobError, JobProgress
 from mltrainer_pipelines.agent.system import System
-from mltrainer_pipelines.audits.proposer_comparison import simulated_laboratory
+from mltrainer_pipelines.audits.proposer_comparison import simulated_runner
+from mltrainer_pipelines.audits.simulated_market import AuditMarket
 from mltrainer_pipelines.contracts.lake_tables import SIGNALS
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
@@ -24,8 +25,9 @@ TEMPLATES = {
 
 
 @lru_cache
-def small_laboratory() -> Laboratory:
-    return simulated_laboratory(24, first=date(2019, 1, 2), first_quarter=date(2020, 4, 1), last=date(2020, 9, 30))
+def small_laboratory() -> TrialRunner:
+    market = AuditMarket(symbols=24, first=date(2019, 1, 2), last=date(2020, 9, 30))
+    return simulated_runner(market, first_quarter=date(2020, 4, 1))
 
 
 class InProcessLauncher:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mltrainer_pipelines.agent.comparison import Comparison, Course, Judged, Laboratory, compare, plot
+from mltrainer_pipelines.agent.comparison import Comparison, Course, Evaluation, TrialRunner, compare, plot
 from mltrainer_pipelines.agent.proposals import Proposal
 from mltrainer_pipelines.agent.search import Tried, propose
-from mltrainer_pipelines.audits.proposer_comparison import MODELS, compare_proposers, shown
+from mltrainer_pipelines.audits.proposer_comparison import MODELS, text
+from mltrainer_pipelines.commands.compare_proposers import compare_proposers
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines.trials.config import TrialConfig
@@ -23,17 +24,17 @@ def searching(name: str, model: str = "logistic_l2"):
     return proposer
 
 
-class Hill(Laboratory):
+class Hill(TrialRunner):
     """A made-up market with one best learning rate, size and regularisation; the later quarters agree with the earlier."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def judged(self, config: TrialConfig) -> Judged:
+    def evaluate(self, config: TrialConfig) -> Evaluation:
         self.asked.append(config.trial_id)
         best = {"learning_rate": 0.03, "num_leaves": 20, "min_data_in_leaf": 800, "lambda_l2": 30}
         height = 3.0 - sum(abs(math.log10(config.params[name] / value)) for name, value in best.items() if name in config.params)
-        return Judged(height, height / 2)
+        return Evaluation(height, height / 2)
 
 
 def test_a_proposer_that_learns_needs_fewer_trials_than_chance() -> None:
@@ -64,7 +65,7 @@ def test_each_proposer_starts_from_nothing_and_sees_only_its_own_results() -> No
     assert seen == {"a": [0, 4], "b": [0, 4]}
 
 
-def test_trials_are_really_run_and_judged_on_quarters_that_nobody_was_told_of() -> None:
+def test_trials_are_really_run_and_judged_on_quarters_that_no_proposer_saw() -> None:
     found = compare({"random": searching("random")}, small_laboratory(), TEMPLATES["short"], 2, 2)
     (course,) = found.courses
     assert course.best[-1] is not None
@@ -89,10 +90,10 @@ def test_the_courses_are_drawn(tmp_path: Path, ending: str) -> None:
 
 
 def test_without_a_key_claude_is_said_not_to_be_measured(tmp_path: Path) -> None:
-    found = compare_proposers(Settings(mltrainer_home=tmp_path), 1, 1, 1, None, laboratory=Hill())
+    found = compare_proposers(Settings(mltrainer_home=tmp_path), 1, 1, 1, None, runner=Hill())
     assert set(found["proposers"]) == {"random", "tpe"}
     assert found["left_out"] == {"claude": "no key (ANTHROPIC_API_KEY), so it was not measured"}
-    assert "not measured" in shown(found)
+    assert "not measured" in text(found)
     assert found["models"] == list(MODELS)
 
 
@@ -109,7 +110,7 @@ def test_with_a_key_claude_takes_part_and_is_told_its_own_results_alone(tmp_path
             anthropic_api_key="sk",
             anthropic_base_url=server.url,
         )
-        found = compare_proposers(keyed, 2, 1, 1, tmp_path / "plot.png", laboratory=Hill())
+        found = compare_proposers(keyed, 2, 1, 1, tmp_path / "plot.png", runner=Hill())
     (course,) = [course for course in found["courses"] if course["proposer"] == "claude"]
     assert len(course["trials"]) == 2
     assert all(trial.startswith("decision-tree-short-") for trial in course["trials"])

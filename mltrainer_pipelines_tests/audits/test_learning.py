@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mltrainer_pipelines.audits.learning import FOLLOWS_WITHIN_SESSIONS, flip, planted, shown
-from mltrainer_pipelines.audits.simulated_backtests import LivedMarket, mixed_signals
+from mltrainer_pipelines.audits.learning import FOLLOWS_WITHIN_SESSIONS, flip, planted, text
+from mltrainer_pipelines.audits.simulated_backtests import SimulatedBacktest, mixed_signals
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.signals.rules import Thresholds
 
@@ -44,11 +44,11 @@ def test_the_audit_says_in_words_what_holds_and_what_does_not() -> None:
         "share_without_a_vote": 0.9,
         "precision_without_a_vote": 0.45,
     }
-    told = shown({"flip": flipped, "null": nothing, "planted": rich})
-    assert "holds: after a flip the weights follow in 19 sessions (allowed 40)" in told
-    assert "FAILS: without a premium 9 of 100 symbol-sessions are recommended (9.000%, allowed 0.5%)" in told
-    assert "0 of 4 trials are proven" in told
-    assert "50.0%, 60.0%; 90% of signals have no vote and a precision of 45.0%" in told
+    report = text({"flip": flipped, "null": nothing, "planted": rich})
+    assert "holds: after a flip the weights follow in 19 sessions (allowed 40)" in report
+    assert "FAILS: without a premium 9 of 100 symbol-sessions are recommended (9.000%, allowed 0.5%)" in report
+    assert "0 of 4 trials are proven" in report
+    assert "50.0%, 60.0%; 90% of signals have no vote and a precision of 45.0%" in report
 
 
 def test_the_audit_mixes_its_members_as_an_ensemble_does() -> None:
@@ -64,7 +64,7 @@ def test_the_audit_mixes_its_members_as_an_ensemble_does() -> None:
     assert not found["strong_buy"]
 
 
-def lived(rise: float, seed: int) -> LivedMarket:
+def backtest(rise: float, seed: int) -> SimulatedBacktest:
     """A market in which half of the signals have no vote, and precision rises by `rise` over the confidence of the others."""
     rng = np.random.default_rng(seed)
     days = sessions_between(date(2019, 1, 2), date(2022, 12, 30))
@@ -72,23 +72,23 @@ def lived(rise: float, seed: int) -> LivedMarket:
     profit = rng.random(confidence.shape) < np.where(confidence > 0, 0.55 + rise * (confidence - 0.5), 0.48)
     keys = {"date": np.repeat(np.array(days, dtype="datetime64[D]"), 40), "symbol": [f"S{n}" for n in range(40)] * len(days)}
     columns = {"confidence": confidence.ravel(), "label": profit.ravel().astype(np.int8), "strong_buy": confidence.ravel() > 0.7}
-    return LivedMarket(seed, {}, pl.DataFrame(keys | columns), {})
+    return SimulatedBacktest(seed, {}, pl.DataFrame(keys | columns), {})
 
 
 def test_a_confidence_that_ranks_passes_and_one_that_says_nothing_or_the_opposite_fails() -> None:
-    found = planted([lived(0.15, 1), lived(0.15, 2)])
+    found = planted([backtest(0.15, 1), backtest(0.15, 2)])
     assert found["passed"]
     assert found["precision_by_confidence"] == sorted(found["precision_by_confidence"])
     assert found["share_without_a_vote"] == pytest.approx(0.5, abs=0.01)
     assert found["standard_errors"][0] == pytest.approx((0.25 / found["rows"][0]) ** 0.5, rel=0.25)  # rows are independent here
-    assert not planted([lived(-0.15, 3)])["passed"]
-    assert sum(planted([lived(0.0, seed)])["passed"] for seed in range(4, 24)) <= 3
+    assert not planted([backtest(-0.15, 3)])["passed"]
+    assert sum(planted([backtest(0.0, seed)])["passed"] for seed in range(4, 24)) <= 3
 
 
 def test_equal_confidences_are_in_one_group() -> None:
-    market = lived(0.15, 1)
+    market = backtest(0.15, 1)
     two = pl.when(pl.col("confidence") > 0).then(pl.when(pl.col("confidence") > 0.3).then(0.8).otherwise(0.2)).otherwise(0.0)
-    found = planted([LivedMarket(1, {}, market.signals.with_columns(confidence=two), {})])
+    found = planted([SimulatedBacktest(1, {}, market.signals.with_columns(confidence=two), {})])
     assert sorted(found["rows"])[:3] == [0, 0, 0]
     assert found["rank_correlation"] is None
     assert not found["passed"]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mltrainer_pipelines.audits.causality import (
     EVERY_SET,
-    AuditedMarket,
+    CausalityMarket,
     SimulatedAudit,
     audit_simulated_market,
     rows_not_over,
@@ -25,7 +25,7 @@ from mltrainer_pipelines.features.registry import UnknownFeatureSetError, get_fe
 from mltrainer_pipelines.trials.validation.windows import quarter_window
 from mltrainer_pipelines_tests.features import panels
 
-SMALL = AuditedMarket(seed=21, symbols=16, first=date(2023, 1, 3), last=date(2023, 7, 31), members=11, cuts=3, sessions=2)
+SMALL = CausalityMarket(seed=21, symbols=16, first=date(2023, 1, 3), last=date(2023, 7, 31), members=11, cuts=3, sessions=2)
 
 
 def test_everything_between_raw_bars_and_training_rows_of_every_set_is_causal():
@@ -41,7 +41,7 @@ def test_everything_between_raw_bars_and_training_rows_of_every_set_is_causal():
 
 
 def test_universe_membership_changes_and_companies_fail_in_the_audited_market():
-    market = AuditedMarket()
+    market = CausalityMarket()
     frames = simulated_frames(market.seed, market.symbols, market.first, market.last)
     last = frames.bars.group_by("symbol").agg(pl.col("date").max())["date"]
     assert last.filter((last > market.first) & (last < frames.bars["date"].max())).len() >= 2
@@ -82,7 +82,7 @@ def test_the_command_prints_one_json_object_with_passed():
     assert said["sets"] == ["macro"]
     assert said["market"] == "simulated"
     assert said["violations"] == []
-    assert len(said["cuts"]) == AuditedMarket().cuts
+    assert len(said["cuts"]) == CausalityMarket().cuts
 
 
 def test_a_set_that_is_not_there_is_named():

@@ -1,0 +1,91 @@
+"""`mltrainer audit null`: many trials on a simulated market in which nothing can be predicted."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mltrainer_pipelines.agent.search import propose
+from mltrainer_pipelines.audits.result import MODELS, AuditResult, Progress
+from mltrainer_pipelines.audits.simulated_market import AuditMarket
+from mltrainer_pipelines.audits.trial_cache import cached_trials
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry.promotion import choose_champion, grade
+from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.validation.run_in_memory import Rehearsed, deflated_by_all
+
+
+def audit_null(
+    trials: int = 50,
+    market: AuditMarket | None = None,
+    progress: Progress = lambda *_: None,
+    seed: int = 0,
+    cache: Path | None = None,
+    at_once: int = 1,
+) -> AuditResult:
+    """Many trials of different models on a market in which nothing can be predicted: none may be graded `proven`.
+
+    Trials are drawn at random from the model catalogue, half of them a timeframe, and each is deflated by all.
+    Also counted: predictions that would pass a strong buy's bar of 0.60 for the probability of a profit.
+
+    Parameters
+    ----------
+    cache : Path, optional
+        A folder for the trials that have ended: an audit that was stopped goes on there.
+    at_once : int
+        Trials at a time, each in a process of its own.
+    """
+    begin = time.perf_counter()
+    market = market or AuditMarket(seed=11, symbols=60, premium=0.0)
+    if market.premium != 0.0:
+        raise ValueError(f"premium={market.premium}: the null audit needs a market without a premium")
+    configs = []
+    for timeframe, count in zip(TIMEFRAMES, (trials - trials // 2, trials // 2), strict=True):
+        if count:
+            template = TrialConfig(model=MODELS[0], timeframe=timeframe, universe_size=max(5, market.symbols))
+            configs += [proposal.config for proposal in propose("random", count, template, seed=seed)]
+    progress(f"a market of {market.symbols} companies", 0.0)
+    ended: dict[str, Rehearsed] = {}
+    for trial in cached_trials(configs, market, cache, at_once):
+        ended[trial.config.trial_id] = trial
+        progress(trial.config.trial_id, len(ended) / len(configs))
+    trials_run = deflated_by_all([ended[config.trial_id] for config in configs])
+    proven = [trial.config.trial_id for trial in trials_run if grade(trial.scorecard) == "proven"]
+    champions, overfitting = {}, {}
+    for timeframe in TIMEFRAMES:
+        same = [trial for trial in trials_run if trial.config.timeframe == timeframe]
+        if same:
+            champions[timeframe] = choose_champion([trial.scorecard for trial in same]).grade
+            overfitting[timeframe] = _overfitting(same)
+    rows = sum(trial.scorecard.calibrated_rows for trial in trials_run)
+    confident = sum(trial.calibrated.filter(pl.col("probability") >= 0.6).height for trial in trials_run)
+    findings = {
+        "trials": len(trials_run),
+        "proven": len(proven),
+        "proven_trials": proven,
+        "false_promotions": len(proven) / len(trials_run),
+        "champion_grades": champions,
+        "probability_of_overfitting": overfitting,
+        "share_of_predictions_from_0.60": confident / rows if rows else 0.0,
+        "best_sharpe": max((trial.scorecard.sharpe or 0.0 for trial in trials_run), default=0.0),
+        "median_brier_skill": float(np.median([trial.scorecard.brier_skill or 0.0 for trial in trials_run])),
+    }
+    lines = (
+        f"{len(trials_run)} trials, {len(proven)} of them proven ({findings['false_promotions']:.1%} false promotions)",
+        f"champions: {', '.join(f'{name} {champion_grade}' for name, champion_grade in champions.items())}",
+        f"best Sharpe ratio {findings['best_sharpe']:.2f}, median Brier skill {findings['median_brier_skill']:+.4f}, "
+        f"{findings['share_of_predictions_from_0.60']:.2%} of predictions from 0.60 up",
+    )
+    return AuditResult("null", not proven and "proven" not in champions.values(), findings, lines, time.perf_counter() - begin)
+
+
+def _overfitting(trials: Sequence[Rehearsed]) -> float | None:
+    """Probability of backtest overfitting of these trials over the days that all of them have; None for a single one."""
+    table = trials[0].returns.select("date", trial_0="net_return")
+    for number, trial in enumerate(trials[1:], 1):
+        table = table.join(trial.returns.select("date", pl.col("net_return").alias(f"trial_{number}")), on="date")
+    probability = statistics.probability_of_overfitting(table.drop("date").to_numpy())
+    return probability if np.isfinite(probability) else None

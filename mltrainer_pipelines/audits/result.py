@@ -1,0 +1,59 @@
+"""What an audit of trials concludes, and what such audits share: the models they run and the cache they may use.
+
+Everything is computed in memory by the code that the Dagster assets call; no service has to be up.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mltrainer_pipelines.audits.simulated_market import COST_BPS, AuditMarket
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.validation.run_in_memory import History, Rehearsed, rehearse
+
+MODELS = ("logistic_l2", "lightgbm")
+"""The core models that audits run."""
+
+Progress = Callable[[str, float], None]
+"""Called with what was done, and the share of the whole that is done by now."""
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """Verdict and numbers of one audit.
+
+    Parameters
+    ----------
+    name : {'null', 'planted', 'calibration'}
+    passed : bool
+    findings : dict
+        Numbers, by name; what `--json` prints beside `passed`.
+    lines : tuple of str
+        The same for a reader.
+    seconds : float
+    """
+
+    name: Literal["null", "planted", "calibration"]
+    passed: bool
+    findings: dict[str, Any]
+    lines: tuple[str, ...]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"passed": self.passed, "market": "simulated", **self.findings, "seconds": round(self.seconds, 1)}
+
+    def text(self) -> str:
+        heading = f"{self.name} audit on simulated markets: {'passed' if self.passed else 'FAILED'} in {self.seconds:.0f} s"
+        return "\n".join([heading, *(f"  {line}" for line in self.lines)])
+
+
+def run_trials(configs: Sequence[TrialConfig], market: AuditMarket, history: History, progress: Progress) -> list[Rehearsed]:
+    """Trials one after the other on a market's history, each scorecard deflated by all of them."""
+    progress(f"a market of {market.symbols} companies", 0.0)
+    ended: list[str] = []
+
+    def one_more(trial_id: str) -> None:
+        ended.append(trial_id)
+        progress(trial_id, len(ended) / len(configs))
+
+    return rehearse(configs, history, COST_BPS, progress=one_more)
