@@ -5,7 +5,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def centred_ranks(values, starts):
+def centred_ranks(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Mid-ranks of each column within each group of neighbouring rows, from -0.5 to 0.5 exclusive; 0 where unknown.
 
     Group g is the rows from ``starts[g]`` to before ``starts[g + 1]``. Ties share their mean rank, so that a column that

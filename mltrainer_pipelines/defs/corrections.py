@@ -36,7 +36,7 @@ from mltrainer_pipelines.store.lake import Lake
 )
 def bar_corrections(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[PolygonMarket]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """What the vendor changed in bars it had given before, by the month of the bar; the bars themselves are replaced.
 
     Each night the last five sessions are fetched again. A month that none of them lies in is fetched again as a whole.

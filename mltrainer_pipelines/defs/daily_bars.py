@@ -56,7 +56,7 @@ def daily_bars(
     config: BarsConfig,
     lake: dg.ResourceParam[Lake],
     polygon: dg.ResourceParam[PolygonMarket],
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Unadjusted daily bars of the whole US market, one partition a trading session.
 
     Known after the session's close. A partition that exists is complete and is left as it is, so that a killed

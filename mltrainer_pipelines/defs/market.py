@@ -44,7 +44,7 @@ def corporate_actions(
     config: ActionsConfig,
     lake: dg.ResourceParam[Lake],
     polygon: dg.ResourceParam[PolygonMarket],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Splits and cash dividends by ex-date, from the start of the history to those announced for the next two weeks.
 
     An action counts from its ex-date. Of those that are known, the last 30 days are fetched again.
@@ -73,7 +73,7 @@ def _actions_known_to(context: dg.AssetExecutionContext, lake: Lake, first: date
 
 
 @dg.asset(group_name="market", kinds={"fred", "parquet"}, owners=OWNERS)
-def macro_series(lake: dg.ResourceParam[Lake], fred: dg.ResourceParam[object]) -> dg.MaterializeResult:
+def macro_series(lake: dg.ResourceParam[Lake], fred: dg.ResourceParam[object]) -> dg.MaterializeResult[None]:
     """FRED's series as first published, each observation with its publication date; never revised.
 
     Without `FRED_API_KEY` beside a real Polygon key, or where a recording has no macro data, the table is
@@ -95,7 +95,7 @@ def macro_series(lake: dg.ResourceParam[Lake], fred: dg.ResourceParam[object]) -
     return _whole(lake, MACRO_SERIES, found, series=len(known), missing_series=", ".join(missing) or "none")
 
 
-def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:
+def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult[None]:
     """Validate and write an asset without partitions; the same content has the same version, so nothing is out of date for it."""
     lake.write(table.name, table.validate(frame))
     return dg.MaterializeResult(
@@ -121,7 +121,7 @@ def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg
 )
 def universe(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[PolygonMarket]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """The most liquid common stocks of each month, chosen from the sessions before it among all symbols traded then."""
     from mltrainer_pipelines.market.profiles import with_sectors
 

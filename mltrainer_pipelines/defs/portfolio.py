@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from mltrainer_pipelines.defs.market import corporate_actions, daily_bars
+from mltrainer_pipelines.defs.daily_bars import daily_bars
+from mltrainer_pipelines.defs.market import corporate_actions
 from mltrainer_pipelines.defs.reporting import OWNERS
 from mltrainer_pipelines.defs.signals import AGAIN, newest_signals, recommendations, threshold_defaults
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
@@ -22,7 +23,7 @@ from mltrainer_pipelines.store.lake import Lake
     owners=OWNERS,
     retry_policy=AGAIN,
 )
-def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """Every recommendation bought on paper, filled, marked and closed by the barriers of its label.
 
     So is a sample of the signals just below the thresholds, in a table of its own.
@@ -56,7 +57,7 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
 
 
 @dg.asset(deps=[virtual_positions], group_name="portfolio", kinds={"postgres"}, owners=OWNERS, retry_policy=AGAIN)
-def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """Equity, drawdown, exposure, turnover, hit rate, alpha and beta of the recommendations, of what the user selected, and of
     what the user passed over.
 

@@ -8,8 +8,9 @@ import dagster as dg
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES, MEMBER_FORECASTS, SIGNALS
+from mltrainer_pipelines.defs.daily_bars import daily_bars
 from mltrainer_pipelines.defs.features import regime
-from mltrainer_pipelines.defs.market import corporate_actions, daily_bars, macro_series, universe
+from mltrainer_pipelines.defs.market import corporate_actions, macro_series, universe
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
 from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.defs.trials import champion_model
@@ -54,7 +55,7 @@ _UNFINISHED = [
 @dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS, retry_policy=AGAIN)
 def delayed_quotes(
     lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], polygon: dg.ResourceParam[PolygonMarket]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """The whole market as of 15 minutes ago, in one call; a refresh is added to its session's file."""
     from mltrainer_pipelines.market import quotes
     from mltrainer_pipelines.signals.scoring import UnusableInputError
@@ -87,7 +88,7 @@ def signals(
     lake: dg.ResourceParam[Lake],
     database: dg.ResourceParam[Database],
     tracking: dg.ResourceParam[Tracking],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Every symbol of the universe scored for both timeframes, why, and which rule keeps it from being a strong buy.
 
     Where a champion is missing or cannot be read, its timeframe has no signals and an alert says so; positions go on.
@@ -125,7 +126,7 @@ def signals(
 @dg.asset(deps=[signals], group_name="signals", kinds={"postgres"}, owners=OWNERS, retry_policy=AGAIN)
 def recommendations(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """The strong buys, each recommended once a symbol, timeframe and session, with the grade of the model behind it."""
     from mltrainer_pipelines.signals.recommendations import publish
 
@@ -211,7 +212,8 @@ def _report_quote_checks(context: dg.AssetExecutionContext, database: Database, 
         raise_alert(
             database.engine, f"price:{symbol}:{session}", "price", "warning", message, {"symbol": symbol}, context.run.run_id
         )
-    return f"scored; {checks.failures.height} prices not trusted" if checks.failures.height else "scored"
+    count = checks.failures.height
+    return f"scored; {count} price{'s' * (count > 1)} left out" if count else "scored"
 
 
 def threshold_defaults() -> Mapping[str, float]:

@@ -48,6 +48,14 @@ def with_sectors(
     MarketDataError
         From the client. An unknown ticker is no error: its sector is null.
     """
+
+    def sector(member: tuple[str, date]) -> str | None:
+        try:
+            found: str | None = client.ticker_details(*member).item(0, "sector")
+        except UnknownSymbolError:
+            return None
+        return found
+
     profiles = TICKER_PROFILES.empty() if known is None else known
     new = (
         universe.sort("month", "rank", descending=[True, False])
@@ -61,18 +69,9 @@ def with_sectors(
         left = f"; {len(new) - len(asking)} are left for the next time" if len(new) > len(asking) else ""
         say(f"asking for the sectors of {len(asking)} new members, a call each{left}")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            sectors = list(pool.map(lambda member: _sector(client, *member), asking))
+            sectors = list(pool.map(sector, asking))
         rows = [(symbol, sector, month) for (symbol, month), sector in zip(asking, sectors, strict=True)]
         profiles = pl.concat([profiles, pl.DataFrame(rows, schema=TICKER_PROFILES.schema, orient="row")]).sort("symbol")
-    told = profiles.select("symbol", told="sector")
-    filled = universe.join(told, on="symbol", how="left", maintain_order="left").with_columns(
-        sector=pl.coalesce("sector", "told")
-    )
-    return filled.drop("told"), profiles
-
-
-def _sector(client: DetailsClient, symbol: str, month: date) -> str | None:
-    try:
-        return client.ticker_details(symbol, month)["sector"][0]
-    except UnknownSymbolError:
-        return None
+    asked = profiles.select("symbol", asked="sector")
+    filled = universe.join(asked, on="symbol", how="left", maintain_order="left")
+    return filled.with_columns(sector=pl.coalesce("sector", "asked")).drop("asked"), profiles

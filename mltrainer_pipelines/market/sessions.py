@@ -34,14 +34,19 @@ def _calendar() -> exchange_calendars.ExchangeCalendar:
 
 @lru_cache(maxsize=1)
 def _days() -> np.ndarray:
-    return _calendar().sessions.to_numpy().astype("datetime64[D]")
+    return np.asarray(_calendar().sessions.to_numpy(), dtype="datetime64[D]")
+
+
+def _day(place: np.intp) -> date:
+    session: date = _days()[place].item()
+    return session
 
 
 def sessions_between(first: date, last: date) -> list[date]:
     """Sessions from `first` to `last`, both included, in order; empty where there is none."""
     days = _days()
     low, high = np.searchsorted(days, np.datetime64(first)), np.searchsorted(days, np.datetime64(last), side="right")
-    return days[low:high].tolist()
+    return list(days[low:high].tolist())
 
 
 def is_session(day: date) -> bool:
@@ -50,14 +55,12 @@ def is_session(day: date) -> bool:
 
 def next_session(day: date, count: int = 1) -> date:
     """The `count`-th session strictly after `day`."""
-    days = _days()
-    return days[np.searchsorted(days, np.datetime64(day), side="right") + count - 1].item()
+    return _day(np.searchsorted(_days(), np.datetime64(day), side="right") + count - 1)
 
 
 def previous_session(day: date, count: int = 1) -> date:
     """The `count`-th session strictly before `day`."""
-    days = _days()
-    return days[np.searchsorted(days, np.datetime64(day)) - count].item()
+    return _day(np.searchsorted(_days(), np.datetime64(day)) - count)
 
 
 def session_hours(session: date) -> tuple[datetime, datetime]:

@@ -167,4 +167,4 @@ def newest_score(regime: pl.DataFrame, session: date) -> float | None:
     known = regime.filter((pl.col("date") <= session) & pl.col("score").is_not_null())
     if known.is_empty() or next_session(known["date"][-1], REGIME_VALID_SESSIONS) < session:
         return None
-    return known["score"][-1]
+    return float(known["score"][-1])

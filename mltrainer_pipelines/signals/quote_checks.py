@@ -75,9 +75,7 @@ def check_quotes(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.Data
     ).height
     short = awaited > 0 and present < LEAST_SHARE * awaited
     note = (
-        f"only {present} of {awaited} symbols have a trusted price of the session, {LEAST_SHARE:.0%} are needed"
-        if short
-        else None
+        f"only {present} of {awaited} symbols have a valid price of the session, {LEAST_SHARE:.0%} are needed" if short else None
     )
     return QuoteChecks(failures, note, present, awaited)
 
@@ -101,7 +99,7 @@ def _impossible() -> pl.Expr:
     wrong = (pl.col("open").is_not_null() & (outside.fill_null(True) | ~(low > 0).fill_null(False))) | ~(
         pl.col("close").is_finite() & (pl.col("close") > 0)
     ).fill_null(True)
-    text = pl.format("its bar cannot be: open {}, high {}, low {}, close {}", *map(_cents, ("open", "high", "low", "close")))
+    text = pl.format("its bar is impossible: open {}, high {}, low {}, close {}", *map(_cents, ("open", "high", "low", "close")))
     return pl.when(wrong).then(text)
 
 

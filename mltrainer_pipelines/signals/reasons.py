@@ -103,7 +103,7 @@ def reasons(ensemble: ChampionEnsemble, features: pl.DataFrame) -> pl.DataFrame:
             if effects[row, column] != 0.0
         ]
         drivers.append(found)
-        words.append("; ".join(_worded(driver, summaries) for driver in found) or "no feature moved the prediction")
+        words.append("; ".join(_in_words(driver, summaries) for driver in found) or "no feature changed the prediction")
     return features.select("date", "symbol").with_columns(
         why=pl.Series(words, dtype=pl.String), drivers=pl.Series(drivers, dtype=pl.List(DRIVER))
     )
@@ -279,7 +279,7 @@ def _put_back(asked: Asked, X: np.ndarray, together: bool) -> np.ndarray:
     columns = np.arange(X.shape[1])
     without = np.repeat(X[None], len(columns), axis=0)
     without[columns, :, columns] = _median(X)[:, None]
-    return (_log_odds(asked, X) - _told(asked, without, together)).T
+    return np.transpose(_log_odds(asked, X) - _told(asked, without, together))
 
 
 @lru_cache(maxsize=8)
@@ -289,14 +289,10 @@ def _summaries(feature_set: str) -> dict[str, str]:
     return {feature.name: feature.summary for feature in get_feature_set(feature_set).features}
 
 
-def _worded(driver: dict[str, Any], summaries: dict[str, str]) -> str:
+def _in_words(driver: dict[str, Any], summaries: dict[str, str]) -> str:
     what = summaries.get(driver["feature"], driver["feature"])
-    value = "is unknown" if driver["value"] is None else f"is {driver['value']:.3g}"
-    place = "" if driver["percentile"] is None else f", above {driver['percentile']:.0%} of the universe"
-    side = "for" if driver["effect"] > 0 else "against"
-    return (
-        f"{what} ({driver['feature']}) {value}{place}: speaks {side} a profit, {driver['share']:.0%} of all that moved the score"
-    )
+    place = "unknown" if driver["percentile"] is None else f"higher than {driver['percentile']:.0%} of the universe"
+    return f"{what}: {place}, which {'raises' if driver['effect'] > 0 else 'lowers'} the chance of profit"
 
 
 def _number(value: float) -> float | None:

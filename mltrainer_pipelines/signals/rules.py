@@ -72,7 +72,7 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     rules = [
         _fails(source == STALE, pl.lit("its last price is stale")),
         _fails(source == MISSING, pl.lit("it has no price")),
-        _fails(source == UNTRUSTED, pl.lit("its price is not trusted")),
+        _fails(source == UNTRUSTED, pl.lit("its price failed the checks")),
         failure,
         _fails(~source.is_in(NO_PRICE) & ~levels, pl.lit("its volatility is not known, so it has no target and stop")),
         _below(probability, bars.min_probability, "probability", 2),
@@ -133,5 +133,5 @@ def _below(value: pl.Expr, bar: float, name: str, digits: int) -> pl.Expr:
 
 def _text(value: pl.Expr, digits: int) -> pl.Expr:
     """A number rounded down, so that one just below a bar is not shown as the bar."""
-    step = 10**digits
+    step = pl.lit(10**digits)
     return ((value * step).floor() / step).round(digits).cast(pl.String).fill_null("unknown")

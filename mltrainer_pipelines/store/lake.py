@@ -104,8 +104,7 @@ class Lake:
         return str(PurePosixPath(self._files[1]) / asset / f"{partition}.parquet")
 
     def exists(self, asset: str, partition: str = WHOLE) -> bool:
-        files, _ = self._files
-        return files.get_file_info(self._key(asset, partition)).type == fs.FileType.File
+        return bool(self._files[0].get_file_info(self._key(asset, partition)).is_file)
 
     def partitions(self, asset: str) -> list[str]:
         """Names of the partitions that exist, sorted."""
@@ -131,7 +130,7 @@ class Lake:
 
         try:
             with self._files[0].open_input_file(self._key(asset, partition)) as source:
-                return parquet.read_metadata(source).num_rows
+                return int(parquet.read_metadata(source).num_rows)
         except FileNotFoundError:
             raise MissingPartitionError(asset, [partition], self.url) from None
 

@@ -146,10 +146,10 @@ def test_prices_that_are_not_trusted_are_told_in_the_status_and_raise_one_alert_
     status = result.asset_materializations_for_node("looked_at")[0].metadata["status"].value
     (alert,) = alerts(database.engine)
     if half:
-        assert status == "nothing recommended: only 4 of 10 symbols have a trusted price of the session, 80% are needed"
+        assert status == "nothing recommended: only 4 of 10 symbols have a valid price of the session, 80% are needed"
         assert (alert["kind"], alert["details"]) == ("snapshot", {"present": 4, "expected": 10})
     else:
-        assert status == "scored; 1 prices not trusted"
+        assert status == "scored; 1 price left out"
         assert alert["kind"] == "price"
         assert "S3 is left out on 2015-03-03: its price of 1000.0 is 10.0 times the last close" in alert["message"]
 

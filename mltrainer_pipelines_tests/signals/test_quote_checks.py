@@ -40,9 +40,9 @@ def test_an_ordinary_session_is_trusted() -> None:
         ((1000.0, 1010.0, 990.0, 1000.0), "its price of 1000.0 is 10.0 times the last close of 100.0"),
         ((50.0, 51.0, 49.0, 50.0), "is 0.5 times the last close of 100.0: a split that is not known yet, or an error"),
         ((100.0, 1000.0, 99.0, 100.0), "99.0 to 1000.0, lie too far"),
-        ((100.0, 99.0, 98.0, 100.0), "its bar cannot be"),
-        ((100.0, 101.0, -1.0, 100.0), "its bar cannot be"),
-        ((float("nan"), 101.0, 99.0, 100.0), "its bar cannot be"),
+        ((100.0, 99.0, 98.0, 100.0), "its bar is impossible"),
+        ((100.0, 101.0, -1.0, 100.0), "its bar is impossible"),
+        ((float("nan"), 101.0, 99.0, 100.0), "its bar is impossible"),
     ],
 )
 def test_a_price_that_cannot_be_right_is_named_and_the_others_stand(bar: tuple, complaint: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mltrainer_pipelines.contracts.ranks import column_percentiles
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.models.registry import get_model
-from mltrainer_pipelines.signals.reasons import _worded, contributions, reasons
+from mltrainer_pipelines.signals.reasons import _in_words, contributions, reasons
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member
 from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, row_groups
@@ -121,7 +121,7 @@ def test_what_a_network_of_sequences_is_told_by_its_windows_adds_up_to_how_far_t
     assert np.sqrt((left_over**2).mean()) < 0.05 * np.sqrt(((said - before) ** 2).mean())
     size = {name: np.mean([abs(told.get(name, 0.0)) for told in effects]) for name in NAMES}
     assert set(sorted(size, key=size.__getitem__)[-2:]) == {"now", "past"}
-    assert found["why"].str.contains("speaks").all()
+    assert found["why"].str.contains("the chance of profit").all()
 
 
 def test_gradients_that_do_not_add_up_are_not_told() -> None:
@@ -141,13 +141,12 @@ def test_gradients_that_do_not_add_up_are_not_told() -> None:
 
 def test_what_is_told_is_in_words() -> None:
     driver = {"feature": "momentum_12_1", "value": 0.3412, "percentile": 0.92, "effect": 0.2, "share": 0.31}
-    told = _worded(driver, {"momentum_12_1": "simple return from 252 to 21 sessions ago"})
+    told = _in_words(driver, {"momentum_12_1": "simple return from 252 to 21 sessions ago"})
     assert told == (
-        "simple return from 252 to 21 sessions ago (momentum_12_1) is 0.341, above 92% of the universe: "
-        "speaks for a profit, 31% of all that moved the score"
+        "simple return from 252 to 21 sessions ago: higher than 92% of the universe, which raises the chance of profit"
     )
     unknown = driver | {"value": None, "percentile": None, "effect": -0.1}
-    assert "is unknown: speaks against" in _worded(unknown, {})
+    assert _in_words(unknown, {}) == "momentum_12_1: unknown, which lowers the chance of profit"
     ranks = column_percentiles(np.array([[1.0], [np.nan], [3.0], [1.0]]))
     assert ranks[[0, 2, 3], 0].tolist() == pytest.approx([1 / 3, 5 / 6, 1 / 3])
     assert np.isnan(ranks[1, 0])

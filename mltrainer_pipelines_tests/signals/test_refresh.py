@@ -239,7 +239,7 @@ def test_every_signal_says_why_and_every_trial_is_asked_alone(lake, bars, champi
     today = market.sessions[-1]
     found = refresh_market(LakeInputs(lake), quotes_of(bars, today, noon(today)), champions, Thresholds(version=4), noon(today))
     assert found.signals["drivers"].list.len().to_list() == [5] * SYMBOLS
-    assert found.signals["why"].str.contains("speaks (for|against) a profit").all()
+    assert found.signals["why"].str.contains("(raises|lowers) the chance of profit").all()
     assert found.signals["settings_version"].unique().to_list() == [4]
     alone = found.forecasts.join(found.signals, on=["date", "symbol", "timeframe"])
     assert alone["trial_id"].unique().to_list() == [TRIAL.trial_id]
