@@ -74,7 +74,12 @@ class SimulatedFrames:
 
 
 def simulated_frames(seed: int, symbols: int, first: date, last: date, premium: float = 1.0) -> SimulatedFrames:
-    """The market of `exchange.simulated.SimulatedMarket` with these parameters, warm-up included."""
+    """The market of `exchange.simulated.SimulatedMarket` with these parameters, a year of sessions before `first` included.
+
+    >>> frames = simulated_frames(seed=7, symbols=5, first=date(2024, 1, 2), last=date(2024, 3, 28))
+    >>> str(frames.bars["date"].min()), frames.bars.columns[2:6]
+    ('2022-12-29', ['open', 'high', 'low', 'close'])
+    """
     market = SimulatedMarket(seed, symbols, premium, first, last)
     sessions, tickers = market.sessions(), market.tickers()
     splits = [(split.symbol, split.ex_date, "split", split.ratio, None) for split in market.splits()]
@@ -104,6 +109,11 @@ def simulated_history(market: AuditMarket, frames: SimulatedFrames | None = None
     market : AuditMarket
     frames : SimulatedFrames, optional
         The market's own, where they have been made already.
+
+    >>> market = AuditMarket(symbols=8, first=date(2024, 1, 2), last=date(2024, 2, 29))
+    >>> history = simulated_history(market)
+    >>> history.universe.columns[:3], history.labels["timeframe"].unique().sort().to_list()
+    (['month', 'symbol', 'rank'], ['long', 'short'])
     """
     frames = frames or market.frames()
     bars = adjusted(frames.bars, frames.actions)
