@@ -1,0 +1,53 @@
+"""The tables in PostgreSQL. Money is NUMERIC(18,6) in dollars, time is timestamptz, a session is a date.
+
+A probability or a share of something is between 0 and 1, a score between 0 and 100; a return is a
+fraction (0.05 is five per cent) and `net` means after the costs of both sides.
+"""
+
+from mltrainer_pipelines.store.tables.agent import AgentAction, AgentCall, AgentEvent, ChatMessage, ChatSession
+from mltrainer_pipelines.store.tables.base import Base
+from mltrainer_pipelines.store.tables.learning import (
+    DriftCheck,
+    LearningReport,
+    ModelWeight,
+    ModelWeightHistory,
+    Outcome,
+    Recalibration,
+)
+from mltrainer_pipelines.store.tables.operations import Alert, RuntimeSetting
+from mltrainer_pipelines.store.tables.trading import (
+    PortfolioPerformance,
+    Recommendation,
+    SamplePosition,
+    UserPosition,
+    VirtualPosition,
+)
+from mltrainer_pipelines.store.tables.trials import LeaderboardRow, Promotion, ProposalRun, Trial, TrialProposal, TrialScorecard
+
+__all__ = [
+    "AgentAction",
+    "AgentCall",
+    "AgentEvent",
+    "Alert",
+    "Base",
+    "ChatMessage",
+    "ChatSession",
+    "DriftCheck",
+    "LeaderboardRow",
+    "LearningReport",
+    "ModelWeight",
+    "ModelWeightHistory",
+    "Outcome",
+    "PortfolioPerformance",
+    "Promotion",
+    "ProposalRun",
+    "Recalibration",
+    "Recommendation",
+    "RuntimeSetting",
+    "SamplePosition",
+    "Trial",
+    "TrialProposal",
+    "TrialScorecard",
+    "UserPosition",
+    "VirtualPosition",
+]
