@@ -61,7 +61,7 @@ def _pipeline(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Any:
     if method.max_rows and len(X) > method.max_rows:
         kept = np.linspace(0, len(X) - 1, method.max_rows).astype(np.int64)
         X, y = X[kept], y[kept]
-    fitting = table_model.Fitting(spec.resolved({}), 0, 1, len(X), X.shape[1], X, y, np.arange(len(X)))
+    fitting = table_model.Fitting(spec.resolved({}), 0, 1, X, y, np.arange(len(X)))
     estimator = method.make(fitting)
     if not hasattr(estimator, "predict_proba"):
         from sklearn.calibration import CalibratedClassifierCV
@@ -120,16 +120,13 @@ def _network(spec: ModelSpec, X: np.ndarray, y: np.ndarray, symbols: int) -> Any
     import torch.nn.functional as F  # noqa: N812 - the name that every torch program gives it
     from sklearn.preprocessing import StandardScaler
 
-    from mltrainer_pipelines.models.networks import layers as network_layers
     from mltrainer_pipelines.models.networks.model import ARCHITECTURES, SEQUENCE_SESSIONS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     params, how = spec.resolved({}), ARCHITECTURES[spec.id]
     values = torch.as_tensor(_prepared(StandardScaler()).fit_transform(X).astype(np.float32))
-    sizes = {"length": SEQUENCE_SESSIONS} if how.sequence else {"layers": int(params["layers"])}
-    options = {"units": int(params["units"]), "dropout": float(params["dropout"]), **sizes, **how.options}
-    network = getattr(network_layers, how.layer)(X.shape[1] + how.sequence, **options)
+    network = how.network(X.shape[1], int(params["units"]), int(params.get("layers", 1)), float(params["dropout"]))
     lags = torch.arange(SEQUENCE_SESSIONS - 1, -1, -1) * symbols
     if how.sequence:  # a last row of zeros stands for the sessions before the table's first
         values = torch.cat([torch.cat([values, torch.ones(len(values), 1)], dim=1), torch.zeros(1, values.shape[1] + 1)])

@@ -1,6 +1,5 @@
 """Further boosted trees of XGBoost, LightGBM and CatBoost: dropout, sampling, ranking, constraints, other losses."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -77,16 +76,12 @@ def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, rank
     return kind(params | further, f["rounds"], ranks)
 
 
-def _goss(f: Fitting) -> Any:
-    return _lightgbm(f, data_sample_strategy="goss", top_rate=f["top"], other_rate=f["other"])
-
-
-def _dart(f: Fitting) -> Any:
-    return _lightgbm(f, boosting="dart", drop_rate=f["drop"], drop_seed=f.seed)
-
-
 def _grown_forest(f: Fitting) -> Any:
     return _lightgbm(f, LightGBMForest, boosting="rf", bagging_freq=1, bagging_fraction=0.3, bagging_seed=f.seed)
+
+
+def _monotone(f: Fitting) -> Any:
+    return _lightgbm(f, monotone_constraints=_signs(f.X, f.y), monotone_constraints_method="intermediate")
 
 
 def _rankers(f: Fitting, objective: str) -> Any:
@@ -100,14 +95,6 @@ def _signs(X: np.ndarray, y: np.ndarray, least: float = 2.0) -> list[int]:
     covariance = ((filled - filled.mean(axis=0)) * (y - y.mean())[:, None]).mean(axis=0)
     t = np.where(spread > 1e-12, covariance / np.maximum(spread, 1e-12), 0.0) * np.sqrt(len(y))
     return [int(np.sign(value)) if abs(value) > least else 0 for value in t]
-
-
-def _monotone(f: Fitting) -> Any:
-    return _lightgbm(f, monotone_constraints=_signs(f.X, f.y), monotone_constraints_method="intermediate")
-
-
-def _linear_leaves(f: Fitting) -> Any:
-    return _lightgbm(f, linear_tree=True, linear_lambda=f["linear_l2"])
 
 
 class FocalLoss:
@@ -124,10 +111,6 @@ class FocalLoss:
         gradient = sign * (self.gamma * p * q**self.gamma * np.log(p) - q ** (self.gamma + 1))
         # the exact second derivative turns negative for rows far off: their logistic curvature keeps the steps bounded
         return gradient, np.maximum(q**self.gamma * p * q * (1 + self.gamma), 1e-6)
-
-
-def _focal(f: Fitting) -> Any:
-    return _lightgbm(f, LightGBMScore, objective=FocalLoss(f["gamma"]))
 
 
 class SmoothedMaximumScore:
@@ -166,10 +149,6 @@ class BinaryQuantiles:
         return np.mean([np.tanh(booster.raw(X) / 2) for booster in self.boosters_], axis=0)
 
 
-def _quantiles(f: Fitting) -> Any:
-    return BinaryQuantiles(_lightgbm(f).params, f["rounds"], f["spread"])
-
-
 def _xgboost(f: Fitting, name: str = "XGBClassifier", **further: Any) -> Any:
     import xgboost
 
@@ -179,10 +158,6 @@ def _xgboost(f: Fitting, name: str = "XGBClassifier", **further: Any) -> Any:
         "n_jobs": f.threads, "random_state": f.seed, "verbosity": 0,
     }  # fmt: skip
     return getattr(xgboost, name)(**(params | further))
-
-
-def _xgboost_dart(f: Fitting) -> Any:
-    return _xgboost(f, booster="dart", rate_drop=f["drop"])
 
 
 def _xgboost_linear(f: Fitting) -> Any:
@@ -203,20 +178,15 @@ def _xgboost_forest(f: Fitting) -> Any:
     )  # fmt: skip
 
 
-def _xgboost_monotone(f: Fitting) -> Any:
-    return _xgboost(f, monotone_constraints=tuple(_signs(f.X, f.y)))
-
-
 class SessionRanker:
-    """A library's ranker, told which rows compete with each other."""
+    """A library's ranker; `sessions` is its argument that says which rows compete with each other."""
 
-    def __init__(self, make: Callable[[], Any], name: str):
-        self.make, self.name = make, name
+    def __init__(self, ranker: Any, sessions: str):
+        self.ranker, self.sessions = ranker, sessions
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> "SessionRanker":
         _, query = np.unique(sessions, return_inverse=True)
-        self.ranker_ = self.make()
-        self.ranker_.fit(X, y, **{self.name: query})
+        self.ranker_ = self.ranker.fit(X, y, **{self.sessions: query})
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
@@ -224,19 +194,8 @@ class SessionRanker:
 
 
 def _xgboost_ranker(f: Fitting) -> Any:
-    ranker = partial(_xgboost, f, "XGBRanker", objective="rank:pairwise", lambdarank_num_pair_per_sample=4,
-                     lambdarank_pair_method="mean")  # fmt: skip
-    return SessionRanker(_Once(ranker()), "qid")
-
-
-class _Once:
-    """Hands out an estimator: a picklable stand-in for a closure."""
-
-    def __init__(self, estimator: Any):
-        self.estimator = estimator
-
-    def __call__(self) -> Any:
-        return self.estimator
+    pairs = {"lambdarank_num_pair_per_sample": 4, "lambdarank_pair_method": "mean"}
+    return SessionRanker(_xgboost(f, "XGBRanker", objective="rank:pairwise", **pairs), "qid")
 
 
 def _catboost_params(f: Fitting) -> dict[str, Any]:
@@ -256,20 +215,23 @@ def _catboost(f: Fitting, **further: Any) -> Any:
 def _catboost_ranker(f: Fitting) -> Any:
     from catboost import CatBoostRanker
 
-    return SessionRanker(_Once(CatBoostRanker(**_catboost_params(f), loss_function="YetiRank:permutations=3")), "group_id")
+    return SessionRanker(CatBoostRanker(**_catboost_params(f), loss_function="YetiRank:permutations=3"), "group_id")
 
 
 _FOREST_LIMITS = "orders the symbols of a session only: what all of them share is left to the calibration"
 _DROP = Range(0.01, 0.5, default=0.1)
 
 MODELS = (
-    _declare("lightgbm_dart", _dart, "boosting that drops earlier trees at random: less weight on the first few",
+    _declare("lightgbm_dart", lambda f: _lightgbm(f, boosting="dart", drop_rate=f["drop"], drop_seed=f.seed),
+             "boosting that drops earlier trees at random: less weight on the first few",
              "Rashmi & Gilad-Bachrach (2015), DART: Dropouts meet Multiple Additive Regression Trees", core=True,
              space=_BOOSTED | {"drop": _DROP}),
-    _declare("lightgbm_goss", _goss, "boosting on the rows with the largest errors and a draw of the rest: quick on long tables",
+    _declare("lightgbm_goss", lambda f: _lightgbm(f, data_sample_strategy="goss", top_rate=f["top"], other_rate=f["other"]),
+             "boosting on the rows with the largest errors and a draw of the rest: quick on long tables",
              "Ke et al. (2017), LightGBM, section 3 (gradient-based one-side sampling)", core=True,
              space=_BOOSTED | {"top": Range(0.05, 0.5, default=0.2), "other": Range(0.05, 0.4, default=0.1)}),
-    _declare("lightgbm_forest", _grown_forest, "a random forest on bins: reads unknown values and grows by leaves", _LIGHTGBM,
+    _declare("lightgbm_forest", _grown_forest,
+             "a random forest on bins: reads unknown values and grows by leaves", _LIGHTGBM,
              space=_BOOSTED),
     _declare("lightgbm_lambdarank", partial(_rankers, objective="lambdarank"),
              "learns the order of a session's symbols, the top above all",
@@ -278,21 +240,26 @@ MODELS = (
              "learns the order of a session's symbols as a whole list, by cross-entropy",
              "Bruch (2021), An Alternative Cross Entropy Loss for Learning-to-Rank", sessions=True, space=_BOOSTED,
              limits=_FOREST_LIMITS),
-    _declare("lightgbm_monotone", _monotone, "effects may only rise or fall, as the training rows clearly say: less to overfit",
+    _declare("lightgbm_monotone", _monotone,
+             "effects may only rise or fall, as the training rows clearly say: less to overfit",
              f"{_LIGHTGBM}#monotone_constraints", space=_BOOSTED),
-    _declare("lightgbm_linear_trees", _linear_leaves, "a regression in every leaf: smooth where plain trees make steps",
+    _declare("lightgbm_linear_trees", lambda f: _lightgbm(f, linear_tree=True, linear_lambda=f["linear_l2"]),
+             "a regression in every leaf: smooth where plain trees make steps",
              "Shi, Li & Li (2019), Gradient Boosting with Piece-Wise Linear Regression Trees",
              space=_BOOSTED | {"linear_l2": Range(0.01, 100.0, default=10.0, log=True)}, prepare="filled"),
-    _declare("lightgbm_focal", _focal, "spends its trees on the rows that are hard to tell",
+    _declare("lightgbm_focal", lambda f: _lightgbm(f, LightGBMScore, objective=FocalLoss(f["gamma"])),
+             "spends its trees on the rows that are hard to tell",
              "Lin, Goyal, Girshick, He & Dollár (2017), Focal Loss for Dense Object Detection",
              space=_BOOSTED | {"gamma": Range(0.0, 5.0, default=1.0)}),
-    _declare("lightgbm_quantile", _quantiles, "above how many quantiles of its latent return a row lies",
+    _declare("lightgbm_quantile", lambda f: BinaryQuantiles(_lightgbm(f).params, f["rounds"], f["spread"]),
+             "above how many quantiles of its latent return a row lies",
              "Kordas (2006), Smoothed Binary Regression Quantiles, Journal of Applied Econometrics 21",
              space=_BOOSTED | {"learning_rate": Range(0.005, 1.0, default=0.3, log=True),
                                "spread": Range(0.02, 0.3, default=0.1)}),
     _declare("xgboost", _xgboost, "regularized boosting by levels; a second opinion beside LightGBM",
              "Chen & Guestrin (2016), XGBoost: A Scalable Tree Boosting System", core=True, space=_GROWN),
-    _declare("xgboost_dart", _xgboost_dart, "XGBoost with dropout of trees: no single early tree decides",
+    _declare("xgboost_dart", lambda f: _xgboost(f, booster="dart", rate_drop=f["drop"]),
+             "XGBoost with dropout of trees: no single early tree decides",
              f"{_XGBOOST}tutorials/dart.html", core=True,
              space=_GROWN | {"rounds": Range(20, 200, default=40, log=True, integer=True), "drop": _DROP}),
     _declare("xgboost_linear", _xgboost_linear, "boosted coordinate descent: a sparse regression that stops early",
@@ -303,7 +270,8 @@ MODELS = (
              f"{_XGBOOST}tutorials/rf.html",
              space={"trees": Range(10, 200, default=50, log=True, integer=True), "depth": Range(2, 10, default=5, integer=True),
                     "columns": _COLUMNS, "l2": Range(0.0, 100.0, default=10.0)}),
-    _declare("xgboost_monotone", _xgboost_monotone, "XGBoost whose effects keep the direction of the training rows",
+    _declare("xgboost_monotone", lambda f: _xgboost(f, monotone_constraints=tuple(_signs(f.X, f.y))),
+             "XGBoost whose effects keep the direction of the training rows",
              f"{_XGBOOST}tutorials/monotonic.html", space=_GROWN),
     _declare("xgboost_rank_pairwise", _xgboost_ranker, "pairs of one session: which of two symbols does better",
              "Burges et al. (2005), Learning to Rank using Gradient Descent", sessions=True, space=_GROWN, limits=_FOREST_LIMITS),

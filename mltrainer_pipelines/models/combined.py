@@ -8,7 +8,7 @@ import numpy as np
 from mltrainer_pipelines.models import boosting, forests, kernels, linear
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
-from mltrainer_pipelines.models.panel import canonical_order, group_field, panel_groups, sessions_of
+from mltrainer_pipelines.models.panel import group_field, in_canonical_order, panel_groups, sessions_of
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 MEMBERS = ("logistic_l2", "lightgbm", "extra_trees", "binned_naive_bayes")
@@ -40,22 +40,18 @@ class EnsembleModel(DeclaredClassifier):
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         from threadpoolctl import threadpool_limits
 
-        order = canonical_order(X, y, groups)
-        if order is not None:
-            X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
+        X, y, groups = in_canonical_order(X, y, groups)
         self.combined_ = COMBINERS[self.model](MEMBERS_OF[self.model], self.seed, self.threads, self.params)
         self.combined_.row_sectors = group_field(groups, "sector", len(X))
         with threadpool_limits(self.threads):
             self.combined_.fit(X, y, sessions_of(groups, len(X)))
         del self.combined_.row_sectors
 
-    def _positive_among(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    def _positive_in_context(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
         from threadpoolctl import threadpool_limits
 
-        if not len(X):
-            return np.empty(0)
         with threadpool_limits(self.threads):
-            return np.clip(self.combined_.probability(X, groups), 0.0, 1.0)
+            return np.clip(self.combined_.probability(X, groups)[n_context:], 0.0, 1.0)
 
 
 class Combined:

@@ -55,13 +55,9 @@ class ProbabilityClassifier:
     def _positive(self, X: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def _positive_among(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-        """The probability of class 1 where it depends on the rows around; by default it does not."""
-        return self._positive(X)
-
-    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
-        """The same for the rows from `n_context` on."""
-        return self._positive_among(X, groups)[n_context:]
+    def _positive_in_context(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
+        """The same for the rows from `n_context` on, at least one; for models that read other rows too."""
+        return self._positive(X[n_context:])
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Self:
         """Fit on rows in order of time.
@@ -108,8 +104,7 @@ class ProbabilityClassifier:
         X = np.asarray(X)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has the shape {X.shape}; fitted on {self.n_features_in_} features")
-        positive = self._positive_after(X, groups, n_context)
-        return both_classes(positive)
+        return both_classes(self._positive_in_context(X, groups, n_context) if len(X) > n_context else np.empty(0))
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """The likelier class of each row, (rows,) int."""

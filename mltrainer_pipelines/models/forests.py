@@ -123,10 +123,6 @@ class HonestForest:
         return both_classes(np.mean([values[tree.apply(X)] for tree, values in self.members_], axis=0))
 
 
-def _honest(f: Fitting) -> Any:
-    return HonestForest(f["trees"], f["depth"], f.leaf(f["leaf"]), f["columns"], f.seed)
-
-
 class LeafRegression:
     """Which leaf of each tree a row falls into, as the inputs of a penalized logistic regression."""
 
@@ -204,10 +200,6 @@ class RuleFit:
         return self.regression_.predict_proba(self._inputs(X) / self.scale_)
 
 
-def _rulefit(f: Fitting) -> Any:
-    return RuleFit(f["trees"], f["depth"], f.leaf(100), f["C"], f.seed)
-
-
 def _adaboost(f: Fitting) -> Any:
     from sklearn.ensemble import AdaBoostClassifier
     from sklearn.tree import DecisionTreeClassifier
@@ -280,7 +272,8 @@ MODELS = (
              "thresholds on random sums of three features: weak features that only count together",
              "Breiman (2001), Random Forests, section 5 (Forest-RC)", prepare="scaled",
              space={"trees": Range(5, 100, default=15, log=True, integer=True), "depth": _DEPTH, "leaf": _LEAF}),
-    _declare("honest_forest", _honest, "leaves' probabilities from rows that chose no split: calibrated by construction",
+    _declare("honest_forest", lambda f: HonestForest(f["trees"], f["depth"], f.leaf(f["leaf"]), f["columns"], f.seed),
+             "leaves' probabilities from rows that chose no split: calibrated by construction",
              "Wager & Athey (2018), Estimation and Inference using Random Forests, definition 2",
              space={"trees": _TREES, "depth": _DEPTH, "leaf": _LEAF, "columns": _COLUMNS}),
     _declare("boosted_leaves_regression", _boosted_leaves, "boosted trees as features of a regression that weighs them anew",
@@ -289,7 +282,8 @@ MODELS = (
     _declare("random_trees_embedding", _random_leaves, "unsupervised neighbourhoods of the features, weighed by a regression",
              "Moosmann, Triggs & Jurie (2006), Fast Discriminative Visual Codebooks using Randomized Clustering Forests",
              space={"trees": _FEW, "depth": Range(2, 8, default=4, integer=True), "C": Range(1e-4, 1.0, default=0.01, log=True)}),
-    _declare("rulefit", _rulefit, "a short list of readable rules and linear terms",
+    _declare("rulefit", lambda f: RuleFit(f["trees"], f["depth"], f.leaf(100), f["C"], f.seed),
+             "a short list of readable rules and linear terms",
              "Friedman & Popescu (2008), Predictive Learning via Rule Ensembles",
              space={"trees": Range(5, 60, default=15, integer=True), "depth": Range(1, 4, default=2, integer=True),
                     "C": Range(1e-3, 10.0, default=0.1, log=True)}),

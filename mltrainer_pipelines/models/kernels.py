@@ -101,10 +101,6 @@ class ExtremeLearning:
         return self._units(X) @ self.weights_
 
 
-def _extreme(f: Fitting) -> Any:
-    return ExtremeLearning(int(f["parts"]), f["penalty"], f.seed)
-
-
 def _knn(f: Fitting) -> Any:
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -169,10 +165,6 @@ class BinnedBayes:
         return self.prior_ + self.odds_[np.arange(X.shape[1]), self._binned(X)].sum(axis=1)
 
 
-def _binned_bayes(f: Fitting) -> Any:
-    return BinnedBayes(int(f["bins"]), f["smoothing"])
-
-
 class DensityBayes:
     """Class densities of a few principal components by kernels, compared by Bayes' rule."""
 
@@ -201,10 +193,6 @@ class DensityBayes:
         return both_classes(expit(self.prior_ + self.densities_[1].score_samples(Z) - self.densities_[0].score_samples(Z)))
 
 
-def _density(f: Fitting) -> Any:
-    return DensityBayes(int(f["components"]), f["width"], f.seed)
-
-
 class MixtureDiscriminant:
     """Each class a mixture of Gaussians with diagonal covariances, compared by Bayes' rule."""
 
@@ -225,10 +213,6 @@ class MixtureDiscriminant:
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         return self.prior_ + self.mixtures_[1].score_samples(X) - self.mixtures_[0].score_samples(X)
-
-
-def _mixture(f: Fitting) -> Any:
-    return MixtureDiscriminant(int(f["parts"]), f.seed)
 
 
 class LearningVectorQuantization:
@@ -270,10 +254,6 @@ class LearningVectorQuantization:
         return (X**2).sum(axis=1)[:, None] - 2 * X @ self.centers_.T + (self.centers_**2).sum(axis=1)[None]
 
 
-def _prototypes(f: Fitting) -> Any:
-    return LearningVectorQuantization(int(f["prototypes"]), f["rate"], f.seed)
-
-
 _MAPPED = {"parts": _PARTS, "C": Range(1e-4, 100.0, default=0.1, log=True)}
 
 MODELS = (
@@ -305,27 +285,32 @@ MODELS = (
              "Rahimi & Recht (2007), Random Features for Large-Scale Kernel Machines", space=_MAPPED | {"width": _WIDTH}),
     _declare("polynomial_sketch", _polynomial, "all products of two features, hashed into a few hundred columns",
              "Pham & Pagh (2013), Fast and Scalable Polynomial Kernels via Explicit Feature Maps", space=_MAPPED),
-    _declare("extreme_learning_machine", _extreme, "drawn hidden units under a ridge solution: a network without training",
+    _declare("extreme_learning_machine", lambda f: ExtremeLearning(int(f["parts"]), f["penalty"], f.seed),
+             "drawn hidden units under a ridge solution: a network without training",
              "Huang, Zhu & Siew (2006), Extreme Learning Machine: Theory and Applications",
              space={"parts": _PARTS, "penalty": Range(1e-6, 1.0, default=1e-2, log=True)}),
     _declare("learnt_neighbours", _learnt_neighbours, "neighbours in a space that was learnt to tell the classes apart",
              "Goldberger, Hinton, Roweis & Salakhutdinov (2005), Neighbourhood Components Analysis", max_rows=1500,
              space={"components": Range(1, 10, default=3, integer=True),
                     "neighbours": Range(5, 200, default=50, log=True, integer=True)}),
-    _declare("binned_naive_bayes", _binned_bayes, "each feature's quantile bins vote: any shape, one feature at a time",
+    _declare("binned_naive_bayes", lambda f: BinnedBayes(int(f["bins"]), f["smoothing"]),
+             "each feature's quantile bins vote: any shape, one feature at a time",
              "Dougherty, Kohavi & Sahami (1995), Discretization of Continuous Features",
              space={"bins": Range(3, 20, default=8, integer=True), "smoothing": Range(1.0, 1000.0, default=100.0, log=True)},
              limits="takes features as independent of each other"),
-    _declare("density_bayes", _density, "class densities of any shape along a few telling directions",
+    _declare("density_bayes", lambda f: DensityBayes(int(f["components"]), f["width"], f.seed),
+             "class densities of any shape along a few telling directions",
              "Parzen (1962), On Estimation of a Probability Density Function and Mode", max_rows=20_000,
              space={"components": Range(1, 4, default=2, integer=True), "width": Range(0.3, 3.0, default=1.0)}),
-    _declare("mixture_discriminant", _mixture, "each class in several clusters: unlike situations with the same outcome",
+    _declare("mixture_discriminant", lambda f: MixtureDiscriminant(int(f["parts"]), f.seed),
+             "each class in several clusters: unlike situations with the same outcome",
              "Hastie & Tibshirani (1996), Discriminant Analysis by Gaussian Mixtures", max_rows=30_000,
              space={"parts": Range(1, 8, default=3, integer=True)}),
     _declare("shrunken_centroids", _shrunken_centroids, "distance to the classes' middles, features that do not differ left out",
              "Tibshirani, Hastie, Narasimhan & Chu (2002), Diagnosis by Shrunken Centroids",
              space={"shrink": Range(0.01, 10.0, default=0.5, log=True)}, limits="a linear border only"),
-    _declare("vector_quantization", _prototypes, "a few typical winners and losers, moved until they tell rows apart",
+    _declare("vector_quantization", lambda f: LearningVectorQuantization(int(f["prototypes"]), f["rate"], f.seed),
+             "a few typical winners and losers, moved until they tell rows apart",
              "Sato & Yamada (1996), Generalized Learning Vector Quantization", max_rows=20_000,
              space={"prototypes": Range(1, 20, default=4, integer=True), "rate": Range(0.01, 1.0, default=0.1, log=True)}),
 )  # fmt: skip

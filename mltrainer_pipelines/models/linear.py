@@ -4,7 +4,7 @@ import numpy as np
 
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
 from mltrainer_pipelines.models.log_odds import expit
-from mltrainer_pipelines.models.panel import canonical_order
+from mltrainer_pipelines.models.panel import in_canonical_order
 from mltrainer_pipelines.models.scaling import TailClipScaler
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
@@ -32,9 +32,7 @@ class LogisticL2(ProbabilityClassifier):
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
 
-        order = canonical_order(X, y, groups)
-        if order is not None:
-            X, y = X[order], y[order]
+        X, y, _ = in_canonical_order(X, y, groups)
         self.scaler_ = TailClipScaler(self.tail)
         # Newton's method: a handful of steps, each one Gram matrix, where rows outnumber features by far.
         regression = LogisticRegression(C=self.C / len(X), solver="newton-cholesky", max_iter=50, tol=1e-6)

@@ -12,36 +12,16 @@ _declare = partial(declare, family="online", sessions=True, limits="a weighted s
 _declare_trees = partial(declare, family="online", sessions=True, prepare="filled")
 
 
-def _ftrl(f: Fitting) -> Any:
-    return weights.Ftrl(f["alpha"], f["l1"], f["l2"])
-
-
 def _adagrad(f: Fitting) -> Any:
     from river.optim import AdaGrad
 
     return SessionGradient(AdaGrad(f["rate"], eps=1e-3), f["penalty"])
 
 
-def _rls(f: Fitting) -> Any:
-    return weights.RecursiveLeastSquares(f["half_life"], f["penalty"])
-
-
-def _dynamic(f: Fitting) -> Any:
-    return weights.DynamicLogistic(f["forget"], f["spread"])
-
-
 def _newton(f: Fitting) -> Any:
     from river.optim import Newton
 
     return SessionGradient(Newton(1 / f["gamma"], eps=0.1))
-
-
-def _arow(f: Fitting) -> Any:
-    return weights.AdaptiveRegularization(f["r"])
-
-
-def _hedge(f: Fitting) -> Any:
-    return weights.Hedge(f["rate"], f["forget"])
 
 
 def _adaptive_tree(f: Fitting) -> Any:
@@ -86,27 +66,32 @@ _WEIGHT = Range(1, 10, default=2, integer=True)
 _PENALTY = Range(1e-6, 1.0, default=1e-3, log=True)
 
 MODELS = (
-    _declare("online_ftrl", _ftrl, "sparse weights that follow the market, session by session",
+    _declare("online_ftrl", lambda f: weights.Ftrl(f["alpha"], f["l1"], f["l2"]),
+             "sparse weights that follow the market, session by session",
              "McMahan et al. (2013), Ad Click Prediction: a View from the Trenches",
              space={"alpha": Range(0.001, 1.0, default=0.1, log=True), "l1": Range(0.0, 1.0, default=0.05),
                     "l2": Range(0.0, 10.0, default=1.0)}),
     _declare("online_adagrad", _adagrad, "steps that shrink where a feature has moved its weight enough",
              "Duchi, Hazan & Singer (2011), Adaptive Subgradient Methods",
              space={"rate": Range(0.001, 1.0, default=0.03, log=True), "penalty": _PENALTY}),
-    _declare("recursive_least_squares", _rls, "an exact regression that forgets at a steady rate",
+    _declare("recursive_least_squares", lambda f: weights.RecursiveLeastSquares(f["half_life"], f["penalty"]),
+             "an exact regression that forgets at a steady rate",
              "Plackett (1950), Some Theorems in Least Squares",
              space={"half_life": Range(10.0, 1000.0, default=189.0, log=True),
                     "penalty": Range(1e-5, 10.0, default=0.1, log=True)}),
-    _declare("dynamic_logistic", _dynamic, "weights that drift, tracked with their uncertainty",
+    _declare("dynamic_logistic", lambda f: weights.DynamicLogistic(f["forget"], f["spread"]),
+             "weights that drift, tracked with their uncertainty",
              "McCormick, Raftery, Madigan & Burd (2012), Dynamic Logistic Regression and Dynamic Model Averaging",
              space={"forget": Range(0.9, 1.0, default=0.995), "spread": Range(0.01, 1.0, default=0.1, log=True)}),
     _declare("online_newton", _newton, "steps along the curvature that gradients have shown",
              "Hazan, Agarwal & Kale (2007), Logarithmic Regret Algorithms for Online Convex Optimization",
              space={"gamma": Range(0.5, 50.0, default=5.0, log=True)}),
-    _declare("adaptive_regularization", _arow, "sure weights move little, unsure ones much",
+    _declare("adaptive_regularization", lambda f: weights.AdaptiveRegularization(f["r"]),
+             "sure weights move little, unsure ones much",
              "Crammer, Kulesza & Dredze (2009), Adaptive Regularization of Weight Vectors",
              space={"r": Range(0.1, 1000.0, default=50.0, log=True)}),
-    _declare("hedge_of_features", _hedge, "each feature an expert, weighed by how it ordered the sessions so far",
+    _declare("hedge_of_features", lambda f: weights.Hedge(f["rate"], f["forget"]),
+             "each feature an expert, weighed by how it ordered the sessions so far",
              "Freund & Schapire (1997), A Decision-Theoretic Generalization of On-Line Learning (Hedge)",
              space={"rate": Range(0.01, 10.0, default=0.3, log=True), "forget": Range(0.9, 1.0, default=0.998)}),
     _declare_trees("hoeffding_adaptive_tree", _adaptive_tree, "a tree that replaces the branches whose errors have begun to grow",

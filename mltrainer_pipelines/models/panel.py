@@ -48,6 +48,14 @@ def sessions_of(groups: np.ndarray | None, rows: int) -> np.ndarray:
     return np.asarray(groups["session"] if groups.dtype.names else groups).astype(np.int64)
 
 
+def in_canonical_order(
+    X: np.ndarray, y: np.ndarray, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The rows in their `canonical_order`."""
+    order = canonical_order(X, y, groups)
+    return (X, y, groups) if groups is None or order is None else (X[order], y[order], groups[order])
+
+
 def canonical_order(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> np.ndarray | None:
     """An order of the rows that does not depend on how rows of one session are ordered, None where it is theirs already.
 

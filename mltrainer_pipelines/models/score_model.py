@@ -6,7 +6,7 @@ import numpy as np
 
 from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.estimator import DeclaredClassifier
-from mltrainer_pipelines.models.panel import canonical_order
+from mltrainer_pipelines.models.panel import in_canonical_order
 
 
 class ScoreModel(DeclaredClassifier):
@@ -57,14 +57,10 @@ class ScoreModel(DeclaredClassifier):
         return X[:, list(positions)].astype(np.float64)
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
-        order = canonical_order(X, y, groups)
-        if order is not None:
-            X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
+        X, y, groups = in_canonical_order(X, y, groups)
         X = self._own(X)
         self._learn(X, groups)
         self.calibration_ = Sigmoid().fit(self._strength(X, groups), y)
 
-    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
-        if len(X) == n_context:
-            return np.empty(0)
+    def _positive_in_context(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
         return self.calibration_.probability(self._strength(self._own(X), groups, n_context))

@@ -1,7 +1,8 @@
 """A library's estimator made one of ours: prepared rows in, probabilities out, the same for any order within a session."""
 
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
-from mltrainer_pipelines.models.panel import canonical_order, sessions_of, subsample
+from mltrainer_pipelines.models.panel import in_canonical_order, sessions_of, subsample
 from mltrainer_pipelines.models.scaling import MedianFill, RowsAsTheyAre, TailClipScaler
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
@@ -30,8 +31,6 @@ class Fitting:
     params : Mapping
         Its resolved parameters.
     seed, threads : int
-    rows, features : int
-        Size of the training table.
     X, y : array
         The prepared training rows, for methods that derive constraints or weights from them.
     sessions : (rows,) array of int64
@@ -40,11 +39,17 @@ class Fitting:
     params: Mapping[str, Any]
     seed: int
     threads: int
-    rows: int
-    features: int
     X: np.ndarray
     y: np.ndarray
     sessions: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        return len(self.X)
+
+    @property
+    def features(self) -> int:
+        return int(self.X.shape[1])
 
     def __getitem__(self, name: str) -> Any:
         return self.params[name]
@@ -59,7 +64,7 @@ Make = Callable[[Fitting], Any]
 
 @dataclass(frozen=True)
 class Method:
-    """How a model of the catalogue is made from a library's estimator.
+    """How a model of the registry is made from a library's estimator.
 
     Parameters
     ----------
@@ -89,33 +94,26 @@ class TableModel(DeclaredClassifier):
         from threadpoolctl import threadpool_limits
 
         method = METHODS[self.model]
-        X, y, sessions = _ordered(X, y, groups)
+        X, y, groups = in_canonical_order(X, y, groups)
+        sessions = sessions_of(groups, len(X))
         if method.max_rows and len(X) > method.max_rows:
-            kept = _evenly(y, method.max_rows)
-            X, y, sessions = X[kept], y[kept], sessions[kept]
+            rows = _subsample_of_both_classes(y, method.max_rows)
+            X, y, sessions = X[rows], y[rows], sessions[rows]
         self.prepared_ = PREPARATIONS[method.prepare]()
-        X = self.prepared_.fit_transform(X)
-        y = np.ascontiguousarray(y, dtype=np.int8)
-        fitting = Fitting(self.params, self.seed, self.threads, len(X), X.shape[1], X, y, sessions)
+        X, y = self.prepared_.fit_transform(X), np.ascontiguousarray(y, dtype=np.int8)
+        fitting = Fitting(self.params, self.seed, self.threads, X, y, sessions)
         with threadpool_limits(self.threads):
-            estimator = method.make(fitting)
-            further = (sessions,) if method.sessions else ()
-            if hasattr(estimator, "predict_proba"):
-                self.calibration_ = None
-            else:
-                self.calibration_ = _held_out_calibration(method.make, fitting, method.sessions)
-            self.inner_ = _quietly(estimator.fit, X, y, *further)
+            self.inner_ = _fitted(method, fitting)
+            self.calibration_ = None if hasattr(self.inner_, "predict_proba") else _held_out_calibration(method, fitting)
 
     def _positive(self, X: np.ndarray) -> np.ndarray:
         from threadpoolctl import threadpool_limits
 
         X = self.prepared_.transform(X)
-        if not len(X):
-            return np.empty(0)
         with threadpool_limits(self.threads):
-            if self.calibration_ is None:
-                return np.clip(np.asarray(_quietly(self.inner_.predict_proba, X), dtype=np.float64)[:, 1], 0.0, 1.0)
-            return self.calibration_.probability(_score(self.inner_, X))
+            if self.calibration_ is not None:
+                return self.calibration_.probability(_score(self.inner_, X))
+            return np.clip(np.asarray(_without_warnings(self.inner_.predict_proba, X), dtype=np.float64)[:, 1], 0.0, 1.0)
 
 
 def declare(
@@ -132,7 +130,7 @@ def declare(
     sessions: bool = False,
     limits: str = "",
 ) -> ModelSpec:
-    """Declare a model of single rows: its method for fitting, its spec for the catalogue."""
+    """Declare a model of single rows: its method for fitting, its spec for the registry."""
     METHODS[id] = Method(make, prepare, max_rows, sessions)
     return ModelSpec(
         id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=False,
@@ -141,45 +139,34 @@ def declare(
     )  # fmt: skip
 
 
-def _ordered(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    order = canonical_order(X, y, groups)
-    sessions = sessions_of(groups, len(X))
-    return (X, y, sessions) if order is None else (X[order], y[order], sessions[order])
+def _subsample_of_both_classes(y: np.ndarray, count: int) -> np.ndarray:
+    rows = subsample(len(y), count)
+    if y[rows].min() == y[rows].max():
+        rows[len(rows) // 2] = np.flatnonzero(y != y[rows[0]])[0]
+    return rows
 
 
-def _evenly(y: np.ndarray, rows: int) -> np.ndarray:
-    """Positions of so many rows, all over the table, both classes among them."""
-    kept = subsample(len(y), rows)
-    if y[kept].min() == y[kept].max():
-        kept[len(kept) // 2] = np.flatnonzero(y != y[kept[0]])[0]
-    return kept
+def _fitted(method: Method, fitting: Fitting) -> Any:
+    sessions = (fitting.sessions,) if method.sessions else ()
+    return _without_warnings(method.make(fitting).fit, fitting.X, fitting.y, *sessions)
 
 
-def _held_out_calibration(make: Make, fitting: Fitting, with_sessions: bool) -> Sigmoid:
+def _held_out_calibration(method: Method, fitting: Fitting) -> Sigmoid:
     """Calibrate scores on the last rows by a fit on those before: scores of rows that were fitted on are too sure."""
-    cut = int(len(fitting.y) * (1 - HOLDOUT))
+    cut = int(fitting.rows * (1 - HOLDOUT))
     early, late = fitting.y[:cut], fitting.y[cut:]
     if min(len(np.unique(early)), len(np.unique(late))) < 2 or len(late) < 10:
-        cut, late = 0, fitting.y  # too few rows to hold any out
-        part = fitting
-    else:
-        part = Fitting(
-            fitting.params, fitting.seed, fitting.threads, cut, fitting.features, fitting.X[:cut], early, fitting.sessions[:cut]
-        )
-    further = (part.sessions,) if with_sessions else ()
-    estimator = _quietly(make(part).fit, part.X, part.y, *further)
-    return Sigmoid().fit(_score(estimator, fitting.X[cut:]), late)
+        return Sigmoid().fit(_score(_fitted(method, fitting), fitting.X), fitting.y)  # too few rows to hold any out
+    part = replace(fitting, X=fitting.X[:cut], y=early, sessions=fitting.sessions[:cut])
+    return Sigmoid().fit(_score(_fitted(method, part), fitting.X[cut:]), late)
 
 
 def _score(estimator: Any, X: np.ndarray) -> np.ndarray:
     read = getattr(estimator, "decision_function", None) or estimator.predict
-    return np.asarray(_quietly(read, X), dtype=np.float64).reshape(len(X), -1)[:, -1]
+    return np.asarray(_without_warnings(read, X), dtype=np.float64).reshape(len(X), -1)[:, -1]
 
 
-def _quietly(call: Callable[..., Any], *arguments: Any) -> Any:
+def _without_warnings(call: Callable[..., Any], *arguments: Any) -> Any:
     """Call a library without its remarks on convergence and collinear columns: a small table makes all of them."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return call(*arguments)

@@ -6,6 +6,7 @@ MLflow finds `_load_pyfunc` by this module's name, which every registered versio
 import io
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -23,10 +24,10 @@ _MOVED = {
     "features.barriers": "features.labels.barriers",
     "features.timeframes": "contracts.timeframes",
     "models.networks": "models.networks.single_rows",
-    "models.network_layers": "models.networks.layers",
     "models.network_model": "models.networks.model",
     "models.network_training": "models.networks.training",
     "models.sequences": "models.networks.sequences",
+    "models.regressions": "models.weighted_sums",
     "models.series": "models.series.forecasts",
     "models.series_estimation": "models.series.estimation",
     "models.series_filters": "models.series.filters",
@@ -67,6 +68,8 @@ class _Unpickler(pickle.Unpickler):
         package, _, rest = module.partition(".")
         if name == "NetworkModel":  # networks fitted before December 2026 do not hold their architecture: it is declared there
             from mltrainer_pipelines.models.networks import sequences, single_rows  # noqa: F401
+        if (rest, name) == ("models.boosters", "_Once"):  # what a fitted ranker held, and does not read again
+            return SimpleNamespace
         if package == "mltrainer_pipelines":
             rest, name = _MOVED_CLASSES.get((rest, name), (_MOVED.get(rest, rest), name))
             module = f"{package}.{rest}"

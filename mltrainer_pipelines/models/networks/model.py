@@ -10,7 +10,7 @@ from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, ProbabilityClassifier
 from mltrainer_pipelines.models.log_odds import expit, logit
-from mltrainer_pipelines.models.panel import History, canonical_order, group_field, sessions_of
+from mltrainer_pipelines.models.panel import History, group_field, in_canonical_order, sessions_of
 from mltrainer_pipelines.models.scaling import TailClipScaler
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
@@ -20,7 +20,7 @@ SEQUENCE_SESSIONS = 20
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of `network_layers` and how it is trained.
+    """A network of `row_layers` or `sequence_layers` and how it is trained.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Architecture:
     sequence : bool
         Whether it reads a symbol's last sessions.
     training : Mapping
-        Fields of `network_training.Training` that differ from the usual.
+        Fields of `training.Training` that differ from the usual.
     members : int
         Networks trained from different seeds; their log-odds' mean of probabilities counts.
     draws : int
@@ -44,6 +44,15 @@ class Architecture:
     training: Mapping[str, Any] = field(default_factory=dict)
     members: int = 1
     draws: int = 0
+
+    def network(self, features: int, units: int, layers: int, dropout: float) -> Any:
+        """The untrained network for so many features; one of sequences has no choice of `layers`."""
+        from mltrainer_pipelines.models.networks import row_layers, sequence_layers
+
+        if self.sequence:  # one feature more says which sessions are there
+            kind = getattr(sequence_layers, self.layer)
+            return kind(features + 1, length=SEQUENCE_SESSIONS, units=units, dropout=dropout, **self.options)
+        return getattr(row_layers, self.layer)(features, units=units, layers=layers, dropout=dropout, **self.options)
 
     @property
     def look_back(self) -> int:
@@ -113,9 +122,7 @@ class NetworkModel(ProbabilityClassifier):
         from mltrainer_pipelines.models.networks import training
 
         how = self.architecture_ = ARCHITECTURES[self.model]
-        order = canonical_order(X, y, groups)
-        if order is not None:
-            X, y, groups = X[order], y[order], groups[order]  # type: ignore[index]
+        X, y, groups = in_canonical_order(X, y, groups)
         self.scaler_ = TailClipScaler()
         values = self.scaler_.fit_transform(X)
         self.weights_, self.stopped_ = [], []
@@ -135,9 +142,7 @@ class NetworkModel(ProbabilityClassifier):
             said = self._log_odds(values, groups, 0)
             self.calibration_ = Sigmoid().fit(said, y)
 
-    def _positive_after(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
-        if len(X) == n_context:
-            return np.empty(0)
+    def _positive_in_context(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
         said = self._log_odds(self.scaler_.transform(X), groups, n_context)
         return self.calibration_.probability(said) if self.calibration_ is not None else expit(said)
 
@@ -147,7 +152,7 @@ class NetworkModel(ProbabilityClassifier):
         """What each feature adds to the log-odds of each row from `n_context` on, by integrated gradients; of sequence models.
 
         They add up to the log-odds of the row's window less those of a window whose known sessions are all the baseline
-        (`network_gradients`).
+        (`gradients`).
 
         Parameters
         ----------
@@ -183,12 +188,7 @@ class NetworkModel(ProbabilityClassifier):
             return integrated_gradients(network, rows, start, device, len(X) - n_context, steps)
 
     def _network(self) -> Any:
-        from mltrainer_pipelines.models.networks import layers as network_layers
-
-        how = self.architecture
-        sizes = {"length": SEQUENCE_SESSIONS} if how.sequence else {"layers": int(self.layers)}
-        features = self.n_features_in_ + how.sequence
-        return getattr(network_layers, how.layer)(features, units=int(self.units), dropout=self.dropout, **sizes, **how.options)
+        return self.architecture.network(self.n_features_in_, int(self.units), int(self.layers), self.dropout)
 
     def _rows(self, values: np.ndarray, groups: np.ndarray | None, device: Any, n_context: int = 0) -> Any:
         """The table from row `n_context` on; the rows before are only in the windows of those after."""
