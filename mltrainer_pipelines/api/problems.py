@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 
 from mltrainer_pipelines.ops.dagster_client import DagsterError
 from mltrainer_pipelines.store.database import DatabaseUnavailableError
-from mltrainer_pipelines.store.embedded import EmbeddedPostgresError
 from mltrainer_pipelines.store.lake import MissingPartitionError
+from mltrainer_pipelines.store.postgres_programs import EmbeddedPostgresError
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)

