@@ -112,7 +112,7 @@ def launch_approved_proposals(context: dg.SensorEvaluationContext) -> dg.SensorR
     """
     from mltrainer_pipelines.agent import autonomy
     from mltrainer_pipelines.agent.proposals import approved_unlaunched, refuse
-    from mltrainer_pipelines.ops.trial_launch import require_runnable_here
+    from mltrainer_pipelines.ops.trial_launch import validate_trial_here
     from mltrainer_pipelines.store import runtime_settings
     from mltrainer_pipelines.trials.config import InvalidTrialError
     from mltrainer_pipelines.trials.registry import records
@@ -129,7 +129,7 @@ def launch_approved_proposals(context: dg.SensorEvaluationContext) -> dg.SensorR
     requests, added = [], []
     for stored in approved:
         try:
-            require_runnable_here(stored.proposal.config)
+            validate_trial_here(stored.proposal.config)
         except InvalidTrialError as error:
             refuse(database.engine, stored.id, str(error))
             continue

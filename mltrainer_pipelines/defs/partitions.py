@@ -11,19 +11,18 @@ import dagster as dg
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, holidays_between, is_session
 from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.trials.quarters import first_quarter
+from mltrainer_pipelines.trials.validation.windows import quarter_of
 
 UNIVERSE_WARM_UP = timedelta(days=45)
 """About 30 sessions, half of the 60 over which a symbol's dollar volume is its rank."""
-TRAINING_WARM_UP = timedelta(days=548)
-"""Eighteen months: a first window has a year of matured rows even where a position lasts 70 sessions."""
 
 _WEEKENDS = ["0 0 * * 6", "0 0 * * 0"]
 
 
-def _first_month_from(day: date, step_months: int) -> date:
-    """First day at or after `day` that starts a month (step 1) or a quarter (step 3)."""
+def _first_month_from(day: date) -> date:
+    """First day at or after `day` that starts a month."""
     months = day.year * 12 + day.month - 1 + (day.day > 1)
-    months += -months % step_months
     return date(months // 12, months % 12 + 1, 1)
 
 
@@ -36,8 +35,7 @@ def _end(of: str) -> str | None:
     if pinned is None:
         return None
     tomorrow = pinned.date() + timedelta(days=1)
-    quarter = date(tomorrow.year, 3 * ((tomorrow.month - 1) // 3) + 1, 1)
-    return str({"session": tomorrow, "month": _first_month_from(tomorrow, 1), "quarter": quarter}[of])
+    return str({"session": tomorrow, "month": _first_month_from(tomorrow), "quarter": quarter_of(tomorrow)[0]}[of])
 
 
 _start = get_settings().mltrainer_history_start
@@ -54,7 +52,7 @@ sessions = dg.DailyPartitionsDefinition(
 """One partition a trading session of XNYS, weekends and holidays left out."""
 
 months = dg.TimeWindowPartitionsDefinition(
-    start=str(_first_month_from(_start + UNIVERSE_WARM_UP, 1)),
+    start=str(_first_month_from(_start + UNIVERSE_WARM_UP)),
     end=_end("month"),
     fmt="%Y-%m-%d",
     cron_schedule="0 0 1 * *",
@@ -64,7 +62,7 @@ months = dg.TimeWindowPartitionsDefinition(
 """Calendar months, named by their first day; the running month is one of them."""
 
 quarters = dg.TimeWindowPartitionsDefinition(
-    start=str(_first_month_from(_start + TRAINING_WARM_UP, 3)),
+    start=str(first_quarter(_start)),
     end=_end("quarter"),
     fmt="%Y-%m-%d",
     cron_schedule="0 0 1 1,4,7,10 *",

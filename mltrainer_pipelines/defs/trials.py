@@ -1,6 +1,5 @@
 """Trials: out-of-sample predictions quarter by quarter, scorecards, the leaderboard and the champions."""
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -387,9 +386,11 @@ class TrialToSubmit(dg.Config):
 def submitted(context: dg.OpExecutionContext, config: TrialToSubmit, database: dg.ResourceParam[Database]) -> None:
     """Refuses what cannot run, and says what would be valid; else launches the trial over its missing quarters."""
     from mltrainer_pipelines.ops.dagster_client import DagsterClient
-    from mltrainer_pipelines.ops.trial_launch import admitted, begin
+    from mltrainer_pipelines.ops.trial_launch import begin, validate_trial_here
+    from mltrainer_pipelines.trials.config import TrialConfig
 
-    trial, url = admitted(json.dumps(config.trial)), f"http://127.0.0.1:{get_settings().dagster_port}"
+    trial, url = TrialConfig.parse(config.trial), f"http://127.0.0.1:{get_settings().dagster_port}"
+    validate_trial_here(trial)
     missing, run = begin(DagsterClient(url), database.engine, trial)
     told = {"trial_id": trial.trial_id, "quarters_to_predict": len(missing)}
     context.add_output_metadata(told | ({"run": dg.MetadataValue.url(f"{url}/runs/{run}")} if run else {}))

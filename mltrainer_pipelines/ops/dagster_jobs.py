@@ -13,7 +13,7 @@ from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 from mltrainer_pipelines.trials.registry import records
-from mltrainer_pipelines.trials.validate_trial import require_runnable
+from mltrainer_pipelines.trials.validate_trial import validate_trial
 
 MOST_UNFINISHED = 50
 """Runs that may wait or run before this API starts no more."""
@@ -90,7 +90,7 @@ class DagsterJobs:
         """
         self._require_room()
         quarters = self.quarters()
-        require_runnable(config, [date.fromisoformat(quarter) for quarter in quarters], get_settings().mltrainer_history_start)
+        validate_trial(config, [date.fromisoformat(quarter) for quarter in quarters], get_settings().mltrainer_history_start)
         records.register(self.engine, config)
         self.dagster.add_partitions("trials", [config.trial_id])
         keys = [f"{quarter}|{config.trial_id}" for quarter in quarters]

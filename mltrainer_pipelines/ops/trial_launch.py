@@ -1,5 +1,6 @@
 """Submitting a trial: from the command line, from Dagster's launchpad, and what both ask of it before anything starts."""
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,31 +17,23 @@ if TYPE_CHECKING:
     from mltrainer_pipelines.trials.config import TrialConfig
 
 
-def admitted(text: str | bytes) -> "TrialConfig":
-    """A configuration given as JSON that can run on this installation's history.
+def quarters_here() -> list[date]:
+    """First days of the quarters that a trial of this installation is predicted over, in order."""
+    from mltrainer_pipelines.settings import get_settings, now
+    from mltrainer_pipelines.trials.quarters import predictable_quarters
 
-    Raises
-    ------
-    InvalidTrialError
-        If it cannot: names what is wrong and what would be valid. Nothing is started or recorded.
-    """
-    from mltrainer_pipelines.trials.config import TrialConfig
-
-    config = TrialConfig.from_json(text)
-    require_runnable_here(config)
-    return config
+    settings = get_settings()
+    # A pinned clock stands at the end of its day.
+    last = now().date() if settings.mltrainer_as_of else now().date() - timedelta(days=1)
+    return predictable_quarters(settings.mltrainer_history_start, last)
 
 
-def require_runnable_here(config: "TrialConfig") -> None:
-    """Refuse a trial that this installation's history is too short for. Raises as `admitted`."""
-    from datetime import date
-
-    from mltrainer_pipelines.defs.partitions import quarters
+def validate_trial_here(config: "TrialConfig") -> None:
+    """Refuse a trial that this installation's history is too short for; raises `InvalidTrialError`."""
     from mltrainer_pipelines.settings import get_settings
-    from mltrainer_pipelines.trials.validate_trial import require_runnable
+    from mltrainer_pipelines.trials.validate_trial import validate_trial
 
-    starts = [date.fromisoformat(key) for key in quarters.get_partition_keys()]
-    require_runnable(config, starts, get_settings().mltrainer_history_start)
+    validate_trial(config, quarters_here(), get_settings().mltrainer_history_start)
 
 
 def begin(dagster: DagsterClient, engine: "Engine", config: "TrialConfig") -> tuple[list[str], str | None]:
@@ -53,12 +46,11 @@ def begin(dagster: DagsterClient, engine: "Engine", config: "TrialConfig") -> tu
     run : str or None
         The run's id; None where nothing is missing.
     """
-    from mltrainer_pipelines.defs.partitions import quarters
     from mltrainer_pipelines.trials.registry import records
 
     records.register(engine, config)
     dagster.add_partitions("trials", [config.trial_id])
-    keys = [f"{quarter}|{config.trial_id}" for quarter in quarters.get_partition_keys()]
+    keys = [f"{quarter}|{config.trial_id}" for quarter in quarters_here()]
     done = dagster.materialized_keys("trial_predictions", keys)
     missing = [key for key in keys if key not in done]
     return missing, dagster.launch_range("walk_forward", missing[0], missing[-1]) if missing else None
@@ -86,9 +78,11 @@ def submit_trial(settings: Settings, text: str, console: Console, wait: bool) ->
     DagsterError
         If a run does not succeed.
     """
+    from mltrainer_pipelines.trials.config import TrialConfig
     from mltrainer_pipelines.trials.registry import records
 
-    config = admitted(text)
+    config = TrialConfig.from_json(text)
+    validate_trial_here(config)
     with services_up(settings, console) as services:
         dagster = DagsterClient(services.addresses["dagster"])
         dagster.require_loaded()

@@ -12,7 +12,7 @@ MIN_QUARTERS = 4
 _DEFAULT_SPAN = TrialConfig.model_fields["train_sessions"].default
 
 
-def require_runnable(config: TrialConfig, quarters: Sequence[date], history_start: date) -> None:
+def validate_trial(config: TrialConfig, quarters: Sequence[date], history_start: date) -> None:
     """Refuse a trial that the history is too short for.
 
     The default of `train_sessions` is not refused: it means as much of three years as there is.

@@ -8,7 +8,10 @@ import sys
 PROGRAM = """
 import json
 from mltrainer_pipelines.defs import partitions as p
-print(json.dumps({name: getattr(p, name).get_partition_keys() for name in ("sessions", "months", "quarters")}))
+from mltrainer_pipelines.ops.trial_launch import quarters_here
+keys = {name: getattr(p, name).get_partition_keys() for name in ("sessions", "months", "quarters")}
+assert keys["quarters"] == [str(day) for day in quarters_here()]
+print(json.dumps(keys))
 """
 
 

@@ -3,7 +3,7 @@ from datetime import date
 import pytest
 
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
-from mltrainer_pipelines.trials.validate_trial import require_runnable
+from mltrainer_pipelines.trials.validate_trial import validate_trial
 from mltrainer_pipelines.trials.validation.windows import quarters_between
 
 START = date(2021, 6, 1)
@@ -14,18 +14,18 @@ def test_a_training_span_longer_than_the_history_is_refused_with_the_longest_tha
     with pytest.raises(
         InvalidTrialError, match=r"train_sessions: 2000 is longer than the history, which has (\d+) sessions"
     ) as told:
-        require_runnable(TrialConfig(model="lightgbm", timeframe="short", train_sessions=2000), QUARTERS, START)
+        validate_trial(TrialConfig(model="lightgbm", timeframe="short", train_sessions=2000), QUARTERS, START)
     longest = int(str(told.value).rpartition(" ")[2])
-    require_runnable(TrialConfig(model="lightgbm", timeframe="short", train_sessions=longest), QUARTERS, START)
+    validate_trial(TrialConfig(model="lightgbm", timeframe="short", train_sessions=longest), QUARTERS, START)
     with pytest.raises(InvalidTrialError):
-        require_runnable(TrialConfig(model="lightgbm", timeframe="short", train_sessions=longest + 1), QUARTERS, START)
+        validate_trial(TrialConfig(model="lightgbm", timeframe="short", train_sessions=longest + 1), QUARTERS, START)
 
 
 def test_the_default_span_means_as_much_as_there_is() -> None:
-    require_runnable(TrialConfig(model="lightgbm", timeframe="short"), QUARTERS, date(2021, 12, 1))
+    validate_trial(TrialConfig(model="lightgbm", timeframe="short"), QUARTERS, date(2021, 12, 1))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_fewer_than_four_quarters_are_refused(count: int) -> None:
     with pytest.raises(InvalidTrialError, match=rf"at least 4 quarters, .* {count}; set MLTRAINER_HISTORY_START"):
-        require_runnable(TrialConfig(model="lightgbm", timeframe="short"), QUARTERS[:count], START)
+        validate_trial(TrialConfig(model="lightgbm", timeframe="short"), QUARTERS[:count], START)

@@ -1,0 +1,35 @@
+"""The calendar quarters that a trial is predicted over."""
+
+from datetime import date, timedelta
+
+from mltrainer_pipelines.trials.validation.windows import quarter_of, quarters_between
+
+TRAINING_WARM_UP = timedelta(days=548)
+"""Eighteen months: a first window has a year of known outcomes even where a position lasts 70 sessions."""
+
+
+def first_quarter(history_start: date) -> date:
+    """First day of the first quarter with enough history before it to train on."""
+    earliest = history_start + TRAINING_WARM_UP
+    start, end = quarter_of(earliest)
+    return start if start == earliest else end
+
+
+def predictable_quarters(history_start: date, last: date) -> list[date]:
+    """First days of the quarters that can be predicted out of sample, in order.
+
+    Parameters
+    ----------
+    history_start : date
+        First day of the history.
+    last : date
+        The last day that is over: a quarter counts once it has ended.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> [str(day) for day in predictable_quarters(date(2021, 6, 1), date(2023, 9, 30))]
+    ['2023-01-01', '2023-04-01', '2023-07-01']
+    """
+    spans = quarters_between(first_quarter(history_start), last)
+    return [start for start, end in spans if end <= last + timedelta(days=1)]
