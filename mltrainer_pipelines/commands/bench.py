@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from mltrainer_pipelines.settings import PROJECT_ROOT
 
@@ -20,7 +21,7 @@ def benchmarks() -> list[str]:
     return sorted(path.stem for path in folder.glob("*.py") if "\ndef run(" in path.read_text())
 
 
-def run_benchmarks(names: Sequence[str], console: Console) -> list[dict[str, Any]]:
+def run_benchmarks(names: Sequence[str]) -> list[dict[str, Any]]:
     """Rows with `name`, `seconds`, `peer`, `peer_seconds`, `ratio` (how many times as fast as the peer), `bar`, `met`.
 
     Raises
@@ -33,8 +34,19 @@ def run_benchmarks(names: Sequence[str], console: Console) -> list[dict[str, Any
     if unknown:
         raise UnknownBenchmarkError(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
     sys.path.insert(0, str(PROJECT_ROOT))
-    rows = []
+    rows, console = [], Console(stderr=True)
     for name in names or known:
         with console.status(f"Measuring {name} …"):
             rows += importlib.import_module(f"benchmarks.{name}").run()
     return rows
+
+
+def as_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows of `run_benchmarks` for a reader."""
+    table = Table("benchmark", "seconds", "peer", "its seconds", "ratio", "bar", "met")
+    for row in rows:
+        peer_seconds = "" if row["peer_seconds"] is None else f"{row['peer_seconds']:.2f}"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        met = "yes" if row["met"] else "NO"
+        table.add_row(row["name"], f"{row['seconds']:.3f}", row["peer"] or "", peer_seconds, ratio, row["bar"], met)
+    return table

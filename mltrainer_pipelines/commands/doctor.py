@@ -1,8 +1,8 @@
-"""What an installation needs, looked at one by one (`mltrainer doctor`)."""
+"""`mltrainer doctor`: what an installation needs, checked one by one."""
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mltrainer_pipelines.ops import state_dir
@@ -17,7 +17,7 @@ NEEDED_GB = 5.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Outcome of one check.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Finding:
     ok : bool
         False where it stops mlTrainer from working; what is only absent is fine.
     detail : str
-        What was found and, where it is not ok, the remedy.
+        What is there and, where it is not ok, the remedy.
     """
 
     name: str
@@ -34,8 +34,13 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything; a check that raises one of our own errors is a finding, not a crash."""
+    """Check everything; a check that raises one of our own errors is a finding, not a crash."""
     return list(_findings(settings))
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """The findings for a reader, a line each."""
+    return "\n".join(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<18} {finding.detail}" for finding in findings)
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:

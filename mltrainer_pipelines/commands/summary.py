@@ -1,18 +1,35 @@
-"""What a demo shows at its end: the recommendations, what took how long, and what to open next."""
+"""`mltrainer demo` for a reader: its market, the recommendations, what took how long, and what to open next."""
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mltrainer_pipelines.commands.demo import DemoResult
+from mltrainer_pipelines.commands.demo import DemoResult, run_demo
 from mltrainer_pipelines.settings import Settings
 
-_SHOWN = 25
+_MAX_ROWS = 25
 """Rows of the table: what fits a screen; all of them are in the asset `recommendations` and in its table."""
 
 
-def show(console: Console, settings: Settings, result: DemoResult) -> None:
-    """Print a demo's result for a reader."""
+def demo_with_summary(settings: Settings, as_json: bool) -> DemoResult:
+    """Run the demo and print its progress and summary; with `as_json` the progress alone, on standard error."""
+    console = Console(stderr=as_json)
+    console.print(_market(settings))
+    result = run_demo(settings, console)
+    if not as_json:
+        _print_summary(console, settings, result)
+    return result
+
+
+def _market(settings: Settings) -> str:
+    if settings.market_kind == "simulated":
+        return "mlTrainer demo on a [bold]simulated[/] market: none of its prices or results are real."
+    if settings.market_kind == "replay":
+        return f"mlTrainer demo on the recording {settings.mltrainer_exchange.removeprefix('replay:')}"
+    return "mlTrainer demo on Polygon's data"
+
+
+def _print_summary(console: Console, settings: Settings, result: DemoResult) -> None:
     label = {"simulated": " on a simulated market", "replay": " on a recorded market"}.get(settings.market_kind, "")
     if result.recommendations:
         console.print(_recommendations(result, f"Recommendations{label}"))
@@ -43,12 +60,12 @@ def show(console: Console, settings: Settings, result: DemoResult) -> None:
 
 
 def _recommendations(result: DemoResult, title: str) -> Table:
-    shown = sorted(result.recommendations, key=lambda row: (-row["profit_probability"], row["symbol"]))[:_SHOWN]
-    left_out = len(result.recommendations) - len(shown)
+    best = sorted(result.recommendations, key=lambda row: (-row["profit_probability"], row["symbol"]))[:_MAX_ROWS]
+    left_out = len(result.recommendations) - len(best)
     table = Table(title=title, caption=f"and {left_out} more" if left_out else None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("symbol", "for", "grade", "prob.", "conf.", "expected", "entry", "target", "stop"):
         table.add_column(name, justify="left" if name in {"symbol", "for", "grade"} else "right", no_wrap=True)
-    for row in shown:
+    for row in best:
         table.add_row(
             row["symbol"],
             row["timeframe"],

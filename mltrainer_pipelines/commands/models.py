@@ -1,0 +1,20 @@
+"""`mltrainer models`: the catalogue."""
+
+from typing import Any
+
+from rich.table import Table
+
+from mltrainer_pipelines.models.registry import list_models
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """`id`, `family`, `core`, `source`, `gpu` and `cost` of every model."""
+    return [{name: getattr(spec, name) for name in ("id", "family", "core", "source", "gpu", "cost")} for spec in list_models()]
+
+
+def as_table() -> Table:
+    """The catalogue for a reader."""
+    table = Table("id", "family", "core", "cost", "good at")
+    for spec in list_models():
+        table.add_row(spec.id, spec.family, "yes" if spec.core else "", spec.cost, spec.summary)
+    return table
