@@ -1,15 +1,17 @@
 """Alpha158 of 293,509 bars: ours beside Qlib's, 2 workers each, in turns, the better of two runs each."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from benchmarks.peers import BARS, ours, peer, result
+from benchmarks.peers import BARS, bars_file, ours, peer, peer_environment
+from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
 
 AT_LEAST = 10.0
 
 
-def run() -> list[dict[str, Any]]:
+@benchmark("Alpha158 of 293,509 bars beside Qlib", 60, bars_file, peer_environment)
+def alpha158() -> Iterator[Row]:
     """One row: seconds of the computation alone, storage and compilation left out on both sides."""
     times, peer_times = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -19,4 +21,4 @@ def run() -> list[dict[str, Any]]:
             peer_times.append(peer("qlib_alpha158.py", BARS, "--workers", 2)["seconds"])
     seconds, peer_seconds = min(times), min(peer_times)
     met = peer_seconds >= AT_LEAST * seconds
-    return [result("alpha158, 293,509 rows", seconds, f"{AT_LEAST:g} times Qlib", met, "Qlib 0.9.7", peer_seconds)]
+    yield result("alpha158, 293,509 rows", seconds, f"{AT_LEAST:g} times Qlib", met, "Qlib 0.9.7", peer_seconds)

@@ -1,10 +1,8 @@
 """Ingestion: a backfill of the whole market from the local exchange, five years of a universe read back, one session more.
 
-`python -m benchmarks.ingestion` runs it alone; `--sessions 1260` in full, which takes ten minutes. A shorter run is
-stretched to 1,260 sessions, and says so: every session costs the same.
+A backfill of a few sessions is stretched to 1,260, and says so: every session costs the same.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -20,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.peers import result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
 from mltrainer_pipelines.store.lake import Lake
 
 SYMBOLS, SESSIONS = 10_000, 1_260
@@ -33,7 +31,19 @@ TURNS = 15
 """Of each; their medians differ by a tenth or two on a busy machine."""
 
 
-def run(sessions: int = 60) -> list[dict[str, Any]]:
+@benchmark("60 sessions of 10,000 symbols from the local exchange, five years read, one session more", 150)
+def ingestion() -> Iterator[Row]:
+    """The backfill of a few sessions, stretched to five years: every session costs the same."""
+    yield from _measured(60)
+
+
+@benchmark("the same with the backfill of all 1,260 sessions", 600, by_name_only=True)
+def ingestion_full() -> Iterator[Row]:
+    """The backfill of five years, whole."""
+    yield from _measured(SESSIONS)
+
+
+def _measured(sessions: int) -> Iterator[Row]:
     """Rows: the backfill, the load of five years of 200 symbols, and one session more after five days and five years."""
     from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 
@@ -42,26 +52,22 @@ def run(sessions: int = 60) -> list[dict[str, Any]]:
         lake = Path(folder) / "lake"
         with _exchange(days[0]) as (url, server):
             ours = _in_a_process("backfill", url, str(lake), str(days[0]), str(days[-1]))
-            servers = _cpu_seconds(server)
+            whole = ours["seconds"] * SESSIONS / len(days)
+            share = ours["cpu_seconds"] / (ours["cpu_seconds"] + _cpu_seconds(server))
+            stretched = "" if len(days) == SESSIONS else f", from {len(days)} sessions in {ours['seconds']:.0f} s"
+            name = f"backfill of {SESSIONS:,} sessions x {SYMBOLS:,} symbols{stretched}; {share:.0%} of the work is ours"
+            yield result(name, whole, f"at most {BACKFILL_SECONDS} s", whole <= BACKFILL_SECONDS)
+            peak = f"memory of the backfill: {ours['mib']:.0f} MiB"
+            yield result(peak, ours["seconds"], f"at most {BACKFILL_MIB} MiB", ours["mib"] <= BACKFILL_MIB)
             _fill(lake, days)
             turns = _one_more(url, lake, days[-10:])
-        whole = ours["seconds"] * SESSIONS / len(days)
-        share = ours["cpu_seconds"] / (ours["cpu_seconds"] + servers)
-        stretched = "" if len(days) == SESSIONS else f", from {len(days)} sessions in {ours['seconds']:.0f} s"
-        name = f"backfill of {SESSIONS:,} sessions x {SYMBOLS:,} symbols{stretched}; {share:.0%} of the work is ours"
-        rows = [result(name, whole, f"at most {BACKFILL_SECONDS} s", whole <= BACKFILL_SECONDS)]
-        peak = f"memory of the backfill: {ours['mib']:.0f} MiB"
-        rows.append(result(peak, ours["seconds"], f"at most {BACKFILL_MIB} MiB", ours["mib"] <= BACKFILL_MIB))
+        young, old = (median(turn["seconds"] - turn["server"] for turn in turns[name]) for name in ("young", "old"))
+        server_ms = 1000 * median(turn["server"] for turn in turns["old"])
+        name = f"one session more after {SESSIONS:,} sessions; after 9: {young * 1000:.0f} ms (and the server's {server_ms:.0f})"
+        yield result(name, old, f"at most {MOST_GROWTH} times", old <= MOST_GROWTH * young)
         loaded = _in_a_process("load", str(lake))
         name = f"{UNIVERSE} adjusted symbols of {SESSIONS:,} sessions, {loaded['rows']:,} rows"
-        rows.append(result(name, loaded["seconds"], f"at most {LOAD_SECONDS} s", loaded["seconds"] <= LOAD_SECONDS))
-        young, old = (median(turn["seconds"] - turn["server"] for turn in turns[name]) for name in ("young", "old"))
-        server = median(turn["server"] for turn in turns["old"])
-        name = (
-            f"one session more after {SESSIONS:,} sessions; after 9: {young * 1000:.0f} ms (and the server's {server * 1000:.0f})"
-        )
-        rows.append(result(name, old, f"at most {MOST_GROWTH} times", old <= MOST_GROWTH * young))
-    return rows
+        yield result(name, loaded["seconds"], f"at most {LOAD_SECONDS} s", loaded["seconds"] <= LOAD_SECONDS)
 
 
 @contextmanager
@@ -70,14 +76,14 @@ def _exchange(first: date) -> Iterator[tuple[str, int]]:
     from mltrainer_pipelines.ops.supervisor import free_port
 
     port = free_port()
-    world = {
+    environment = {
         "MLTRAINER_SIMULATED_SYMBOLS": str(SYMBOLS),
         "MLTRAINER_HISTORY_START": str(first),
         "MLTRAINER_AS_OF": f"{LAST}T20:00:00-05:00",
         "MLTRAINER_EXCHANGE": "simulated",
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "mltrainer_pipelines.cli", "exchange", "--port", str(port)], env=os.environ | world
+        [sys.executable, "-m", "mltrainer_pipelines.cli", "exchange", "--port", str(port)], env=os.environ | environment
     )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -184,14 +190,14 @@ def _one_more(url: str, lake: Path, few: list[date]) -> dict[str, list[dict[str,
         small.write("daily_bars", large.read("daily_bars", str(day)), str(day))
     small.write("corporate_actions", large.read("corporate_actions"))
     starts = {"young": (small.url, few[0]), "old": (large.url, date.fromisoformat(large.partitions("daily_bars")[0]))}
-    told: dict[str, list[dict[str, float]]] = {name: [] for name in starts}
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in starts}
     with ExitStack() as stack:
         running = {}
         for name, (place, first) in starts.items():
-            world = {"MLTRAINER_HISTORY_START": str(first), "MLTRAINER_AS_OF": f"{LAST}T20:00:00-05:00"}
+            environment = {"MLTRAINER_HISTORY_START": str(first), "MLTRAINER_AS_OF": f"{LAST}T20:00:00-05:00"}
             command = [sys.executable, "-m", "benchmarks.ingestion", "more", url, place]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            running[name] = stack.enter_context(subprocess.Popen(command, env=os.environ | world, text=True, **pipes))  # type: ignore[call-overload]
+            running[name] = stack.enter_context(subprocess.Popen(command, env=os.environ | environment, text=True, **pipes))  # type: ignore[call-overload]
         for turn in range(TURNS + 1):
             for name, process in running.items():
                 process.stdin.write(f"{few[-1 - turn % 5]}\n")
@@ -200,10 +206,10 @@ def _one_more(url: str, lake: Path, few: list[date]) -> dict[str, list[dict[str,
                 if not answer:
                     raise RuntimeError(f"ingesting {few[-1 - turn % 5]} into the {name} lake failed")
                 if turn:  # the first turn imports
-                    told[name].append(json.loads(answer))
+                    seconds[name].append(json.loads(answer))
         for process in running.values():
             process.stdin.close()
-    return told
+    return seconds
 
 
 def more(url: str, place: str) -> None:
@@ -236,18 +242,9 @@ def more(url: str, place: str) -> None:
             print(json.dumps({"seconds": seconds, "server": client.seconds_waited - waited}), flush=True)
 
 
-def _main() -> None:
-    if len(sys.argv) > 1 and sys.argv[1] == "more":
-        more(*sys.argv[2:])
-        return
-    if len(sys.argv) > 1 and sys.argv[1] in ("backfill", "load"):
-        print(json.dumps({"backfill": backfill, "load": load}[sys.argv[1]](*sys.argv[2:])))
-        return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=60, help="sessions to fetch; 1260 for the whole")
-    for row in run(parser.parse_args().sessions):
-        print(json.dumps(row))
-
-
 if __name__ == "__main__":
-    _main()
+    part, *arguments = sys.argv[1:]
+    if part == "more":
+        more(*arguments)
+    else:
+        print(json.dumps({"backfill": backfill, "load": load}[part](*arguments)))

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.library_fits import EPOCHS, library_fit
-from benchmarks.peers import ROOT, module, result
+from benchmarks.peers import ROOT, module
+from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
 from mltrainer_pipelines.models import costs
 from mltrainer_pipelines.models.panel import panel_groups
 from mltrainer_pipelines.models.registry import get_model, list_models
@@ -33,29 +34,23 @@ LONGEST_S = 60.0
 """A measurement for the cost classes ends here: slow begins at 20 s, and there is no class above it."""
 
 
-def run() -> list[dict[str, Any]]:
+@benchmark("a fit of each core model beside the library's own parts", 900, by_name_only=True)
+def models() -> Iterator[Row]:
     """Fit each core model on 100,000 × 60 rows, and beside it the library's own parts (`benchmarks.library_fits`)."""
-    rows = []
     for spec in list_models():
         if spec.core:
-            told = module("benchmarks.models", spec.id)
-            seconds, alone = told["seconds"], told["library_seconds"]
-            name = f"fit {spec.id}, {ROWS:,} × {FEATURES}: {told['rows_per_second']:,} rows/s, {told['peak_mib']:,} MiB"
-            peer = f"library: {told['library_rows_per_second']:,} rows/s, {told['library_peak_mib']:,} MiB"
+            fit = module("benchmarks.models", spec.id)
+            seconds, alone = fit["seconds"], fit["library_seconds"]
+            name = f"fit {spec.id}, {ROWS:,} × {FEATURES}: {fit['rows_per_second']:,} rows/s, {fit['peak_mib']:,} MiB"
+            peer = f"library: {fit['library_rows_per_second']:,} rows/s, {fit['library_peak_mib']:,} MiB"
             met = seconds <= alone * (1 + OVERHEAD)
-            rows.append(result(name, seconds, f"at most {1 + OVERHEAD:.2f} × the library alone", met, peer, alone))
-    return rows + _on_gpu()
-
-
-def _on_gpu() -> list[dict[str, Any]]:
-    """Some networks on the GPU beside the CPU, seconds by the clock; nothing where there is no GPU."""
-    rows = []
+            yield result(name, seconds, f"at most {1 + OVERHEAD:.2f} × the library alone", met, peer, alone)
+    # some networks on the GPU beside the CPU, seconds by the clock; nothing where there is no GPU
     for model in ON_GPU if module("benchmarks.models", "--gpu")["gpu"] else ():
-        told = module("benchmarks.models", model, "--gpu")
-        name = f"fit {model} on {told['gpu']}: {told['rows_per_second']:,} rows/s"
-        peer = f"CPU, one thread: {round(ROWS / told['cpu_seconds']):,} rows/s"
-        rows.append(result(name, told["seconds"], "is shown", True, peer, told["cpu_seconds"]))
-    return rows
+        fit = module("benchmarks.models", model, "--gpu")
+        name = f"fit {model} on {fit['gpu']}: {fit['rows_per_second']:,} rows/s"
+        peer = f"CPU, one thread: {round(ROWS / fit['cpu_seconds']):,} rows/s"
+        yield result(name, fit["seconds"], "is shown", True, peer, fit["cpu_seconds"])
 
 
 def table(rows: int, features: int, spec: ModelSpec | None = None, unknown: float = 0.0) -> tuple[np.ndarray, ...]:

@@ -14,23 +14,23 @@ PYTHON = ROOT / ".peers/bin/python"
 INSTALL = "python3 -m venv .peers && .peers/bin/pip install pyqlib==0.9.7 vectorbt==1.2.0 pyarrow"
 
 
-class NoPeersError(RuntimeError):
-    """The peers' environment is missing: says how to make it."""
+def bars_file() -> str | None:
+    """What is missing where the shared bars are not there."""
+    return None if BARS.is_file() else f"the bars are missing: {BARS}"
 
-    def __init__(self) -> None:
-        super().__init__(f"the peers are not installed; run: {INSTALL}")
+
+def peer_scripts() -> str | None:
+    """What is missing where the peers' scripts are not there."""
+    return None if (SHARED / "peers").is_dir() else f"the peers' scripts are missing: {SHARED / 'peers'}"
+
+
+def peer_environment() -> str | None:
+    """What is missing where the peers are not installed, and how to install them."""
+    return peer_scripts() or (None if PYTHON.is_file() else f"the peers are not installed; run: {INSTALL}")
 
 
 def peer(script: str, *arguments: object) -> dict[str, Any]:
-    """What a script of ``shared/peers`` prints: one JSON line.
-
-    Raises
-    ------
-    NoPeersError
-        If `.peers` has not been made.
-    """
-    if not PYTHON.is_file():
-        raise NoPeersError
+    """What a script of ``shared/peers`` prints: one JSON line."""
     return _last_line([PYTHON, SHARED / "peers" / script, *arguments])
 
 
@@ -42,17 +42,6 @@ def ours(*arguments: object) -> dict[str, Any]:
 def module(name: str, *arguments: object) -> dict[str, Any]:
     """What a module of the benchmarks prints, run in a process of its own."""
     return _last_line([sys.executable, "-m", name, *arguments])
-
-
-def result(
-    name: str, seconds: float, bar: str, met: bool, peer: str | None = None, peer_seconds: float | None = None
-) -> dict[str, Any]:
-    """A row of `mltrainer bench`: `ratio` is how many times as fast as the peer, null without one."""
-    ratio = None if peer_seconds is None else round(peer_seconds / seconds, 2)
-    return {
-        "name": name, "seconds": round(seconds, 4), "peer": peer, "peer_seconds": peer_seconds, "ratio": ratio, "bar": bar,
-        "met": met,
-    }  # fmt: skip
 
 
 def _last_line(command: list[object]) -> dict[str, Any]:

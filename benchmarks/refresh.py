@@ -1,6 +1,6 @@
-"""The refresh beside an empty Dagster run of the same instance, what of it is computing, and two years lived through again.
+"""The refresh beside an empty Dagster run of the same instance, what of it is computing, and two years replayed.
 
-`python -m benchmarks.refresh` runs it alone. A market of 500 symbols is made first (some minutes) and thrown away after,
+A market of 500 symbols is made first (some minutes) and thrown away after,
 or kept and used again in the folder that MLTRAINER_BENCH_HOME names. The services are those of `mltrainer up`; the
 empty job is in a code location of its own, so that its runs import Dagster and nothing of ours.
 """
@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import ROOT, result
+from benchmarks.peers import ROOT
+from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
 
 REPEATS = 7
 LARGE, SMALL = 500, 200
@@ -31,31 +32,30 @@ MARKET = {
     "MLTRAINER_EXCHANGE": "simulated",
     "MLTRAINER_SERVE_APP": "false",
 }
-RELIVED = ("2022-12-19", "2024-12-17")
+REPLAYED = ("2022-12-19", "2024-12-17")
 
 
-def run(repeats: int = REPEATS) -> list[dict[str, Any]]:
-    """Rows: the refresh of 200 symbols beside the empty run, the computing of 200 and of 500, the replay."""
+@benchmark("a refresh beside an empty Dagster run, and two years replayed", 900, by_name_only=True)
+def refresh() -> Iterator[Row]:
+    """The refresh of 200 symbols beside the empty run, the computing of 200 and of 500, the replay."""
     kept = os.environ.get("MLTRAINER_BENCH_HOME")
     with tempfile.TemporaryDirectory() as folder:
         environment = _environment(Path(kept or folder))
         _done(["demo", "--json"], environment)
-        command = [sys.executable, "-m", "benchmarks.refresh", "measure", str(repeats)]
-        told = json.loads(_output(command, environment).splitlines()[-1])
-        _done(["demo", "--json"], environment)  # the universe of 500 again, where the folder is kept
-    times, empty = told["refresh"] / told["empty"], told["empty"]
-    rows = [
-        result(
-            f"refresh run of {told['symbols'][str(SMALL)]} symbols, submitted to success: {times:.2f} × an empty run",
-            told["refresh"], f"at most {MOST_TIMES} × an empty run", times <= MOST_TIMES, "an empty Dagster run", empty,
-        )
-    ]  # fmt: skip
+        command = [sys.executable, "-m", "benchmarks.refresh", "measure", str(REPEATS)]
+        measured = json.loads(_output(command, environment).splitlines()[-1])
+        if kept:  # the universe of 500 again
+            _done(["demo", "--json"], environment)
+    few, seconds, empty = measured["symbols"][str(SMALL)], measured["refresh"], measured["empty"]
+    name = f"refresh run of {few} symbols, submitted to success: {seconds / empty:.2f} × an empty run"
+    bar = f"at most {MOST_TIMES} × an empty run"
+    yield result(name, seconds, bar, seconds <= MOST_TIMES * empty, "an empty Dagster run", empty)
     for size in (SMALL, LARGE):
-        seconds, most = told["computing"][str(size)], COMPUTE_SECONDS[size]
-        name = f"computing in a refresh of {told['symbols'][str(size)]} symbols: its steps, with the ensemble, the best run"
-        rows.append(result(name, seconds, f"at most {most:g} s", seconds <= most))
-    name = f"{told['relived']} sessions of {told['symbols'][str(SMALL)]} symbols lived through again"
-    return [*rows, result(name, told["replay"], f"at most {REPLAY_SECONDS:g} s", told["replay"] <= REPLAY_SECONDS)]
+        seconds, most = measured["computing"][str(size)], COMPUTE_SECONDS[size]
+        name = f"computing in a refresh of {measured['symbols'][str(size)]} symbols: its steps, with the ensemble, the best run"
+        yield result(name, seconds, f"at most {most:g} s", seconds <= most)
+    name = f"{measured['replayed']} sessions of {few} symbols replayed"
+    yield result(name, measured["replay"], f"at most {REPLAY_SECONDS:g} s", measured["replay"] <= REPLAY_SECONDS)
 
 
 def measure(repeats: int) -> dict[str, Any]:
@@ -68,29 +68,29 @@ def measure(repeats: int) -> dict[str, Any]:
     settings = get_settings()
     lake = Lake(settings.lake_url)
     month = lake.partitions("universe")[-1]
-    told: dict[str, Any] = {"computing": {}, "symbols": {}}
+    measured: dict[str, Any] = {"computing": {}, "symbols": {}}
     whole = {key: lake.read("universe", key) for key in lake.partitions("universe")}
     try:
         with _instance(settings) as client:
             for size in (LARGE, SMALL):
                 for key, members in whole.items():
                     lake.write("universe", members.filter(pl.col("rank") <= size), key)
-                told["symbols"][size] = lake.read("universe", month).height
+                measured["symbols"][size] = lake.read("universe", month).height
                 _timed(client, "mltrainer", "refresh_signals")  # the first one finds cold files
                 pairs = [
                     (_timed(client, "empty", "empty"), _timed(client, "mltrainer", "refresh_signals")) for _ in range(repeats)
                 ]
                 # The best one, as of `timeit`: what else the machine does only adds to it.
-                told["computing"][size] = min(refresh["computing"] for _, refresh in pairs)
-            told["empty"] = statistics.median(empty["whole"] for empty, _ in pairs)
-            told["refresh"] = statistics.median(refresh["whole"] for _, refresh in pairs)
+                measured["computing"][size] = min(refresh["computing"] for _, refresh in pairs)
+            measured["empty"] = statistics.median(empty["whole"] for empty, _ in pairs)
+            measured["refresh"] = statistics.median(refresh["whole"] for _, refresh in pairs)
         command = [sys.executable, "-m", "mltrainer_pipelines.cli", "portfolio", "replay", "--json"]
-        relived = json.loads(_output([*command, "--from", RELIVED[0], "--to", RELIVED[1]], dict(os.environ)))
-        told |= {"replay": relived["seconds"], "relived": relived["sessions"]}
+        replayed = json.loads(_output([*command, "--from", REPLAYED[0], "--to", REPLAYED[1]], dict(os.environ)))
+        measured |= {"replay": replayed["seconds"], "replayed": replayed["sessions"]}
     finally:
         for key, members in whole.items():
             lake.write("universe", members, key)
-    return told
+    return measured
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -167,8 +167,4 @@ def _output(command: list[str], environment: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["measure"]:
-        print(json.dumps(measure(int(sys.argv[2]))))
-    else:
-        for row in run():
-            print(json.dumps(row))
+    print(json.dumps(measure(int(sys.argv[2]))))

@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.peers import BARS, ROOT, result
+from benchmarks.peers import BARS, ROOT
+from mltrainer_pipelines.commands.benchmark import Row, result
 
 AROUND, LOGGING, GROWTH = 0.10, 0.03, 1.25
 QUICK_QUARTERS = 4
@@ -26,7 +27,7 @@ LONG_TRIAL = {
 _OURS = ("MLTRAINER_", "DAGSTER_", "MLFLOW_", "POLYGON_", "FRED_", "ANTHROPIC_")
 
 
-def measured(trials: int) -> list[dict[str, Any]]:
+def measured(trials: int) -> list[Row]:
     """Rows: the services around a long trial, MLflow's share of it, and quick trials one after another."""
     with tempfile.TemporaryDirectory(prefix="mltrainer-bench-") as home:
         for name in [name for name in os.environ if name.startswith(_OURS)]:
@@ -45,7 +46,7 @@ def measured(trials: int) -> list[dict[str, Any]]:
         return _with_services(trials)
 
 
-def _with_services(trials: int) -> list[dict[str, Any]]:
+def _with_services(trials: int) -> list[Row]:
     from rich.console import Console
 
     from mltrainer_pipelines.ops.state_dir import dagster_home
@@ -58,7 +59,7 @@ def _with_services(trials: int) -> list[dict[str, Any]]:
         return [*_long(settings, console, services.addresses["dagster"]), _quick(trials)]
 
 
-def _long(settings: Any, console: Any, dagster: str) -> list[dict[str, Any]]:
+def _long(settings: Any, console: Any, dagster: str) -> list[Row]:
     """A trial through everything, from its submission to its scorecard, beside the same computing in one process."""
     from mltrainer_pipelines.ops.dagster_client import DagsterClient
     from mltrainer_pipelines.ops.trial_launch import submit_trial
@@ -122,7 +123,7 @@ def _own_computing(trial_id: str) -> float:
     return time.perf_counter() - begin
 
 
-def _quick(trials: int) -> dict[str, Any]:
+def _quick(trials: int) -> Row:
     """Quick trials over four quarters, each with its scorecard and a refresh of the leaderboard, as Dagster runs them."""
     import dagster as dg
 

@@ -1,18 +1,17 @@
-"""Trials: a walk-forward beside plain LightGBM, what the services around it cost, many trials, a long leaderboard.
-
-`python -m benchmarks.trials` prints the rows alone; each part can be named: walk_forward, services, leaderboard.
-"""
+"""Trials: a walk-forward beside plain LightGBM, what the services around it cost, many trials, a long leaderboard."""
 
 import json
 import runpy
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import BARS, SHARED, module, result
+from benchmarks.peers import BARS, SHARED, bars_file, module, peer_scripts
+from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
 
 PEER = SHARED / "peers/lightgbm_walk_forward.py"
 TRAIN, TEST, PURGE, ROUNDS, THREADS = 504, 63, 12, 200, 2
@@ -27,15 +26,11 @@ PARAMS = {
 """The peer's, but for 63 bins a feature in place of 255."""
 
 
-def run() -> list[dict[str, Any]]:
-    """Rows of every part."""
-    return [*walk_forward(), *services(), *leaderboard()]
-
-
 # a walk-forward beside the peer's
 
 
-def walk_forward() -> list[dict[str, Any]]:
+@benchmark("16 windows of LightGBM on Alpha158 beside plain LightGBM", 260, bars_file, peer_scripts)
+def walk_forward() -> Iterator[Row]:
     """Sixteen windows of Alpha158, ours and the peer's in turns, the better of two runs each, and both log losses."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.parquet"
@@ -48,7 +43,7 @@ def walk_forward() -> list[dict[str, Any]]:
     met = best["seconds"] <= AT_MOST * peer["seconds"] and best["log_loss"] <= peer["log_loss"]
     name = f"walk-forward, {best['windows']} windows of Alpha158, log loss {best['log_loss']:.4f} (peer {peer['log_loss']:.4f})"
     bar = f"at most {AT_MOST:g} of its time, log loss no worse"
-    return [result(name, best["seconds"], bar, met, "plain LightGBM", peer["seconds"])]
+    yield result(name, best["seconds"], bar, met, "plain LightGBM", peer["seconds"])
 
 
 def _table(path: Path) -> None:
@@ -104,8 +99,12 @@ def _ours(path: str) -> dict[str, Any]:
     begin = time.perf_counter()
     ended: list[Any] = list(walk.predict_quarters(walk.quarters(), at_once=THREADS))
     seconds = time.perf_counter() - begin
-    said = pl.concat(quarter.predictions for quarter in ended).join(labels, on=["date", "symbol"])
-    return {"windows": len(ended), "seconds": seconds, "log_loss": _loss(said["score"].to_numpy(), said["label"].to_numpy())}
+    predictions = pl.concat(quarter.predictions for quarter in ended).join(labels, on=["date", "symbol"])
+    return {
+        "windows": len(ended),
+        "seconds": seconds,
+        "log_loss": _loss(predictions["score"].to_numpy(), predictions["label"].to_numpy()),
+    }
 
 
 def _peer(path: str) -> dict[str, Any]:
@@ -117,14 +116,14 @@ def _peer(path: str) -> dict[str, Any]:
     import numpy as np
     import polars as pl
 
-    said: list[Any] = []
+    scores: list[Any] = []
     predict = lightgbm.Booster.predict
 
-    def kept(self: Any, *arguments: Any, **options: Any) -> Any:
-        said.append(predict(self, *arguments, **options))
-        return said[-1]
+    def recorded(self: Any, *arguments: Any, **options: Any) -> Any:
+        scores.append(predict(self, *arguments, **options))
+        return scores[-1]
 
-    lightgbm.Booster.predict = kept
+    lightgbm.Booster.predict = recorded
     printed = io.StringIO()
     sys.argv = [str(PEER), path, "--train", str(TRAIN), "--test", str(TEST), "--purge", str(PURGE), "--rounds", str(ROUNDS)]
     sys.argv += ["--threads", str(THREADS)]
@@ -133,7 +132,7 @@ def _peer(path: str) -> dict[str, Any]:
     table = pl.read_parquet(path)
     first = table["date"].unique().sort()[TRAIN + PURGE]
     label = table.filter(pl.col("date") >= first)["label"].to_numpy()
-    return json.loads(printed.getvalue()) | {"log_loss": _loss(np.concatenate(said), label)}
+    return json.loads(printed.getvalue()) | {"log_loss": _loss(np.concatenate(scores), label)}
 
 
 def _loss(score: Any, label: Any) -> float:
@@ -149,9 +148,10 @@ def _loss(score: Any, label: Any) -> float:
 # what is around a trial
 
 
-def services(trials: int = QUICK_TRIALS) -> list[dict[str, Any]]:
+@benchmark("what Dagster, PostgreSQL, the lake and MLflow add to a trial", 1500, bars_file, by_name_only=True)
+def trial_services() -> Iterator[Row]:
     """One long trial through everything beside its own computing, and many quick ones after each other."""
-    return list(module("benchmarks.trials", "--services", trials)["rows"])
+    yield from module("benchmarks.trials", "--services", QUICK_TRIALS)["rows"]
 
 
 def _services(trials: int) -> dict[str, Any]:
@@ -163,7 +163,8 @@ def _services(trials: int) -> dict[str, Any]:
 # the leaderboard
 
 
-def leaderboard(trials: int = LEADERBOARD_TRIALS) -> list[dict[str, Any]]:
+@benchmark("the leaderboard of 10,000 trials", 30)
+def leaderboard() -> Iterator[Row]:
     """A refresh of the leaderboard over many trials: read, deflate, rank, estimate the overfitting, write."""
     import numpy as np
 
@@ -177,7 +178,7 @@ def leaderboard(trials: int = LEADERBOARD_TRIALS) -> list[dict[str, Any]]:
         database = Database(server.url("mltrainer"))
         database.migrate()
         rng = np.random.default_rng(0)
-        _fill(database.engine, Scorecard, trials, rng)
+        _fill(database.engine, Scorecard, LEADERBOARD_TRIALS, rng)
         begin = time.perf_counter()
         cards = records.scorecards(database.engine)
         ranking = board.rank(cards, datetime.now(UTC), records.trials_run(database.engine))
@@ -185,7 +186,7 @@ def leaderboard(trials: int = LEADERBOARD_TRIALS) -> list[dict[str, Any]]:
         seconds = time.perf_counter() - begin
         database.dispose()
     name = f"leaderboard over {ranking.height:,} trials"
-    return [result(name, seconds, f"under {LEADERBOARD_SECONDS:g} s", seconds < LEADERBOARD_SECONDS)]
+    yield result(name, seconds, f"under {LEADERBOARD_SECONDS:g} s", seconds < LEADERBOARD_SECONDS)
 
 
 def _fill(engine: Any, kind: Any, trials: int, rng: Any) -> None:
@@ -225,18 +226,6 @@ def _fill(engine: Any, kind: Any, trials: int, rng: Any) -> None:
         connection.execute(insert(TrialScorecard), cards)
 
 
-def _main(arguments: list[str]) -> None:
-    if arguments[:1] == ["--ours"]:
-        print(json.dumps(_ours(arguments[1])))
-    elif arguments[:1] == ["--peer"]:
-        print(json.dumps(_peer(arguments[1])))
-    elif arguments[:1] == ["--services"]:
-        print(json.dumps(_services(int(arguments[1]))))
-    else:
-        for part in arguments or ("walk_forward", "services", "leaderboard"):
-            for row in {"walk_forward": walk_forward, "services": services, "leaderboard": leaderboard}[part]():
-                print(json.dumps(row), flush=True)
-
-
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    part, argument = sys.argv[1:]
+    print(json.dumps({"--ours": _ours, "--peer": _peer, "--services": lambda trials: _services(int(trials))}[part](argument)))

@@ -1,52 +1,146 @@
-"""Runs the benchmarks of the folder `benchmarks/`, one after another (`mltrainer bench`)."""
+"""`mltrainer bench`: the benchmarks of the folder `benchmarks/`, one after another; what was measured is never lost."""
 
 import importlib
+import json
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from mltrainer_pipelines.commands.benchmark import Benchmark, Row, not_measured
 from mltrainer_pipelines.settings import PROJECT_ROOT
+
+FOLDER, RESULTS = PROJECT_ROOT / "benchmarks", PROJECT_ROOT / "build/bench.jsonl"
+INTERRUPTED = "interrupted"
 
 
 class UnknownBenchmarkError(LookupError):
     """A benchmark was asked for that is not there: names it and those there are."""
 
 
-def benchmarks() -> list[str]:
-    """Names of the benchmarks: the modules of `benchmarks/` that have a `run()`."""
-    folder = PROJECT_ROOT / "benchmarks"
-    return sorted(path.stem for path in folder.glob("*.py") if "\ndef run(" in path.read_text())
-
-
-def run_benchmarks(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows with `name`, `seconds`, `peer`, `peer_seconds`, `ratio` (how many times as fast as the peer), `bar`, `met`.
+def benchmarks(folder: Path = FOLDER) -> dict[str, Benchmark]:
+    """Every benchmark that a module of the folder declares, by name.
 
     Raises
     ------
     UnknownBenchmarkError
-        For a name that is not one of `benchmarks()`.
+        If the folder is missing: benchmarks are part of a checkout, not of an installed package.
     """
-    known = benchmarks()
-    unknown = [name for name in names if name not in known]
+    if not folder.is_dir():
+        raise UnknownBenchmarkError(f"there is no folder {folder}; run the benchmarks from a checkout of mlTrainer")
+    if str(folder.parent) not in sys.path:
+        sys.path.insert(0, str(folder.parent))
+    declared: dict[str, Benchmark] = {}
+    for path in sorted(folder.glob("*.py")):
+        if "@benchmark(" in path.read_text():
+            module = importlib.import_module(f"{folder.name}.{path.stem}")
+            declared |= {value.name: value for value in vars(module).values() if isinstance(value, Benchmark)}
+    return declared
+
+
+def run_benchmarks(
+    names: Sequence[str] = (),
+    report: Callable[[str], None] = lambda _: None,
+    folder: Path = FOLDER,
+    results: Path = RESULTS,
+) -> list[Row]:
+    """Run the benchmarks named, or all but those that run by name only.
+
+    Parameters
+    ----------
+    report : callable
+        Called with lines for a reader: what will be measured and how long it takes, then each result as it ends.
+    results : Path
+        JSON lines; each row is added as it ends.
+
+    Returns
+    -------
+    list of Row
+        Of what was measured, what failed, what lacks something it needs and what Ctrl-C left out.
+
+    Raises
+    ------
+    UnknownBenchmarkError
+        For a name that there is no benchmark of.
+    """
+    declared = benchmarks(folder)
+    unknown = [name for name in names if name not in declared]
     if unknown:
-        raise UnknownBenchmarkError(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
-    sys.path.insert(0, str(PROJECT_ROOT))
-    rows, console = [], Console(stderr=True)
-    for name in names or known:
-        with console.status(f"Measuring {name} …"):
-            rows += importlib.import_module(f"benchmarks.{name}").run()
-    return rows
+        raise UnknownBenchmarkError(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(declared)}")
+    chosen = [declared[name] for name in names] or [one for one in declared.values() if not one.by_name_only]
+    missing = {one.name: reason for one in chosen if (reason := one.missing())}
+    left_out = [one for one in declared.values() if one not in chosen] if not names else []
+    report(_plan([one for one in chosen if one.name not in missing], left_out, results))
+    rows: list[Row] = []
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        report(f"  {describe(row)}")
+        results.parent.mkdir(parents=True, exist_ok=True)
+        with results.open("a") as file:
+            file.write(json.dumps({**row, "measured_at": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")
+
+    interrupted = False
+    for one in chosen:
+        if one.name in missing or interrupted:
+            add(not_measured(one.name, missing.get(one.name, INTERRUPTED)))
+            continue
+        try:
+            for row in one.run():
+                add(row)
+        except KeyboardInterrupt:
+            interrupted = True
+            add(not_measured(one.name, INTERRUPTED))
+        except Exception as error:
+            add(not_measured(one.name, f"failed: {str(error).strip() or type(error).__name__}"))
+    return rows + [not_measured(one.name, f"takes {_time(one.seconds)}: mltrainer bench {one.name}") for one in left_out]
 
 
-def as_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Rows of `run_benchmarks` for a reader."""
-    table = Table("benchmark", "seconds", "peer", "its seconds", "ratio", "bar", "met")
+def exit_code(rows: Sequence[Row]) -> int:
+    """130 after Ctrl-C, 1 where a bar was not met or a benchmark failed, otherwise 0."""
+    reasons = [row.get("reason", "") for row in rows]
+    if INTERRUPTED in reasons:
+        return 130
+    return int(any(row["met"] is False for row in rows) or any(reason.startswith("failed: ") for reason in reasons))
+
+
+def describe(row: Row) -> str:
+    """A row as a line.
+
+    >>> describe(not_measured("refresh", "interrupted"))
+    'refresh: interrupted'
+    """
+    if row["seconds"] is None:
+        return f"{row['name']}: {row.get('reason')}"
+    peer = "" if row["peer_seconds"] is None else f", {row['peer']} {row['peer_seconds']:.2f} s, ratio {row['ratio']}"
+    return f"{row['name']}: {row['seconds']:.3f} s{peer}; {row['bar']}: {'met' if row['met'] else 'NOT MET'}"
+
+
+def as_table(rows: Sequence[Row]) -> Table:
+    """Rows of `run_benchmarks` for a reader; below it the reasons of what was not measured."""
+    absent = [describe(row) for row in rows if row["seconds"] is None]
+    table = Table("benchmark", "seconds", "peer", "its seconds", "ratio", "bar", "met", caption="\n".join(absent) or None)
+    table.caption_justify = "left"
     for row in rows:
-        peer_seconds = "" if row["peer_seconds"] is None else f"{row['peer_seconds']:.2f}"
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        met = "yes" if row["met"] else "NO"
-        table.add_row(row["name"], f"{row['seconds']:.3f}", row["peer"] or "", peer_seconds, ratio, row["bar"], met)
+        if row["seconds"] is not None:
+            numbers = ["" if value is None else f"{value:.2f}" for value in (row["peer_seconds"], row["ratio"])]
+            met = "yes" if row["met"] else "NO"
+            table.add_row(row["name"], f"{row['seconds']:.3f}", row["peer"] or "", *numbers, row["bar"], met)
     return table
+
+
+def _plan(chosen: Sequence[Benchmark], left_out: Sequence[Benchmark], results: Path) -> str:
+    width = max((len(one.name) for one in [*chosen, *left_out]), default=0)
+    total = _time(sum(one.seconds for one in chosen))
+    lines = [f"{len(chosen)} benchmarks, about {total} on two cores; every result is added to {results}"]
+    lines += [f"  {one.name:<{width}}  {_time(one.seconds):>6}  {one.measures}" for one in chosen]
+    if left_out:
+        lines.append("Run by name only:")
+        lines += [f"  {one.name:<{width}}  {_time(one.seconds):>6}  {one.measures}" for one in left_out]
+    return "\n".join(lines)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
