@@ -57,8 +57,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(settings.state if settings.state.exists() else settings.mltrainer_home.parent).free / 1e9
     yield Finding("disk", free > NEEDED_GB, f"{free:.0f} GB free; {NEEDED_GB:.0f} GB are enough for a whole market")
     yield _tried("database", lambda: _database(settings))
-    held = state_dir.holder(settings)
-    if held is None:
+    if state_dir.lock_holder(settings) is None:
         yield _tried("ports", lambda: _startable(settings))
         return
     for service in services(settings):

@@ -9,10 +9,6 @@ import os
 from typing import Any, get_args
 
 import dagster as dg
-from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.execution.plan.objects import StepRetryData
-from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.step_delegating import StepDelegatingExecutor
 from pydantic import AliasChoices, SecretStr
 
 from mltrainer_pipelines.settings import Settings, get_settings
@@ -23,8 +19,6 @@ CPUS_OF_A_STEP = 1
 """Processors that Ray reserves for a step; models are fitted with one thread."""
 
 LOST_STEP_ATTEMPTS = 4
-_HEALTH_CHECK_SECONDS = 10
-_SECONDS_BEFORE_AGAIN = 2
 _STAYS_HERE = {"mltrainer_home"}
 _ON_NODE = "MLTRAINER_STEP_ON_CLUSTER"
 
@@ -39,7 +33,7 @@ def on_cluster() -> bool:
     return _ON_NODE in os.environ
 
 
-@dg.executor(name="steps", requirements=multiple_process_executor_requirements())
+@dg.executor(name="steps", requirements=dg.multiple_process_executor_requirements())
 def _steps_by_asset(context: dg.InitExecutorContext) -> dg.Executor:
     """Steps of a run on the cluster, if all of its assets compute for long, else in its process."""
     selected = {key.to_user_string() for key in context.job.get_definition().asset_layer.selected_asset_keys}
@@ -48,35 +42,15 @@ def _steps_by_asset(context: dg.InitExecutorContext) -> dg.Executor:
         return dg.in_process_executor.executor_creation_fn(context._replace(executor_config=retries))  # type: ignore[misc]
     from dagster_ray import ray_executor
 
+    from mltrainer_pipelines.ops.dagster_internals import LostStepRestartExecutor
+
     ray = {
         "address": get_settings().mltrainer_ray_address,
         "num_cpus": CPUS_OF_A_STEP,
         "env_vars": [*shared_variables(), f"{_ON_NODE}=1"],
     }
     delegating = ray_executor.executor_creation_fn(context._replace(executor_config={"ray": ray, **retries}))
-    return _LostStepsBeginAgain(delegating)
-
-
-class _LostStepsBeginAgain(StepDelegatingExecutor):
-    """dagster-ray's executor, for a cluster whose nodes come and go.
-
-    A step whose node is gone begins again on another one, and finds what it had written. A step that failed by itself is
-    left failed: it would fail again. (Dagster's `RetryPolicy` makes no difference between the two.)
-    """
-
-    def __init__(self, delegating: Any):
-        super().__init__(
-            delegating._step_handler,
-            retries=RetryMode.ENABLED,
-            check_step_health_interval_seconds=_HEALTH_CHECK_SECONDS,
-            should_verify_step=True,
-        )
-
-    def log_failure_or_retry_event_after_error(self, step_context: Any, err_info: Any, known_state: Any) -> dg.DagsterEvent:
-        if known_state.get_retry_state().get_attempt_count(step_context.step.key) + 1 >= LOST_STEP_ATTEMPTS:
-            return super().log_failure_or_retry_event_after_error(step_context, err_info, known_state)
-        again = StepRetryData(error=err_info, seconds_to_wait=_SECONDS_BEFORE_AGAIN)
-        return dg.DagsterEvent.step_retry_event(step_context, again)
+    return LostStepRestartExecutor(delegating, LOST_STEP_ATTEMPTS)
 
 
 def shared_variables() -> list[str]:

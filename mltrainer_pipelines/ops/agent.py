@@ -70,7 +70,7 @@ def provided_agent(settings: Settings) -> "Iterator[ChatAgent]":
 
     with provided_databases(settings) as urls:
         database = Database(urls["mltrainer"])
-        addresses = (state_dir.holder(settings) or {}).get("addresses") or {}
+        addresses = (state_dir.lock_holder(settings) or state_dir.LockHolder()).addresses
         launcher = None
         if "dagster" in addresses:
             launcher = DagsterJobs(DagsterClient(addresses["dagster"]), database.engine, "agent", Lake(settings.lake_url))

@@ -1,25 +1,14 @@
-"""Dagster's code server, with runs forked from a process that has the imports behind it.
-
-`python -m mltrainer_pipelines.ops.code_server SOCKET` serves the definitions on a Unix socket, for the webserver and
-the daemon together. It is Dagster's own server but for one thing: Dagster starts a run in a new Python process, which
-imports Dagster, the definitions, scikit-learn, LightGBM and Numba for some seconds, before a refresh computes for half of
-one. Here a run is forked (`multiprocessing`'s fork server) from a process that has imported them and done nothing else:
-every run gets a fresh copy of it, and nothing of a run before is in it.
-"""
+"""Dagster's code server: `python -m mltrainer_pipelines.ops.code_server SOCKET` serves the definitions on a Unix socket, for
+the webserver and the daemon together; runs are forked from a process that has `preload` imported."""
 
 import hashlib
-import multiprocessing
 import os
 import sys
 import tempfile
-from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
 
 from mltrainer_pipelines.ops.dagster_client import LOCATION
 from mltrainer_pipelines.settings import Settings
-
-MODULE = "mltrainer_pipelines.definitions"
 
 
 def socket_of(settings: Settings) -> Path:
@@ -35,25 +24,15 @@ def write_workspace(settings: Settings, path: Path) -> None:
 
 def main() -> None:
     """Serve on the socket that is named as the only argument."""
-    from dagster._cli.api import grpc_command
-    from dagster._grpc import server
+    from mltrainer_pipelines.ops.dagster_internals import serve_code
 
-    class ForkingApiServer(server.DagsterApiServer):
-        def __init__(self, *arguments: Any, **options: Any):
-            super().__init__(*arguments, **options)
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["mltrainer_pipelines.ops.preload"])
-            forkserver.ensure_running()
-            self._mp_ctx = context  # type: ignore[assignment]
-
-    server.DagsterApiServer = ForkingApiServer  # type: ignore[misc]
     socket = Path(sys.argv[1])
     socket.parent.mkdir(mode=0o700, exist_ok=True)
     if socket.parent.stat().st_uid != os.geteuid() or socket.parent.stat().st_mode & 0o077:
         raise SystemExit(f"Error: {socket.parent} is not a private folder of this user; remove it")
     socket.unlink(missing_ok=True)
     try:
-        grpc_command.main(["--socket", str(socket), "--module-name", MODULE, "--location-name", LOCATION])
+        serve_code(socket, "mltrainer_pipelines.definitions", LOCATION, preload="mltrainer_pipelines.ops.preload")
     finally:
         socket.unlink(missing_ok=True)
         socket.parent.rmdir()

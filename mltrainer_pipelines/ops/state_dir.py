@@ -1,5 +1,4 @@
-"""The home of one market: its folder, the lock of whoever runs it, its Dagster instance, and the
-environment that its processes share."""
+"""The state folder of one market: its lock, its Dagster instance, and the environment that its processes share."""
 
 import fcntl
 import json
@@ -7,8 +6,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from mltrainer_pipelines.ops.databases import provided_databases
@@ -20,7 +19,15 @@ class HomeError(RuntimeError):
 
 
 class AlreadyRunningError(HomeError):
-    """Somebody else runs this home already."""
+    """Another process runs this home already."""
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """The process that holds a state folder; `addresses` of its services are there once all of them answer."""
+
+    pid: int | None = None
+    addresses: dict[str, str] = field(default_factory=dict)
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -49,8 +56,8 @@ def served_workspace(settings: Settings) -> Path:
 
 
 @contextmanager
-def held_home(settings: Settings) -> Iterator[dict[str, str]]:
-    """Make the home, hold it for this process alone, start its databases; yields the environment for its processes.
+def lock_state_dir(settings: Settings) -> Iterator[dict[str, str]]:
+    """Make the home, lock it for this process, start its databases; yields the environment for its processes.
 
     Raises
     ------
@@ -86,25 +93,24 @@ def held_home(settings: Settings) -> Iterator[dict[str, str]]:
         }
 
 
-def holder(settings: Settings) -> dict[str, Any] | None:
-    """What the process that holds the home says of itself (`pid`, `addresses`), or None when nobody holds it."""
-    path = settings.state / "up.lock"
+def lock_holder(settings: Settings) -> LockHolder | None:
+    """The process that holds the home, or None when nobody does."""
     try:
-        with open(path) as lock:
+        with open(settings.state / "up.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except BlockingIOError:
         note = settings.state / "up.json"
-        return json.loads(note.read_text()) if note.is_file() else {}
+        return LockHolder(**json.loads(note.read_text())) if note.is_file() else LockHolder()
 
 
-def require_unheld(settings: Settings) -> None:
+def require_unlocked(settings: Settings) -> None:
     """Raise `AlreadyRunningError`, naming the holder, if another process holds the home."""
-    held = holder(settings)
-    if held is not None:
-        who = f"process {held['pid']}" if "pid" in held else "another process"
+    holder = lock_holder(settings)
+    if holder is not None:
+        who = f"process {holder.pid}" if holder.pid else "another process"
         raise AlreadyRunningError(
             f"mlTrainer already runs on {settings.state} ({who}); stop it first, or set MLTRAINER_HOME to another folder"
         )
@@ -113,7 +119,7 @@ def require_unheld(settings: Settings) -> None:
 def announce(settings: Settings, addresses: dict[str, str]) -> None:
     """Leave a note for other commands on who holds the home and where its services answer."""
     draft = settings.state / f".{uuid4().hex}.part"
-    draft.write_text(json.dumps({"pid": os.getpid(), "addresses": addresses}))
+    draft.write_text(json.dumps(asdict(LockHolder(os.getpid(), addresses))))
     draft.replace(settings.state / "up.json")
 
 
@@ -136,7 +142,7 @@ def _lock(settings: Settings) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            require_unheld(settings)
+            require_unlocked(settings)
             raise
         announce(settings, {})
         try:

@@ -1,7 +1,6 @@
 """Start every service of mlTrainer, wait until each answers, stop all of them together (`mltrainer up`)."""
 
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -11,10 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
-import honcho.manager
-from honcho.printer import Message, Printer
-
 from mltrainer_pipelines.ops import code_server, state_dir
+from mltrainer_pipelines.ops.process_group import ProcessGroup
 from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.settings import Settings
 
@@ -57,9 +54,9 @@ class Service:
 def services(settings: Settings) -> list[Service]:
     """The services of an installation, in the order in which they are shown."""
     python = [sys.executable, "-m"]
-    found = []
+    running = []
     if settings.uses_local_exchange:
-        found.append(
+        running.append(
             Service(
                 "exchange",
                 [*python, "mltrainer_pipelines.cli", "exchange", "--port", str(settings.exchange_port)],
@@ -69,7 +66,7 @@ def services(settings: Settings) -> list[Service]:
             )
         )
     if settings.mlflow_tracking_uri is None:
-        found.append(
+        running.append(
             Service(
                 "mlflow",
                 [
@@ -87,24 +84,24 @@ def services(settings: Settings) -> list[Service]:
     served = str(state_dir.served_workspace(settings))
     webserver += ["--workspace", served]
     daemon = [f"{scripts}/dagster-daemon", "run", "-w", served]
-    code, after = code_server.socket_of(settings), [*python, "mltrainer_pipelines.ops.wait_for"]
-    found.append(Service("code", [*python, "mltrainer_pipelines.ops.code_server", str(code)], f"unix:{code}"))
-    command = [*after, f"unix:{code}", *webserver]
-    found.append(Service("dagster", command, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
-    found.append(Service("daemon", [*after, dagster_url, *daemon]))
+    code, wait_for = code_server.socket_of(settings), [*python, "mltrainer_pipelines.ops.wait_for"]
+    running.append(Service("code", [*python, "mltrainer_pipelines.ops.code_server", str(code)], f"unix:{code}"))
+    command = [*wait_for, f"unix:{code}", *webserver]
+    running.append(Service("dagster", command, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
+    running.append(Service("daemon", [*wait_for, dagster_url, *daemon]))
     if settings.mltrainer_serve_app:
         api = [*python, "mltrainer_pipelines.api.server", "--port", str(settings.api_port)]
         app = [*python, "mltrainer_pipelines.app", "--port", str(settings.app_port)]
         app += ["--api", f"http://{HOST}:{settings.api_port}", "--token-file", str(settings.state / "api-token")]
         api_url, app_url = f"http://{HOST}:{settings.api_port}/health", f"http://{HOST}:{settings.app_port}/_stcore/health"
-        found.append(Service("api", api, api_url, settings.api_port, "MLTRAINER_API_PORT"))
-        found.append(Service("app", app, app_url, settings.app_port, "MLTRAINER_APP_PORT"))
-    return found
+        running.append(Service("api", api, api_url, settings.api_port, "MLTRAINER_API_PORT"))
+        running.append(Service("app", app, app_url, settings.app_port, "MLTRAINER_APP_PORT"))
+    return running
 
 
 def require_startable(settings: Settings) -> None:
     """Raise `AlreadyRunningError` or `PortInUseError` where `run_up` could not start the services."""
-    state_dir.require_unheld(settings)
+    state_dir.require_unlocked(settings)
     for service in services(settings):
         _require_free(service)
 
@@ -128,58 +125,32 @@ def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str
     """
     require_startable(settings)
     supervised = services(settings)
-    with state_dir.held_home(settings) as environment:
+    with state_dir.lock_state_dir(settings) as environment:
         _fail_orphaned_runs(environment)
         code_server.write_workspace(settings, state_dir.served_workspace(settings))
-        honcho.manager.KILL_WAIT = STOP_SECONDS
-        log = _Log(output)
-        manager = honcho.manager.Manager(log)
+        group = ProcessGroup(output, STOP_SECONDS)
         for service in supervised:
-            manager.add_process(service.name, f"exec {shlex.join(service.command)}", env=environment)
-        startup = _Startup(settings, supervised, manager, on_ready)
+            group.add(service.name, service.command, environment)
+        startup = _Startup(settings, supervised, group, on_ready)
         startup.start()
-        manager.loop()
+        group.loop()
         startup.stopped.set()
         startup.join()
         # A stop that was asked for is a success, whatever the services returned on the signal.
-        asked = manager.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143)
+        asked = group.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143)
         if startup.failure or not (startup.ready or asked):
-            raise ServiceStartError(
-                startup.failure or f"{log.first_ended} ended while starting: {log.said.get(log.first_ended, '')}"
-            )
-        return 0 if asked else int(manager.returncode or 0)
-
-
-class _Log(Printer):
-    """The services' output, and the last thing each of them said, for when one of them ends."""
-
-    def __init__(self, output: TextIO):
-        super().__init__(output, colour=False)
-        self.said: dict[str, str] = {}
-        self.first_ended = "a service"
-
-    def write(self, message: Message) -> None:
-        text = message.data.decode(errors="replace") if isinstance(message.data, bytes) else str(message.data)
-        if message.name == honcho.manager.SYSTEM_PRINTER_NAME:
-            if " stopped (rc=" in text and self.first_ended == "a service":
-                self.first_ended = text.split(" ", 1)[0]
-        elif text.strip():
-            self.said[message.name] = text.strip().removeprefix("Error: ")
-        super().write(message)
+            raise ServiceStartError(startup.failure or group.first_end)
+        return 0 if asked else int(group.returncode or 0)
 
 
 class _Startup(threading.Thread):
     """Watches the services come up beside honcho's loop, which has the main thread for its signals."""
 
     def __init__(
-        self,
-        settings: Settings,
-        supervised: list[Service],
-        manager: honcho.manager.Manager,
-        ready: Callable[[dict[str, str]], None],
+        self, settings: Settings, supervised: list[Service], group: ProcessGroup, on_ready: Callable[[dict[str, str]], None]
     ):
         super().__init__(name="startup", daemon=True)
-        self.settings, self.supervised, self.manager, self.on_ready = settings, supervised, manager, ready
+        self.settings, self.supervised, self.group, self.on_ready = settings, supervised, group, on_ready
         self.stopped = threading.Event()
         self.ready = False
         self.failure: str | None = None
@@ -188,11 +159,11 @@ class _Startup(threading.Thread):
         deadline = time.monotonic() + READY_SECONDS
         waiting = {service.name: service.url for service in self.supervised if service.url}
         while waiting:
-            if self.stopped.is_set() or self.manager._terminating:
+            if self.stopped.is_set() or self.group.stopping:
                 return
             if time.monotonic() > deadline:
                 self.failure = f"{', '.join(waiting)} did not answer within {READY_SECONDS} s; stopped everything again"
-                self.manager.terminate()
+                self.group.terminate()
                 return
             waiting = {name: url for name, url in waiting.items() if not answers(url)}
             self.stopped.wait(0.1)

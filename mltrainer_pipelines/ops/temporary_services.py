@@ -49,15 +49,15 @@ def services_up(settings: Settings, console: Console) -> Iterator[Services]:
     Raises
     ------
     ServiceStartError
-        If they do not come up; with what `mltrainer up` said.
+        If they do not come up; with the last line that `mltrainer up` wrote.
     """
     begin = time.monotonic()
-    held = state_dir.holder(settings)
-    if held and held.get("addresses"):
-        console.print(f"Using the services that run already: {held['addresses']['dagster']}")
-        yield Services(held["addresses"], owned=False, start_seconds=0.0)
+    holder = state_dir.lock_holder(settings)
+    if holder and holder.addresses:
+        console.print(f"Using the services that run already: {holder.addresses['dagster']}")
+        yield Services(holder.addresses, owned=False, start_seconds=0.0)
         return
-    state_dir.require_unheld(settings)
+    state_dir.require_unlocked(settings)
     errors = state_dir.log_file(settings).with_name("up.err")
     with open(errors, "w") as err:
         process = subprocess.Popen(
@@ -92,16 +92,15 @@ def _stop_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _ready(settings: Settings, process: subprocess.Popen, errors: Path) -> dict[str, str]:
+def _ready(settings: Settings, process: subprocess.Popen[bytes], errors: Path) -> dict[str, str]:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            said = [line for line in errors.read_text().splitlines() if line.strip()]
-            raise ServiceStartError(
-                said[-1].removeprefix("Error: ") if said else f"`mltrainer up` ended with code {process.returncode}"
-            )
-        held = state_dir.holder(settings)
-        if held and held.get("addresses"):
-            return held["addresses"]
+            lines = [line for line in errors.read_text().splitlines() if line.strip()]
+            reason = lines[-1].removeprefix("Error: ") if lines else f"`mltrainer up` ended with code {process.returncode}"
+            raise ServiceStartError(reason)
+        holder = state_dir.lock_holder(settings)
+        if holder and holder.addresses:
+            return holder.addresses
         time.sleep(0.2)
     raise ServiceStartError(f"the services did not come up within {READY_SECONDS} s; see {state_dir.logs(settings) / 'up.log'}")

@@ -5,29 +5,14 @@ refuses such a backfill by name before anything starts, whoever asks: the UI, ou
 """
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
+import dagster as dg
 import uvicorn
-from dagster import AssetKey, DagsterInstance, MultiPartitionsDefinition, PartitionsDefinition, partition_loading_context
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster_graphql.schema.errors import GraphenePartitionKeysNotFoundError
-from dagster_webserver.version import __version__
-from dagster_webserver.webserver import DagsterWebserver
-from graphene import Schema
+
+from mltrainer_pipelines.ops.dagster_internals import webserver_app
 
 _REMEDY = "sessions leave out weekends and holidays, months start with a 1st, quarters too and are there once they have ended"
-
-
-class CheckedWebserver(DagsterWebserver):
-    """Dagster's webserver that refuses a backfill of partitions which an asset does not have."""
-
-    def build_graphql_schema(self) -> Schema:
-        schema = super().build_graphql_schema()
-        field = schema.graphql_schema.mutation_type.fields["launchPartitionBackfill"]
-        field.resolve = _refusing_unknown_keys(field.resolve)
-        return schema
 
 
 def unknown_keys(context: Any, params: dict[str, Any]) -> set[str]:
@@ -44,26 +29,26 @@ def unknown_keys(context: Any, params: dict[str, Any]) -> set[str]:
     -----
     `partitionNames` speak of the selected assets that no other selected one feeds; Dagster maps them downstream.
     """
-    asked: dict[AssetKey, set[str]] = {}
-    selected = {AssetKey.from_graphql_input(key) for key in params.get("assetSelection") or []}
+    requested: dict[dg.AssetKey, set[str]] = {}
+    selected = {dg.AssetKey.from_graphql_input(key) for key in params.get("assetSelection") or []}
     for key in selected:
         if context.asset_graph.has(key) and not context.asset_graph.get(key).parent_keys & selected:
-            asked[key] = set(params.get("partitionNames") or [])
+            requested[key] = set(params.get("partitionNames") or [])
     for chosen in params.get("partitionsByAssets") or []:
         partitions = chosen.get("partitions") or {}
         ranges = [*(partitions.get("ranges") or []), *([partitions["range"]] if partitions.get("range") else [])]
-        asked[AssetKey.from_graphql_input(chosen["assetKey"])] = {part[end] for part in ranges for end in ("start", "end")}
-    found: set[str] = set()
-    with partition_loading_context(dynamic_partitions_store=context.instance):
-        for key, names in asked.items():
+        requested[dg.AssetKey.from_graphql_input(chosen["assetKey"])] = {part[end] for part in ranges for end in ("start", "end")}
+    unknown: set[str] = set()
+    with dg.partition_loading_context(dynamic_partitions_store=context.instance):
+        for key, names in requested.items():
             definition = context.asset_graph.get(key).partitions_def if context.asset_graph.has(key) else None
             if names and definition is not None:
-                found |= _missing(definition, names)
-    return found
+                unknown |= _missing(definition, names)
+    return unknown
 
 
-def _missing(definition: PartitionsDefinition, names: set[str]) -> set[str]:
-    if not isinstance(definition, MultiPartitionsDefinition):
+def _missing(definition: dg.PartitionsDefinition, names: set[str]) -> set[str]:
+    if not isinstance(definition, dg.MultiPartitionsDefinition):
         return names - set(definition.get_partition_keys())
     # Dimension by dimension: trials times quarters are too many to list.
     dimensions = definition.partitions_defs
@@ -75,29 +60,15 @@ def _missing(definition: PartitionsDefinition, names: set[str]) -> set[str]:
     return found
 
 
-def _refusing_unknown_keys(launch: Callable[..., Any]) -> Callable[..., Any]:
-    def resolve(root: Any, info: Any, **arguments: Any) -> Any:
-        unknown = unknown_keys(info.context, arguments["backfillParams"])
-        if not unknown:
-            return launch(root, info, **arguments)
-        refusal = GraphenePartitionKeysNotFoundError(unknown)
-        refusal.message = f"no such partition: {', '.join(sorted(unknown)[:5])}; {_REMEDY}"
-        return refusal
-
-    return resolve
-
-
 def main() -> None:
     arguments = argparse.ArgumentParser(description="Dagster's webserver for mlTrainer")
     arguments.add_argument("--host", default="127.0.0.1")
     arguments.add_argument("--port", type=int, default=3000)
     arguments.add_argument("--workspace", required=True, help="the workspace.yaml that names the code location")
     chosen = arguments.parse_args()
-    with DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3_600, max_overflow=20)
-        target = WorkspaceFileTarget(paths=[chosen.workspace])
-        with WorkspaceProcessContext(instance, target, version=__version__) as context:
-            app = CheckedWebserver(context).create_asgi_app()
+        with webserver_app(instance, chosen.workspace, unknown_keys, _REMEDY) as app:
             uvicorn.run(app, host=chosen.host, port=chosen.port, log_level="warning")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrainer_pipelines.ops.state_dir import held_home
+from mltrainer_pipelines.ops.state_dir import lock_state_dir
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.lake import Lake, OtherMarketError
 
@@ -16,6 +16,6 @@ def test_two_markets_cannot_share_a_lake(tmp_path: Path) -> None:
     Lake(market(1).lake_url).assert_owner(market(1).market_id)
     with (
         pytest.raises(OtherMarketError, match=f"{market(1).market_id}.*{market(2).market_id}.*MLTRAINER_LAKE_URL"),
-        held_home(market(2)),
+        lock_state_dir(market(2)),
     ):
         pass

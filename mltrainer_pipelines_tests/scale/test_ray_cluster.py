@@ -21,7 +21,7 @@ from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.ops.databases import database_url
-from mltrainer_pipelines.ops.state_dir import held_home
+from mltrainer_pipelines.ops.state_dir import lock_state_dir
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.embedded import EmbeddedPostgres
@@ -78,7 +78,7 @@ def site(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
             for name, value in environment(homes / "control", **outside, **client, **chosen, **MARKET).items():
                 patch.setenv(name, value)
             settings = Settings()
-            with held_home(settings) as control:
+            with lock_state_dir(settings) as control:
                 patch.setenv("DAGSTER_HOME", control["DAGSTER_HOME"])
                 patch.setenv("MLTRAINER_DAGSTER_DATABASE_URL", control["MLTRAINER_DAGSTER_DATABASE_URL"])
                 lake = Lake(lake_url)
