@@ -138,7 +138,7 @@ def _peer(path: str) -> dict[str, Any]:
 def _loss(score: Any, label: Any) -> float:
     import numpy as np
 
-    from mltrainer_pipelines.trials.scoring.statistics import log_loss
+    from mltrainer_pipelines.trials.scoring.skill import log_loss
 
     label = np.asarray(label, dtype=np.float64)
     known = ~np.isnan(label)

@@ -70,7 +70,7 @@ def calibration_curve(lake: Lake, trial_id: str, config: TrialConfig) -> list[Ca
 
 @lru_cache(maxsize=64)
 def _calibration(lake: Lake, timeframe: str, keys: tuple[str, ...]) -> tuple[CalibrationPoint, ...]:
-    from mltrainer_pipelines.trials.scoring import statistics
+    from mltrainer_pipelines.trials.scoring import skill
     from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 
     labels = lake.scan("labels").filter(pl.col("timeframe") == timeframe).collect()
@@ -78,6 +78,6 @@ def _calibration(lake: Lake, timeframe: str, keys: tuple[str, ...]) -> tuple[Cal
     known = calibrated.join(labels.select("date", "symbol", "label"), on=["date", "symbol"]).drop_nulls(["probability", "label"])
     if known.is_empty():
         return ()
-    curve = statistics.reliability(known["probability"].to_numpy(), known["label"].cast(pl.Float64).to_numpy())
+    curve = skill.reliability(known["probability"].to_numpy(), known["label"].cast(pl.Float64).to_numpy())
     found = zip(curve.forecast, curve.observed, curve.rows, strict=True)
     return tuple(CalibrationPoint(float(forecast), float(observed), int(rows)) for forecast, observed, rows in found)

@@ -11,7 +11,7 @@ from mltrainer_pipelines.audits.result import MODELS, AuditResult, Progress, run
 from mltrainer_pipelines.audits.simulated_market import AuditMarket, simulated_history
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring import skill
 from mltrainer_pipelines.trials.validation.calibrated_quarters import holding_blocks
 
 MAX_CALIBRATION_ERROR = 0.03
@@ -45,14 +45,14 @@ def audit_calibration(markets: int = 4, market: AuditMarket | None = None, progr
     for (timeframe, model), parts in pooled.items():
         rows = pl.concat(parts)
         probability, label = rows["probability"].to_numpy(), rows["label"].to_numpy().astype(np.float64)
-        curve = statistics.reliability(probability, label)
+        curve = skill.reliability(probability, label)
         results.append(
             {
                 "timeframe": timeframe,
                 "model": model,
                 "calibration_error": curve.error,
                 "passed": curve.error <= MAX_CALIBRATION_ERROR,
-                "brier_skill": statistics.brier_skill(probability, label),
+                "brier_skill": skill.brier_skill(probability, label),
                 "rows": rows.height,
                 "calibration_error_of_each_market": single[timeframe, model],
                 "error_by_chance_of_each_market": by_chance[timeframe, model],

@@ -14,7 +14,7 @@ from mltrainer_pipelines.audits.trial_cache import cached_trials
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.promotion import choose_champion, grade
-from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring import selection
 from mltrainer_pipelines.trials.validation.run_in_memory import Rehearsed, deflated_by_all
 
 
@@ -87,5 +87,5 @@ def _overfitting(trials: Sequence[Rehearsed]) -> float | None:
     table = trials[0].returns.select("date", trial_0="net_return")
     for number, trial in enumerate(trials[1:], 1):
         table = table.join(trial.returns.select("date", pl.col("net_return").alias(f"trial_{number}")), on="date")
-    probability = statistics.probability_of_overfitting(table.drop("date").to_numpy())
+    probability = selection.probability_of_overfitting(table.drop("date").to_numpy())
     return probability if np.isfinite(probability) else None

@@ -11,7 +11,7 @@ from mltrainer_pipelines.audits.simulated_market import AuditMarket, simulated_h
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.promotion import grade, shortfalls
-from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring import uncertainty
 from mltrainer_pipelines.trials.scoring.backtest import top_fraction
 from mltrainer_pipelines.trials.scoring.scorecard import TOP
 from mltrainer_pipelines.trials.validation.run_in_memory import History, Rehearsed
@@ -80,7 +80,7 @@ def _picks(trial: Rehearsed, history: History, level: float) -> tuple[float, flo
     resolved = picks.join(outcomes, on=["date", "symbol"]).drop_nulls("net_return").sort("date")
     by_session = resolved.group_by("date", maintain_order=True).agg(pl.col("net_return", "expected_net_return").mean())
     earned = by_session["net_return"].to_numpy()
-    low, high = statistics.stationary_bootstrap(
+    low, high = uncertainty.stationary_bootstrap(
         earned, lambda sample: sample.mean(axis=1), trial.config.horizon.max_sessions, level=level
     )
     expected = by_session["expected_net_return"].to_numpy()

@@ -14,7 +14,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from mltrainer_pipelines.trials.registry.promotion import grade
-from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring import selection
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, deflation, trial_variance
 
 COLUMNS: dict[str, PolarsDataType] = {
@@ -91,7 +91,7 @@ def overfitting(scorecards: Sequence[Scorecard]) -> dict[str, Overfitting]:
         probability = math.nan
         if len(quarters) >= MIN_QUARTERS:
             blocks = np.array_split(np.arange(len(quarters)), min(MOST_BLOCKS, len(quarters) // 2 * 2))
-            probability = statistics.overfitting_of_blocks(
+            probability = selection.overfitting_of_blocks(
                 *(np.array([table[block].sum(axis=0) for block in blocks]) for table in (count, sums, squares))
             )
         found[timeframe] = Overfitting(probability if math.isfinite(probability) else None, len(cards))

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring import risk
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
 Grade = Literal["proven", "candidate"]
@@ -150,7 +150,7 @@ def _pooled_sharpe(card: Scorecard, quarters: set[date]) -> tuple[float, int]:
     mean = sum(q.sessions * q.daily_mean for q in chosen) / count
     squares = sum((q.sessions - 1) * q.daily_deviation**2 + q.sessions * (q.daily_mean - mean) ** 2 for q in chosen)
     deviation = math.sqrt(squares / (count - 1))
-    return (mean / deviation * float(np.sqrt(statistics.SESSIONS_PER_YEAR)) if deviation > 0 else math.nan), count
+    return (mean / deviation * float(np.sqrt(risk.SESSIONS_PER_YEAR)) if deviation > 0 else math.nan), count
 
 
 def _above(value: float | None, bar: float) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from mltrainer_pipelines.trials.scoring import backtest, statistics
+from mltrainer_pipelines.trials.scoring import backtest, risk
 from mltrainer_pipelines.trials.scoring.forecast import Numbers, forecast, mean, number, outcome
-from mltrainer_pipelines.trials.scoring.statistics import Floats
+from mltrainer_pipelines.trials.scoring.series import Floats
 
 STATES = ("crash", "neutral", "bull")
 """Columns of the regime table: the probability of each state of the market, filtered at the close."""
@@ -195,9 +195,9 @@ def _part(part: str, rows: pl.DataFrame, picks: pl.DataFrame, returns: dict[str,
     _, told = forecast(known, horizon)
     earned: dict[str, Any] = {f"{book}net_return": None for book in _BOOKS} | {"sharpe": None, "universe_sharpe": None}
     for book, daily in returns.items():
-        earned[f"{book}net_return"] = number(statistics.annual_return(daily))
+        earned[f"{book}net_return"] = number(risk.annual_return(daily))
         if book != "momentum_":
-            earned[f"{book}sharpe"] = number(statistics.sharpe_ratio(daily))
+            earned[f"{book}sharpe"] = number(risk.sharpe_ratio(daily))
     return PartScore(
         part=part,
         rows=known.height,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring import risk
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, ScoreResult
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def drawdown_figure(result: ScoreResult, market: str) -> "Figure":
     figure, axes = _figure(result.scorecard, market, "drawdown")
     days = result.equity["date"].to_numpy()
     for column, name, colour, width in reversed(_BOOKS[:2]):
-        losses = statistics.drawdowns(result.equity[column.replace("equity", "net_return")].to_numpy())
+        losses = risk.drawdowns(result.equity[column.replace("equity", "net_return")].to_numpy())
         axes.plot(days, losses, label=name, color=colour, linewidth=width)
         if column == "equity":
             axes.fill_between(days, losses, 0.0, color=colour, alpha=0.15, linewidth=0)

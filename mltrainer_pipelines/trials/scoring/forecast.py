@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from mltrainer_pipelines.trials.scoring import statistics
-from mltrainer_pipelines.trials.scoring.statistics import Floats
+from mltrainer_pipelines.trials.scoring import skill, uncertainty
+from mltrainer_pipelines.trials.scoring.series import Floats
 
 
 class Numbers(BaseModel):
@@ -40,20 +40,20 @@ def forecast(known: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str,
     """
     sure = known.filter(pl.col("probability").is_not_null())
     probability, came = sure["probability"].to_numpy(), outcome(sure)
-    curve = statistics.reliability(probability, came)
-    _, coefficients = statistics.rank_ics(known["date"], known["score"], known["net_return"])
+    curve = skill.reliability(probability, came)
+    _, coefficients = skill.rank_ics(known["date"], known["score"], known["net_return"])
     hits = float(((probability > 0.5) == (came > 0.5)).mean()) if sure.height else math.nan
     frame = pl.DataFrame({"probability": curve.forecast, "observed": curve.observed, "rows": curve.rows})
     return frame, {
         "calibrated_rows": sure.height,
         "base_rate": mean(outcome(known)),
         "hit_rate": number(hits),
-        "auc": number(statistics.auc(known["score"], outcome(known))),
-        "log_loss": number(statistics.log_loss(probability, came)),
-        "brier_skill": number(statistics.brier_skill(probability, came)),
+        "auc": number(skill.auc(known["score"], outcome(known))),
+        "log_loss": number(skill.log_loss(probability, came)),
+        "brier_skill": number(skill.brier_skill(probability, came)),
         "calibration_error": number(curve.error),
         "rank_ic": mean(coefficients),
-        "rank_ic_t": number(statistics.mean_t_statistic(coefficients, horizon)),
+        "rank_ic_t": number(uncertainty.mean_t_statistic(coefficients, horizon)),
     }
 
 

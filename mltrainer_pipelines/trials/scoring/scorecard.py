@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.contracts.timeframes import Timeframe
-from mltrainer_pipelines.trials.scoring import backtest, statistics
+from mltrainer_pipelines.trials.scoring import backtest, risk, selection, uncertainty
 from mltrainer_pipelines.trials.scoring.breakdown import PartScore, QuarterScore, by_quarter, by_regime, by_sector, compound
 from mltrainer_pipelines.trials.scoring.forecast import Numbers, forecast, mean, number, outcome
-from mltrainer_pipelines.trials.scoring.statistics import Floats
+from mltrainer_pipelines.trials.scoring.series import Floats
 
 TOP = 0.1
 """Share of a session's symbols that the book, and the momentum baseline, buys."""
@@ -240,7 +240,7 @@ def score(
     trials = max(trials_run or 1, len(other_trial_sharpes) + 1)
     distribution = _distribution(returns, market)
     variance = trial_variance([*other_trial_sharpes, distribution["daily_sharpe"]], returns.size)
-    low, high = statistics.stationary_bootstrap(returns, _annual_returns, horizon)
+    low, high = uncertainty.stationary_bootstrap(returns, _annual_returns, horizon)
     curve, told = forecast(known, horizon)
     card = Scorecard(
         trial_id=config.trial_id,
@@ -254,27 +254,27 @@ def score(
         quarters=len(quarters),
         **told,
         **_picked(picks, horizon),
-        net_return=statistics.annual_return(returns),
+        net_return=risk.annual_return(returns),
         net_return_low=number(low),
         net_return_high=number(high),
         total_return=compound(returns),
-        sharpe=number(statistics.sharpe_ratio(returns)),
-        daily_sharpe_error=number(statistics.sharpe_standard_error(returns, lags=horizon)),
+        sharpe=number(risk.sharpe_ratio(returns)),
+        daily_sharpe_error=number(risk.sharpe_standard_error(returns, lags=horizon)),
         **distribution,
         **deflation(returns.size, distribution, trials, variance),
-        maximum_drawdown=statistics.maximum_drawdown(returns),
-        turnover=float(equity["turnover"].to_numpy().mean()) * statistics.SESSIONS_PER_YEAR,
+        maximum_drawdown=risk.maximum_drawdown(returns),
+        turnover=float(equity["turnover"].to_numpy().mean()) * risk.SESSIONS_PER_YEAR,
         exposure=float(equity["exposure"].to_numpy().mean()),
-        universe_net_return=statistics.annual_return(market),
-        universe_sharpe=number(statistics.sharpe_ratio(market)),
-        universe_maximum_drawdown=statistics.maximum_drawdown(market),
-        momentum_net_return=statistics.annual_return(momentum),
-        momentum_sharpe=number(statistics.sharpe_ratio(momentum)),
-        momentum_maximum_drawdown=statistics.maximum_drawdown(momentum),
+        universe_net_return=risk.annual_return(market),
+        universe_sharpe=number(risk.sharpe_ratio(market)),
+        universe_maximum_drawdown=risk.maximum_drawdown(market),
+        momentum_net_return=risk.annual_return(momentum),
+        momentum_sharpe=number(risk.sharpe_ratio(momentum)),
+        momentum_maximum_drawdown=risk.maximum_drawdown(momentum),
         too_good=unbelievable(
             told["rank_ic"],
             told["auc"],
-            number(statistics.sharpe_ratio(returns) - statistics.sharpe_ratio(market)),
+            number(risk.sharpe_ratio(returns) - risk.sharpe_ratio(market)),
         ),
         per_quarter=tuple(quarters),
         per_regime=() if regimes is None else tuple(by_regime(rows, picks, equity, regimes, horizon)),
@@ -324,13 +324,13 @@ def deflation(sessions: int, of: Mapping[str, Any], trials: int, variance: float
     variance : float
         Variance of their daily Sharpe ratios (`trial_variance`).
     """
-    benchmark, deflated, deflated_z, active = statistics.expected_maximum_sharpe(trials, variance), math.nan, math.nan, math.nan
+    benchmark, deflated, deflated_z, active = selection.expected_maximum_sharpe(trials, variance), math.nan, math.nan, math.nan
     if of["daily_sharpe"] is not None:
-        deflated_z = statistics.sharpe_z(of["daily_sharpe"], sessions, of["skew"], of["kurtosis"], benchmark)
+        deflated_z = selection.sharpe_z(of["daily_sharpe"], sessions, of["skew"], of["kurtosis"], benchmark)
         deflated = NormalDist().cdf(deflated_z)
     if of["active_sharpe_z"] is not None:
         # A worthless trial's active Sharpe ratio is noise of one standard error.
-        active = NormalDist().cdf(of["active_sharpe_z"] - statistics.expected_maximum_sharpe(trials, 1.0))
+        active = NormalDist().cdf(of["active_sharpe_z"] - selection.expected_maximum_sharpe(trials, 1.0))
     return {
         "trials_counted": trials,
         "expected_maximum_sharpe": benchmark,
@@ -373,7 +373,7 @@ def _books(picks: pl.DataFrame, rows: pl.DataFrame, prices: backtest.PriceGrid, 
 def _picked(picks: pl.DataFrame, horizon: int) -> dict[str, Any]:
     known = picks.filter(pl.col("label").is_not_null())
     by_session = known.group_by("date", maintain_order=True).agg(pl.col("net_return").mean())["net_return"].to_numpy()
-    low, high = statistics.stationary_bootstrap(by_session, lambda sample: sample.mean(axis=1), horizon)
+    low, high = uncertainty.stationary_bootstrap(by_session, lambda sample: sample.mean(axis=1), horizon)
     expected = known.filter(pl.col("expected_net_return").is_not_null())["expected_net_return"].to_numpy()
     return {
         "precision_top_decile": mean(outcome(known)),
@@ -385,15 +385,15 @@ def _picked(picks: pl.DataFrame, horizon: int) -> dict[str, Any]:
 
 
 def _distribution(returns: Floats, universe: Floats) -> dict[str, Any]:
-    skew, kurtosis = statistics.moments(returns)
+    skew, kurtosis = risk.moments(returns)
     active = returns - universe
-    active_sharpe = statistics.daily_sharpe(active)
+    active_sharpe = risk.daily_sharpe(active)
     return {
-        "daily_sharpe": number(statistics.daily_sharpe(returns)),
+        "daily_sharpe": number(risk.daily_sharpe(returns)),
         "skew": number(skew),
         "kurtosis": number(kurtosis),
-        "active_sharpe": number(active_sharpe * math.sqrt(statistics.SESSIONS_PER_YEAR)),
-        "active_sharpe_z": number(statistics.sharpe_z(active_sharpe, active.size, *statistics.moments(active))),
+        "active_sharpe": number(active_sharpe * math.sqrt(risk.SESSIONS_PER_YEAR)),
+        "active_sharpe_z": number(selection.sharpe_z(active_sharpe, active.size, *risk.moments(active))),
     }
 
 
@@ -405,4 +405,4 @@ def _quarter_schema() -> dict[str, Any]:
 def _annual_returns(samples: Floats) -> Floats:
     """`annual_return` of every row; a book that lost everything has lost everything a year."""
     growth = np.log1p(np.maximum(samples, -1 + 1e-12)).mean(axis=1)
-    return np.expm1(growth * statistics.SESSIONS_PER_YEAR)
+    return np.expm1(growth * risk.SESSIONS_PER_YEAR)

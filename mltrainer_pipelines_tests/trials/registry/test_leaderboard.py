@@ -9,7 +9,7 @@ from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines.trials.registry.leaderboard import COLUMNS, deflated, overfitting, rank
-from mltrainer_pipelines.trials.scoring import statistics
+from mltrainer_pipelines.trials.scoring import selection
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 from mltrainer_pipelines_tests.trials.registry.test_promotion import card, quarter
 
@@ -93,7 +93,7 @@ def test_blocks_of_quarters_give_what_the_daily_returns_themselves_give() -> Non
             for start, part in zip(QUARTERS[:10], parts, strict=True)
         ]
         cards.append(trial(f"t{number}", 0.05).model_copy(update={"per_quarter": tuple(scores)}))
-    assert overfitting(cards)["short"].probability == pytest.approx(statistics.probability_of_overfitting(daily))
+    assert overfitting(cards)["short"].probability == pytest.approx(selection.probability_of_overfitting(daily))
 
 
 def test_a_trial_that_lost_some_quarters_counts_where_it_has_any() -> None:

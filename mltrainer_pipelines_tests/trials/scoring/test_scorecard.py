@@ -40,7 +40,7 @@ def predictions(foresight: float, seed: int = 0) -> pl.DataFrame:
     noise = np.random.default_rng(seed).normal(0, 0.03, y.size)
     probability = np.clip(base + foresight * (y - base) + noise, 0.01, 0.99)
     # what is left of the outcome in a forecast is what a calibrator would have found
-    calibrated = base + (probability - base) * _slope(probability, y)
+    calibrated = np.clip(base + (probability - base) * _slope(probability, y), 0.0, 1.0)
     first_quarter = pl.col("date") < pl.col("date").min().dt.offset_by("3mo")
     return labels().select(
         "date",
