@@ -120,7 +120,7 @@ def backfill(url: str, lake: str, first: str, last: str) -> dict[str, float]:
     """Fetch, check and store every session from first to last, as the asset does."""
     from pydantic import SecretStr
 
-    from mltrainer_pipelines.market.ingestion import fetched, planned_backfill
+    from mltrainer_pipelines.market.ingestion import fetch_sessions, planned_backfill
     from mltrainer_pipelines.market.sessions import sessions_between
     from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
     from mltrainer_pipelines.settings import LOCAL_EXCHANGE_KEY
@@ -128,7 +128,7 @@ def backfill(url: str, lake: str, first: str, last: str) -> dict[str, float]:
     client, store = PolygonMarket(url, SecretStr(LOCAL_EXCHANGE_KEY)), Lake(lake)
     begin = time.perf_counter()
     plan = planned_backfill(client, sessions_between(date.fromisoformat(first), date.fromisoformat(last)))
-    for session, found in fetched(client, plan):
+    for session, found in fetch_sessions(client, plan):
         if isinstance(found, Exception):
             raise found
         store.write("daily_bars", found.bars, str(session))

@@ -16,24 +16,24 @@ def centred_ranks(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     longest = 0
     for g in range(len(starts) - 1):
         longest = max(longest, starts[g + 1] - starts[g])
-    known = np.empty(longest, dtype=values.dtype)
-    place = np.empty(longest, dtype=np.int64)
+    present = np.empty(longest, dtype=values.dtype)
+    rows_of = np.empty(longest, dtype=np.int64)
     for g in range(len(starts) - 1):
         for j in range(columns):
             count = 0
             for i in range(starts[g], starts[g + 1]):
                 if not np.isnan(values[i, j]):
-                    known[count] = values[i, j]
-                    place[count] = i
+                    present[count] = values[i, j]
+                    rows_of[count] = i
                     count += 1
-            order = np.argsort(known[:count])
+            order = np.argsort(present[:count])
             first = 0
             while first < count:
                 end = first + 1
-                while end < count and known[order[end]] == known[order[first]]:
+                while end < count and present[order[end]] == present[order[first]]:
                     end += 1
                 rank = np.float32(0.5 * (first + end) / count - 0.5)
                 for k in range(first, end):
-                    out[place[order[k]], j] = rank
+                    out[rows_of[order[k]], j] = rank
                 first = end
     return out

@@ -138,13 +138,13 @@ class Table:
         }  # fmt: skip
         if self.unique:
             wrong[self.unique[0], f"unique in ({', '.join(self.unique)})"] = pl.struct(self.unique).is_duplicated()
-        found = frame.select(
+        counted = frame.select(
             pl.struct(count=bad.sum(), first=pl.col(name).filter(bad).first()).alias(f"{name} {text}")
             for (name, text), bad in wrong.items()
         )
         return [
             f"{name}: {row['count']} value{'s break' if row['count'] > 1 else ' breaks'} “{text}”, such as {row['first']}"
-            for (name, text), row in zip(wrong, found.row(0) if wrong else (), strict=True)
+            for (name, text), row in zip(wrong, counted.row(0) if wrong else (), strict=True)
             if row["count"]
         ]
 

@@ -13,7 +13,7 @@ from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, column_schema, table
 from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS
 from mltrainer_pipelines.market.errors import EmptySessionError
-from mltrainer_pipelines.market.ingestion import BackfillPlan, fetched, store_session, symbols_before
+from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.settings import get_settings, now
@@ -51,29 +51,29 @@ def bar_corrections(
     plan = BackfillPlan("sessions", tuple(wanted), (), len(wanted), least_s)
     context.log.info(f"Polygon: fetching again: {plan}")
     earlier = symbols_before(lake, wanted[0]) if wanted else []
-    found_now = BAR_CORRECTIONS.empty()
-    for session, found in fetched(polygon, plan, earlier, say=context.log.warning):
-        if isinstance(found, EmptySessionError):
-            raise found
+    all_changes = BAR_CORRECTIONS.empty()
+    for session, fetched in fetch_sessions(polygon, plan, earlier, log=context.log.warning):
+        if isinstance(fetched, EmptySessionError):
+            raise fetched
         key, month = str(session), f"{session:%Y-%m}-01"
-        changes = corrections_between(lake.read("daily_bars", key), found.bars, now().date())
+        changes = corrections_between(lake.read("daily_bars", key), fetched.bars, now().date())
         if changes.is_empty():
             continue
-        known = lake.read("bar_corrections", month) if lake.exists("bar_corrections", month) else None
-        lake.write("bar_corrections", recorded(known, changes), month)  # first: a change that is made is always on record
-        store_session(lake, session, found, compare=True)
-        found_now = pl.concat([found_now, changes])
+        record = lake.read("bar_corrections", month) if lake.exists("bar_corrections", month) else None
+        lake.write("bar_corrections", recorded(record, changes), month)  # first: a change that is made is always on record
+        store_session(lake, session, fetched, compare=True)
+        all_changes = pl.concat([all_changes, changes])
         bars = corrected_bars(changes)
         context.log.info(f"{key}: the vendor changed {bars} bars; the session is replaced")
-        metadata = {"dagster/row_count": found.bars.height, "corrected_bars": bars, "corrections": table(changes, 20)}
-        context.log_event(with_version("daily_bars", data_fingerprint(found.bars), key, metadata))
+        metadata = {"dagster/row_count": fetched.bars.height, "corrected_bars": bars, "corrections": table(changes, 20)}
+        context.log_event(with_version("daily_bars", data_fingerprint(fetched.bars), key, metadata))
     yield dg.MaterializeResult(
         metadata={
             "dagster/column_schema": column_schema(BAR_CORRECTIONS),
             "market": get_settings().market_kind,
             "checked_sessions": len(wanted),
-            "corrected_bars": corrected_bars(found_now),
-            "corrections": table(found_now, 20),
+            "corrected_bars": corrected_bars(all_changes),
+            "corrections": table(all_changes, 20),
         }
     )
     for month in keys:
@@ -140,6 +140,6 @@ def correct_bars_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunR
     night = context.scheduled_execution_time
     newest = last_closed_session(night)
     recent = sessions_between(previous_session(newest, CORRECTED_SESSIONS - 1), newest)
-    known = set(months.get_partition_keys())
-    keys = [str(month) for month in months_of(recent) if str(month) in known]
+    month_keys = set(months.get_partition_keys())
+    keys = [str(month) for month in months_of(recent) if str(month) in month_keys]
     return [dg.RunRequest(run_key=f"{night:%Y-%m-%d} {key}", partition_key=key) for key in keys]

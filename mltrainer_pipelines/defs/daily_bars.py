@@ -14,7 +14,7 @@ from mltrainer_pipelines.defs.data_versions import kept_versions, with_version
 from mltrainer_pipelines.defs.partitions import require_sessions, sessions
 from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, column_schema, record_written
 from mltrainer_pipelines.market.errors import EmptySessionError
-from mltrainer_pipelines.market.ingestion import fetched, planned_backfill, progress_bar, store_session, symbols_before
+from mltrainer_pipelines.market.ingestion import fetch_sessions, planned_backfill, progress_bar, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.settings import get_settings, now
@@ -78,16 +78,16 @@ def daily_bars(
     rejected, begin = 0, time.monotonic()
     earlier = symbols_before(lake, plan.sessions[0]) if plan.sessions else []
     try:
-        coming = fetched(polygon, plan, earlier, config.accept_thin_sessions, context.log.warning)
-        for done, (session, found) in enumerate(coming, start=1):
+        answers = fetch_sessions(polygon, plan, earlier, config.accept_thin_sessions, context.log.warning)
+        for done, (session, validated) in enumerate(answers, start=1):
             key = str(session)
-            if isinstance(found, EmptySessionError):
-                empty.append(found)
+            if isinstance(validated, EmptySessionError):
+                empty.append(validated)
                 continue
-            if store_session(lake, session, found, compare=key in present):
+            if store_session(lake, session, validated, compare=key in present):
                 changed.append(key)
-            rows[key] = found.bars.height
-            rejected += found.rejected.height
+            rows[key] = validated.bars.height
+            rejected += validated.rejected.height
             if done * _PROGRESS_LINES // len(wanted) > (done - 1) * _PROGRESS_LINES // len(wanted):
                 context.log.info(progress_bar(done, len(wanted), time.monotonic() - begin))
         if empty:

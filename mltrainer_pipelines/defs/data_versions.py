@@ -15,7 +15,7 @@ def kept_versions(context: dg.AssetExecutionContext, asset: str, partitions: Seq
     tags = context.instance.event_log_storage.get_latest_tags_by_partition(
         dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, [TAG], asset_partitions=list(partitions)
     )
-    return {partition: found[TAG] for partition, found in tags.items() if TAG in found}
+    return {partition: own[TAG] for partition, own in tags.items() if TAG in own}
 
 
 def with_version(asset: str, version: str, partition: str, metadata: Mapping[str, Any]) -> dg.AssetMaterialization:

@@ -52,23 +52,23 @@ def corporate_actions(
     from mltrainer_pipelines.market import corporate_actions as actions
 
     first, today = get_settings().mltrainer_history_start, now().date()
-    known_to = None if config.everything else _actions_known_to(context, lake, first)
-    if known_to is None:
-        found = actions.corporate_actions(polygon, first, today + actions.ANNOUNCED_AHEAD)
+    stored_until = None if config.everything else _actions_stored_until(context, lake, first)
+    if stored_until is None:
+        frame = actions.corporate_actions(polygon, first, today + actions.ANNOUNCED_AHEAD)
     else:
-        found = actions.continued_actions(polygon, lake.read("corporate_actions"), known_to, today)
-    kinds = dict(found.group_by("kind").len().sort("kind").iter_rows())
+        frame = actions.continued_actions(polygon, lake.read("corporate_actions"), stored_until, today)
+    kinds = dict(frame.group_by("kind").len().sort("kind").iter_rows())
     counts = {"splits": kinds.get("split", 0), "dividends": kinds.get("dividend", 0)}
-    return _whole(lake, CORPORATE_ACTIONS, found, **counts, **{_ASKED_FROM: str(first), _ASKED_ON: str(today)})
+    return _whole(lake, CORPORATE_ACTIONS, frame, **counts, **{_ASKED_FROM: str(first), _ASKED_ON: str(today)})
 
 
-def _actions_known_to(context: dg.AssetExecutionContext, lake: Lake, first: date) -> date | None:
+def _actions_stored_until(context: dg.AssetExecutionContext, lake: Lake, first: date) -> date | None:
     """The day on which the lake's actions were last fetched; None where they do not reach back to `first`."""
     event = context.instance.get_latest_materialization_event(context.asset_key)
-    told = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    if not lake.exists("corporate_actions") or not {_ASKED_FROM, _ASKED_ON} <= told.keys():
+    metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    if not lake.exists("corporate_actions") or not {_ASKED_FROM, _ASKED_ON} <= metadata.keys():
         return None
-    asked_from, asked_on = (date.fromisoformat(str(told[name].value)) for name in (_ASKED_FROM, _ASKED_ON))
+    asked_from, asked_on = (date.fromisoformat(str(metadata[name].value)) for name in (_ASKED_FROM, _ASKED_ON))
     return asked_on if asked_from <= first else None
 
 
@@ -80,19 +80,19 @@ def macro_series(lake: dg.ResourceParam[Lake], fred: dg.ResourceParam[object]) -
     empty: what needs it is then missing, not invented.
     """
     client = fred if isinstance(fred, FredSeries) else None
-    known, missing = [], []
+    observations, missing = [], []
     # Rates need a past of their own before the first session: a year of changes is a feature.
     first = get_settings().mltrainer_history_start - timedelta(days=400)
     for series_id in get_settings().macro_series:
         try:
             if client:
-                known.append(fetch_macro(client, [series_id], first, now().date()))
+                observations.append(fetch_macro(client, [series_id], first, now().date()))
             else:
                 missing.append(series_id)
         except UnknownSeriesError:
             missing.append(series_id)
-    found = pl.concat([MACRO_SERIES.empty(), *known])
-    return _whole(lake, MACRO_SERIES, found, series=len(known), missing_series=", ".join(missing) or "none")
+    frame = pl.concat([MACRO_SERIES.empty(), *observations])
+    return _whole(lake, MACRO_SERIES, frame, series=len(observations), missing_series=", ".join(missing) or "none")
 
 
 def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult[None]:
@@ -129,9 +129,9 @@ def universe(
     reference = pl.concat([polygon.reference_tickers(now().date(), active=active) for active in (True, False)])
     bars = lake.scan("daily_bars", _sessions_in_lake(lake, wanted[0] - timedelta(days=130), wanted[-1]))
     chosen = universes_of(wanted, bars, reference, get_settings().mltrainer_universe_size)
-    known = lake.read("ticker_profiles") if lake.exists("ticker_profiles") else None
+    profiles_before = lake.read("ticker_profiles") if lake.exists("ticker_profiles") else None
     affordable = polygon.budget.calls_per_minute * _LIMITED_MINUTES if polygon.budget else None
-    chosen, profiles = with_sectors(chosen, known, polygon, affordable, context.log.info)
+    chosen, profiles = with_sectors(chosen, profiles_before, polygon, affordable, context.log.info)
     lake.write("ticker_profiles", profiles)
     UNIVERSE.validate(chosen)
     for month, key in zip(wanted, context.partition_keys, strict=True):
@@ -139,8 +139,8 @@ def universe(
         lake.write("universe", members, key)
         context.add_asset_metadata({"dagster/row_count": members.height}, partition_key=key)
     newest = chosen.filter(pl.col("month") == wanted[-1])
-    shown = frame_metadata(newest, UNIVERSE, months=len(wanted), most_liquid=markdown_table(newest, 20))
-    return dg.MaterializeResult(metadata={name: value for name, value in shown.items() if name != "dagster/row_count"})
+    metadata = frame_metadata(newest, UNIVERSE, months=len(wanted), most_liquid=markdown_table(newest, 20))
+    return dg.MaterializeResult(metadata={name: value for name, value in metadata.items() if name != "dagster/row_count"})
 
 
 def _sessions_in_lake(lake: Lake, first: date, last: date) -> list[str]:

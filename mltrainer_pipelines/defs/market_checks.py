@@ -55,15 +55,15 @@ _BAR_CHECKS = {
 )
 def daily_bars_content(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
     """The run's sessions read back once, for all checks of their content; without a run, the last 60 sessions."""
-    found = bar_findings(lake, [date.fromisoformat(key) for key in _checked_sessions(context.run.tags)])
+    findings = bar_findings(lake, [date.fromisoformat(key) for key in _checked_sessions(context.run.tags)])
     for name, (part, _, blocking) in _BAR_CHECKS.items():
-        finding: Finding = getattr(found, part)
+        finding: Finding = getattr(findings, part)
         yield dg.AssetCheckResult(
             asset_key="daily_bars",
             check_name=name,
             passed=finding.count == 0,
             severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-            metadata={"found": finding.count, "sessions": found.sessions, "rows": found.rows, **_examples(finding)},
+            metadata={"found": finding.count, "sessions": findings.sessions, "rows": findings.rows, **_examples(finding)},
         )
 
 

@@ -81,13 +81,13 @@ def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourcePar
             benchmark = {day: value for day, value in universe_returns(bars, members).items() if day in set(lacking)}
     held, quotes = held_symbols(database.engine, under_way), None
     if held and under_way > newest:
-        told = newest_refresh(lake.read("delayed_quotes", str(under_way)), "as_of")
-        quotes = trusted_quotes(lake, told, pl.Series(held))
+        newest_quotes = newest_refresh(lake.read("delayed_quotes", str(under_way)), "as_of")
+        quotes = trusted_quotes(lake, newest_quotes, pl.Series(held))
     prices, actions = last_prices(lake, held, newest, quotes), lake.read("corporate_actions")
     books = performance(database.engine, under_way, benchmark=benchmark, prices=prices, actions=actions)
-    shown = ("equity", "drawdown", "exposure", "turnover", "hit_rate", "alpha", "beta")
+    names = ("equity", "drawdown", "exposure", "turnover", "hit_rate", "alpha", "beta")
     figures = {
-        f"{book.book}_{name}": float(value) for book in books for name in shown if (value := getattr(book, name)) is not None
+        f"{book.book}_{name}": float(value) for book in books for name in names if (value := getattr(book, name)) is not None
     }
     return dg.MaterializeResult(metadata={**figures, "session": str(under_way), "market": get_settings().market_kind})
 

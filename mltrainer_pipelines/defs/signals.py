@@ -60,14 +60,14 @@ def delayed_quotes(
     from mltrainer_pipelines.market import quotes
     from mltrainer_pipelines.signals.scoring import UnusableInputError
 
-    found = quotes.delayed_quotes(polygon, now(), timedelta(minutes=get_settings().mltrainer_stale_minutes))
-    if found.is_empty():
+    frame = quotes.delayed_quotes(polygon, now(), timedelta(minutes=get_settings().mltrainer_stale_minutes))
+    if frame.is_empty():
         raise UnusableInputError(
             f"the snapshot of {now():%Y-%m-%d %H:%M} holds no price; is the exchange up, and its clock ours?"
         )
-    _add_refresh(lake, database, "delayed_quotes", found, "as_of")
-    shown = frame_metadata(found, DELAYED_QUOTES, stale=int(found["stale"].sum()), as_of=str(found["as_of"][0]))
-    return dg.MaterializeResult(metadata=shown)
+    _add_refresh(lake, database, "delayed_quotes", frame, "as_of")
+    metadata = frame_metadata(frame, DELAYED_QUOTES, stale=int(frame["stale"].sum()), as_of=str(frame["as_of"][0]))
+    return dg.MaterializeResult(metadata=metadata)
 
 
 @dg.asset(
@@ -102,11 +102,11 @@ def signals(
     if not champions:
         context.log.warning(f"no signals: {'; '.join(absent.values())}")
         return dg.MaterializeResult(metadata={"status": "no signals", "absent": absent, "market": get_settings().market_kind})
-    found = refresh_market(LakeInputs(lake), quotes, champions, _thresholds(database), moment, corrections)
-    scored = found.signals
+    refresh = refresh_market(LakeInputs(lake), quotes, champions, _thresholds(database), moment, corrections)
+    scored = refresh.signals
     _add_refresh(lake, database, "signals", scored, "timestamp")
-    lake.write(MEMBER_FORECASTS.name, found.forecasts, str(scored["date"][0]))
-    status = _report_quote_checks(context, database, found, session)
+    lake.write(MEMBER_FORECASTS.name, refresh.forecasts, str(scored["date"][0]))
+    status = _report_quote_checks(context, database, refresh, session)
     strongest = scored.sort("profit_probability", descending=True, nulls_last=True).select(_SHOWN)
     return dg.MaterializeResult(
         metadata=frame_metadata(
@@ -115,7 +115,7 @@ def signals(
             status=status,
             absent=absent,
             strong_buys=int(scored["strong_buy"].sum()),
-            untrusted_prices=table(found.quote_checks.failures),
+            untrusted_prices=table(refresh.quote_checks.failures),
             settings_version=scored["settings_version"][0],
             weights={timeframe: ensemble.weights for timeframe, (ensemble, _) in champions.items()},
             strongest=table(strongest, 20),
@@ -139,8 +139,8 @@ def recommendations(
     strong = scored.filter(pl.col("strong_buy"))
     if strong.is_empty():
         context.log.info("nothing is good enough to be recommended now")
-    shown = table(strong.select(pl.col(name) for name in _SHOWN if name in strong.columns))
-    return dg.MaterializeResult(metadata={"new": published.new, "known_before": published.existing, "strong_buys": shown})
+    strongest = table(strong.select(pl.col(name) for name in _SHOWN if name in strong.columns))
+    return dg.MaterializeResult(metadata={"new": published.new, "known_before": published.existing, "strong_buys": strongest})
 
 
 def newest_signals(lake: Lake) -> pl.DataFrame | None:
@@ -150,20 +150,20 @@ def newest_signals(lake: Lake) -> pl.DataFrame | None:
     quoted, scored = lake.partitions("delayed_quotes"), lake.partitions("signals")
     if not quoted or not scored:
         return None
-    found = newest_refresh(lake.read("signals", scored[-1]), "timestamp")
+    frame = newest_refresh(lake.read("signals", scored[-1]), "timestamp")
     moment = lake.read("delayed_quotes", quoted[-1])["as_of"].max()
-    return found if found["timestamp"][0] == moment else None
+    return frame if frame["timestamp"][0] == moment else None
 
 
-def _add_refresh(lake: Lake, database: Database, asset: str, found: pl.DataFrame, moment_column: str) -> None:
+def _add_refresh(lake: Lake, database: Database, asset: str, frame: pl.DataFrame, moment_column: str) -> None:
     """Add a refresh to its session's file, one process after the other: of two at once neither is lost."""
     from mltrainer_pipelines.signals.refresh import with_refresh
     from mltrainer_pipelines.store.locks import advisory_lock
 
-    session = str(found["date"][0])
+    session = str(frame["date"][0])
     with advisory_lock(database.engine, f"{asset}/{session}"):
         stored = lake.read(asset, session) if lake.exists(asset, session) else None
-        lake.write(asset, with_refresh(stored, found, moment_column), session)
+        lake.write(asset, with_refresh(stored, frame, moment_column), session)
 
 
 def _known_champions(
@@ -195,11 +195,11 @@ def _known_champions(
     return champions, corrections, absent
 
 
-def _report_quote_checks(context: dg.AssetExecutionContext, database: Database, found: "Refresh", session: date) -> str:
+def _report_quote_checks(context: dg.AssetExecutionContext, database: Database, refresh: "Refresh", session: date) -> str:
     """What the refresh makes of the prices, in words; an alert a session where they are not to be trusted."""
     from mltrainer_pipelines.store.alerts import raise_alert
 
-    checks = found.quote_checks
+    checks = refresh.quote_checks
     if checks.market_failure:
         context.log.warning(f"nothing is recommended: {checks.market_failure}")
         details = {"present": checks.present, "expected": checks.expected}

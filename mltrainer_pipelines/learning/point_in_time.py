@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.learning.resolved import matured_forecasts
 from mltrainer_pipelines.learning.weights import on_the_leaderboard, session_losses, weight_path
-from mltrainer_pipelines.portfolio.replay import Known
+from mltrainer_pipelines.portfolio.replay import DecisionState
 from mltrainer_pipelines.signals.champions import Champions
 from mltrainer_pipelines.signals.learned import recalibration_before, weighted
 from mltrainer_pipelines.signals.thresholds import thresholds_at
@@ -118,7 +118,7 @@ class Hindsight:
             for timeframe, trial_ids in experts.items()
         }
 
-    def __call__(self, moment: datetime, session: date) -> Known:
+    def __call__(self, moment: datetime, session: date) -> DecisionState:
         """What was known at `moment`, when `session` was decided on."""
         found: dict[str, Any] = {}
         corrections = {}
@@ -131,7 +131,7 @@ class Hindsight:
             elif (ensemble := stand_in.at(session)) is not None:
                 found[timeframe] = ensemble, _as_version(timeframe, ensemble.champion.trial_id, moment)
         asked = None if self.clock_is_pinned else moment
-        return Known(found, corrections, thresholds_at(self.engine, self.defaults, moment=asked))
+        return DecisionState(found, corrections, thresholds_at(self.engine, self.defaults, moment=asked))
 
     def _version(self, timeframe: str, version: str) -> Any:
         if (timeframe, version) not in self._loaded:

@@ -99,11 +99,13 @@ def _steps(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     )
     impossible = placed.filter(pl.col("cash") >= pl.col("before"))
     if not impossible.is_empty():
-        shown = "; ".join(
+        examples = "; ".join(
             f"{row['symbol']} pays {row['cash']} at {row['ex_date']} after a close of {row['before']}"
             for row in impossible.head(_SHOWN).iter_rows(named=True)
         )
-        raise BadActionsError(f"{len(impossible)} dividends are not below the share's price: {shown}; correct corporate_actions")
+        raise BadActionsError(
+            f"{len(impossible)} dividends are not below the share's price: {examples}; correct corporate_actions"
+        )
     return placed.select(
         "symbol",
         "date",
@@ -119,10 +121,8 @@ def _refuse_impossible(actions: pl.DataFrame) -> None:
     )
     bad = actions.filter(~good.fill_null(value=False) | pl.col("ex_date").is_null() | pl.col("symbol").is_null())
     if not bad.is_empty():
-        shown = "; ".join(
+        examples = "; ".join(
             f"{row['symbol']} {row['kind']} of {row['ex_date']}: ratio {row['ratio']}, cash {row['cash']}"
             for row in bad.head(_SHOWN).iter_rows(named=True)
         )
-        raise BadActionsError(
-            f"{len(bad)} corporate actions cannot be right: {shown}; a split needs a positive ratio, a dividend no negative cash"
-        )
+        raise BadActionsError(f"{len(bad)} corporate actions are impossible: {examples}; a ratio is positive, cash not negative")

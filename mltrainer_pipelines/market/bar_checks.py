@@ -65,10 +65,10 @@ def bar_findings(lake: Lake, sessions: Sequence[date]) -> BarFindings:
     Costs the same for one session whatever the lake holds besides: the 20 sessions before it are only counted.
     Sessions that are not in the lake are passed over; `missing_sessions` finds those.
     """
-    found = BarFindings()
+    findings = BarFindings()
     wanted = [day for day in sorted(sessions) if lake.exists("daily_bars", str(day))]
     if not wanted:
-        return found
+        return findings
     actions = lake.read("corporate_actions") if lake.exists("corporate_actions") else None
     before = sessions_between(previous_session(wanted[0], USUAL_SESSIONS), previous_session(wanted[0]))
     sizes = [lake.row_count("daily_bars", str(day)) for day in before if lake.exists("daily_bars", str(day))]
@@ -78,24 +78,24 @@ def bar_findings(lake: Lake, sessions: Sequence[date]) -> BarFindings:
         read = [eve, *days] if lake.exists("daily_bars", str(eve)) else days
         bars = lake.scan("daily_bars", [str(day) for day in read]).collect()
         fresh = bars.filter(pl.col("date") >= days[0])
-        found.sessions += len(days)
-        found.rows += fresh.height
-        found.duplicates.add(fresh.filter(pl.struct("date", "symbol").is_duplicated()))
-        found.impossible.add(impossible_bars(fresh))
-        found.vwap_outside.add(
+        findings.sessions += len(days)
+        findings.rows += fresh.height
+        findings.duplicates.add(fresh.filter(pl.struct("date", "symbol").is_duplicated()))
+        findings.impossible.add(impossible_bars(fresh))
+        findings.vwap_outside.add(
             fresh.filter((pl.col("vwap") < pl.col("low") - _HALF_A_CENT) | (pl.col("vwap") > pl.col("high") + _HALF_A_CENT))
         )
-        found.unexplained_jumps.add(_unexplained_jumps(bars, days[0], actions))
+        findings.unexplained_jumps.add(_unexplained_jumps(bars, days[0], actions))
         counts = dict(fresh.group_by("date").len().iter_rows())
         for day in days:
             usual = median(sizes[-USUAL_SESSIONS:]) if sizes else None
             symbols = counts.get(day, 0)
             if usual and symbols < COVERED_ABOVE * usual:
-                found.thin.add(pl.DataFrame({"date": [day], "symbols": [symbols], "usual": [float(usual)]}))
+                findings.thin.add(pl.DataFrame({"date": [day], "symbols": [symbols], "usual": [float(usual)]}))
             sizes.append(symbols)
             if lake.exists("rejected_bars", str(day)):
-                found.rejected.add(lake.read("rejected_bars", str(day)))
-    return found
+                findings.rejected.add(lake.read("rejected_bars", str(day)))
+    return findings
 
 
 def missing_sessions(lake: Lake, first: date, last: date) -> list[date]:

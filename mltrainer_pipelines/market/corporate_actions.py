@@ -34,30 +34,30 @@ def corporate_actions(client: ActionsClient, first: date, last: date) -> pl.Data
     MarketDataError
         From the client; a partial answer is never returned.
     """
-    found = pl.concat([client.splits(first, last), client.dividends(first, last)])
-    return _ordered(CORPORATE_ACTIONS.cast(found))
+    actions = pl.concat([client.splits(first, last), client.dividends(first, last)])
+    return _ordered(CORPORATE_ACTIONS.cast(actions))
 
 
-def continued_actions(client: ActionsClient, known: pl.DataFrame, known_to: date, today: date) -> pl.DataFrame:
-    """What is known, with what has been announced since; the last 30 days and the coming 14 are fetched.
+def continued_actions(client: ActionsClient, stored: pl.DataFrame, stored_until: date, today: date) -> pl.DataFrame:
+    """What is stored, with what has been announced since; the last 30 days and the coming 14 are fetched.
 
     An evening costs the same after five years as after five days: of the years before, nothing is asked for again.
 
     Parameters
     ----------
-    known : pl.DataFrame
+    stored : pl.DataFrame
         Columns of `CORPORATE_ACTIONS`.
-    known_to : date
-        The day up to which `known` was complete when it was fetched.
+    stored_until : date
+        The day up to which `stored` was complete when it was fetched.
 
     Raises
     ------
     MarketDataError
         From the client.
     """
-    again = known_to - CHECKED_AGAIN
-    fresh = corporate_actions(client, again, today + ANNOUNCED_AHEAD)
-    return _ordered(pl.concat([known.filter(pl.col("ex_date") < again), fresh]))
+    refetch_from = stored_until - CHECKED_AGAIN
+    fresh = corporate_actions(client, refetch_from, today + ANNOUNCED_AHEAD)
+    return _ordered(pl.concat([stored.filter(pl.col("ex_date") < refetch_from), fresh]))
 
 
 def _ordered(actions: pl.DataFrame) -> pl.DataFrame:

@@ -13,14 +13,14 @@ CORRECTED_SESSIONS = 5
 _FIELDS = [name for name in DAILY_BARS.schema if name not in ("date", "symbol")]
 
 
-def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, found: date) -> pl.DataFrame:
+def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, seen_on: date) -> pl.DataFrame:
     """The fields in which two versions of the same sessions' bars differ.
 
     Parameters
     ----------
     stored, fetched : pl.DataFrame
         Columns of `DAILY_BARS`: what was known, and what the vendor says now.
-    found : date
+    seen_on : date
         The day on which the difference was seen.
 
     Returns
@@ -35,13 +35,13 @@ def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, found: date
         for frame, value in ((stored, "before"), (fetched, "after"))
     ]
     both = sides[0].join(sides[1], on=["date", "symbol", "field"], how="full", coalesce=True)
-    changed = both.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(found=pl.lit(found))
+    changed = both.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(found=pl.lit(seen_on))
     return BAR_CORRECTIONS.cast(changed).sort("date", "symbol", "field")
 
 
-def recorded(known: pl.DataFrame | None, new: pl.DataFrame) -> pl.DataFrame:
+def recorded(record: pl.DataFrame | None, new: pl.DataFrame) -> pl.DataFrame:
     """The record of corrections with new ones added, each once, in the order in which they were found."""
-    whole = new if known is None else pl.concat([known, new])
+    whole = new if record is None else pl.concat([record, new])
     return whole.unique(maintain_order=True).sort("found", "date", "symbol", "field", maintain_order=True)
 
 

@@ -39,9 +39,9 @@ class RateLimitedError(MarketDataError):
     """The vendor asks for fewer calls (429), and did so on every attempt or for longer than we wait."""
 
     def __init__(self, service: str, attempts: int, retry_after_s: float | None = None):
-        told = f"; it asks to wait {retry_after_s:.0f} s" if retry_after_s is not None else ""
+        wait = f"; it asks to wait {retry_after_s:.0f} s" if retry_after_s is not None else ""
         super().__init__(
-            f"{service} answered 429 (too many calls) after {attempts} attempt{'s' * (attempts > 1)}{told}; "
+            f"{service} answered 429 (too many calls) after {attempts} attempt{'s' * (attempts > 1)}{wait}; "
             "wait, make fewer calls a minute, or use a plan that allows more"
         )
         self.retry_after_s = retry_after_s

@@ -96,12 +96,12 @@ def planned_backfill(client: BarsClient, sessions: Sequence[date]) -> BackfillPl
     return BackfillPlan("tickers", wanted, tuple(tickers), calls, seconds)
 
 
-def fetched(
+def fetch_sessions(
     client: BarsClient,
     plan: BackfillPlan,
     symbols_before: Iterable[int] = (),
     accept_thin: bool = False,
-    say: Callable[[str], object] = lambda _: None,
+    log: Callable[[str], object] = lambda _: None,
 ) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]]:
     """Sessions of a plan in order, each with its bars, or with the error that there are none.
 
@@ -113,8 +113,8 @@ def fetched(
         Number of symbols of the sessions before the first, oldest first; see `symbols_before`.
     accept_thin : bool
         Take sessions however small they are.
-    say : callable
-        Told, in a line, when the way has to be changed.
+    log : callable
+        Called with a line when the way has to be changed.
 
     Raises
     ------
@@ -126,21 +126,21 @@ def fetched(
         From the client.
     """
     sizes = deque(symbols_before, maxlen=USUAL_SESSIONS)
-    by_ticker = _by_ticker(client, plan, say) if plan.way == "tickers" else None
-    coming = by_ticker if by_ticker is not None else _by_session(client, plan.sessions)
-    for session, found in coming:
-        if isinstance(found, EmptySessionError):
-            yield session, found
+    by_ticker = _by_ticker(client, plan, log) if plan.way == "tickers" else None
+    answers = by_ticker if by_ticker is not None else _by_session(client, plan.sessions)
+    for session, validated in answers:
+        if isinstance(validated, EmptySessionError):
+            yield session, validated
             continue
-        if not accept_thin and _is_thin(found, sizes):
-            found = client.session_bars(session)
-            if _is_thin(found, sizes):
-                raise ThinSessionError(session, found.bars.height, median(sizes))
-        sizes.append(found.bars.height)
-        yield session, found
+        if not accept_thin and _is_thin(validated, sizes):
+            validated = client.session_bars(session)
+            if _is_thin(validated, sizes):
+                raise ThinSessionError(session, validated.bars.height, median(sizes))
+        sizes.append(validated.bars.height)
+        yield session, validated
 
 
-def store_session(lake: Lake, session: date, found: ValidatedBars, compare: bool) -> bool:
+def store_session(lake: Lake, session: date, validated: ValidatedBars, compare: bool) -> bool:
     """Write a session, and what was set aside of it; returns whether its bars are other than those that were there.
 
     Parameters
@@ -149,13 +149,13 @@ def store_session(lake: Lake, session: date, found: ValidatedBars, compare: bool
         The session is in the lake already: where its bars are the same, its file is left as it is.
     """
     key = str(session)
-    if not found.rejected.is_empty():
-        lake.write("rejected_bars", found.rejected, key)
+    if not validated.rejected.is_empty():
+        lake.write("rejected_bars", validated.rejected, key)
     elif compare:
         lake.delete("rejected_bars", key)
-    if compare and lake.read("daily_bars", key).equals(found.bars):
+    if compare and lake.read("daily_bars", key).equals(validated.bars):
         return False
-    lake.write("daily_bars", found.bars, key)
+    lake.write("daily_bars", validated.bars, key)
     return True
 
 
@@ -172,8 +172,8 @@ def progress_bar(done: int, total: int, seconds: float) -> str:
     return f"{'█' * full}{'░' * (_BLOCKS - full)} {done:,}/{total:,} sessions, {_duration(seconds)}{left}"
 
 
-def _is_thin(found: ValidatedBars, sizes: Sequence[int]) -> bool:
-    return bool(sizes) and found.bars.height < THIN_BELOW * median(sizes)
+def _is_thin(validated: ValidatedBars, sizes: Sequence[int]) -> bool:
+    return bool(sizes) and validated.bars.height < THIN_BELOW * median(sizes)
 
 
 def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]]:
@@ -182,9 +182,9 @@ def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[
         waiting = deque(pool.submit(_session, client, day) for day in sessions[:_AHEAD])
         try:
             for place, session in enumerate(sessions):
-                found = waiting.popleft()
+                answer = waiting.popleft()
                 try:
-                    yield session, found.result()
+                    yield session, answer.result()
                 except EmptySessionError as error:
                     yield session, error
                 waiting.extend(pool.submit(_session, client, day) for day in sessions[place + _AHEAD : place + _AHEAD + 1])
@@ -195,34 +195,34 @@ def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[
 def _session(client: BarsClient, session: date) -> ValidatedBars:
     """A session's bars; where any of them cannot be right, those of a second call."""
     try:
-        found = client.session_bars(session)
-        if found.rejected.is_empty():
-            return found
+        validated = client.session_bars(session)
+        if validated.rejected.is_empty():
+            return validated
     except BadBarsError:
         pass  # the second answer's error is the one that counts
     return client.session_bars(session)
 
 
 def _by_ticker(
-    client: BarsClient, plan: BackfillPlan, say: Callable[[str], object]
+    client: BarsClient, plan: BackfillPlan, log: Callable[[str], object]
 ) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]] | None:
     """A call a ticker; None where these bars are not the market's, which two sessions fetched whole prove."""
     first, last = plan.sessions[0], plan.sessions[-1]
     try:
         with ThreadPoolExecutor(_AHEAD) as pool:
-            asked = [pool.submit(client.aggregates, symbol, first, last, listed=True) for symbol in plan.tickers]
+            futures = [pool.submit(client.aggregates, symbol, first, last, listed=True) for symbol in plan.tickers]
             try:
-                frames = [answer.result().drop("start") for answer in asked]
+                frames = [answer.result().drop("start") for answer in futures]
             finally:
                 pool.shutdown(cancel_futures=True)
         days = pl.concat(frames).sort("date", "symbol").partition_by("date", as_dict=True)
         for session in {first, last}:
             whole = _session_or_none(client, session)
             if (whole is None) != ((session,) not in days) or (whole is not None and not days[session,].equals(whole)):
-                say(f"the tickers' own bars of {session} are not those of the whole session: fetching session by session")
+                log(f"the tickers' own bars of {session} are not those of the whole session: fetching session by session")
                 return None
     except BadBarsError as error:
-        say(f"{error}; fetching session by session")
+        log(f"{error}; fetching session by session")
         return None
     return ((day, validate_bars(days[day,], day) if (day,) in days else EmptySessionError(day)) for day in plan.sessions)
 

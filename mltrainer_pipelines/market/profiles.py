@@ -21,10 +21,10 @@ class DetailsClient(Protocol):
 
 def with_sectors(
     universe: pl.DataFrame,
-    known: pl.DataFrame | None,
+    stored: pl.DataFrame | None,
     client: DetailsClient,
     most_calls: int | None = None,
-    say: Callable[[str], object] = lambda _: None,
+    log: Callable[[str], object] = lambda _: None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The universe with its members' sectors, and the profiles that are known now.
 
@@ -36,12 +36,12 @@ def with_sectors(
     ----------
     universe : pl.DataFrame
         Columns of `UNIVERSE`.
-    known : pl.DataFrame or None
+    stored : pl.DataFrame or None
         Columns of `TICKER_PROFILES`: what was asked for before.
     most_calls : int, optional
         Members to ask for at most, the newest and most liquid first; the others stay without a sector until next time.
-    say : callable
-        Told how many calls this makes, and how many are left for later.
+    log : callable
+        Called with how many calls this makes, and how many are left for later.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def with_sectors(
             return None
         return found
 
-    profiles = TICKER_PROFILES.empty() if known is None else known
+    profiles = TICKER_PROFILES.empty() if stored is None else stored
     new = (
         universe.sort("month", "rank", descending=[True, False])
         .unique("symbol", keep="first", maintain_order=True)
@@ -64,13 +64,13 @@ def with_sectors(
         .select("symbol", "month")
         .rows()
     )
-    asking = new if most_calls is None else new[:most_calls]
-    if asking:
-        left = f"; {len(new) - len(asking)} are left for the next time" if len(new) > len(asking) else ""
-        say(f"asking for the sectors of {len(asking)} new members, a call each{left}")
+    queried = new if most_calls is None else new[:most_calls]
+    if queried:
+        left = f"; {len(new) - len(queried)} are left for the next time" if len(new) > len(queried) else ""
+        log(f"asking for the sectors of {len(queried)} new members, a call each{left}")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            sectors = list(pool.map(sector, asking))
-        rows = [(symbol, sector, month) for (symbol, month), sector in zip(asking, sectors, strict=True)]
+            sectors = list(pool.map(sector, queried))
+        rows = [(symbol, sector, month) for (symbol, month), sector in zip(queried, sectors, strict=True)]
         profiles = pl.concat([profiles, pl.DataFrame(rows, schema=TICKER_PROFILES.schema, orient="row")]).sort("symbol")
     asked = profiles.select("symbol", asked="sector")
     filled = universe.join(asked, on="symbol", how="left", maintain_order="left")

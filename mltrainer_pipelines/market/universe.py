@@ -78,11 +78,11 @@ def universes_of(
     eligible = _eligible(reference)
     rows = bars.lazy().filter(pl.col("date") < max(starts)).select("date", "symbol", "close", "volume").collect().sort("date")
     dates = rows.get_column("date")
-    chosen = []
+    universes = []
     for month in starts:
         low, high = dates.search_sorted(_window_start(month), side="left"), dates.search_sorted(month, side="left")
-        chosen.append(_choose(month, rows.slice(low, high - low), eligible, size, minimum_price))
-    return pl.concat(chosen)
+        universes.append(_choose(month, rows.slice(low, high - low), eligible, size, minimum_price))
+    return pl.concat(universes)
 
 
 def first_universe_month(first_session: date) -> date:

@@ -107,16 +107,16 @@ class Holding:
 
 def users_trades(connection: Connection, as_of: date, prices: Mapping[str, Decimal], actions: pl.DataFrame | None) -> list[Trade]:
     """The user's book at the close of `as_of`; what was bought later is not in it, and what was sold later is held."""
-    found = []
+    trades = []
     for row in connection.execute(_SELECTIONS):
         holding = _holding(row)
         if holding is None or _counted_on(holding.bought_on) > as_of:
             continue
         if _follows_paper(row):
-            found.append(paper_trade(row, as_of))
+            trades.append(paper_trade(row, as_of))
         else:
-            found.append(holding.as_trade(prices.get(row.symbol, row.current_price), actions, as_of))
-    return found
+            trades.append(holding.as_trade(prices.get(row.symbol, row.current_price), actions, as_of))
+    return trades
 
 
 def paper_trade(row: Any, as_of: date) -> Trade:
@@ -130,7 +130,7 @@ def held_symbols(engine: Engine, as_of: date) -> list[str]:
     """Symbols that the user holds at the close of a session, by the user's own account: whose prices its book needs."""
     with engine.connect() as connection:
         rows = connection.execute(_SELECTIONS).all()
-    holdings = [found for row in rows if not _follows_paper(row) and (found := _holding(row))]
+    holdings = [holding for row in rows if not _follows_paper(row) and (holding := _holding(row))]
     open_then = [one for one in holdings if one.bought_on <= as_of and (one.sold_on is None or one.sold_on > as_of)]
     return sorted({one.symbol for one in open_then})
 
@@ -150,11 +150,11 @@ def last_prices(lake: Lake, symbols: Sequence[str], newest: date, quotes: pl.Dat
     wanted = pl.col("symbol").is_in(list(symbols))
     recent = sessions_in_lake(lake, date.min, newest)[-_RECENT_SESSIONS:]
     bars = lake.scan("daily_bars", [str(day) for day in recent]).filter(wanted).select("date", "symbol", "close").collect()
-    known = dict(bars.sort("date").group_by("symbol", maintain_order=True).last().select("symbol", "close").iter_rows())
+    prices = dict(bars.sort("date").group_by("symbol", maintain_order=True).last().select("symbol", "close").iter_rows())
     if quotes is not None:
         fresh = quotes.filter(wanted & ~pl.col("stale") & (pl.col("close") > 0))
-        known |= dict(fresh.select("symbol", "close").iter_rows())
-    return {symbol: Decimal(repr(round(price, 6))) for symbol, price in known.items()}
+        prices |= dict(fresh.select("symbol", "close").iter_rows())
+    return {symbol: Decimal(repr(round(price, 6))) for symbol, price in prices.items()}
 
 
 def cents(amount: Decimal) -> Decimal:

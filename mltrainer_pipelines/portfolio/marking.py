@@ -72,14 +72,14 @@ def _marked(
     prices: Mapping[str, tuple[date, float]],
     actions: pl.DataFrame | None,
 ) -> int:
-    known_at = []
+    markable = []
     for position in locked(connection, table, _MARKED_FROM):
         since = position["marked_session"] or position["entry_session"]
         if position["status"] == "open" and position["symbol"] in prices and prices[position["symbol"]][0] >= since:
-            known_at.append((position, since))
-    steps = _steps_since(fresh, actions, known_at)
+            markable.append((position, since))
+    steps = _steps_since(fresh, actions, markable)
     rows = []
-    for position, since in known_at:
+    for position, since in markable:
         day, price = prices[position["symbol"]]
         step = steps.get((position["symbol"], since), 1.0) if day > since else 1.0
         rows.append({"id": position["id"]} | at_price(position, position["factor"] * step, price))

@@ -114,11 +114,11 @@ def performance(
         for session, value in (benchmark or {}).items():
             chosen = sa.update(PortfolioPerformance).where(PortfolioPerformance.date == session)
             connection.execute(chosen.values(benchmark_return=value))
-        theirs = sa.select(UserPosition.recommendation_id)
+        selected = sa.select(UserPosition.recommendation_id)
         books = {
             RECOMMENDATIONS: _virtual(connection, as_of),
             USER: users_trades(connection, as_of, prices or {}, actions),
-            PASSED_OVER: _virtual(connection, as_of, VirtualPosition.recommendation_id.not_in(theirs)),
+            PASSED_OVER: _virtual(connection, as_of, VirtualPosition.recommendation_id.not_in(selected)),
         }
         for book, trades in books.items():
             row = _summed(connection, book, as_of, trades, account, benchmark or {})
@@ -189,8 +189,8 @@ def _summed(
     earlier = connection.execute(
         sa.select(row.date, row.equity, row.benchmark_return).where(row.book == book, row.date < as_of).order_by(row.date)
     ).all()
-    known = connection.scalar(sa.select(row.benchmark_return).where(row.book == book, row.date == as_of))
-    benchmark_return = benchmark.get(as_of, known)
+    recorded = connection.scalar(sa.select(row.benchmark_return).where(row.book == book, row.date == as_of))
+    benchmark_return = benchmark.get(as_of, recorded)
     alpha, beta = _alpha_beta([*((r.date, r.equity, r.benchmark_return) for r in earlier), (as_of, equity, benchmark_return)])
     peak = max([equity, account.equity, *(r.equity for r in earlier)])
     return BookPerformance(
@@ -217,18 +217,18 @@ def _summed(
 def _alpha_beta(record: list[tuple[date, Decimal, float | None]]) -> tuple[float | None, float | None]:
     """Of a record of sessions, equity and the benchmark's return; a return is taken from one session to the next only."""
     pairs = [
-        (float(equity / before - 1), there)
-        for (earlier, before, _), (session, equity, there) in pairwise(record)
-        if there is not None and before > 0 and next_session(earlier) == session
+        (float(equity / before - 1), market_return)
+        for (earlier, before, _), (session, equity, market_return) in pairwise(record)
+        if market_return is not None and before > 0 and next_session(earlier) == session
     ]
     if len(pairs) < LEAST_RETURNS:
         return None, None
-    ours, theirs = np.array(pairs).T
-    variance = float(theirs.var())
+    book_returns, market_returns = np.array(pairs).T
+    variance = float(market_returns.var())
     if variance <= 0:
         return None, None
-    beta = float(((theirs - theirs.mean()) * (ours - ours.mean())).mean() / variance)
-    alpha = float(ours.mean() - beta * theirs.mean()) * SESSIONS_PER_YEAR
+    beta = float(((market_returns - market_returns.mean()) * (book_returns - book_returns.mean())).mean() / variance)
+    alpha = float(book_returns.mean() - beta * market_returns.mean()) * SESSIONS_PER_YEAR
     return (alpha, beta) if math.isfinite(alpha) else (None, None)
 
 

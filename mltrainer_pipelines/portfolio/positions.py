@@ -295,8 +295,10 @@ def _refuse_missing(bars: pl.DataFrame, first: date, as_of: date) -> None:
     present = set(bars.get_column("date").unique())
     missing = [session for session in sessions_between(first, as_of) if session not in present]
     if missing:
-        shown = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise MissingBarsError(f"positions entered since {first} need the bars of {shown}; materialize daily_bars for them first")
+        listing = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise MissingBarsError(
+            f"positions entered since {first} need the bars of {listing}; materialize daily_bars for them first"
+        )
 
 
 TABLE: sa.Table = VirtualPosition.__table__  # type: ignore[assignment]

@@ -39,7 +39,7 @@ class NothingToReplayError(LookupError):
 
 
 @dataclass(frozen=True)
-class Known:
+class DecisionState:
     """What was known at the moment of a decision, besides prices.
 
     Parameters
@@ -83,7 +83,7 @@ def replay(
     lake: Lake,
     first: date,
     last: date,
-    known_at: Callable[[datetime, date], Known],
+    state_at: Callable[[datetime, date], DecisionState],
     cost_bps: float,
     account: PaperAccount | None = None,
     on_session: Callable[[date], None] = lambda _: None,
@@ -94,8 +94,8 @@ def replay(
     ----------
     lake : Lake
     first, last : date
-    known_at : callable
-        Takes a moment and the session decided on; gives what was known.
+    state_at : callable
+        From a moment and the session decided on to what was known besides prices.
     cost_bps : float
         As for `positions.open_positions`.
     account : PaperAccount, optional
@@ -122,14 +122,14 @@ def replay(
         on_session(session)
         decided = False
         for moment, quotes, final in _moments(lake, session, str(session) in kept_quotes):
-            known = known_at(moment, session)
-            if not known.champions:
+            state = state_at(moment, session)
+            if not state.champions:
                 continue
             decided, refreshes = True, refreshes + 1
-            found = refresh_market(
-                inputs, quotes, known.champions, known.thresholds, moment, known.recalibrations, final, explain=False
+            refresh = refresh_market(
+                inputs, quotes, state.champions, state.thresholds, moment, state.recalibrations, final, explain=False
             )
-            for signal in found.signals.filter(pl.col("strong_buy")).iter_rows(named=True):
+            for signal in refresh.signals.filter(pl.col("strong_buy")).iter_rows(named=True):
                 made.setdefault((signal["symbol"], signal["timeframe"], signal["date"]), signal)
         if not decided:
             undecided.append(session)
@@ -139,7 +139,11 @@ def replay(
         )
     recommendations = list(made.values())
     return Replay(
-        recommendations, _lived(lake, recommendations, sessions[-1], cost_bps, account), len(sessions), refreshes, undecided
+        recommendations,
+        _positions_at(lake, recommendations, sessions[-1], cost_bps, account),
+        len(sessions),
+        refreshes,
+        undecided,
     )
 
 
@@ -174,8 +178,8 @@ class PreparedInputs(LakeInputs):
         return self._bars[session]
 
     def members(self, session: date) -> pl.DataFrame:
-        found = self._universe.filter(pl.col("month") == session.replace(day=1))
-        return found if found.height else super().members(session)
+        members = self._universe.filter(pl.col("month") == session.replace(day=1))
+        return members if members.height else super().members(session)
 
     def actions(self) -> pl.DataFrame:
         return self._actions
@@ -209,10 +213,10 @@ class PreparedInputs(LakeInputs):
     def _prepare(self, feature_sets: list[str]) -> None:
         depth = max(look_back(name) for name in feature_sets)
         bars = adjusted_history(self.lake, self.first, self.last, look_back=depth, symbols=self._symbols)
-        known = known_macro(self._macro, bars["date"].unique().sort().to_list())
+        macro = known_macro(self._macro, bars["date"].unique().sort().to_list())
         for name in feature_sets:
             self._features[name] = self._by_date(
-                compute_features(bars, self._universe, known, self.first, self.last, name, regime=self._regime)
+                compute_features(bars, self._universe, macro, self.first, self.last, name, regime=self._regime)
             )
         volatility = daily_volatility(bars).filter(pl.col("date") >= self.first)
         self._volatility = {day: rows.drop("date") for day, rows in self._by_date(volatility).items()}
@@ -231,14 +235,14 @@ def _moments(lake: Lake, session: date, quoted: bool) -> Sequence[tuple[datetime
         # Until the last price of the session is 15 minutes old its bar is provisional; a later refresh had the final one.
         return [(part["as_of"][0], part, part["as_of"][0] > closes + DELAY) for part in parts]
     bars = lake.read("daily_bars", str(session))
-    told = bars.select(
+    closing_quotes = bars.select(
         "date", "symbol", "open", "high", "low", "close", "volume", "vwap",
         as_of=pl.lit(closes), previous_close=pl.lit(None), updated_at=pl.lit(closes), stale=pl.lit(value=False),
     )  # fmt: skip
-    return [(closes, DELAYED_QUOTES.cast(told), True)]
+    return [(closes, DELAYED_QUOTES.cast(closing_quotes), True)]
 
 
-def _lived(
+def _positions_at(
     lake: Lake, recommendations: Sequence[Mapping[str, Any]], last: date, cost_bps: float, account: PaperAccount
 ) -> list[dict[str, Any]]:
     """The positions of all recommendations at the close of `last`."""

@@ -90,9 +90,9 @@ def walked(positions: Sequence[Mapping[str, Any]], panel: Panel) -> list[dict[st
         factor = float(factors[i, end] / entry_factors[i])
         row |= {"status": "open", "marked_session": session, "factor": factor}
         if exits[i] < 0:
-            known = closes[i, entries[i] : end + 1]
-            known = known[~np.isnan(known)]
-            last = known[-1] if len(known) else paid[i]
+            traded = closes[i, entries[i] : end + 1]
+            traded = traded[~np.isnan(traded)]
+            last = traded[-1] if len(traded) else paid[i]
             settled.append(row | at_price(row, factor, last / factors[i, end]))
             continue
         gross = prices[i] if prices[i] == prices[i] else paid[i]  # no close since the entry: what was paid

@@ -64,13 +64,13 @@ class Champions:
         TrackingUnavailableError
             If the registry does not answer.
         """
-        found = self.version(timeframe, version)
-        place = self.folder / found.name / f"{found.version}-{int(found.registered_at.timestamp() * 1000)}"
-        if not (place / FILE).is_file():
-            ensemble = _readable(found, lambda: self.tracking.load(found))
-            _keep(ensemble, place)
-            return ensemble, found
-        return _readable(found, lambda: read_ensemble(place / FILE)), found
+        registered = self.version(timeframe, version)
+        folder = self.folder / registered.name / f"{registered.version}-{int(registered.registered_at.timestamp() * 1000)}"
+        if not (folder / FILE).is_file():
+            ensemble = _readable(registered, lambda: self.tracking.load(registered))
+            _keep(ensemble, folder)
+            return ensemble, registered
+        return _readable(registered, lambda: read_ensemble(folder / FILE)), registered
 
     def version(self, timeframe: str, version: str | None = None) -> ChampionVersion:
         """Which version the alias `champion` names, or what the registry says of another one. Imports no MLflow."""
@@ -83,8 +83,8 @@ class Champions:
             with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:  # noqa: S310
                 return _version(json.load(answer)["model_version"])
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")
-            if error.code in (400, 404) and ("RESOURCE_DOES_NOT_EXIST" in said or "INVALID_PARAMETER_VALUE" in said):
+            body = error.read().decode(errors="replace")
+            if error.code in (400, 404) and ("RESOURCE_DOES_NOT_EXIST" in body or "INVALID_PARAMETER_VALUE" in body):
                 what = f"no {timeframe} champion is registered" if version is None else f"{name} has no version {version}"
                 raise NoChampionError(
                     f"{what} at {self.tracking.uri}; materialize champion_model for {timeframe!r} "

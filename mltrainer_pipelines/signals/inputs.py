@@ -123,12 +123,12 @@ class LakeInputs:
             provisional=provisional,
         )
         bars = bars.filter((pl.col("date") < session) | ~pl.col("symbol").is_in(excluded.implode()))
-        known = known_macro(self.lake.read("macro_series"), bars["date"].unique().sort().to_list())
+        macro = known_macro(self.lake.read("macro_series"), bars["date"].unique().sort().to_list())
         regime = forward_fill(self.lake.read("regime"), session)
         features, history = {}, {}
         for name, before in feature_sets.items():
             begin = previous_session(session, before) if before else session
-            rows = compute_features(bars, universe, known, begin, session, name, regime=regime)
+            rows = compute_features(bars, universe, macro, begin, session, name, regime=regime)
             features[name] = rows.filter(pl.col("date") == session)
             if before:
                 history[name] = rows.filter(pl.col("date") < session)
@@ -143,18 +143,18 @@ class LakeInputs:
             raise HistoryBehindError(f"the lake has no daily_bars up to {session}; materialize daily_bars first")
         missing = sessions_between(next_session(present[-1]), session if final else session - timedelta(days=1))
         if missing:
-            shown = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            listing = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise HistoryBehindError(
-                f"daily_bars end with {present[-1]}, but {shown} traded since; materialize daily_bars for them first"
+                f"daily_bars end with {present[-1]}, but {listing} traded since; materialize daily_bars for them first"
             )
 
 
 def forward_fill(regime: pl.DataFrame, session: date) -> pl.DataFrame:
     """Regime scores with the newest one carried to a session that has none of its own yet, if it still says anything."""
-    known = regime.filter(pl.col("date") <= session)
-    if known.is_empty() or known["date"][-1] == session or next_session(known["date"][-1], REGIME_VALID_SESSIONS) < session:
-        return known
-    return pl.concat([known, known.tail(1).with_columns(date=pl.lit(session))])
+    past = regime.filter(pl.col("date") <= session)
+    if past.is_empty() or past["date"][-1] == session or next_session(past["date"][-1], REGIME_VALID_SESSIONS) < session:
+        return past
+    return pl.concat([past, past.tail(1).with_columns(date=pl.lit(session))])
 
 
 def newest_closes(bars: pl.DataFrame) -> pl.DataFrame:
@@ -164,7 +164,7 @@ def newest_closes(bars: pl.DataFrame) -> pl.DataFrame:
 
 def newest_score(regime: pl.DataFrame, session: date) -> float | None:
     """The newest regime score up to a session, or None where it is older than `REGIME_VALID_SESSIONS`."""
-    known = regime.filter((pl.col("date") <= session) & pl.col("score").is_not_null())
-    if known.is_empty() or next_session(known["date"][-1], REGIME_VALID_SESSIONS) < session:
+    scored = regime.filter((pl.col("date") <= session) & pl.col("score").is_not_null())
+    if scored.is_empty() or next_session(scored["date"][-1], REGIME_VALID_SESSIONS) < session:
         return None
-    return float(known["score"][-1])
+    return float(scored["score"][-1])

@@ -46,8 +46,8 @@ class Recalibration:
         """Corrected probabilities; 0 and 1 stay what they are."""
         if self == Recalibration():
             return probability
-        known = np.clip(probability, _EDGE, 1.0 - _EDGE)
-        corrected = expit(self.intercept + self.slope * np.log(known / (1.0 - known)))
+        clipped = np.clip(probability, _EDGE, 1.0 - _EDGE)
+        corrected = expit(self.intercept + self.slope * np.log(clipped / (1.0 - clipped)))
         return np.where((probability <= 0.0) | (probability >= 1.0), probability, corrected)
 
     def before(self, probability: float) -> float:
@@ -67,14 +67,14 @@ class Recalibrated:
 
     def predict(self, features: pl.DataFrame, threshold: float) -> pl.DataFrame:
         """As `ChampionEnsemble.predict`, and `uncorrected_probability`."""
-        found = self.scorer.predict(features, self.recalibration.before(threshold))
+        forecast = self.scorer.predict(features, self.recalibration.before(threshold))
         names = ("profit_probability", "probability_low", "probability_high")
-        corrected = found.with_columns(
-            pl.Series(name, self.recalibration.apply(found[name].cast(pl.Float64).to_numpy())).fill_nan(None) for name in names
+        corrected = forecast.with_columns(
+            pl.Series(name, self.recalibration.apply(forecast[name].cast(pl.Float64).to_numpy())).fill_nan(None) for name in names
         )
         width = pl.col("probability_high") - pl.col("probability_low")
         return corrected.with_columns(
-            confidence=pl.col("agreement") * (1.0 - width), uncorrected_probability=found["profit_probability"]
+            confidence=pl.col("agreement") * (1.0 - width), uncorrected_probability=forecast["profit_probability"]
         )
 
 
@@ -88,21 +88,21 @@ def recalibration_before(engine: Engine, session: date, timeframe: str, trial_id
         .limit(1)
     )
     with engine.connect() as connection:
-        found = connection.execute(newest).first()
-    return Recalibration(*found) if found else Recalibration()
+        newest_row = connection.execute(newest).first()
+    return Recalibration(*newest_row) if newest_row else Recalibration()
 
 
 def weighted(engine: Engine, ensemble: ChampionEnsemble, session: date) -> ChampionEnsemble:
     """The ensemble with the weights that had been learnt before a session; as it was fitted, where nothing was."""
     learnt = weights_before(engine, session, ensemble.timeframe)
-    known = {trial_id: weight for trial_id, weight in learnt.items() if trial_id in ensemble.weights}
-    return ensemble.reweighted(known) if len(known) == len(ensemble.weights) else ensemble
+    weights = {trial_id: weight for trial_id, weight in learnt.items() if trial_id in ensemble.weights}
+    return ensemble.reweighted(weights) if len(weights) == len(ensemble.weights) else ensemble
 
 
 def weights_before(engine: Engine, session: date, timeframe: str) -> dict[str, float]:
     """The weights of the trials as learnt before a session; empty before anything was.
 
-    Weights that rest on no matured forecast are left out: equal shares are what is done without learning.
+    Weights that rest on no resolved forecast are left out: equal shares are what is done without learning.
     """
     row = ModelWeightHistory
     newest = sa.select(sa.func.max(row.as_of)).where(row.as_of < session, row.timeframe == timeframe).scalar_subquery()

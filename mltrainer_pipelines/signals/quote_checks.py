@@ -59,37 +59,39 @@ def check_quotes(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.Data
     members : Series of str
         The universe of the session's month.
     """
-    told = prices.filter(pl.col("symbol").is_in(members.implode()))
+    quotes = prices.filter(pl.col("symbol").is_in(members.implode()))
     before = last_bars.filter(pl.col("symbol").is_in(members.implode()))
-    expected = _restated(before, told, actions)
+    restated = _restated(before, quotes, actions)
     traded = pl.col("open").is_not_null()
-    found = (
-        told.join(expected, on="symbol", how="left")
+    checked = (
+        quotes.join(restated, on="symbol", how="left")
         .with_columns(failure=pl.coalesce(_impossible(), _moved(), _excursion()))
         .select("symbol", "failure", traded=traded)
     )
-    failures = found.filter(pl.col("failure").is_not_null()).select("symbol", "failure").sort("symbol")
-    awaited = before["symbol"].n_unique()
-    present = found.filter(
+    failures = checked.filter(pl.col("failure").is_not_null()).select("symbol", "failure").sort("symbol")
+    expected = before["symbol"].n_unique()
+    present = checked.filter(
         pl.col("failure").is_null() & pl.col("traded") & pl.col("symbol").is_in(before["symbol"].implode())
     ).height
-    short = awaited > 0 and present < LEAST_SHARE * awaited
+    short = expected > 0 and present < LEAST_SHARE * expected
     note = (
-        f"only {present} of {awaited} symbols have a valid price of the session, {LEAST_SHARE:.0%} are needed" if short else None
+        f"only {present} of {expected} symbols have a valid price of the session, {LEAST_SHARE:.0%} are needed" if short else None
     )
-    return QuoteChecks(failures, note, present, awaited)
+    return QuoteChecks(failures, note, present, expected)
 
 
-def _restated(before: pl.DataFrame, told: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
+def _restated(before: pl.DataFrame, quotes: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
     """symbol, expected: the last close, restated for what happened between it and the session."""
     closes = before.select("symbol", "date", "close")
     if actions is None or actions.is_empty() or before.is_empty():
         return closes.select("symbol", expected="close")
     # Two bars a symbol: the adjustment between them is what the session's own bar will be given.
-    both = pl.concat([closes, told.filter(pl.col("symbol").is_in(closes["symbol"].implode())).select("symbol", "date", "close")])
+    both = pl.concat(
+        [closes, quotes.filter(pl.col("symbol").is_in(closes["symbol"].implode())).select("symbol", "date", "close")]
+    )
     bars = both.with_columns(*(pl.col("close").alias(name) for name in ("open", "high", "low")), volume=pl.lit(0.0))
-    known = actions.filter(pl.col("symbol").is_in(closes["symbol"].implode()))
-    factors = adjusted(bars, known).group_by("symbol", maintain_order=True).agg(factor=pl.col("factor").last())
+    own_actions = actions.filter(pl.col("symbol").is_in(closes["symbol"].implode()))
+    factors = adjusted(bars, own_actions).group_by("symbol", maintain_order=True).agg(factor=pl.col("factor").last())
     return closes.join(factors, on="symbol").select("symbol", expected=pl.col("close") / pl.col("factor"))
 
 

@@ -120,11 +120,11 @@ def refresh_market(
     inputs.require_history(session, final)
 
     members, actions = inputs.members(session), inputs.actions()
-    told = inputs.final_bars(session) if final else quotes
-    checks = check_quotes(told, inputs.last_closes(session, members["symbol"]), actions, members["symbol"])
+    prices_of_session = inputs.final_bars(session) if final else quotes
+    checks = check_quotes(prices_of_session, inputs.last_closes(session, members["symbol"]), actions, members["symbol"])
     excluded = checks.failures["symbol"]
-    heard = pl.col("symbol").is_in(members["symbol"].implode()) & ~pl.col("symbol").is_in(excluded.implode())
-    provisional = None if final else provisional_bars(quotes.filter(heard))
+    usable = pl.col("symbol").is_in(members["symbol"].implode()) & ~pl.col("symbol").is_in(excluded.implode())
+    provisional = None if final else provisional_bars(quotes.filter(usable))
     snapshot = inputs.market_snapshot(session, members, excluded, _feature_sets(champions), provisional)
     prices = delayed_prices(quotes) if on_quotes else closing_prices(snapshot.closes)
     regime = inputs.regime(session)
@@ -158,22 +158,22 @@ def refresh_market(
 
 def _feature_sets(champions: Mapping[str, tuple[Ensemble, ChampionVersion]]) -> dict[str, int]:
     """The feature sets that the champions read, and the most sessions before the decision that one of them reads of each."""
-    found: dict[str, int] = {}
+    depths: dict[str, int] = {}
     for ensemble, _ in champions.values():
         name, back = ensemble.champion.feature_set, ensemble.look_back if isinstance(ensemble, ChampionEnsemble) else 0
-        found[name] = max(back, found.get(name, 0))
-    return found
+        depths[name] = max(back, depths.get(name, 0))
+    return depths
 
 
 def _forecasts(timeframe: str, ensemble: ChampionEnsemble, rows: pl.DataFrame) -> pl.DataFrame:
     """What each trial says alone: the ensemble of its own fits."""
-    found = []
+    forecasts = []
     for trial_id in ensemble.weights:
         own = [member for member in ensemble.members if member.trial_id == trial_id]
         alone = replace(ensemble, members=tuple(replace(member, weight=1.0 / len(own)) for member in own))
-        told = alone.predict(rows).select("date", "symbol", probability="profit_probability")
-        found.append(told.with_columns(timeframe=pl.lit(timeframe), trial_id=pl.lit(trial_id)))
-    return MEMBER_FORECASTS.cast(pl.concat(found))
+        forecast = alone.predict(rows).select("date", "symbol", probability="profit_probability")
+        forecasts.append(forecast.with_columns(timeframe=pl.lit(timeframe), trial_id=pl.lit(trial_id)))
+    return MEMBER_FORECASTS.cast(pl.concat(forecasts))
 
 
 def with_refresh(stored: pl.DataFrame | None, refreshed: pl.DataFrame, moment_column: str) -> pl.DataFrame:
@@ -193,5 +193,5 @@ def newest_refresh(stored: pl.DataFrame, moment_column: str) -> pl.DataFrame:
 def _champion(ensemble: Ensemble, version: ChampionVersion) -> Champion:
     label = ensemble.champion.label
     barriers = Barriers(label.target, label.stop)
-    standing: Grade = "proven" if version.grade == "proven" else "candidate"
-    return Champion(version.trial_id, ensemble.champion.model, version.version, standing, barriers)
+    grade: Grade = "proven" if version.grade == "proven" else "candidate"
+    return Champion(version.trial_id, ensemble.champion.model, version.version, grade, barriers)

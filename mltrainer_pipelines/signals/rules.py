@@ -118,8 +118,8 @@ def near_misses(
     )
     passing = strong_buys(signals, lower)["strong_buy"]
     close = signals.filter(passing & ~signals["strong_buy"])
-    drawn = close.with_columns(_lot=pl.struct("symbol", "date", "timeframe").hash(seed=7))
-    return drawn.sort("_lot").group_by("timeframe", maintain_order=True).head(most).drop("_lot").select(signals.columns)
+    shuffled = close.with_columns(_lot=pl.struct("symbol", "date", "timeframe").hash(seed=7))
+    return shuffled.sort("_lot").group_by("timeframe", maintain_order=True).head(most).drop("_lot").select(signals.columns)
 
 
 def _fails(condition: pl.Expr, reason: pl.Expr) -> pl.Expr:
@@ -127,8 +127,8 @@ def _fails(condition: pl.Expr, reason: pl.Expr) -> pl.Expr:
 
 
 def _below(value: pl.Expr, bar: float, name: str, digits: int) -> pl.Expr:
-    known = value.fill_nan(None)
-    return _fails(~(known >= bar).fill_null(False), pl.format(f"{name} {{}} below {bar:.{digits}f}", _text(known, digits)))
+    number = value.fill_nan(None)
+    return _fails(~(number >= bar).fill_null(False), pl.format(f"{name} {{}} below {bar:.{digits}f}", _text(number, digits)))
 
 
 def _text(value: pl.Expr, digits: int) -> pl.Expr:

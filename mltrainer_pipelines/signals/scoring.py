@@ -164,8 +164,8 @@ def _signals_of(
     explained: ChampionEnsemble | None,
 ) -> pl.DataFrame:
     # The ensemble's intervals are fitted by regime. Some feature sets hold the score already, under the same name.
-    known = "regime_score" in features.columns
-    regime = {} if known else {"regime_score": pl.lit(market["regime_score"].first(), pl.Float64)}
+    has_regime = "regime_score" in features.columns
+    regime = {} if has_regime else {"regime_score": pl.lit(market["regime_score"].first(), pl.Float64)}
     forecast = ensemble.predict(features.with_columns(**regime), thresholds.min_probability)
     if "uncorrected_probability" not in forecast.columns:
         forecast = forecast.with_columns(uncorrected_probability="profit_probability")
@@ -204,8 +204,8 @@ def _check(
         raise UnusableInputError(f"no timeframe is called {', '.join(unknown)}; there are {', '.join(TIMEFRAMES)}")
     sessions = features["date"].unique().sort().to_list()
     if len(sessions) != 1:
-        shown = f"{len(sessions)} sessions, {sessions[0]} to {sessions[-1]}" if sessions else "no session, they have no row"
-        raise UnusableInputError(f"the features are of {shown}; the market is scored for one decision: give its session's rows")
+        given = f"{len(sessions)} sessions, {sessions[0]} to {sessions[-1]}" if sessions else "no session, they have no row"
+        raise UnusableInputError(f"the features are of {given}; the market is scored for one decision: give its session's rows")
     for name, frame in (("features", features), ("prices", prices), ("volatility", volatility)):
         twice = frame.filter(pl.col("symbol").is_duplicated())["symbol"].unique().sort()
         if len(twice):

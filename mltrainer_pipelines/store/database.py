@@ -153,12 +153,12 @@ class Database:
             return MigrationContext.configure(connection).get_current_revision()
 
     def _unavailable(self, error: OperationalError) -> DatabaseUnavailableError:
-        said = " ".join(str(error.orig).split())
+        reason = " ".join(str(error.orig).split())
         password = make_url(self.url).password
         if password:
-            said = said.replace(str(password), "***")
+            reason = reason.replace(str(password), "***")
         return DatabaseUnavailableError(
-            f"PostgreSQL at {self.place} cannot be used ({said}); start it (`mltrainer up` starts the embedded one) "
+            f"PostgreSQL at {self.place} cannot be used ({reason}); start it (`mltrainer up` starts the embedded one) "
             "or correct MLTRAINER_DATABASE_URL"
         )
 

@@ -207,10 +207,10 @@ class EmbeddedPostgres:
             ) from error
 
     def _check_version(self) -> None:
-        found = (self.data / "PG_VERSION").read_text().strip()
-        if found != str(MAJOR_VERSION):
+        version = (self.data / "PG_VERSION").read_text().strip()
+        if version != str(MAJOR_VERSION):
             raise EmbeddedPostgresError(
-                f"the data in {self.data} are PostgreSQL {found}'s, this server is {MAJOR_VERSION}; "
+                f"the data in {self.data} are PostgreSQL {version}'s, this server is {MAJOR_VERSION}; "
                 f"move them with pg_upgrade, or set MLTRAINER_HOME to a new folder, {REMEDY}"
             )
 
@@ -242,9 +242,9 @@ class EmbeddedPostgres:
             passing = any(state in str(error) for state in ("starting up", "shutting down", "not yet accepting", "No such file"))
             if passing and time.monotonic() < deadline:
                 return False
-            said = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise EmbeddedPostgresError(
-                f"PostgreSQL in {self.folder} runs but does not answer ({said}); see {self.log}, {REMEDY}"
+                f"PostgreSQL in {self.folder} runs but does not answer ({reason}); see {self.log}, {REMEDY}"
             ) from error
         return True
 
@@ -261,11 +261,11 @@ class EmbeddedPostgres:
             begun = self.log.stat().st_size if self.log.exists() else 0
             if self._comes_up(options, deadline):
                 return
-            said = self.log.read_bytes()[begun:].decode(errors="replace")
+            output = self.log.read_bytes()[begun:].decode(errors="replace")
             # A killed server's last backends may need a moment to notice.
-            if "still in use" not in said or time.monotonic() > deadline:
+            if "still in use" not in output or time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
-                    f"PostgreSQL did not start in {self.folder}: {last_lines(said)}; mend what it names, {REMEDY}"
+                    f"PostgreSQL did not start in {self.folder}: {last_lines(output)}; mend what it names, {REMEDY}"
                 )
             time.sleep(0.2)
 
@@ -313,8 +313,8 @@ class EmbeddedPostgres:
         if os.geteuid() == 0:
             self.programs.hand_over(folder)
         owner = self.programs.user().pw_uid if os.geteuid() == 0 else os.geteuid()
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & 0o077:
             raise EmbeddedPostgresError(
                 f"{folder} is not a private folder of this user; remove it, or set MLTRAINER_HOME to a shorter path"
             )

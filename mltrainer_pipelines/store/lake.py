@@ -30,8 +30,8 @@ class MissingPartitionError(LookupError):
 
     def __init__(self, asset: str, partitions: Iterable[str], lake_url: str):
         names = list(partitions)
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        super().__init__(f"the lake at {lake_url} has no {asset} for {shown}; materialize {asset} for it first")
+        listing = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        super().__init__(f"the lake at {lake_url} has no {asset} for {listing}; materialize {asset} for it first")
 
 
 class OtherMarketError(RuntimeError):
@@ -82,15 +82,15 @@ class Lake:
             If the lake is marked as another market's.
         """
         files, root = self._files
-        mark = str(PurePosixPath(root) / _MARK)
+        marker = str(PurePosixPath(root) / _MARK)
         try:
-            with files.open_input_file(mark) as found:
-                theirs = found.read().decode().strip()
+            with files.open_input_file(marker) as stream:
+                owner = stream.read().decode().strip()
         except FileNotFoundError:
-            self._put(mark, f"{market}\n".encode())
+            self._put(marker, f"{market}\n".encode())
             return
-        if theirs != market:
-            raise OtherMarketError(self.url, theirs, market)
+        if owner != market:
+            raise OtherMarketError(self.url, owner, market)
 
     def path(self, asset: str, partition: str = WHOLE) -> str:
         """Where a partition is or would be, as a path or an `s3://` URL."""
@@ -114,8 +114,8 @@ class Lake:
             # Names alone, without asking for each file's size and age: a tenth of the time.
             paths = (os.path.join(folder, name) for folder, _, names in os.walk(base) for name in names)
         else:
-            found = files.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
-            paths = (info.path for info in found if info.type == fs.FileType.File)
+            infos = files.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+            paths = (info.path for info in infos if info.type == fs.FileType.File)
         return sorted(path[len(base) + 1 :].removesuffix(".parquet") for path in paths if path.endswith(".parquet"))
 
     def row_count(self, asset: str, partition: str = WHOLE) -> int:

@@ -95,20 +95,20 @@ def _os_user() -> pwd.struct_passwd:
     except KeyError:
         pass
     try:
-        made = subprocess.run(  # noqa: S603
+        created = subprocess.run(  # noqa: S603
             ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _OS_USER],  # noqa: S607
             capture_output=True,
             text=True,
             check=False,
         )
     except FileNotFoundError:
-        made = None
+        created = None
     try:
         return pwd.getpwnam(_OS_USER)  # another process may have made it meanwhile
     except KeyError:
-        said = made.stderr.strip() if made else "there is no useradd"
+        reason = created.stderr.strip() if created else "there is no useradd"
         raise EmbeddedPostgresError(
-            f"PostgreSQL does not run as root, and the user {_OS_USER} could not be made ({said}); run as another user, {REMEDY}"
+            f"PostgreSQL does not run as root, and the user {_OS_USER} could not be made ({reason}); use another user, {REMEDY}"
         ) from None
 
 

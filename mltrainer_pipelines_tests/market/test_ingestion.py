@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from mltrainer_pipelines.market.bars import validate_bars
 from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError
-from mltrainer_pipelines.market.ingestion import fetched, planned_backfill, progress_bar, symbols_before
+from mltrainer_pipelines.market.ingestion import fetch_sessions, planned_backfill, progress_bar, symbols_before
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.market.vendors.transport import Backoff
@@ -27,7 +27,7 @@ def client_of(url: str) -> PolygonMarket:
 
 def everything(client: PolygonMarket, days: list[date], **options) -> pl.DataFrame:
     plan = planned_backfill(client, days)
-    return pl.concat(found.bars for _, found in fetched(client, plan, **options))
+    return pl.concat(found.bars for _, found in fetch_sessions(client, plan, **options))
 
 
 def test_where_there_are_fewer_tickers_than_sessions_a_call_a_ticker_gives_the_same_bars():
@@ -75,7 +75,7 @@ def test_tickers_that_do_not_bring_the_whole_market_are_found_out():
     stocks = Stocks(edit=unlisted)
     said: list[str] = []
     with vendor(stocks) as server:
-        found = everything(client_of(server.url), DAYS, say=said.append)
+        found = everything(client_of(server.url), DAYS, log=said.append)
     assert found.filter(pl.col("symbol") == "ZZZ").height == len(DAYS)
     assert "not those of the whole session: fetching session by session" in said[0]
 
@@ -86,7 +86,7 @@ def test_a_session_that_the_exchange_does_not_have_comes_as_its_error_on_both_wa
     with vendor(stocks) as server:
         client = client_of(server.url)
         for days in (DAYS, DAYS[5:15]):
-            found = dict(fetched(client, planned_backfill(client, days)))
+            found = dict(fetch_sessions(client, planned_backfill(client, days)))
             assert [day for day, bars in found.items() if isinstance(bars, EmptySessionError)] == [gone]
             assert list(found) == days
 
@@ -98,9 +98,9 @@ def test_a_session_is_compared_with_the_twenty_before_it():
         client = client_of(server.url)
         plan = planned_backfill(client, DAYS[18:25])
         with pytest.raises(ThinSessionError, match=rf"only 3 symbols came for {small}.*have 8 \(median\)"):
-            list(fetched(client, plan))
-        assert len(list(fetched(client, plan, accept_thin=True))) == 7
-        assert len(list(fetched(client, plan, symbols_before=[4] * 20))) == 7
+            list(fetch_sessions(client, plan))
+        assert len(list(fetch_sessions(client, plan, accept_thin=True))) == 7
+        assert len(list(fetch_sessions(client, plan, symbols_before=[4] * 20))) == 7
 
 
 def test_the_sizes_before_a_session_are_read_from_the_lake(tmp_path):
@@ -135,7 +135,7 @@ def test_what_is_wrong_is_asked_for_once_more():
     day = DAYS[0]
     stocks = Stocks(faults={day: [grouped_reply([wire_bar("AAA", day, l=-1.0)])]})
     with vendor(stocks) as server:
-        found = dict(fetched(client_of(server.url), planned_backfill(client_of(server.url), [day])))
+        found = dict(fetch_sessions(client_of(server.url), planned_backfill(client_of(server.url), [day])))
         assert found[day].bars.height == 4
         assert len(server.calls) == 2
 

@@ -10,7 +10,7 @@ from mltrainer_pipelines.features.engine import look_back
 from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.market.sessions import NEW_YORK, session_hours
 from mltrainer_pipelines.portfolio.positions import open_positions, settle
-from mltrainer_pipelines.portfolio.replay import Known, NothingToReplayError, replay
+from mltrainer_pipelines.portfolio.replay import DecisionState, NothingToReplayError, replay
 from mltrainer_pipelines.signals.inputs import LakeInputs
 from mltrainer_pipelines.signals.recommendations import publish
 from mltrainer_pipelines.signals.refresh import refresh_market
@@ -100,7 +100,7 @@ def test_reliving_a_period_gives_the_positions_of_having_been_there(
     lake: Lake, bars: pl.DataFrame, database: Database, quoted: int
 ) -> None:
     lived = lived_through(lake, bars, database, quoted)
-    found = replay(lake, DAYS[0], DAYS[-1], lambda *_: Known(CHAMPIONS, {}, LOOSE), 10.0)
+    found = replay(lake, DAYS[0], DAYS[-1], lambda *_: DecisionState(CHAMPIONS, {}, LOOSE), 10.0)
     assert len(lived) > 30
     assert (found.sessions, found.undecided) == (LIVED, [])
     same = ("symbol", "timeframe", "status", "entry_session", "fill_price", "fill_shares", "exit_session", "exit_reason")
@@ -118,8 +118,10 @@ def _key(row: dict) -> tuple:
 def test_sessions_before_the_first_champion_are_told(lake: Lake, bars: pl.DataFrame) -> None:
     for day in DAYS:
         lake.write("daily_bars", bars.filter(pl.col("date") == day), str(day))
-    nobody = Known({}, {}, LOOSE)
-    found = replay(lake, DAYS[0], DAYS[-1], lambda _, day: nobody if day < DAYS[20] else Known(CHAMPIONS, {}, LOOSE), 10.0)
+    nobody = DecisionState({}, {}, LOOSE)
+    found = replay(
+        lake, DAYS[0], DAYS[-1], lambda _, day: nobody if day < DAYS[20] else DecisionState(CHAMPIONS, {}, LOOSE), 10.0
+    )
     assert found.undecided == DAYS[:20]
     assert min(row["date"] for row in found.recommendations) == DAYS[20]
     with pytest.raises(NothingToReplayError, match="no champion was registered"):

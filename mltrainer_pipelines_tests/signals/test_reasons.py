@@ -10,7 +10,8 @@ import pytest
 from mltrainer_pipelines.contracts.ranks import column_percentiles
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.models.registry import get_model
-from mltrainer_pipelines.signals.reasons import _in_words, contributions, reasons
+from mltrainer_pipelines.signals.attributions import contributions
+from mltrainer_pipelines.signals.reasons import _in_words, reasons
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member
 from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, row_groups
