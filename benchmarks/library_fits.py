@@ -59,8 +59,8 @@ def _pipeline(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Any:
 
     method = table_model.METHODS[spec.id]
     if method.max_rows and len(X) > method.max_rows:
-        kept = np.linspace(0, len(X) - 1, method.max_rows).astype(np.int64)
-        X, y = X[kept], y[kept]
+        rows = np.linspace(0, len(X) - 1, method.max_rows).astype(np.int64)
+        X, y = X[rows], y[rows]
     fitting = table_model.Fitting(spec.resolved({}), 0, 1, X, y, np.arange(len(X)))
     estimator = method.make(fitting)
     if not hasattr(estimator, "predict_proba"):
@@ -78,11 +78,11 @@ def _lightgbm(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Any:
     import lightgbm
 
     params = spec.resolved({})
-    told = {key: value for key, value in params.items() if key != "rounds"} | {
+    settings = {key: value for key, value in params.items() if key != "rounds"} | {
         "objective": "binary", "bin_construct_sample_cnt": 25_000, "deterministic": True, "force_col_wise": True,
         "num_threads": 1, "verbose": -1,
     }  # fmt: skip
-    return lightgbm.train(told, lightgbm.Dataset(X, y.astype(np.float32), params=told), params["rounds"])
+    return lightgbm.train(settings, lightgbm.Dataset(X, y.astype(np.float32), params=settings), params["rounds"])
 
 
 def _ensemble(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Fit:
@@ -98,18 +98,18 @@ def _ensemble(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Fit:
         from sklearn.linear_model import LogisticRegression
 
         edges = [0, len(X) // 3, 2 * len(X) // 3, len(X)]
-        said = [
-            np.stack([_said(member, X[begin:end]) for member in fitted(slice(0, begin))], axis=1)
-            for begin, end in itertools.pairwise(edges[1:])
+        held_out = [
+            np.stack([_probabilities(member, X[start:end]) for member in fitted(slice(0, start))], axis=1)
+            for start, end in itertools.pairwise(edges[1:])
         ]
-        P = np.clip(np.vstack(said), 1e-4, 1 - 1e-4)
+        P = np.clip(np.vstack(held_out), 1e-4, 1 - 1e-4)
         LogisticRegression(C=0.01).fit(np.log(P / (1 - P)), y[edges[1] :])
         return fitted(slice(None))
 
     return stacked if spec.id == "stacked" else lambda: fitted(slice(None))
 
 
-def _said(fitted: Any, X: np.ndarray) -> np.ndarray:
+def _probabilities(fitted: Any, X: np.ndarray) -> np.ndarray:
     if hasattr(fitted, "predict_proba"):
         return fitted.predict_proba(X)[:, 1]
     return np.asarray(fitted.predict(X, num_threads=1))
@@ -124,15 +124,15 @@ def _network(spec: ModelSpec, X: np.ndarray, y: np.ndarray, symbols: int) -> Any
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    params, how = spec.resolved({}), ARCHITECTURES[spec.id]
+    params, architecture = spec.resolved({}), ARCHITECTURES[spec.id]
     values = torch.as_tensor(_prepared(StandardScaler()).fit_transform(X).astype(np.float32))
-    network = how.network(X.shape[1], int(params["units"]), int(params.get("layers", 1)), float(params["dropout"]))
+    network = architecture.network(X.shape[1], int(params["units"]), int(params.get("layers", 1)), float(params["dropout"]))
     lags = torch.arange(SEQUENCE_SESSIONS - 1, -1, -1) * symbols
-    if how.sequence:  # a last row of zeros stands for the sessions before the table's first
+    if architecture.sequence:  # a last row of zeros stands for the sessions before the table's first
         values = torch.cat([torch.cat([values, torch.ones(len(values), 1)], dim=1), torch.zeros(1, values.shape[1] + 1)])
 
     def batch(at: torch.Tensor) -> torch.Tensor:
-        return values[(at[:, None] - lags).clamp(min=-1)] if how.sequence else values[at]
+        return values[(at[:, None] - lags).clamp(min=-1)] if architecture.sequence else values[at]
 
     label, cut, size = torch.as_tensor(y, dtype=torch.float32), int(0.85 * len(X)), int(params["batch"])
     optimizer = torch.optim.AdamW(

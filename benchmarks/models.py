@@ -85,19 +85,19 @@ def _compared(spec: ModelSpec) -> dict[str, Any]:
         library_fit(spec, few[0], few[1], SYMBOLS)()
         fits = {"": ours(*many), "library_": library_fit(spec, many[0], many[1], SYMBOLS)}
         seconds: dict[str, list[float]] = {name: [] for name in fits}
-        told: dict[str, Any] = {}
+        measured: dict[str, Any] = {}
         pairs = 1
         while len(seconds["library_"]) < pairs:
             for name, fit in fits.items():
                 _forget_peak()
-                begin = time.process_time()
+                start = time.process_time()
                 fit()
-                seconds[name].append(time.process_time() - begin)
-                told.setdefault(f"{name}peak_mib", _peak_mib())
+                seconds[name].append(time.process_time() - start)
+                measured.setdefault(f"{name}peak_mib", _peak_mib())
             pairs = 2 if seconds[""][0] > 5 else 3 if seconds[""][0] > 2 else 7
-    for name, found in seconds.items():
-        told |= {f"{name}seconds": min(found), f"{name}rows_per_second": round(ROWS / min(found))}
-    return told
+    for name, times in seconds.items():
+        measured |= {f"{name}seconds": min(times), f"{name}rows_per_second": round(ROWS / min(times))}
+    return measured
 
 
 def _peak_mib() -> int:
@@ -113,23 +113,23 @@ def _gpu_beside_cpu(spec: ModelSpec) -> dict[str, Any]:
     import torch
 
     X, y, groups = table(ROWS, FEATURES, spec, UNKNOWN)
-    told: dict[str, Any] = {"gpu": torch.cuda.get_device_name()}
-    for name, there in (("seconds", torch.cuda.is_available), ("cpu_seconds", lambda: False)):
-        torch.cuda.is_available = there  # what a fit asks for its device
+    measured: dict[str, Any] = {"gpu": torch.cuda.get_device_name()}
+    for name, available in (("seconds", torch.cuda.is_available), ("cpu_seconds", lambda: False)):
+        torch.cuda.is_available = available  # what a fit asks for its device
         _built(spec).fit(X[:3000], y[:3000], groups[:3000])
-        begin = time.perf_counter()
+        start = time.perf_counter()
         _built(spec).fit(X, y, groups)
-        told[name] = time.perf_counter() - begin
-    return told | {"rows_per_second": round(ROWS / told["seconds"])}
+        measured[name] = time.perf_counter() - start
+    return measured | {"rows_per_second": round(ROWS / measured["seconds"])}
 
 
 def _cost(spec: ModelSpec, rows: int, features: int) -> dict[str, float]:
     spec.build().fit(*table(600, features, spec))  # imports are not the model's cost
     X, y, groups = table(rows, features, spec)
     estimator = spec.build(threads=1)
-    begin = time.process_time()
+    start = time.process_time()
     estimator.fit(X, y, groups)
-    return {"processor_seconds": time.process_time() - begin}
+    return {"processor_seconds": time.process_time() - start}
 
 
 def measure(ids: Sequence[str] = (), at_once: int = 1) -> dict[str, float]:
@@ -155,8 +155,8 @@ def measure(ids: Sequence[str] = (), at_once: int = 1) -> dict[str, float]:
 def write_costs(seconds: dict[str, float]) -> None:
     """Put measurements into `models/costs.json`, beside those that are there; models that are gone leave it."""
     merged = {**costs.SECONDS, **seconds}
-    kept = {spec.id: round(merged[spec.id], 2) for spec in list_models() if spec.id in merged}
-    costs.FILE.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    measured = {spec.id: round(merged[spec.id], 2) for spec in list_models() if spec.id in merged}
+    costs.FILE.write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -19,8 +19,8 @@ _COLUMNS = Range(0.1, 1.0, default=0.3)
 _L2 = Range(0.0, 1000.0, default=50.0)
 _LIGHTGBM = "https://lightgbm.readthedocs.io/en/stable/Parameters.html"
 _XGBOOST = "https://xgboost.readthedocs.io/en/stable/"
-_BOOSTED = {"rounds": _ROUNDS, "learning_rate": _RATE, "leaves": _LEAVES, "leaf": _LEAF, "columns": _COLUMNS, "l2": _L2}
-_GROWN = {"rounds": _ROUNDS, "learning_rate": _RATE, "depth": _DEPTH, "columns": _COLUMNS, "l2": _L2}
+_BY_LEAF = {"rounds": _ROUNDS, "learning_rate": _RATE, "leaves": _LEAVES, "leaf": _LEAF, "columns": _COLUMNS, "l2": _L2}
+_BY_LEVEL = {"rounds": _ROUNDS, "learning_rate": _RATE, "depth": _DEPTH, "columns": _COLUMNS, "l2": _L2}
 
 
 class LightGBMBooster:
@@ -66,17 +66,17 @@ class LightGBMScore(LightGBMBooster):
         return self.raw(X)
 
 
-def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, ranks: bool = False, **further: Any) -> Any:
+def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, ranks: bool = False, **options: Any) -> Any:
     params = {
         "objective": "binary", "learning_rate": f["learning_rate"], "num_leaves": f["leaves"], "lambda_l2": f["l2"],
         "min_data_in_leaf": f.leaf(f["leaf"]), "feature_fraction": f["columns"], "max_bin": 63, "seed": f.seed,
         "bin_construct_sample_cnt": 25_000, "deterministic": True, "force_col_wise": True, "num_threads": f.threads,
         "verbose": -1,
     }  # fmt: skip
-    return kind(params | further, f["rounds"], ranks)
+    return kind(params | options, f["rounds"], ranks)
 
 
-def _grown_forest(f: Fitting) -> Any:
+def _lightgbm_forest(f: Fitting) -> Any:
     return _lightgbm(f, LightGBMForest, boosting="rf", bagging_freq=1, bagging_fraction=0.3, bagging_seed=f.seed)
 
 
@@ -120,8 +120,8 @@ class SmoothedMaximumScore:
         self.threshold = threshold
 
     def __call__(self, scores: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray]:
-        side = expit(scores)
-        slope = side * (1 - side)
+        p = expit(scores)
+        slope = p * (1 - p)
         weight = data.get_label() - self.threshold
         # the exact second derivative changes its sign: this bound of it keeps the steps small
         return -weight * slope, np.maximum(np.abs(weight) * slope, 1e-6)
@@ -149,7 +149,7 @@ class BinaryQuantiles:
         return np.mean([np.tanh(booster.raw(X) / 2) for booster in self.boosters_], axis=0)
 
 
-def _xgboost(f: Fitting, name: str = "XGBClassifier", **further: Any) -> Any:
+def _xgboost(f: Fitting, name: str = "XGBClassifier", **options: Any) -> Any:
     import xgboost
 
     params = {
@@ -157,7 +157,7 @@ def _xgboost(f: Fitting, name: str = "XGBClassifier", **further: Any) -> Any:
         "colsample_bytree": f["columns"], "tree_method": "hist", "max_bin": 64, "min_child_weight": 1.0,
         "n_jobs": f.threads, "random_state": f.seed, "verbosity": 0,
     }  # fmt: skip
-    return getattr(xgboost, name)(**(params | further))
+    return getattr(xgboost, name)(**(params | options))
 
 
 def _xgboost_linear(f: Fitting) -> Any:
@@ -206,10 +206,10 @@ def _catboost_params(f: Fitting) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _catboost(f: Fitting, **further: Any) -> Any:
+def _catboost(f: Fitting, **options: Any) -> Any:
     from catboost import CatBoostClassifier
 
-    return CatBoostClassifier(**(_catboost_params(f) | further))
+    return CatBoostClassifier(**(_catboost_params(f) | options))
 
 
 def _catboost_ranker(f: Fitting) -> Any:
@@ -218,50 +218,50 @@ def _catboost_ranker(f: Fitting) -> Any:
     return SessionRanker(CatBoostRanker(**_catboost_params(f), loss_function="YetiRank:permutations=3"), "group_id")
 
 
-_FOREST_LIMITS = "orders the symbols of a session only: what all of them share is left to the calibration"
+_RANKS_ONLY = "orders the symbols of a session only: what all of them share is left to the calibration"
 _DROP = Range(0.01, 0.5, default=0.1)
 
 MODELS = (
     _declare("lightgbm_dart", lambda f: _lightgbm(f, boosting="dart", drop_rate=f["drop"], drop_seed=f.seed),
              "boosting that drops earlier trees at random: less weight on the first few",
              "Rashmi & Gilad-Bachrach (2015), DART: Dropouts meet Multiple Additive Regression Trees", core=True,
-             space=_BOOSTED | {"drop": _DROP}),
+             space=_BY_LEAF | {"drop": _DROP}),
     _declare("lightgbm_goss", lambda f: _lightgbm(f, data_sample_strategy="goss", top_rate=f["top"], other_rate=f["other"]),
              "boosting on the rows with the largest errors and a draw of the rest: quick on long tables",
              "Ke et al. (2017), LightGBM, section 3 (gradient-based one-side sampling)", core=True,
-             space=_BOOSTED | {"top": Range(0.05, 0.5, default=0.2), "other": Range(0.05, 0.4, default=0.1)}),
-    _declare("lightgbm_forest", _grown_forest,
+             space=_BY_LEAF | {"top": Range(0.05, 0.5, default=0.2), "other": Range(0.05, 0.4, default=0.1)}),
+    _declare("lightgbm_forest", _lightgbm_forest,
              "a random forest on bins: reads unknown values and grows by leaves", _LIGHTGBM,
-             space=_BOOSTED),
+             space=_BY_LEAF),
     _declare("lightgbm_lambdarank", partial(_rankers, objective="lambdarank"),
              "learns the order of a session's symbols, the top above all",
-             "Burges (2010), From RankNet to LambdaRank to LambdaMART", sessions=True, space=_BOOSTED, limits=_FOREST_LIMITS),
+             "Burges (2010), From RankNet to LambdaRank to LambdaMART", sessions=True, space=_BY_LEAF, limits=_RANKS_ONLY),
     _declare("lightgbm_xendcg", partial(_rankers, objective="rank_xendcg"),
              "learns the order of a session's symbols as a whole list, by cross-entropy",
-             "Bruch (2021), An Alternative Cross Entropy Loss for Learning-to-Rank", sessions=True, space=_BOOSTED,
-             limits=_FOREST_LIMITS),
+             "Bruch (2021), An Alternative Cross Entropy Loss for Learning-to-Rank", sessions=True, space=_BY_LEAF,
+             limits=_RANKS_ONLY),
     _declare("lightgbm_monotone", _monotone,
              "effects may only rise or fall, as the training rows clearly say: less to overfit",
-             f"{_LIGHTGBM}#monotone_constraints", space=_BOOSTED),
+             f"{_LIGHTGBM}#monotone_constraints", space=_BY_LEAF),
     _declare("lightgbm_linear_trees", lambda f: _lightgbm(f, linear_tree=True, linear_lambda=f["linear_l2"]),
              "a regression in every leaf: smooth where plain trees make steps",
              "Shi, Li & Li (2019), Gradient Boosting with Piece-Wise Linear Regression Trees",
-             space=_BOOSTED | {"linear_l2": Range(0.01, 100.0, default=10.0, log=True)}, prepare="filled"),
+             space=_BY_LEAF | {"linear_l2": Range(0.01, 100.0, default=10.0, log=True)}, prepare="filled"),
     _declare("lightgbm_focal", lambda f: _lightgbm(f, LightGBMScore, objective=FocalLoss(f["gamma"])),
              "spends its trees on the rows that are hard to tell",
              "Lin, Goyal, Girshick, He & Dollár (2017), Focal Loss for Dense Object Detection",
-             space=_BOOSTED | {"gamma": Range(0.0, 5.0, default=1.0)}),
+             space=_BY_LEAF | {"gamma": Range(0.0, 5.0, default=1.0)}),
     _declare("lightgbm_quantile", lambda f: BinaryQuantiles(_lightgbm(f).params, f["rounds"], f["spread"]),
              "above how many quantiles of its latent return a row lies",
              "Kordas (2006), Smoothed Binary Regression Quantiles, Journal of Applied Econometrics 21",
-             space=_BOOSTED | {"learning_rate": Range(0.005, 1.0, default=0.3, log=True),
+             space=_BY_LEAF | {"learning_rate": Range(0.005, 1.0, default=0.3, log=True),
                                "spread": Range(0.02, 0.3, default=0.1)}),
     _declare("xgboost", _xgboost, "regularized boosting by levels; a second opinion beside LightGBM",
-             "Chen & Guestrin (2016), XGBoost: A Scalable Tree Boosting System", core=True, space=_GROWN),
+             "Chen & Guestrin (2016), XGBoost: A Scalable Tree Boosting System", core=True, space=_BY_LEVEL),
     _declare("xgboost_dart", lambda f: _xgboost(f, booster="dart", rate_drop=f["drop"]),
              "XGBoost with dropout of trees: no single early tree decides",
              f"{_XGBOOST}tutorials/dart.html", core=True,
-             space=_GROWN | {"rounds": Range(20, 200, default=40, log=True, integer=True), "drop": _DROP}),
+             space=_BY_LEVEL | {"rounds": Range(20, 200, default=40, log=True, integer=True), "drop": _DROP}),
     _declare("xgboost_linear", _xgboost_linear, "boosted coordinate descent: a sparse regression that stops early",
              f"{_XGBOOST}parameter.html#parameters-for-linear-booster-booster-gblinear", prepare="scaled",
              space={"rounds": _ROUNDS, "learning_rate": Range(0.05, 1.0, default=0.5), "l1": Range(0.0, 1.0, default=0.001),
@@ -272,15 +272,15 @@ MODELS = (
                     "columns": _COLUMNS, "l2": Range(0.0, 100.0, default=10.0)}),
     _declare("xgboost_monotone", lambda f: _xgboost(f, monotone_constraints=tuple(_signs(f.X, f.y))),
              "XGBoost whose effects keep the direction of the training rows",
-             f"{_XGBOOST}tutorials/monotonic.html", space=_GROWN),
+             f"{_XGBOOST}tutorials/monotonic.html", space=_BY_LEVEL),
     _declare("xgboost_rank_pairwise", _xgboost_ranker, "pairs of one session: which of two symbols does better",
-             "Burges et al. (2005), Learning to Rank using Gradient Descent", sessions=True, space=_GROWN, limits=_FOREST_LIMITS),
+             "Burges et al. (2005), Learning to Rank using Gradient Descent", sessions=True, space=_BY_LEVEL, limits=_RANKS_ONLY),
     _declare("catboost", _catboost, "symmetric trees, ordered boosting on small tables: good without tuning",
-             "Prokhorenkova et al. (2018), CatBoost: Unbiased Boosting with Categorical Features", core=True, space=_GROWN),
+             "Prokhorenkova et al. (2018), CatBoost: Unbiased Boosting with Categorical Features", core=True, space=_BY_LEVEL),
     _declare("catboost_langevin", partial(_catboost, langevin=True, diffusion_temperature=1000.0),
              "noise in every gradient: explores many boosters' answers instead of one",
-             "Ustimenko & Prokhorenkova (2021), SGLB: Stochastic Gradient Langevin Boosting", space=_GROWN),
+             "Ustimenko & Prokhorenkova (2021), SGLB: Stochastic Gradient Langevin Boosting", space=_BY_LEVEL),
     _declare("catboost_yetirank", _catboost_ranker, "orders a session's symbols by drawn permutations, the top above all",
-             "Gulin, Kuralenok & Pavlov (2011), Winning the Transfer Learning Track with YetiRank", sessions=True, space=_GROWN,
-             limits=_FOREST_LIMITS),
+             "Gulin, Kuralenok & Pavlov (2011), Winning the Transfer Learning Track with YetiRank", sessions=True,
+             space=_BY_LEVEL, limits=_RANKS_ONLY),
 )  # fmt: skip

@@ -68,35 +68,37 @@ class Combined:
         self.members, self.seed, self.threads, self.params = members, seed, threads, params
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        self.fitted_ = self._members(X, y, sessions)
+        self.fitted_ = self._fit_members(X, y, sessions)
 
     def probability(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-        return self.combine(self._said(self.fitted_, X), X)
+        return self.combine(self._member_probabilities(self.fitted_, X), X)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         """One probability a row of the members', (rows, members)."""
         raise NotImplementedError
 
-    def _members(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> list[Any]:
+    def _fit_members(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> list[Any]:
         groups = panel_groups(sessions, np.arange(len(y)))
         return [SINGLE_ROWS[name].build(seed=self.seed, threads=self.threads).fit(X, y, groups) for name in self.members]
 
-    def _said(self, fitted: list[Any], X: np.ndarray) -> np.ndarray:
+    def _member_probabilities(self, fitted: list[Any], X: np.ndarray) -> np.ndarray:
         return np.stack([member.predict_proba(X)[:, 1] for member in fitted], axis=1)
 
-    def _ahead(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    def forward_validation(
+        self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray, blocks: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Members' probabilities for rows of later blocks of sessions, each fitted on the blocks before only; and which rows."""
         days = np.unique(sessions)
         block = np.searchsorted(days, sessions) * blocks // len(days)
-        said, rows = [], []
+        held_out, rows = [], []
         for number in range(1, blocks):
-            before, at = np.flatnonzero(block < number), np.flatnonzero(block == number)
-            if len(at) and len(np.unique(y[before])) == 2:
-                said.append(self._said(self._members(X[before], y[before], sessions[before]), X[at]))
+            train, at = np.flatnonzero(block < number), np.flatnonzero(block == number)
+            if len(at) and len(np.unique(y[train])) == 2:
+                held_out.append(self._member_probabilities(self._fit_members(X[train], y[train], sessions[train]), X[at]))
                 rows.append(at)
-        if not said:  # too few sessions to look ahead: what is left is how well the members fit
-            return self._said(self._members(X, y, sessions), X), np.arange(len(y))
-        return np.vstack(said), np.concatenate(rows)
+        if not held_out:  # too few sessions to look ahead: what is left is how well the members fit
+            return self._member_probabilities(self._fit_members(X, y, sessions), X), np.arange(len(y))
+        return np.vstack(held_out), np.concatenate(rows)
 
 
 def losses(P: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from mltrainer_pipelines.models.costs import SECONDS
 from mltrainer_pipelines.models.registry import families, list_models
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
-_BEGIN = """# The models
+_INTRODUCTION = """# The models
 
 This page is made from the model catalogue (`python -m mltrainer_pipelines.models.documentation > docs/models.md`); a test says
 that it is current. `mltrainer models` lists the same.
@@ -36,8 +36,8 @@ a network, the members' own calls for an ensemble. Ours may take 5 % longer.
 def models_page() -> str:
     """The page, Markdown."""
     specs = list_models()
-    begin = _BEGIN.format(count=len(specs), families=len(families()), core=sum(spec.core for spec in specs))
-    return "\n".join([begin, *(_section(family.__name__, family.__doc__ or "", family.MODELS) for family in families())])
+    introduction = _INTRODUCTION.format(count=len(specs), families=len(families()), core=sum(spec.core for spec in specs))
+    return "\n".join([introduction, *(_section(family.__name__, family.__doc__ or "", family.MODELS) for family in families())])
 
 
 def _section(module: str, about: str, specs: Sequence[ModelSpec]) -> str:
@@ -55,8 +55,8 @@ def _section(module: str, about: str, specs: Sequence[ModelSpec]) -> str:
             spec.limits if not spec.columns else "",
             "GPU where there is one" if spec.gpu else "",
         ]
-        told = "; ".join(note for note in [_escaped(spec.summary), *notes] if note)
-        lines.append(f"| `{spec.id}`{core} | {told} | {cost} | {_escaped(spec.source)} |")
+        description = "; ".join(note for note in [_escaped(spec.summary), *notes] if note)
+        lines.append(f"| `{spec.id}`{core} | {description} | {cost} | {_escaped(spec.source)} |")
     spaces = [f"- `{spec.id}`: {_space(spec)}" for spec in specs if spec.search_space]
     return "\n".join([*lines, "", "Search spaces:" if spaces else "", "", *spaces, ""])
 

@@ -33,17 +33,17 @@ class RankAverage(Combined):
     """Places among the training rows' probabilities, averaged: no member counts more for being surer."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self._ahead(X, y, sessions, 3)
+        P, rows = self.forward_validation(X, y, sessions, 3)
         super().fit(X, y, sessions)
-        self.knots_ = np.quantile(self._said(self.fitted_, X), np.linspace(0, 1, 101), axis=0)
+        self.knots_ = np.quantile(self._member_probabilities(self.fitted_, X), np.linspace(0, 1, 101), axis=0)
         held_out = np.quantile(P, np.linspace(0, 1, 101), axis=0)
-        self.calibration_ = Sigmoid().fit(_places(P, held_out), y[rows])
+        self.calibration_ = Sigmoid().fit(_mean_ranks(P, held_out), y[rows])
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
-        return self.calibration_.probability(_places(P, self.knots_))
+        return self.calibration_.probability(_mean_ranks(P, self.knots_))
 
 
-def _places(P: np.ndarray, knots: np.ndarray) -> np.ndarray:
+def _mean_ranks(P: np.ndarray, knots: np.ndarray) -> np.ndarray:
     return np.mean([np.interp(P[:, k], knots[:, k], np.linspace(0, 1, 101)) for k in range(P.shape[1])], axis=0)
 
 
@@ -51,7 +51,7 @@ class Stack(Combined):
     """A regression on the members' log-odds, learnt where they had not seen the rows."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self._ahead(X, y, sessions, int(self.params["blocks"]))
+        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
         self.regression_ = regression(self._inputs(P, X[rows]), y[rows], self.params["C"])
         super().fit(X, y, sessions)
 
@@ -84,7 +84,7 @@ class SuperLearner(Stack):
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         from scipy.optimize import nnls
 
-        P, rows = self._ahead(X, y, sessions, int(self.params["blocks"]))
+        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
         weights, _ = nnls(P, y[rows].astype(np.float64))
         self.weights_ = weights / weights.sum() if weights.sum() > 0 else np.full(P.shape[1], 1 / P.shape[1])
         Combined.fit(self, X, y, sessions)
@@ -97,7 +97,7 @@ class ModelAveraging(SuperLearner):
     """Weights by the members' likelihood ahead, per independent row: a session's rows count as few."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self._ahead(X, y, sessions, int(self.params["blocks"]))
+        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
         evidence = -losses(P, y[rows]).mean(axis=0) * len(np.unique(sessions[rows]))
         weights = np.exp(evidence - evidence.max())
         self.weights_ = weights / weights.sum()
@@ -108,7 +108,7 @@ class BestAhead(SuperLearner):
     """The one member with the least log loss ahead."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self._ahead(X, y, sessions, int(self.params["blocks"]))
+        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
         self.weights_ = np.zeros(P.shape[1])
         self.weights_[int(losses(P, y[rows]).mean(axis=0).argmin())] = 1.0
         Combined.fit(self, X, y, sessions)
@@ -118,7 +118,7 @@ class GreedySelection(SuperLearner):
     """Members added one at a time, again and again the one that helps the mean the most."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self._ahead(X, y, sessions, int(self.params["blocks"]))
+        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
         counts = np.zeros(P.shape[1])
         for _ in range(15):
             loss = [losses(((P @ counts + P[:, k]) / (counts.sum() + 1))[:, None], y[rows]).mean() for k in range(P.shape[1])]
@@ -131,7 +131,7 @@ class Cascade(Combined):
     """Boosted trees that see the first members' probabilities beside the features."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self._ahead(X, y, sessions, 3)
+        P, rows = self.forward_validation(X, y, sessions, 3)
         second = SINGLE_ROWS["lightgbm"].build({"rounds": 40}, seed=self.seed, threads=self.threads)
         self.second_ = second.fit(np.hstack([X[rows], logit(P)]).astype(np.float32), y[rows], sessions[rows])
         super().fit(X, y, sessions)
@@ -147,7 +147,7 @@ class LinearThenTrees(Combined):
         import lightgbm
 
         super().fit(X, y, sessions)
-        start = logit(self._said(self.fitted_, X))[:, 0]
+        start = logit(self._member_probabilities(self.fitted_, X))[:, 0]
         params = {
             "objective": "binary", "learning_rate": 0.05, "num_leaves": 8, "min_data_in_leaf": max(1, min(1000, len(X) // 20)),
             "feature_fraction": 0.3, "lambda_l2": 50.0, "max_bin": 63, "seed": self.seed, "deterministic": True,
@@ -166,7 +166,7 @@ class VennAbers(Combined):
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         from sklearn.isotonic import IsotonicRegression
 
-        P, rows = self._ahead(X, y, sessions, 3)
+        P, rows = self.forward_validation(X, y, sessions, 3)
         super().fit(X, y, sessions)
         scores, outcome = P.mean(axis=1), y[rows].astype(np.float64)
         # the two fits at a grid of scores, instead of one pair for each row that is asked
@@ -191,16 +191,16 @@ class ConformalVote(Combined):
     """
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self._ahead(X, y, sessions, 3)
+        P, rows = self.forward_validation(X, y, sessions, 3)
         super().fit(X, y, sessions)
         scores = P.mean(axis=1)
         self.losers_, self.winners_ = (np.sort(scores[y[rows] == outcome]) for outcome in (0, 1))
         self.calibration_ = Sigmoid().fit(self._ratio(scores), y[rows])
 
     def _ratio(self, scores: np.ndarray) -> np.ndarray:
-        won = (np.searchsorted(self.winners_, scores, "right") + 1) / (len(self.winners_) + 1)
-        lost = (len(self.losers_) - np.searchsorted(self.losers_, scores, "left") + 1) / (len(self.losers_) + 1)
-        return np.log(won / lost)
+        p_winner = (np.searchsorted(self.winners_, scores, "right") + 1) / (len(self.winners_) + 1)
+        p_loser = (len(self.losers_) - np.searchsorted(self.losers_, scores, "left") + 1) / (len(self.losers_) + 1)
+        return np.log(p_winner / p_loser)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         return self.calibration_.probability(self._ratio(P.mean(axis=1)))
@@ -210,7 +210,7 @@ class FamilyStack(Stack):
     """A stack for each family of members, and a stack of these stacks, learnt on later sessions than they were."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self._ahead(X, y, sessions, int(self.params["blocks"]))
+        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
         outcome, cut = y[rows], len(rows) // 2
         early = slice(0, cut) if min(len(np.unique(outcome[:cut])), len(np.unique(outcome[cut:]))) == 2 else slice(None)
         late = slice(cut, None) if early.stop else early
@@ -219,19 +219,19 @@ class FamilyStack(Stack):
         Combined.fit(self, X, y, sessions)
 
     def _families(self) -> list[list[int]]:
-        names = [_KINDS.get(member, SINGLE_ROWS[member].family) for member in self.members]
-        return [[place for place, name in enumerate(names) if name == family] for family in dict.fromkeys(names)]
+        names = [_ERROR_FAMILIES.get(member, SINGLE_ROWS[member].family) for member in self.members]
+        return [[index for index, name in enumerate(names) if name == family] for family in dict.fromkeys(names)]
 
     def _inputs(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         families = zip(self.stacks_, self._families(), strict=True)
         return np.stack([stack.decision_function(logit(P[:, family])) for stack, family in families], axis=1)
 
 
-_KINDS = {"logistic_l2": "linear", "lda": "linear", "lightgbm": "trees", "extra_trees": "trees", "mlp": "networks"}
+_ERROR_FAMILIES = {"logistic_l2": "linear", "lda": "linear", "lightgbm": "trees", "extra_trees": "trees", "mlp": "networks"}
 """Families of models that err alike; a file of the catalogue may hold several, or a family several files."""
 _BLOCKS = {"blocks": Range(2, 8, default=3, integer=True)}
 _stack = partial(_declare, space=_BLOCKS | {"C": Range(1e-4, 10.0, default=0.01, log=True)})
-_ahead = partial(_declare, space=_BLOCKS)
+_declare_validated = partial(_declare, space=_BLOCKS)
 
 MODELS = (
     _declare("soft_voting", SoftVote, "unlike models' probabilities averaged: errors that are not shared cancel",
@@ -246,13 +246,13 @@ MODELS = (
              "Borda (1781); Dwork, Kumar, Naor & Sivakumar (2001), Rank Aggregation Methods"),
     _stack("feature_weighted_stack", FeatureWeightedStack, "trusts different members in different situations",
            "Sill, Takács, Mackey & Lin (2009), Feature-Weighted Linear Stacking"),
-    _ahead("super_learner", SuperLearner, "the convex mix that did best ahead: never far from the best member",
+    _declare_validated("super_learner", SuperLearner, "the convex mix that did best ahead: never far from the best member",
            "van der Laan, Polley & Hubbard (2007), Super Learner"),
-    _ahead("model_averaging", ModelAveraging, "members weighed by their likelihood ahead",
+    _declare_validated("model_averaging", ModelAveraging, "members weighed by their likelihood ahead",
            "Yao, Vehtari, Simpson & Gelman (2018), Using Stacking to Average Bayesian Predictive Distributions (pseudo-BMA)"),
-    _ahead("best_ahead", BestAhead, "the one member that did best on later sessions",
+    _declare_validated("best_ahead", BestAhead, "the one member that did best on later sessions",
            "Schaffer (1993), Selecting a Classification Method by Cross-Validation"),
-    _ahead("greedy_selection", GreedySelection, "adds the member that helps the mean the most, again and again",
+    _declare_validated("greedy_selection", GreedySelection, "adds the member that helps the mean the most, again and again",
            "Caruana, Niculescu-Mizil, Crew & Ksikes (2004), Ensemble Selection from Libraries of Models"),
     _declare("cascade", Cascade, "trees that may ask the first models as they ask features",
              "Gama & Brazdil (2000), Cascade Generalization", members=("logistic_l2", "binned_naive_bayes")),

@@ -21,13 +21,13 @@ class LocalCompetence(Combined):
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         from sklearn.neighbors import KNeighborsRegressor
 
-        P, rows = self._ahead(X, y, sessions, 3)
-        kept = subsample(len(rows), 5000)
+        P, rows = self.forward_validation(X, y, sessions, 3)
+        rows_kept = subsample(len(rows), 5000)
         self.scaler_ = TailClipScaler()
         self.scaler_.fit_transform(X)
-        count = max(1, min(int(self.params["neighbours"]), len(kept) // 2))
+        count = max(1, min(int(self.params["neighbours"]), len(rows_kept) // 2))
         self.competence_ = KNeighborsRegressor(count, algorithm="brute").fit(
-            self.scaler_.transform(X[rows[kept]]), losses(P, y[rows])[kept]
+            self.scaler_.transform(X[rows[rows_kept]]), losses(P, y[rows])[rows_kept]
         )
         super().fit(X, y, sessions)
 
@@ -48,12 +48,12 @@ class StretchExperts(Combined):
         for k in range(count):
             rows = np.flatnonzero(stretch == k)
             if len(rows) >= 20 and len(np.unique(y[rows])) == 2:
-                fitted += self._members(X[rows], y[rows], sessions[rows])
-        self.fitted_ = fitted or self._members(X, y, sessions)
+                fitted += self._fit_members(X[rows], y[rows], sessions[rows])
+        self.fitted_ = fitted or self._fit_members(X, y, sessions)
         last = np.flatnonzero(stretch == count - 1)
         recent = last if len(last) else np.arange(len(y))
         share = float(y[recent].mean())
-        error = ((self._said(self.fitted_, X[recent]) - y[recent][:, None]) ** 2).mean(axis=0)
+        error = ((self._member_probabilities(self.fitted_, X[recent]) - y[recent][:, None]) ** 2).mean(axis=0)
         # the last stretch's own model has seen these rows: it gets the weight of one that makes no error beyond chance
         error[-len(self.members) :] = np.minimum.reduce(error[: -len(self.members)], initial=share * (1 - share))
         self.weights_ = np.maximum(share * (1 - share) - error, 0.0) + 1e-4
@@ -75,8 +75,8 @@ class SessionBagging(Combined):
             times = np.bincount((starts[:, None] + np.arange(length)).ravel(), minlength=len(days))[: len(days)]
             rows = np.repeat(np.arange(len(y)), times[at])
             if len(np.unique(y[rows])) == 2:
-                self.fitted_ += self._members(X[rows], y[rows], sessions[rows])
-        self.fitted_ = self.fitted_ or self._members(X, y, sessions)
+                self.fitted_ += self._fit_members(X[rows], y[rows], sessions[rows])
+        self.fitted_ = self.fitted_ or self._fit_members(X, y, sessions)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         return P.mean(axis=1)
@@ -98,13 +98,13 @@ class LocalExperts(Combined):
         for k in range(count):
             rows = np.flatnonzero(situation == k)
             enough = len(rows) >= 30 and len(np.unique(y[rows])) == 2
-            self.local_.append(self._members(X[rows], y[rows], sessions[rows]) if enough else self.fitted_)
+            self.local_.append(self._fit_members(X[rows], y[rows], sessions[rows]) if enough else self.fitted_)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         distance = self.clusters_.transform(self.scaler_.transform(X)) ** 2
         share = np.exp(-(distance - distance.min(axis=1, keepdims=True)) / max(X.shape[1], 1) * 4)
         share /= share.sum(axis=1, keepdims=True)
-        local = np.stack([self._said(members, X).mean(axis=1) for members in self.local_], axis=1)
+        local = np.stack([self._member_probabilities(members, X).mean(axis=1) for members in self.local_], axis=1)
         return 0.5 * P.mean(axis=1) + 0.5 * (share * local).sum(axis=1)
 
 
@@ -134,7 +134,7 @@ class RegimeGated(Combined):
         for k in range(count):
             rows = np.flatnonzero(regime == k)
             enough = len(rows) >= 50 and len(np.unique(y[rows])) == 2
-            self.experts_.append(self._members(X[rows], y[rows], sessions[rows]) if enough else self.fitted_)
+            self.experts_.append(self._fit_members(X[rows], y[rows], sessions[rows]) if enough else self.fitted_)
 
     def _states(self, X: np.ndarray, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The mean of each session's rows, and which one is each row's."""
@@ -146,9 +146,9 @@ class RegimeGated(Combined):
     def probability(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         states, at = self._states(X, sessions_of(groups, len(X)))
         likely = self.mixture_.predict_proba(self.axes_.transform(states))[at]
-        own = np.stack([logit(self._said(members, X)).mean(axis=1) for members in self.experts_], axis=1)
-        everywhere = logit(self._said(self.fitted_, X)).mean(axis=1)
-        return expit(0.5 * everywhere + 0.5 * (likely * own).sum(axis=1))
+        by_regime = np.stack([logit(self._member_probabilities(members, X)).mean(axis=1) for members in self.experts_], axis=1)
+        everywhere = logit(self._member_probabilities(self.fitted_, X)).mean(axis=1)
+        return expit(0.5 * everywhere + 0.5 * (likely * by_regime).sum(axis=1))
 
 
 class SectorExperts(Combined):
@@ -162,16 +162,16 @@ class SectorExperts(Combined):
         for sector in np.unique(self.row_sectors[self.row_sectors != UNKNOWN]).tolist():
             rows = np.flatnonzero(self.row_sectors == sector)
             if len(rows) >= 50 and len(np.unique(y[rows])) == 2:
-                say = len(rows) / (len(rows) + self.params["pooling"])
-                self.experts_[sector] = self._members(X[rows], y[rows], sessions[rows]), say
+                weight = len(rows) / (len(rows) + self.params["pooling"])
+                self.experts_[sector] = self._fit_members(X[rows], y[rows], sessions[rows]), weight
 
     def probability(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-        odds = logit(self._said(self.fitted_, X)).mean(axis=1)
+        odds = logit(self._member_probabilities(self.fitted_, X)).mean(axis=1)
         sectors = group_field(groups, "sector", len(X))
-        for sector, (members, say) in self.experts_.items():
+        for sector, (members, weight) in self.experts_.items():
             rows = np.flatnonzero(sectors == sector)
             if len(rows):
-                odds[rows] = (1 - say) * odds[rows] + say * logit(self._said(members, X[rows])).mean(axis=1)
+                odds[rows] = (1 - weight) * odds[rows] + weight * logit(self._member_probabilities(members, X[rows])).mean(axis=1)
         return expit(odds)
 
 

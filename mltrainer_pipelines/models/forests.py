@@ -83,15 +83,15 @@ class RotationForest:
 
 def _sparse_projection(columns: int, random: np.random.Generator) -> np.ndarray:
     """Breiman's Forest-RC: each new column is a sum of three old ones with weights drawn from -1 to 1."""
-    made = min(2 * columns, columns + 20)
-    axes = np.zeros((columns, made), dtype=np.float32)
-    for number in range(made):
+    n_axes = min(2 * columns, columns + 20)
+    axes = np.zeros((columns, n_axes), dtype=np.float32)
+    for number in range(n_axes):
         chosen = random.choice(columns, min(3, columns), replace=False)
         axes[chosen, number] = random.uniform(-1.0, 1.0, len(chosen))
     return axes
 
 
-def _turned(f: Fitting, rotate: bool) -> Any:
+def _rotated(f: Fitting, rotate: bool) -> Any:
     return RotationForest(f["trees"], f["depth"], f.leaf(f["leaf"]), 5, rotate, f.seed)
 
 
@@ -264,11 +264,11 @@ MODELS = (
     _declare("random_patches", partial(_bagging, rows=0.1, columns=0.4, replace=False),
              "each tree sees a small patch of rows and columns: quick, and unlike its neighbours",
              "Louppe & Geurts (2012), Ensembles on Random Patches", space={"trees": _TREES, "depth": _DEPTH, "leaf": _LEAF}),
-    _declare("rotation_forest", partial(_turned, rotate=True),
+    _declare("rotation_forest", partial(_rotated, rotate=True),
              "thresholds on principal components: borders that are slanted to the features",
              "Rodríguez, Kuncheva & Alonso (2006), Rotation Forest", prepare="scaled",
              space={"trees": Range(5, 100, default=15, log=True, integer=True), "depth": _DEPTH, "leaf": _LEAF}),
-    _declare("oblique_forest", partial(_turned, rotate=False),
+    _declare("oblique_forest", partial(_rotated, rotate=False),
              "thresholds on random sums of three features: weak features that only count together",
              "Breiman (2001), Random Forests, section 5 (Forest-RC)", prepare="scaled",
              space={"trees": Range(5, 100, default=15, log=True, integer=True), "depth": _DEPTH, "leaf": _LEAF}),

@@ -154,8 +154,8 @@ class BinnedBayes:
         self.odds_ = np.zeros((X.shape[1], self.bins))
         prior = self.smoothing * np.array([1 - y.mean(), y.mean()])
         for column in range(X.shape[1]):
-            lost, won = (np.bincount(binned[y == k, column], minlength=self.bins) + prior[k] for k in (0, 1))
-            self.odds_[column] = np.log(won / won.sum()) - np.log(lost / lost.sum())
+            losses, wins = (np.bincount(binned[y == k, column], minlength=self.bins) + prior[k] for k in (0, 1))
+            self.odds_[column] = np.log(wins / wins.sum()) - np.log(losses / losses.sum())
         return self
 
     def _binned(self, X: np.ndarray) -> np.ndarray:
@@ -234,9 +234,12 @@ class LearningVectorQuantization:
         random = np.random.default_rng(self.seed)
         for epoch in range(5):
             for rows in np.array_split(random.permutation(len(X)), max(1, len(X) // 64)):
-                x, own = X[rows], self.of_[None, :] == y[rows][:, None]
+                x, same = X[rows], self.of_[None, :] == y[rows][:, None]
                 d = ((x[:, None, :] - W[None]) ** 2).sum(axis=2)
-                near, far = np.where(own, d, np.inf).argmin(axis=1), np.where(own, np.inf, d).argmin(axis=1)
+                near, far = (
+                    np.where(same, d, np.inf).argmin(axis=1),
+                    np.where(same, np.inf, d).argmin(axis=1),
+                )
                 a, b = d[np.arange(len(rows)), near], d[np.arange(len(rows)), far]
                 total = np.maximum((a + b) ** 2, 1e-12)
                 rate = self.rate / (1 + epoch)

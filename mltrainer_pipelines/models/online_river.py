@@ -50,26 +50,26 @@ class Stream:
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> Self:
         X = np.asarray(X, dtype=np.float64)
-        judged: list[np.ndarray] = []
+        scored_rows: list[np.ndarray] = []
         scores: list[np.ndarray] = []
         seen = 0
         for at in batches(sessions):
             if seen >= (1 - HOLDOUT) * len(X):
-                judged.append(at)
+                scored_rows.append(at)
                 scores.append(self._log_odds(X[at]))
             for row, outcome in zip(X[at].tolist(), y[at].tolist(), strict=True):
                 self.model.learn_one(dict(enumerate(row)), bool(outcome))
             seen += len(at)
-        if not judged:  # a single session is all there is
-            judged, scores = [np.arange(len(X))], [self._log_odds(X)]
-        self.calibration_ = Sigmoid().fit(np.concatenate(scores), y[np.concatenate(judged)])
+        if not scored_rows:  # a single session is all there is
+            scored_rows, scores = [np.arange(len(X))], [self._log_odds(X)]
+        self.calibration_ = Sigmoid().fit(np.concatenate(scores), y[np.concatenate(scored_rows)])
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         return both_classes(self.calibration_.probability(self._log_odds(np.asarray(X, dtype=np.float64))))
 
     def _log_odds(self, X: np.ndarray) -> np.ndarray:
-        said = [self.model.predict_proba_one(dict(enumerate(row))) for row in X.tolist()]
+        predictions = [self.model.predict_proba_one(dict(enumerate(row))) for row in X.tolist()]
         # what a learner has not seen yet it does not name
-        up, down = (np.array([p.get(outcome, 0.0) for p in said]) for outcome in (True, False))
+        up, down = (np.array([p.get(outcome, 0.0) for p in predictions]) for outcome in (True, False))
         return np.log((up + 1e-6) / (down + 1e-6))

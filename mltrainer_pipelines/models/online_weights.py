@@ -115,10 +115,10 @@ class AdaptiveRegularization(OnlineLearner):
 
     def learn(self, X: np.ndarray, y: np.ndarray) -> None:
         sign = 2.0 * y - 1.0
-        miss = np.maximum(1 - sign * (X @ self.weights_), 0.0)
+        hinge = np.maximum(1 - sign * (X @ self.weights_), 0.0)
         beta = 1.0 / ((X**2) @ self.variance + self.r)
-        pull = ((miss * beta * sign)[:, None] * X).mean(axis=0)
-        self.weights_ = self.weights_ + self.variance * pull
+        update = ((hinge * beta * sign)[:, None] * X).mean(axis=0)
+        self.weights_ = self.weights_ + self.variance * update
         self.variance = 1.0 / (1.0 / self.variance + (X**2 * beta[:, None]).mean(axis=0))
 
 

@@ -130,5 +130,5 @@ class History:
         """
         lags = np.arange(length - 1, -1, -1, dtype=np.int32) * step
         at = self.session[rows][:, None] - lags
-        found = self.grid[np.maximum(at, 0), self.symbol[rows][:, None]]
-        return np.where(at >= 0, found, np.int32(-1))
+        positions = self.grid[np.maximum(at, 0), self.symbol[rows][:, None]]
+        return np.where(at >= 0, positions, np.int32(-1))

@@ -66,7 +66,7 @@ def get_model(model_id: str) -> ModelSpec:
 @lru_cache(maxsize=1)
 def families() -> tuple[ModuleType, ...]:
     """The modules that declare models, in order. Other modules are not imported: some of them bring torch."""
-    names = [found.name for found in walk_packages(models.__path__, f"{models.__name__}.") if _declares_models(found.name)]
+    names = [module.name for module in walk_packages(models.__path__, f"{models.__name__}.") if _declares_models(module.name)]
     rank = {family: number for number, family in enumerate(ORDER)}
     return tuple(map(import_module, sorted(names, key=lambda name: (rank.get(name.rpartition(".")[2], len(ORDER)), name))))
 
@@ -83,6 +83,6 @@ def _by_id() -> MappingProxyType[str, ModelSpec]:
     specs: list[ModelSpec] = [spec for family in families() for spec in family.MODELS]
     by_id = {spec.id: spec for spec in specs}
     if len(by_id) != len(specs):
-        twice = sorted({spec.id for spec in specs if sum(other.id == spec.id for other in specs) > 1})
+        twice = sorted({spec.id for spec in specs if sum(twin.id == spec.id for twin in specs) > 1})
         raise ValueError(f"declared twice in the model registry: {', '.join(twice)}")
     return MappingProxyType(by_id)

@@ -1,6 +1,6 @@
 """Rules of traders and of the factor literature: each a score from a few named features, calibrated on the training rows.
 
-A rule sees each of its features as its place among the training rows, from -0.5 for the lowest to 0.5 for the highest; unknown
+A rule sees each of its features as its rank among the training rows, from -0.5 for the lowest to 0.5 for the highest; unknown
 is 0, the middle. So it means the same for features as they are and for their ranks within a session. Features of the whole
 market are the same for all symbols of a session: ranked within it they are 0, and rules that ask for them see an even market.
 """
@@ -23,26 +23,26 @@ RULES: Declarations[tuple[int, Score]] = Declarations()
 class RuleModel(ScoreModel):
     """A rule of the catalogue. Parameters as for `ScoreModel`; `extreme` is the share of rows that counts as far out."""
 
-    def _count(self) -> int:
+    def _n_columns(self) -> int:
         return RULES[self.model][0]
 
     def _learn(self, X: np.ndarray, groups: np.ndarray | None) -> None:
         self.knots_ = np.zeros((101, X.shape[1]))
         for column in range(X.shape[1]):
-            known = X[~np.isnan(X[:, column]), column]
-            if len(known):
-                self.knots_[:, column] = np.quantile(known, np.linspace(0, 1, 101))
+            values = X[~np.isnan(X[:, column]), column]
+            if len(values):
+                self.knots_[:, column] = np.quantile(values, np.linspace(0, 1, 101))
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
-        X, places = X[n_context:], []
+    def _score(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
+        X, ranks = X[n_context:], []
         for column in range(X.shape[1]):
             values, knots = X[:, column], self.knots_[:, column]
             # the middle of equal knots, so that values that many rows share are not all put at their upper end
             below, above = np.searchsorted(knots, values, "left"), np.searchsorted(knots, values, "right")
             between = np.interp(values, knots, np.arange(101))
-            place = np.where(above > below + 1, (below + above - 1) / 2, between) / 100 - 0.5
-            places.append(np.where(np.isnan(values), 0.0, place))
-        return np.asarray(RULES[self.model][1](*places, **self.params), dtype=np.float64)
+            rank = np.where(above > below + 1, (below + above - 1) / 2, between) / 100 - 0.5
+            ranks.append(np.where(np.isnan(values), 0.0, rank))
+        return np.asarray(RULES[self.model][1](*ranks, **self.params), dtype=np.float64)
 
 
 _EXTREME = Range(0.02, 0.5, default=0.2)
@@ -67,14 +67,14 @@ def _declare(
     )  # fmt: skip
 
 
-def _far(a: np.ndarray, extreme: float) -> np.ndarray:
+def _upper_tail(a: np.ndarray, extreme: float) -> np.ndarray:
     """0 up to where the uppermost rows begin, then rising to 1."""
     return np.maximum(a - (0.5 - extreme), 0.0) / extreme
 
 
 def _tails(a: np.ndarray, extreme: float) -> np.ndarray:
     """-1 to 0 in the lowest rows, 0 in between, 0 to 1 in the uppermost ones."""
-    return _far(a, extreme) - _far(-a, extreme)
+    return _upper_tail(a, extreme) - _upper_tail(-a, extreme)
 
 
 def _share(a: np.ndarray) -> np.ndarray:
@@ -164,7 +164,7 @@ _MOMENTUM = (
              "Blitz & van Vliet (2018), The Conservative Formula"),
     _declare("rule_volatility_contraction", "high_distance_252 volatility_change_21", lambda high, v: np.minimum(high, -v),
              "near the high while its swings get smaller", "Minervini (2013), Trade Like a Stock Market Wizard"),
-    _declare("rule_rebound", "drawdown_63 return_5", lambda fall, week, extreme: _far(-fall, extreme) * _share(week),
+    _declare("rule_rebound", "drawdown_63 return_5", lambda fall, week, extreme: _upper_tail(-fall, extreme) * _share(week),
              "deep in the hole and turning up this week",
              "De Bondt & Thaler (1985), Does the Stock Market Overreact?", extreme=True),
     _declare("rule_rsi_reversal", "rsi_14", lambda a, extreme: -_tails(a, extreme), "overbought falls, oversold rises", _WILDER,
@@ -189,7 +189,7 @@ _TECHNICAL = (
              "the fast line crosses the slow one from below, low down", "Lane (1984), Lane's Stochastics"),
     _declare("rule_stochastic_rsi", "stochastic_rsi_14", lambda a, extreme: -_tails(a, extreme),
              "RSI at the end of its own range turns", "Chande & Kroll (1994), The New Technical Trader", extreme=True),
-    _declare("rule_short_rsi_in_trend", "rsi_3 percent_rank_60", lambda rsi, place, extreme: _far(-rsi, extreme) * _share(place),
+    _declare("rule_short_rsi_in_trend", "rsi_3 percent_rank_60", lambda rsi, r, extreme: _upper_tail(-rsi, extreme) * _share(r),
              "oversold for days within a rising quarter",
              "Connors & Alvarez (2008), Short Term Trading Strategies That Work", extreme=True),
     _declare("rule_cci_breakout", "cci_20", _tails, "far from its typical price: a move begins",
@@ -214,7 +214,7 @@ _TECHNICAL = (
              "buying pressure of three spans at its limit turns", "Williams (1985), The Ultimate Oscillator", extreme=True),
     _declare("rule_money_flow_reversal", "mfi_14", lambda a, extreme: -_tails(a, extreme), "flow of money at its limit turns",
              "Quong & Soudack (1989), Volume-Weighted RSI: Money Flow", extreme=True),
-    _declare("rule_money_flow_divergence", "mfi_14 percent_rank_60", lambda flow, place: flow - place,
+    _declare("rule_money_flow_divergence", "mfi_14 percent_rank_60", lambda flow, rank: flow - rank,
              "money flows in while the price lags", "Murphy (1999), Technical Analysis of the Financial Markets"),
     _declare("rule_chaikin_money_flow", "chaikin_money_flow_20", lambda a: a, "closes near the high on volume: accumulation",
              "Achelis (1995), Technical Analysis from A to Z"),
@@ -234,9 +234,9 @@ _TECHNICAL = (
     _declare("rule_range_or_trend", "donchian_place_20 trendiness_28",
              lambda place, trend: place * 2 * trend, "breakouts follow on in trends and turn back in ranges",
              "Dreiss, in LeBeau & Lucas (1992), Computer Analysis of the Futures Market"),
-    _declare("rule_mass_bulge", "mass_index distance_to_ema_20", lambda mass, trend, extreme: -trend * _far(mass, extreme),
+    _declare("rule_mass_bulge", "mass_index distance_to_ema_20", lambda mass, trend, extreme: -trend * _upper_tail(mass, extreme),
              "ranges that swell announce a turn", "Dorsey (1992), The Mass Index, Stocks & Commodities", extreme=True),
-    _declare("rule_range_expansion", "true_range balance_of_power", lambda r, power, extreme: power * _far(r, extreme),
+    _declare("rule_range_expansion", "true_range balance_of_power", lambda r, power, extreme: power * _upper_tail(r, extreme),
              "a wide day goes on to the side that won it",
              "Crabel (1990), Day Trading with Short Term Price Patterns and Opening Range Breakout", extreme=True),
     _declare("rule_hull_trend", "distance_to_hma_20", lambda a: a, "above a mean that hardly lags",
@@ -258,13 +258,13 @@ _TECHNICAL = (
 
 # Candles: rules of the feature set `alpha158`, whose ROC5 is the price 5 sessions ago over now
 _CANDLES = (
-    _declare("rule_hammer", "KLOW2 KUP2 ROC5", lambda low, up, fell: np.minimum(np.minimum(low, -up), fell),
+    _declare("rule_hammer", "KLOW2 KUP2 ROC5", lambda low, up, drop: np.minimum(np.minimum(low, -up), drop),
              "a long lower shadow after a fall: sellers were beaten", _NISON),
-    _declare("rule_shooting_star", "KUP2 KLOW2 ROC5", lambda up, low, fell: -np.minimum(np.minimum(up, -low), -fell),
+    _declare("rule_shooting_star", "KUP2 KLOW2 ROC5", lambda up, low, drop: -np.minimum(np.minimum(up, -low), -drop),
              "a long upper shadow after a rise: buyers were beaten", _NISON),
     _declare("rule_marubozu", "KMID2 KLEN", lambda body, length: body * _share(length),
              "a long day that closes at its end goes on", _NISON),
-    _declare("rule_doji_turn", "KMID2 ROC5", lambda body, fell, extreme: fell * (1 - np.minimum(np.abs(body) / extreme, 1.0)),
+    _declare("rule_doji_turn", "KMID2 ROC5", lambda body, drop, extreme: drop * (1 - np.minimum(np.abs(body) / extreme, 1.0)),
              "a day without a body after a move: it turns", _NISON, extreme=True),
 )  # fmt: skip
 

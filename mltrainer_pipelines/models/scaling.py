@@ -21,15 +21,15 @@ class TailClipScaler:
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
         """Learn from X (rows, features) and return it scaled, (rows, features) float32."""
         columns = _sorted_columns(X)
-        unknown = np.isnan(columns)
-        known = columns.shape[1] - unknown.sum(axis=1)
-        last, at = np.maximum(known - 1, 0), np.arange(len(columns))
+        missing = np.isnan(columns)
+        counts = columns.shape[1] - missing.sum(axis=1)
+        last, at = np.maximum(counts - 1, 0), np.arange(len(columns))
 
         def quantile(share: float) -> np.ndarray:
-            return np.where(known > 0, columns[at, np.rint(last * share).astype(np.int64)], np.float32(0.0))
+            return np.where(counts > 0, columns[at, np.rint(last * share).astype(np.int64)], np.float32(0.0))
 
         self.low_, median, self.high_ = quantile(self.tail), quantile(0.5), quantile(1.0 - self.tail)
-        clipped = np.clip(np.where(unknown, median[:, None], columns), self.low_[:, None], self.high_[:, None])
+        clipped = np.clip(np.where(missing, median[:, None], columns), self.low_[:, None], self.high_[:, None])
         self.mean_ = clipped.mean(axis=1, dtype=np.float64).astype(np.float32)
         scale = clipped.std(axis=1, dtype=np.float64)
         self.scale_ = np.where(scale > 1e-12, scale, 1.0).astype(np.float32)
@@ -41,9 +41,9 @@ class TailClipScaler:
         scaled = np.clip(np.asarray(X, dtype=np.float32), self.low_, self.high_)
         scaled -= self.mean_
         scaled /= self.scale_
-        unknown = np.isnan(scaled)
-        if unknown.any():
-            np.copyto(scaled, self.unknown_, where=unknown)
+        missing = np.isnan(scaled)
+        if missing.any():
+            np.copyto(scaled, self.unknown_, where=missing)
         return scaled
 
 
@@ -67,18 +67,18 @@ class MedianFill:
 
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
         columns = _sorted_columns(X)
-        known = columns.shape[1] - np.isnan(columns).sum(axis=1)
-        middle = columns[np.arange(len(columns)), np.maximum(known - 1, 0) // 2]
-        self.median_ = np.where(known > 0, middle, 0.0).astype(np.float32)
+        counts = columns.shape[1] - np.isnan(columns).sum(axis=1)
+        middle = columns[np.arange(len(columns)), np.maximum(counts - 1, 0) // 2]
+        self.median_ = np.where(counts > 0, middle, 0.0).astype(np.float32)
         return self.transform(X)
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         X = np.ascontiguousarray(X, dtype=np.float32)
-        unknown = np.isnan(X)
-        if not unknown.any():
+        missing = np.isnan(X)
+        if not missing.any():
             return X
         filled = X.copy()
-        np.copyto(filled, self.median_, where=unknown)
+        np.copyto(filled, self.median_, where=missing)
         return filled
 
 

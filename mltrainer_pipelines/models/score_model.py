@@ -30,7 +30,7 @@ class ScoreModel(DeclaredClassifier):
     def _parameter_names(self) -> list[str]:
         return ["positions", *super()._parameter_names()]
 
-    def _count(self) -> int:
+    def _n_columns(self) -> int:
         """How many columns it reads."""
         raise NotImplementedError
 
@@ -38,29 +38,29 @@ class ScoreModel(DeclaredClassifier):
         """Learn scales and dynamics from its columns of the training rows; never from their outcomes."""
         raise NotImplementedError
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
+    def _score(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
         """For the rows from `n_context` on."""
         raise NotImplementedError
 
-    def strength(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    def decision_function(self, X: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """How strongly the fitted model is for each row of a table, (rows,) float64: the higher the better."""
-        return self._strength(self._own(np.asarray(X)), groups)
+        return self._score(self._select_columns(np.asarray(X)), groups)
 
-    def _own(self, X: np.ndarray) -> np.ndarray:
+    def _select_columns(self, X: np.ndarray) -> np.ndarray:
         """Its columns of the matrix, in the order of its declaration."""
-        positions = self.positions if self.positions is not None else tuple(range(self._count()))
+        positions = self.positions if self.positions is not None else tuple(range(self._n_columns()))
         if max(positions) >= X.shape[1]:
             raise ValueError(
-                f"{self.model} reads {self._count()} columns and the matrix has {X.shape[1]}; build it with the feature_names "
-                "of the table"
+                f"{self.model} reads {self._n_columns()} columns and the matrix has {X.shape[1]}; build it with the "
+                "feature_names of the table"
             )
         return X[:, list(positions)].astype(np.float64)
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         X, y, groups = in_canonical_order(X, y, groups)
-        X = self._own(X)
+        X = self._select_columns(X)
         self._learn(X, groups)
-        self.calibration_ = Sigmoid().fit(self._strength(X, groups), y)
+        self.calibration_ = Sigmoid().fit(self._score(X, groups), y)
 
     def _positive_in_context(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
-        return self.calibration_.probability(self._strength(self._own(X), groups, n_context))
+        return self.calibration_.probability(self._score(self._select_columns(X), groups, n_context))

@@ -97,7 +97,7 @@ class Choices:
 
     def checked(self, value: Any) -> ParamValue | None:
         """The value as declared, or None where it is not one of them."""
-        return next((known for known in self.values if known == value and type(known) is type(value)), None)
+        return next((choice for choice in self.values if choice == value and type(choice) is type(value)), None)
 
     def describe(self) -> str:
         return "one of " + ", ".join(map(repr, self.values))
@@ -180,14 +180,14 @@ class ModelSpec:
         """
         problems = []
         values: dict[str, ParamValue] = {name: space.default for name, space in self.search_space.items()}
-        for name, given in params.items():
+        for name, value_given in params.items():
             space = self.search_space.get(name)
             if space is None:
                 problems.append(f"{self.id} has no parameter {name!r}; it has {', '.join(sorted(self.search_space))}")
                 continue
-            value = space.checked(given)
+            value = space.checked(value_given)
             if value is None:
-                problems.append(f"{name}={given!r} is outside of the space of {self.id}: give {space.describe()}")
+                problems.append(f"{name}={value_given!r} is outside of the space of {self.id}: give {space.describe()}")
             else:
                 values[name] = value
         if problems:

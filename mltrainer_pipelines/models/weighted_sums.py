@@ -55,9 +55,9 @@ class LaplaceLogistic(LogOdds):
             self.coef_, self.intercept_, curvature = _newton(X, y, precision)
             self.covariance_ = np.linalg.pinv(curvature)
             effective = X.shape[1] - precision * float(np.trace(self.covariance_[:-1, :-1]))
-            before, precision = precision, max(effective, 1e-3) / max(float(self.coef_ @ self.coef_), 1e-9)
+            previous, precision = precision, max(effective, 1e-3) / max(float(self.coef_ @ self.coef_), 1e-9)
             precision = min(precision, 1e9)
-            if abs(precision / before - 1) < 0.05:
+            if abs(precision / previous - 1) < 0.05:
                 break
         return self
 
@@ -81,8 +81,8 @@ class LinkRegression:
             return ndtr(eta), np.exp(-0.5 * eta**2) / np.sqrt(2 * np.pi)
         if self.link == "cauchit":
             return 0.5 + np.arctan(eta) / np.pi, 1 / (np.pi * (1 + eta**2))
-        grown = np.exp(np.clip(eta, -30, 3))
-        return -np.expm1(-grown), grown * np.exp(-grown)
+        exp_eta = np.exp(np.clip(eta, -30, 3))
+        return -np.expm1(-exp_eta), exp_eta * np.exp(-exp_eta)
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "LinkRegression":
         design = np.column_stack([X, np.ones(len(X))])
@@ -143,10 +143,10 @@ class StableLogistic(LogOdds):
                 C=200.0 / half.sum(), l1_ratio=1.0, solver="liblinear", max_iter=50, random_state=self.seed + number
             ).fit(X[half], y[half])
             chosen += np.abs(lasso.coef_[0]) > 1e-9
-        self.kept_ = chosen >= self.share * rounds
-        weights, self.intercept_, _ = _newton(X[:, self.kept_], y, 0.001 * len(X))
+        self.selected_ = chosen >= self.share * rounds
+        weights, self.intercept_, _ = _newton(X[:, self.selected_], y, 0.001 * len(X))
         self.coef_ = np.zeros(X.shape[1])
-        self.coef_[self.kept_] = weights
+        self.coef_[self.selected_] = weights
         return self
 
 
@@ -160,19 +160,19 @@ class FamaMacBeth(LinearScore):
         order = np.argsort(sessions, kind="stable")
         X, y, sessions = X[order], y[order].astype(np.float64), sessions[order]
         edges = np.append(np.flatnonzero(np.r_[True, sessions[1:] != sessions[:-1]]), len(sessions))
-        found = []
+        slopes = []
         for start, end in itertools.pairwise(edges):
             if end - start >= 3:
                 x = X[start:end] - X[start:end].mean(axis=0)
                 gram = x.T @ x + self.penalty * (end - start) * np.eye(X.shape[1]) + 1e-6 * np.eye(X.shape[1])
-                found.append(np.linalg.solve(gram, x.T @ (y[start:end] - y[start:end].mean())))
-        if len(found) < 2:  # sessions of one or two rows hold no cross-section: the pooled regression is what is left
+                slopes.append(np.linalg.solve(gram, x.T @ (y[start:end] - y[start:end].mean())))
+        if len(slopes) < 2:  # sessions of one or two rows hold no cross-section: the pooled regression is what is left
             x = X - X.mean(axis=0)
             self.coef_ = np.linalg.lstsq(x.T @ x + self.penalty * len(x) * np.eye(X.shape[1]), x.T @ (y - y.mean()), rcond=None)[
                 0
             ]
             return self
-        betas = np.array(found)
+        betas = np.array(slopes)
         mean, error = betas.mean(axis=0), betas.std(axis=0, ddof=1) / np.sqrt(len(betas))
         t2 = (mean / np.maximum(error, 1e-12)) ** 2
         self.coef_ = mean * t2 / (t2 + self.certainty)
@@ -272,15 +272,15 @@ class ForwardSelection(LogOdds):
             score[chosen] = -1.0
             best = int(np.argmax(score))
             weights, level, _ = _newton(X[:, [*chosen, best]], y, 1e-3)
-            before = self.coef_, self.intercept_
+            previous = self.coef_, self.intercept_
             self.coef_, self.intercept_ = np.zeros(X.shape[1]), level
             self.coef_[[*chosen, best]] = weights
-            found = self._loss(X, y)
-            if 2 * (loss - found) < np.log(len(X)) and chosen:
-                self.coef_, self.intercept_ = before
+            new_loss = self._loss(X, y)
+            if 2 * (loss - new_loss) < np.log(len(X)) and chosen:
+                self.coef_, self.intercept_ = previous
                 break
             chosen.append(best)
-            loss = found
+            loss = new_loss
         return self
 
     def _loss(self, X: np.ndarray, y: np.ndarray) -> float:

@@ -107,5 +107,5 @@ class ServedEnsemble:
 
 
 def _load_pyfunc(path: str) -> ServedEnsemble:
-    place = Path(path)
-    return ServedEnsemble(read_ensemble(place / FILE if place.is_dir() else place))
+    file = Path(path)
+    return ServedEnsemble(read_ensemble(file / FILE if file.is_dir() else file))

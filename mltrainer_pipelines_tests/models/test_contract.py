@@ -64,7 +64,7 @@ def _table(spec_id: str, planted: bool) -> tuple[np.ndarray, np.ndarray, np.ndar
     signal = X[:, 0].astype(np.float64)
     if spec.columns:
         coin = (rng.random(len(X)) > 0.5).astype(np.int8)
-        signal = spec.build(seed=1).fit(X[:TRAIN], coin[:TRAIN], groups[:TRAIN]).strength(X, groups)
+        signal = spec.build(seed=1).fit(X[:TRAIN], coin[:TRAIN], groups[:TRAIN]).decision_function(X, groups)
     signal = (signal - signal.mean()) / signal.std()
     y = (signal * (2.0 if planted else 0.0) + rng.standard_normal(len(X)) > 0).astype(np.int8)
     if planted:

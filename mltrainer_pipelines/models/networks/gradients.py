@@ -45,10 +45,10 @@ def integrated_gradients(
     with torch.backends.cudnn.flags(enabled=False):
         for start in range(0, count, size):
             x = rows.batch(torch.arange(start, min(start + size, count), device=device))
-            known = x[:, :, -1:]
-            way = torch.cat([(x[:, :, :-1] - baseline) * known, torch.zeros_like(known)], dim=2)
-            point = (x - (1 - share) * way).flatten(0, 1).requires_grad_()
+            present = x[:, :, -1:]
+            path = torch.cat([(x[:, :, :-1] - baseline) * present, torch.zeros_like(present)], dim=2)
+            point = (x - (1 - share) * path).flatten(0, 1).requires_grad_()
             (slope,) = torch.autograd.grad(network(point).sum(), point)
             mean = (weight * slope.view(steps, *x.shape)).sum(dim=0)
-            parts.append((mean * way).sum(dim=1)[:, :-1])
+            parts.append((mean * path).sum(dim=1)[:, :-1])
     return torch.cat(parts).double().cpu().numpy()

@@ -121,30 +121,29 @@ class NetworkModel(ProbabilityClassifier):
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         from mltrainer_pipelines.models.networks import training
 
-        how = self.architecture_ = ARCHITECTURES[self.model]
+        architecture = self.architecture_ = ARCHITECTURES[self.model]
         X, y, groups = in_canonical_order(X, y, groups)
         self.scaler_ = TailClipScaler()
         values = self.scaler_.fit_transform(X)
         self.weights_, self.stopped_ = [], []
-        plan: dict[str, Any] = {
-            "epochs": int(self.epochs), "learning_rate": self.learning_rate, "weight_decay": self.weight_decay,
-            "batch": int(self.batch), "patience": int(self.patience), "budget_s": self.budget_s / how.members,
-            "seed": self.seed, "threads": self.threads,
-        }  # fmt: skip
-        for member in range(how.members):
+        plan = training.Training(
+            epochs=int(self.epochs), learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch=int(self.batch),
+            patience=int(self.patience), budget_s=self.budget_s / architecture.members, **architecture.training,
+        )  # fmt: skip
+        for member in range(architecture.members):
             with training.bounded(self.threads, self.seed * 1000 + member) as device:
                 network = self._network()
                 rows = self._rows(values, groups, device)
-                self.stopped_.append(training.train(network, rows, y, training.Training(**(plan | dict(how.training))), device))
+                self.stopped_.append(training.train(network, rows, y, plan, device))
                 self.weights_.append({name: value.cpu().numpy() for name, value in network.state_dict().items()})
         self.calibration_ = None
-        if how.training.get("loss") == "list":  # its log-odds have no level: only their order was learnt
-            said = self._log_odds(values, groups, 0)
-            self.calibration_ = Sigmoid().fit(said, y)
+        if architecture.training.get("loss") == "list":  # its log-odds have no level: only their order was learnt
+            log_odds = self._log_odds(values, groups, 0)
+            self.calibration_ = Sigmoid().fit(log_odds, y)
 
     def _positive_in_context(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
-        said = self._log_odds(self.scaler_.transform(X), groups, n_context)
-        return self.calibration_.probability(said) if self.calibration_ is not None else expit(said)
+        log_odds = self._log_odds(self.scaler_.transform(X), groups, n_context)
+        return self.calibration_.probability(log_odds) if self.calibration_ is not None else expit(log_odds)
 
     def attributions(
         self, X: np.ndarray, baseline: np.ndarray, groups: np.ndarray | None = None, n_context: int = 0, steps: int = 16
@@ -177,8 +176,8 @@ class NetworkModel(ProbabilityClassifier):
         from mltrainer_pipelines.models.networks import training
         from mltrainer_pipelines.models.networks.gradients import integrated_gradients
 
-        how = self.architecture
-        if not how.sequence or len(self.weights_) > 1 or how.draws or self.calibration_ is not None:
+        architecture = self.architecture
+        if not architecture.sequence or len(self.weights_) > 1 or architecture.draws or self.calibration_ is not None:
             raise ValueError(f"{self.model} is not one network of sequences; ask it for its probabilities along the path instead")
         with training.bounded(self.threads, self.seed) as device:
             rows = self._rows(self.scaler_.transform(X), groups, device, n_context)
@@ -200,9 +199,9 @@ class NetworkModel(ProbabilityClassifier):
         if self.architecture.sequence:
             history = History.of(groups, len(values))
             windows = torch.as_tensor(history.windows(np.arange(n_context, len(values)), SEQUENCE_SESSIONS), device=device)
-            known = np.ones((len(values) + 1, 1), dtype=np.float32)
-            known[-1] = 0.0  # position -1, a session that the table does not hold
-            values = np.hstack([np.vstack([values, np.zeros((1, values.shape[1]), dtype=np.float32)]), known])
+            present = np.ones((len(values) + 1, 1), dtype=np.float32)
+            present[-1] = 0.0  # position -1, a session that the table does not hold
+            values = np.hstack([np.vstack([values, np.zeros((1, values.shape[1]), dtype=np.float32)]), present])
         count = len(values) - (windows is not None)
         sessions = sessions_of(groups, count)[n_context:]
         values = values if windows is not None else values[n_context:]
@@ -216,18 +215,18 @@ class NetworkModel(ProbabilityClassifier):
 
         from mltrainer_pipelines.models.networks import training
 
-        how = self.architecture
+        architecture = self.architecture
         total = np.zeros(len(values) - n_context)
         with training.bounded(self.threads, self.seed) as device:
             rows = self._rows(values, groups, device, n_context)
             for weights in self.weights_:
                 network = self._network()
                 network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
-                for draw in range(max(1, how.draws)):
-                    if how.draws:
+                for draw in range(max(1, architecture.draws)):
+                    if architecture.draws:
                         training.keep_dropout(network, seed=draw)
                     total += expit(training.log_odds(network, rows, device, len(total)))
-        return logit(total / (len(self.weights_) * max(1, how.draws)), least=1e-12)
+        return logit(total / (len(self.weights_) * max(1, architecture.draws)), least=1e-12)
 
 
 _SPACE: dict[str, Range | Choices] = {

@@ -143,10 +143,10 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shares = torch.softmax(self.gate(x), dim=1)
-        said = torch.cat([expert(x) for expert in self.experts], dim=1)
+        outputs = torch.cat([expert(x) for expert in self.experts], dim=1)
         # experts that are never asked never learn: the mean share of each is kept near even
         self.penalty = 0.1 * len(self.experts) * (shares.mean(dim=0) ** 2).sum()
-        return (shares * said).sum(dim=1)
+        return (shares * outputs).sum(dim=1)
 
 
 class DenoisingAutoencoder(nn.Module):

@@ -97,7 +97,7 @@ class ParallelConvolutionalRecurrent(nn.Module):
         return self.last(torch.cat([self.rnn(x)[0][:, -1], h.mean(dim=2), h[:, :, -1]], dim=1))[:, 0]
 
 
-def _places(length: int, width: int) -> Tensor:
+def _positional_encoding(length: int, width: int) -> Tensor:
     at = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     return torch.stack([at.sin(), at.cos()], dim=2).flatten(1)[:, :width]
 
@@ -116,7 +116,7 @@ class SequenceTransformer(nn.Module):
         if tokens == "features":
             self.place = nn.Parameter(torch.randn(count, width) * 0.1)
         else:
-            self.register_buffer("place", _places(count, width))
+            self.register_buffer("place", _positional_encoding(count, width))
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout, batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(layer, 2 if tokens == "sessions" else 1, enable_nested_tensor=False)
         read = width * count if tokens == "features" else width
@@ -147,9 +147,9 @@ class StackedBasis(nn.Module):
         total = x.new_zeros(len(x))
         for block, pool in zip(self.blocks, self.pools, strict=True):
             pooled = F.avg_pool1d(F.pad(rest, (-self.length % pool, 0)), pool) if pool > 1 else rest
-            said = block(pooled.flatten(1))
-            total = total + said[:, 0]
-            back = said[:, 1:].reshape(len(x), rest.shape[1], -1)
+            output = block(pooled.flatten(1))
+            total = total + output[:, 0]
+            back = output[:, 1:].reshape(len(x), rest.shape[1], -1)
             rest = rest - (F.interpolate(back, size=self.length, mode="linear") if pool > 1 else back)
         return total
 
@@ -304,8 +304,8 @@ class RandomConvolutions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.transpose(1, 2)
-        found = [out for conv in self.convs for y in [conv(h)] for out in (y.amax(dim=2), (y > 0).float().mean(dim=2))]
-        return self.last(self.norm(torch.cat([*found, x[:, -1]], dim=1)))[:, 0]
+        pooled = [out for conv in self.convs for y in [conv(h)] for out in (y.amax(dim=2), (y > 0).float().mean(dim=2))]
+        return self.last(self.norm(torch.cat([*pooled, x[:, -1]], dim=1)))[:, 0]
 
 
 class TemporalFusion(nn.Module):

@@ -38,7 +38,6 @@ class Training:
         Batches are whole sessions.
     mixup, adversarial, average : bool
         Train on mixed rows, on rows moved against the network, with the mean of the last weights.
-    seed, threads : int
     """
 
     epochs: int
@@ -47,8 +46,6 @@ class Training:
     batch: int
     patience: int
     budget_s: float
-    seed: int
-    threads: int
     loss: str = "log"
     whole_sessions: bool = False
     mixup: bool = False
@@ -77,7 +74,7 @@ class Rows:
 @contextmanager
 def bounded(threads: int, seed: int) -> Iterator[torch.device]:
     """So many threads and this seed for what is inside; the process's own are put back. Gives the device to run on."""
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(max(1, threads))
     try:
@@ -85,7 +82,7 @@ def bounded(threads: int, seed: int) -> Iterator[torch.device]:
             torch.manual_seed(seed)
             yield device
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 def train(network: nn.Module, rows: Rows, y: np.ndarray, training: Training, device: torch.device) -> str:
@@ -109,20 +106,20 @@ def train(network: nn.Module, rows: Rows, y: np.ndarray, training: Training, dev
             with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
                 loss = _loss(network, rows.batch(at), label[at], rows.sessions[at.cpu().numpy()], training)
                 if rows.other is not None:
-                    loss = loss + _loss_of_other(network.other, rows.other[at])
+                    loss = loss + _other_timeframe_loss(network.other, rows.other[at])
             loss.backward()
             nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             schedule.step()
         if training.average and epoch >= training.epochs // 2:
             count = epoch - training.epochs // 2 + 1
-            now = _copy(network)
-            averaged = now if averaged is None else {
-                k: v + (now[k] - v) / count if v.is_floating_point() else now[k] for k, v in averaged.items()
+            current = _copy(network)
+            averaged = current if averaged is None else {
+                k: v + (current[k] - v) / count if v.is_floating_point() else current[k] for k, v in averaged.items()
             }  # fmt: skip
-        loss_now = _validation_loss(network, rows, label, held_out, training)
-        if loss_now < best[0] - 1e-5:
-            best, stale = (loss_now, _copy(network)), 0
+        validation_loss = _validation_loss(network, rows, label, held_out, training)
+        if validation_loss < best[0] - 1e-5:
+            best, stale = (validation_loss, _copy(network)), 0
         else:
             stale += 1
         if stale >= training.patience and not training.average:
@@ -146,7 +143,7 @@ def log_odds(network: nn.Module, rows: Rows, device: torch.device, count: int) -
         parts = []
         for start, end in _chunks(network, rows.sessions, count):
             at = torch.arange(start, end, device=device)
-            parts.append(_answer(network, rows.batch(at), rows.sessions[start:end]))
+            parts.append(_forward(network, rows.batch(at), rows.sessions[start:end]))
     return torch.cat(parts).double().cpu().numpy() if parts else np.empty(0)
 
 
@@ -162,16 +159,16 @@ def _chunks(network: nn.Module, sessions: np.ndarray, count: int) -> list[tuple[
     return list(itertools.pairwise(edges))
 
 
-def _answer(network: nn.Module, x: Tensor, sessions: np.ndarray) -> Tensor:
+def _forward(network: nn.Module, x: Tensor, sessions: np.ndarray) -> Tensor:
     if not getattr(network, "by_session", False):
         return network(x)
     _, session = np.unique(sessions, return_inverse=True)
     order = np.argsort(session, kind="stable")
     starts = np.searchsorted(session[order], np.arange(session.max() + 1))
-    place = np.empty(len(session), dtype=np.int64)
-    place[order] = np.arange(len(session)) - starts[session[order]]
-    first, second = torch.as_tensor(session, device=x.device), torch.as_tensor(place, device=x.device)
-    padded = x.new_zeros((int(session.max()) + 1, int(place.max()) + 1, x.shape[1]))
+    position = np.empty(len(session), dtype=np.int64)
+    position[order] = np.arange(len(session)) - starts[session[order]]
+    first, second = torch.as_tensor(session, device=x.device), torch.as_tensor(position, device=x.device)
+    padded = x.new_zeros((int(session.max()) + 1, int(position.max()) + 1, x.shape[1]))
     padded[first, second] = x
     real = torch.zeros(padded.shape[:2], dtype=torch.bool, device=x.device)
     real[first, second] = True
@@ -205,9 +202,9 @@ def _batches(at: np.ndarray, sessions: np.ndarray, training: Training, device: t
         order = np.argsort(sessions[at], kind="stable")
         starts = np.searchsorted(sessions[at][order], days)
         ends = np.append(starts[1:], len(at))
-        place = {day: (s, e) for day, s, e in zip(days.tolist(), starts, ends, strict=True)}
+        position = {day: (s, e) for day, s, e in zip(days.tolist(), starts, ends, strict=True)}
         for i in range(0, len(days), per):
-            chosen = [order[slice(*place[day])] for day in shuffled[i : i + per].tolist()]
+            chosen = [order[slice(*position[day])] for day in shuffled[i : i + per].tolist()]
             yield torch.as_tensor(at[np.concatenate(chosen)], device=device)
         return
     for part in torch.randperm(len(at)).split(size):
@@ -226,30 +223,30 @@ def _loss(network: nn.Module, x: Tensor, y: Tensor, sessions: np.ndarray, traini
         shape = (-1,) + (1,) * (x.dim() - 1)
         x = share.view(shape) * x + (1 - share.view(shape)) * x[other]
         y = share * y + (1 - share) * y[other]
-    said = _answer(network, x, sessions).float()
-    loss = _measured(said, y, sessions, training)
+    output = _forward(network, x, sessions).float()
+    loss = _criterion(output, y, sessions, training)
     penalty = getattr(network, "penalty", None)
     return loss if penalty is None else loss + penalty
 
 
-def _loss_of_other(said: Tensor, other: Tensor) -> Tensor:
+def _other_timeframe_loss(output: Tensor, other: Tensor) -> Tensor:
     """The other timeframe's log loss where its outcome is known, half as heavy as the own one's."""
-    known = other >= 0
-    loss = F.binary_cross_entropy_with_logits(said.float(), other.clamp(min=0).float(), reduction="none")
-    return 0.5 * (loss * known).sum() / max(len(other), 1)
+    has_label = other >= 0
+    loss = F.binary_cross_entropy_with_logits(output.float(), other.clamp(min=0).float(), reduction="none")
+    return 0.5 * (loss * has_label).sum() / max(len(other), 1)
 
 
-def _measured(said: Tensor, y: Tensor, sessions: np.ndarray, training: Training) -> Tensor:
+def _criterion(output: Tensor, y: Tensor, sessions: np.ndarray, training: Training) -> Tensor:
     if training.loss == "list":
         _, inverse = np.unique(sessions, return_inverse=True)
-        of = torch.as_tensor(inverse, device=said.device)
+        of = torch.as_tensor(inverse, device=output.device)
         count = int(of.max()) + 1
-        winners = torch.zeros(count, device=said.device).index_add(0, of, y)
-        total = torch.zeros(count, device=said.device).index_add(0, of, said.clamp(-15, 15).exp())
-        log_share = said.clamp(-15, 15) - total.log()[of]
+        winners = torch.zeros(count, device=output.device).index_add(0, of, y)
+        total = torch.zeros(count, device=output.device).index_add(0, of, output.clamp(-15, 15).exp())
+        log_share = output.clamp(-15, 15) - total.log()[of]
         ranked = -(log_share * y / winners.clamp(min=1)[of]).sum() / max(1, int((winners > 0).sum()))
-        return ranked + 0.1 * (said.mean() ** 2)  # shares do not fix the level
-    return F.binary_cross_entropy_with_logits(said, y)
+        return ranked + 0.1 * (output.mean() ** 2)  # shares do not fix the level
+    return F.binary_cross_entropy_with_logits(output, y)
 
 
 def _validation_loss(network: nn.Module, rows: Rows, label: Tensor, at: np.ndarray, training: Training) -> float:
@@ -258,11 +255,11 @@ def _validation_loss(network: nn.Module, rows: Rows, label: Tensor, at: np.ndarr
     with torch.no_grad():
         if training.whole_sessions:
             positions = torch.as_tensor(at, device=label.device)
-            said = _answer(network, rows.batch(positions), rows.sessions[at])
-            return float(_measured(said, label[positions], rows.sessions[at], training))
+            output = _forward(network, rows.batch(positions), rows.sessions[at])
+            return float(_criterion(output, label[positions], rows.sessions[at], training))
         for start in range(0, len(at), CHUNK):
             positions = torch.as_tensor(at[start : start + CHUNK], device=label.device)
-            loss = _measured(network(rows.batch(positions)), label[positions], rows.sessions[start : start + 1], training)
+            loss = _criterion(network(rows.batch(positions)), label[positions], rows.sessions[start : start + 1], training)
             total, seen = total + float(loss) * len(positions), seen + len(positions)
     return total / max(seen, 1)
 

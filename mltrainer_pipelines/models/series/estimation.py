@@ -46,11 +46,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What was found, None where there was nothing to find it in; from so many symbols, so many left out."""
+    """What was estimated, None where no series is long enough; from so many symbols, so many left out."""
 
-    found: Any
+    estimate: Any
     symbols: int = 0
     left_out: int = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Before December 2026 the estimate was called `found`."""
+        self.__dict__.update({"estimate" if name == "found" else name: value for name, value in state.items()})
 
 
 Learn = Callable[[Sample, Mapping[str, float]], Dynamics]
@@ -59,15 +63,15 @@ Learn = Callable[[Sample, Mapping[str, float]], Dynamics]
 def own_series(values: np.ndarray, history: History, step: int) -> list[np.ndarray]:
     """Series of drawn symbols, a value every `step` sessions back from the table's last, the same ones for the same table."""
     table = np.append(values, np.nan)[history.grid[::-1][::step][::-1]]
-    known = ~np.isnan(table)
-    spread = np.sqrt(np.nansum(table**2, axis=0) / np.maximum(known.sum(axis=0), 1))
-    long_enough = np.flatnonzero((known.sum(axis=0) >= SHORTEST) & (spread > 1e-6))
-    drawn = np.random.default_rng(0).permutation(long_enough)[:SYMBOLS]
-    found = []
-    for symbol in np.sort(drawn):
-        at = np.flatnonzero(known[:, symbol])
-        found.append(table[at[0] : at[-1] + 1, symbol] / spread[symbol])
-    return found
+    observed = ~np.isnan(table)
+    spread = np.sqrt(np.nansum(table**2, axis=0) / np.maximum(observed.sum(axis=0), 1))
+    long_enough = np.flatnonzero((observed.sum(axis=0) >= SHORTEST) & (spread > 1e-6))
+    selected = np.random.default_rng(0).permutation(long_enough)[:SYMBOLS]
+    series = []
+    for symbol in np.sort(selected):
+        at = np.flatnonzero(observed[:, symbol])
+        series.append(table[at[0] : at[-1] + 1, symbol] / spread[symbol])
+    return series
 
 
 def nothing(sample: Sample, params: Mapping[str, float]) -> Dynamics:
@@ -89,8 +93,8 @@ def mean_group(series: list[np.ndarray], fit: Callable[[np.ndarray], np.ndarray 
                 continue
             if estimate is not None and np.isfinite(estimate).all():
                 estimates.append(np.asarray(estimate, dtype=np.float64))
-    found = trim_mean(estimates, TRIMMED, axis=0) if estimates else None
-    return Dynamics(found, len(estimates), len(series) - len(estimates))
+    mean = trim_mean(estimates, TRIMMED, axis=0) if estimates else None
+    return Dynamics(mean, len(estimates), len(series) - len(estimates))
 
 
 # statsmodels
@@ -105,9 +109,9 @@ def _state_space(model: Callable[[np.ndarray], Any]) -> Learn:
 
     def learn(sample: Sample, params: Mapping[str, float]) -> Dynamics:
         dynamics = mean_group(sample.series, fit)
-        if dynamics.found is None:
+        if dynamics.estimate is None:
             return dynamics
-        system = StateSpace.of(model(sample.series[0]), dynamics.found)
+        system = StateSpace.of(model(sample.series[0]), dynamics.estimate)
         return Dynamics(system, dynamics.symbols, dynamics.left_out)
 
     return learn
@@ -153,8 +157,8 @@ def learn_damped_trend(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     from statsmodels.tsa.holtwinters import Holt
 
     def fit(values: np.ndarray) -> np.ndarray | None:
-        begin: dict[str, Any] = {"initialization_method": "known", "initial_level": 0.0, "initial_trend": 0.0}
-        result = Holt(price(values), damped_trend=True, **begin).fit()
+        initial: dict[str, Any] = {"initialization_method": "known", "initial_level": 0.0, "initial_trend": 0.0}
+        result = Holt(price(values), damped_trend=True, **initial).fit()
         names = ("smoothing_level", "smoothing_trend", "damping_trend")
         return np.array([result.params[name] for name in names]) if result.mle_retvals.success else None
 
@@ -184,9 +188,9 @@ def learn_switching(sample: Sample, params: Mapping[str, float]) -> Dynamics:
         return estimate[:, np.argsort(estimate[3])]
 
     dynamics = mean_group(sample.series, fit)
-    if dynamics.found is None:
+    if dynamics.estimate is None:
         return dynamics
-    stay, mean, slope, variance = dynamics.found
+    stay, mean, slope, variance = dynamics.estimate
     transition = np.array([[stay[0], 1 - stay[0]], [1 - stay[1], stay[1]]])
     start = (1 - stay[::-1]) / (2 - stay.sum())  # the chain's stationary distribution
     return Dynamics(States(start, transition, mean, np.sqrt(variance), slope), dynamics.symbols, dynamics.left_out)
@@ -204,8 +208,8 @@ def learn_volatility(volatility: str, asymmetric: bool) -> Learn:
         def fit(values: np.ndarray) -> np.ndarray | None:
             process = getattr(univariate, volatility)(p=1, o=int(asymmetric), q=1)
             result = univariate.ZeroMean(filled(values), volatility=process, rescale=False).fit(disp="off", show_warning=False)
-            found = result.params
-            estimate = np.array([found["omega"], found["alpha[1]"], found.get("gamma[1]", 0.0), found["beta[1]"]])
+            fitted = result.params
+            estimate = np.array([fitted["omega"], fitted["alpha[1]"], fitted.get("gamma[1]", 0.0), fitted["beta[1]"]])
             return estimate if result.convergence_flag == 0 else None
 
         return mean_group(sample.series, fit)
@@ -237,8 +241,8 @@ def learn_hidden_markov(sample: Sample, params: Mapping[str, float]) -> Dynamics
     with warnings.catch_warnings(action="ignore"):  # of clusters to begin with that fall together
         model.fit(F, [len(values) for values in sample.series])
     deviation = np.sqrt(model.covars_[:, 0, 0])
-    found = States(model.startprob_, model.transmat_, model.means_[:, 0], deviation, np.zeros(3))
-    return Dynamics(found, len(sample.series))
+    states = States(model.startprob_, model.transmat_, model.means_[:, 0], deviation, np.zeros(3))
+    return Dynamics(states, len(sample.series))
 
 
 # scikit-learn
@@ -250,5 +254,5 @@ def learn_autoregression(sample: Sample, params: Mapping[str, float]) -> Dynamic
 
     lags, F = int(params["lags"]), filled(sample.windows)
     x = np.lib.stride_tricks.sliding_window_view(F[:, :-1], lags, axis=1)[:, :, ::-1].reshape(-1, lags)
-    found = Ridge(alpha=1e-3 * len(x)).fit(x, F[:, lags:].ravel())
-    return Dynamics(np.append(found.intercept_, found.coef_))
+    regression = Ridge(alpha=1e-3 * len(x)).fit(x, F[:, lags:].ravel())
+    return Dynamics(np.append(regression.intercept_, regression.coef_))

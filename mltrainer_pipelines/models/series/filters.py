@@ -1,7 +1,7 @@
 """What dynamics say of many windows at once: the filters and forecasts of the series' libraries, over rows.
 
 statsmodels, arch and hmmlearn filter one series at a time; a table asks for those of a hundred thousand windows. So libraries
-estimate (`series_estimation`), and these few recursions apply their estimates to all windows side by side. The tests hold each
+estimate (`estimation`), and these few recursions apply their estimates to all windows side by side. The tests hold each
 to what its library says of the same window with the same parameters.
 
 A window is a row of Z, (rows, length), in its own standard deviations, NaN where unknown, the latest value last. A price is the
@@ -67,10 +67,10 @@ class StateSpace:
         state = np.tile(self.start, (len(Y), 1))
         P = np.tile(self.start_cov, (len(Y), 1, 1))
         for y in Y.T:
-            known = ~np.isnan(y)
+            observed = ~np.isnan(y)
             cross = P @ self.design
-            gain = np.where(known, 1.0 / (cross @ self.design + self.obs_cov), 0.0)[:, None] * cross
-            error = np.where(known, y - state @ self.design, 0.0)
+            gain = np.where(observed, 1.0 / (cross @ self.design + self.obs_cov), 0.0)[:, None] * cross
+            error = np.where(observed, y - state @ self.design, 0.0)
             state = (state + gain * error[:, None]) @ self.transition.T + self.intercept
             P = self.transition @ (P - gain[:, :, None] * cross[:, None, :]) @ self.transition.T + self.noise
         loading, level, variance = np.zeros(len(self.start)), 0.0, 0.0
@@ -92,20 +92,20 @@ def smoothed(Y: np.ndarray, alpha: float, start: np.ndarray | float = 0.0) -> np
     return level
 
 
-def damped_trend(P: np.ndarray, alpha: float, beta: float, phi: float, ahead: int) -> np.ndarray:
+def damped_trend(P: np.ndarray, alpha: float, beta: float, phi: float, steps: int) -> np.ndarray:
     """Where Holt's damped method sees each price so many steps ahead; it begins at 0 without a slope."""
     level, slope = np.zeros(len(P)), np.zeros(len(P))
     for y in P.T:
         error = y - level - phi * slope
         level, slope = level + phi * slope + alpha * error, phi * slope + alpha * beta * error
-    return level + slope * (phi ** np.arange(1, ahead + 1)).sum()
+    return level + slope * (phi ** np.arange(1, steps + 1)).sum()
 
 
-def theta(P: np.ndarray, alpha: float, ahead: int) -> np.ndarray:
+def theta(P: np.ndarray, alpha: float, steps: int) -> np.ndarray:
     """Where the theta method sees each price so many steps ahead: the smoothed level and half of the window's own slope."""
     t = np.arange(P.shape[1]) - (P.shape[1] - 1) / 2
     slope = (P @ t) / (t @ t)
-    return smoothed(P, alpha, P[:, 0]) + 0.5 * slope * (ahead - 1 + (1 - (1 - alpha) ** P.shape[1]) / alpha)
+    return smoothed(P, alpha, P[:, 0]) + 0.5 * slope * (steps - 1 + (1 - (1 - alpha) ** P.shape[1]) / alpha)
 
 
 # Variances of the step after each row; the one before the first is 1, a window's own
@@ -154,9 +154,9 @@ class States:
     deviation: np.ndarray
     slope: np.ndarray
 
-    def belief(self, F: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        """The probability of each state at the last step of each row, (rows, states); `before` are the values a step earlier."""
-        expected = self.mean if before is None else self.mean + before[:, :, None] * self.slope
+    def belief(self, F: np.ndarray, previous: np.ndarray | None = None) -> np.ndarray:
+        """The probability of each state at the last step of each row, (rows, states); `previous` holds the values a step back."""
+        expected = self.mean if previous is None else self.mean + previous[:, :, None] * self.slope
         log_density = -0.5 * ((F[:, :, None] - expected) / self.deviation) ** 2 - np.log(self.deviation)
         density = np.exp(log_density - log_density.max(axis=2, keepdims=True))
         belief = self.start * density[:, 0]
@@ -166,10 +166,10 @@ class States:
             belief /= belief.sum(axis=1, keepdims=True)
         return belief
 
-    def forecast(self, belief: np.ndarray, last: np.ndarray, ahead: int) -> tuple[np.ndarray, np.ndarray]:
+    def forecast(self, belief: np.ndarray, last: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the sum of the next values; each step's mean stands for its value in the one after."""
         total, variance = np.zeros(len(last)), np.zeros(len(last))
-        for _ in range(ahead):
+        for _ in range(steps):
             belief = belief @ self.transition
             last = belief @ self.mean + (belief @ self.slope) * last
             total, variance = total + last, variance + belief @ self.deviation**2

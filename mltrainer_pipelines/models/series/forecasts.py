@@ -19,7 +19,7 @@ from mltrainer_pipelines.models.series import estimation, filters, shapes
 from mltrainer_pipelines.models.series.filters import drift, filled, price
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
-STEP, LENGTH, AHEAD = 5, 32, 2
+STEP, LENGTH, HORIZON = 5, 32, 2
 """Sessions between values, values of a window, values forecast: 155 sessions back, two weeks ahead."""
 POOLED = 4000
 """Windows, drawn from all training rows, from which dynamics are learnt that are the same for all symbols."""
@@ -38,7 +38,7 @@ class SeriesModel(ScoreModel):
 
     look_back = STEP * (LENGTH - 1)
 
-    def _count(self) -> int:
+    def _n_columns(self) -> int:
         return 1
 
     def _learn(self, X: np.ndarray, groups: np.ndarray | None) -> None:
@@ -61,18 +61,18 @@ class SeriesModel(ScoreModel):
         """(rows,), in pooled standard deviations, what is far out drawn in."""
         return np.clip((X[:, 0] - self.center_) / self.scale_, -8.0, 8.0)
 
-    def _strength(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
+    def _score(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
         from threadpoolctl import threadpool_limits
 
-        found = self.dynamics_.found
-        if found is None:
+        estimate = self.dynamics_.estimate
+        if estimate is None:
             return np.zeros(len(X) - n_context)
         history, scaled, parts = History.of(groups, len(X)), self._scaled(X), []
         with threadpool_limits(self.threads), np.errstate(invalid="ignore", divide="ignore"):
             for start in range(n_context, len(X), AT_ONCE):
                 windows = _windows(scaled, history, np.arange(start, min(start + AT_ONCE, len(X))))
-                said = FORECASTS[self.model].score(windows, found, self.params)
-                parts.append(np.clip(np.nan_to_num(said, nan=0.0, posinf=10.0, neginf=-10.0), -10.0, 10.0))
+                scores = FORECASTS[self.model].score(windows, estimate, self.params)
+                parts.append(np.clip(np.nan_to_num(scores, nan=0.0, posinf=10.0, neginf=-10.0), -10.0, 10.0))
         return np.concatenate(parts)
 
 
@@ -84,7 +84,7 @@ def _windows(scaled: np.ndarray, history: History, rows: np.ndarray) -> np.ndarr
     return W / np.sqrt((np.nansum(W**2, axis=1) + 4.0) / (known + 4.0))[:, None]
 
 
-Strength = Callable[[np.ndarray, Any, Mapping[str, float]], np.ndarray]
+ScoreFunction = Callable[[np.ndarray, Any, Mapping[str, float]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -92,66 +92,66 @@ class Forecast:
     """How dynamics are learnt from the training rows, and what they say of windows."""
 
     learn: estimation.Learn
-    score: Strength
+    score: ScoreFunction
 
 
 FORECASTS: Declarations[Forecast] = Declarations()
 
 
-def _autoregression(Z: np.ndarray, found: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
+def _autoregression(Z: np.ndarray, estimate: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
     lags, F, total = int(p["lags"]), filled(Z), np.zeros(len(Z))
-    for _ in range(AHEAD):
-        ahead = F[:, : -lags - 1 : -1] @ found[1:] + found[0]
-        total += ahead
-        F = np.column_stack([F[:, 1:], ahead])
+    for _ in range(HORIZON):
+        prediction = F[:, : -lags - 1 : -1] @ estimate[1:] + estimate[0]
+        total += prediction
+        F = np.column_stack([F[:, 1:], prediction])
     return total
 
 
-def _returns(Z: np.ndarray, found: filters.StateSpace, p: Mapping[str, float]) -> np.ndarray:
+def _returns(Z: np.ndarray, estimate: filters.StateSpace, p: Mapping[str, float]) -> np.ndarray:
     """The sum of the next returns by a state space of returns, over its standard deviation."""
-    mean, variance = found.forecast(Z, [1.0] * AHEAD)
+    mean, variance = estimate.forecast(Z, [1.0] * HORIZON)
     return mean / np.sqrt(variance)
 
 
-def _gain(Z: np.ndarray, found: filters.StateSpace, p: Mapping[str, float]) -> np.ndarray:
+def _gain(Z: np.ndarray, estimate: filters.StateSpace, p: Mapping[str, float]) -> np.ndarray:
     """How far a state space of the price sees it go, over its standard deviation."""
     P = price(Z)
-    mean, variance = found.forecast(np.where(np.isnan(Z), np.nan, P), [0.0] * (AHEAD - 1) + [1.0])
+    mean, variance = estimate.forecast(np.where(np.isnan(Z), np.nan, P), [0.0] * (HORIZON - 1) + [1.0])
     return (mean - P[:, -1]) / np.sqrt(variance)
 
 
-def _damped_trend(Z: np.ndarray, found: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
+def _damped_trend(Z: np.ndarray, estimate: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
     P = price(Z)
-    alpha, beta, phi = map(float, found)
-    return filters.damped_trend(P, alpha, beta, phi, AHEAD) - P[:, -1]
+    alpha, beta, phi = map(float, estimate)
+    return filters.damped_trend(P, alpha, beta, phi, HORIZON) - P[:, -1]
 
 
-def _theta(Z: np.ndarray, found: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
+def _theta(Z: np.ndarray, estimate: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
     P = price(Z)
-    return filters.theta(P, float(found[0]), AHEAD) - P[:, -1]
+    return filters.theta(P, float(estimate[0]), HORIZON) - P[:, -1]
 
 
-def _drift_over(swing: Strength) -> Strength:
+def _drift_over(swing: ScoreFunction) -> ScoreFunction:
     """The window's drift over how far the next step may swing."""
-    return lambda Z, found, p: drift(Z) / swing(filled(Z), found, p)
+    return lambda Z, estimate, p: drift(Z) / swing(filled(Z), estimate, p)
 
 
-def _switching(Z: np.ndarray, found: filters.States, p: Mapping[str, float]) -> np.ndarray:
+def _switching(Z: np.ndarray, estimate: filters.States, p: Mapping[str, float]) -> np.ndarray:
     F = filled(Z)
-    mean, variance = found.forecast(found.belief(F[:, 1:], before=F[:, :-1]), F[:, -1], AHEAD)
+    mean, variance = estimate.forecast(estimate.belief(F[:, 1:], previous=F[:, :-1]), F[:, -1], HORIZON)
     return mean / np.sqrt(variance)
 
 
-def _hidden_markov(Z: np.ndarray, found: filters.States, p: Mapping[str, float]) -> np.ndarray:
+def _hidden_markov(Z: np.ndarray, estimate: filters.States, p: Mapping[str, float]) -> np.ndarray:
     F = filled(Z)
-    mean, variance = found.forecast(found.belief(F), F[:, -1], AHEAD)
+    mean, variance = estimate.forecast(estimate.belief(F), F[:, -1], HORIZON)
     return mean / np.sqrt(variance)
 
 
 def _declare(
     id: str,  # noqa: A002 - the field's own name
     learn: estimation.Learn,
-    score: Strength,
+    score: ScoreFunction,
     summary: str,
     source: str,
     space: Mapping[str, Range] | None = None,
@@ -209,14 +209,14 @@ MODELS = (
              "Hamilton (1989), A New Approach to the Economic Analysis of Nonstationary Time Series"),
     _declare("hidden_markov", estimation.learn_hidden_markov, _hidden_markov, "three hidden states behind the returns",
              "Baum, Petrie, Soules & Weiss (1970); Rydén, Teräsvirta & Åsbrink (1998)"),
-    _declare("bootstrap", estimation.nothing, lambda Z, d, p: shapes.bootstrap(Z, AHEAD),
+    _declare("bootstrap", estimation.nothing, lambda Z, d, p: shapes.bootstrap(Z, HORIZON),
              "the chance of a gain if the next weeks are blocks of the last ones",
              "Künsch (1989), The Jackknife and the Bootstrap for General Stationary Observations"),
     _declare("nearest_patterns", shapes.learn_patterns, lambda Z, d, p: shapes.patterns(Z, d, int(p["neighbours"])),
              "what followed on the most similar six weeks",
              "Lorenz (1969), Atmospheric Predictability as Revealed by Naturally Occurring Analogues",
              {"neighbours": Range(5, 300, default=60, log=True, integer=True)}),
-    _declare("singular_spectrum", shapes.learn_spectrum, lambda Z, d, p: shapes.spectrum(Z, d, AHEAD),
+    _declare("singular_spectrum", shapes.learn_spectrum, lambda Z, d, p: shapes.spectrum(Z, d, HORIZON),
              "continues the price's leading shapes",
              "Golyandina, Nekrutkin & Zhigljavsky (2001), Analysis of Time Series Structure: SSA",
              {"components": Range(1, 6, default=3, integer=True)}),

@@ -1,6 +1,6 @@
 """What a window says by itself, or by its likeness to others: forecasts of a series without an estimated process.
 
-A window is a row of Z as in `series_filters`. These stay our own: the libraries' bootstrap (`arch.bootstrap`), variance ratio
+A window is a row of Z as in `filters`. These stay our own: the libraries' bootstrap (`arch.bootstrap`), variance ratio
 (`arch.unitroot`) and autoregressions take one series at a time, where one expression here answers for all windows; none of the
 libraries has singular spectrum analysis.
 """
@@ -24,10 +24,10 @@ def own_autoregression(Z: np.ndarray) -> np.ndarray:
     return slope * F[:, -1] * (1 + slope)
 
 
-def bootstrap(Z: np.ndarray, ahead: int) -> np.ndarray:
+def bootstrap(Z: np.ndarray, steps: int) -> np.ndarray:
     """Log-odds that the sum of steps drawn in blocks from the window is above 0; the draws are the same for every row."""
-    draws = np.random.default_rng(0).integers(0, Z.shape[1] - ahead + 1, DRAWS)
-    sums = filled(Z)[:, draws[:, None] + np.arange(ahead)].sum(axis=2)
+    draws = np.random.default_rng(0).integers(0, Z.shape[1] - steps + 1, DRAWS)
+    sums = filled(Z)[:, draws[:, None] + np.arange(steps)].sum(axis=2)
     share = ((sums > 0).sum(axis=1) + 0.5 * (sums == 0).sum(axis=1) + 1.0) / (DRAWS + 2.0)
     return np.log(share / (1 - share))
 
@@ -36,18 +36,18 @@ def learn_patterns(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """Shapes of six steps of the training windows and, in the last column, what the two after them summed to."""
     F = filled(sample.windows)
     pieces = np.lib.stride_tricks.sliding_window_view(F, PATTERN + 2, axis=1)[:, ::4].reshape(-1, PATTERN + 2)
-    known = np.column_stack([pieces[:, :PATTERN], pieces[:, PATTERN:].sum(axis=1)])
-    return Dynamics(known[:: max(1, len(known) // 3000)])
+    examples = np.column_stack([pieces[:, :PATTERN], pieces[:, PATTERN:].sum(axis=1)])
+    return Dynamics(examples[:: max(1, len(examples) // 3000)])
 
 
-def patterns(Z: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarray:
+def patterns(Z: np.ndarray, examples: np.ndarray, neighbours: int) -> np.ndarray:
     """What followed on the most similar patterns: its mean in standard errors."""
     from sklearn.neighbors import NearestNeighbors
 
-    count = min(neighbours, len(known))
-    nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(known[:, :-1])
-    after = known[nearest.kneighbors(filled(Z)[:, -PATTERN:], return_distance=False), -1]
-    return after.mean(axis=1) / (after.std(axis=1) + 0.1) * np.sqrt(count)
+    count = min(neighbours, len(examples))
+    nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(examples[:, :-1])
+    outcomes = examples[nearest.kneighbors(filled(Z)[:, -PATTERN:], return_distance=False), -1]
+    return outcomes.mean(axis=1) / (outcomes.std(axis=1) + 0.1) * np.sqrt(count)
 
 
 def learn_spectrum(sample: Sample, params: Mapping[str, float]) -> Dynamics:
@@ -60,14 +60,14 @@ def learn_spectrum(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     return Dynamics((U[:-1] @ last) / max(1 - float(last @ last), 0.05))
 
 
-def spectrum(Z: np.ndarray, recurrence: np.ndarray, ahead: int) -> np.ndarray:
+def spectrum(Z: np.ndarray, recurrence: np.ndarray, steps: int) -> np.ndarray:
     """How far the recurrence carries the price."""
     P = price(Z)[:, -len(recurrence) :]
     center = P.mean(axis=1, keepdims=True)
-    now, window = P[:, -1] - center[:, 0], P - center
-    for _ in range(ahead):
+    last_price, window = P[:, -1] - center[:, 0], P - center
+    for _ in range(steps):
         window = np.column_stack([window[:, 1:], window @ recurrence])
-    return window[:, -1] - now
+    return window[:, -1] - last_price
 
 
 def reversion(Z: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ def test_beliefs_in_regimes_are_those_of_statsmodels(windows):
     states = filters.States(
         np.array([0.75, 0.25]), transition, np.array([0.2, -0.3]), np.array([0.7, 1.6]), np.array([0.3, -0.2])
     )
-    ours = states.belief(windows[:, 1:], before=windows[:, :-1])
+    ours = states.belief(windows[:, 1:], previous=windows[:, :-1])
     for at, row in enumerate(windows):
         peer = MarkovRegression(row[1:], 2, exog=row[:-1], switching_variance=True)
         params = [0.9, 0.3, 0.2, -0.3, 0.3, -0.2, 0.7**2, 1.6**2]
@@ -120,7 +120,7 @@ def test_beliefs_in_hidden_states_are_those_of_hmmlearn(windows):
     from hmmlearn.hmm import GaussianHMM
 
     dynamics = estimation.learn_hidden_markov(estimation.Sample(list(windows), windows), {})
-    states = dynamics.found
+    states = dynamics.estimate
     peer = GaussianHMM(3)
     peer.startprob_, peer.transmat_ = states.start, states.transition
     peer.means_, peer.n_features = states.mean[:, None], 1
@@ -153,19 +153,19 @@ def test_dynamics_that_made_the_series_are_found_again():
     arma = _fitted("arima", _daily(weekly)).dynamics_
     assert arma.symbols + arma.left_out == 30
     assert arma.symbols > 20
-    assert arma.found.transition[0, 0] == pytest.approx(0.6, abs=0.1)
+    assert arma.estimate.transition[0, 0] == pytest.approx(0.6, abs=0.1)
 
     shock, variance = rng.standard_normal((150, 30)), np.ones(30)
     for t in range(len(shock)):
         shock[t] *= np.sqrt(variance)
         variance = 0.2 + 0.4 * shock[t] ** 2 + 0.4 * variance
-    _, alpha, gamma, beta = _fitted("garch", _daily(shock)).dynamics_.found
+    _, alpha, gamma, beta = _fitted("garch", _daily(shock)).dynamics_.estimate
     assert gamma == 0
     assert alpha == pytest.approx(0.4, abs=0.15)
     assert alpha + beta == pytest.approx(0.8, abs=0.15)
 
     calm = (np.arange(150) // 25 % 2 == 0)[:, None]
-    states = _fitted("markov_switching", _daily(np.where(calm, 0.4, 2.0) * rng.standard_normal((150, 8)))).dynamics_.found
+    states = _fitted("markov_switching", _daily(np.where(calm, 0.4, 2.0) * rng.standard_normal((150, 8)))).dynamics_.estimate
     assert states.deviation[1] > 3 * states.deviation[0]
     assert states.transition.diagonal().min() > 0.8
 
@@ -176,7 +176,7 @@ def test_without_a_series_to_estimate_from_every_row_has_the_base_rate(model):
     y = (np.arange(60) % 3 == 0).astype(int)
     for groups in (None, panel_groups(np.arange(60), np.zeros(60, dtype=int)), np.arange(60)):
         fitted = get_model(model).build().fit(X, y, groups)
-        assert fitted.dynamics_.found is None
+        assert fitted.dynamics_.estimate is None
         said = fitted.predict_proba(X, groups)[:, 1]
         assert np.ptp(said) == 0.0
         assert said[0] == pytest.approx(1 / 3, abs=0.02)
