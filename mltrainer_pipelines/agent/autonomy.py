@@ -76,7 +76,7 @@ def approve_within_budget(engine: Engine, moment: datetime) -> list[int]:
             return []
         minutes, trials = today.minutes, today.trials
         waiting = sa.select(TrialProposal.id, TrialProposal.config).where(TrialProposal.status == "proposed")
-        waiting = waiting.where(TrialProposal.proposer.in_(("claude", "tpe", "random"))).order_by(TrialProposal.id)
+        waiting = waiting.where(TrialProposal.proposer.in_(runtime_settings.PROPOSERS)).order_by(TrialProposal.id)
         for proposal_id, config in connection.execute(waiting).tuples().all():
             expected = _expected_minutes(connection, TrialConfig.parse(config).model)
             if trials + 1 > today.daily_trials:

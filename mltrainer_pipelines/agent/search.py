@@ -21,12 +21,18 @@ from mltrainer_pipelines.trials.config import TrialConfig, models_for
 if TYPE_CHECKING:
     import optuna
 
-PROPOSERS = ("random", "tpe")
 OBJECTIVE = "sharpe"
 """Metric of the scorecard that the search maximizes: annualized, out of sample, after costs."""
 TRAIN_SESSIONS = (252, 504, 756, 1260)
 STARTUP = 10
 """Results that TPE needs before it models them; until then it draws at random, and says so."""
+SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "random": ("RandomSampler", {}),
+    # The liar marks what is asked for and not answered as poor, so that one batch does not repeat itself.
+    "tpe": ("TPESampler", {"n_startup_trials": STARTUP, "constant_liar": True}),
+}
+"""Each proposer's class of `optuna.samplers` and its options."""
+PROPOSERS = tuple(SAMPLERS)
 
 
 @dataclass(frozen=True)
@@ -125,15 +131,12 @@ def _comparable(config: TrialConfig, template: TrialConfig) -> bool:
 def _study(proposer: str, seed: int, ids: Sequence[str], tried: Sequence[Tried]) -> "optuna.Study":
     import optuna
 
-    samplers = {
-        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-        # The liar marks what is asked for and not answered as poor, so that one batch does not repeat itself.
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True),
-    }
+    kind, options = SAMPLERS[proposer]
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.create_study(sampler=samplers[proposer](), direction="maximize")
+        sampler = getattr(optuna.samplers, kind)(seed=seed, **options)
+        study = optuna.create_study(sampler=sampler, direction="maximize")
     finally:
         optuna.logging.set_verbosity(before)
     for t in tried:

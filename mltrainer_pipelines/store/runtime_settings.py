@@ -16,6 +16,8 @@ from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.store.tables import RuntimeSetting
 
+PROPOSERS = ("claude", "tpe", "random")
+"""Who may propose trials: values of the setting `proposer`."""
 Value = float | int | str | bool
 _LOCK = 0x6D6C_7273  # "mlrs": changes are made one after the other
 
@@ -114,7 +116,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
                 "choice",
                 "claude",
                 "Who proposes trials; without an API key `tpe` takes the place of `claude`.",
-                choices=("claude", "tpe", "random"),
+                choices=PROPOSERS,
             ),
         )
     }
