@@ -286,7 +286,7 @@ def _start(system: System, found: Action, job: dict[str, Any]) -> None:
     reason = f"action {found.id} of the chat: {found.summary}"
     try:
         if "config" in job:
-            job["job"] = system.launcher.start_trial(TrialConfig.parse(job["config"]), reason)
+            job["job"] = system.launcher.start_trial(TrialConfig.from_record(job["config"]), reason)
         else:
             name: Job = job["what"]
             job["job"] = system.launcher.start_job(name, reason, job.get("partition"))

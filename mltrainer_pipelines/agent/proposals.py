@@ -177,5 +177,5 @@ def _step(engine: Engine, proposal_id: int, before: str, **values: Any) -> None:
 
 
 def _stored(row: Any) -> StoredProposal:
-    proposal = Proposal(TrialConfig.parse(row.config), row.proposer, row.hypothesis, row.refuted_if, row.expected_gain)
+    proposal = Proposal(TrialConfig.from_record(row.config), row.proposer, row.hypothesis, row.refuted_if, row.expected_gain)
     return StoredProposal(row.id, row.status, proposal, row.decided_by, row.run_id, row.result)

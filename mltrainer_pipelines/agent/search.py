@@ -114,7 +114,7 @@ def tried_trials(engine: Engine) -> list[Tried]:
     )
     with engine.connect() as connection:
         rows = connection.execute(statement).all()
-    return [Tried(TrialConfig.parse(config), metrics.get(OBJECTIVE) if metrics else None) for config, metrics in rows]
+    return [Tried(TrialConfig.from_record(config), metrics.get(OBJECTIVE) if metrics else None) for config, metrics in rows]
 
 
 def proposed_trials(engine: Engine) -> set[str]:

@@ -1,6 +1,6 @@
 """Features, labels and the regime, month by month."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import dagster as dg
@@ -13,6 +13,9 @@ from mltrainer_pipelines.defs.daily_bars import daily_bars
 from mltrainer_pipelines.defs.market import corporate_actions, macro_series, universe
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
+from mltrainer_pipelines.features.registry import get_feature_set
+from mltrainer_pipelines.features.tables import STORED, VERSION_NOTE, computed_features
+from mltrainer_pipelines.features.versions import version_of
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.lake import Lake
@@ -35,17 +38,16 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
     group_name="features",
     kinds={"numba", "parquet"},
     owners=OWNERS,
+    code_version=version_of(STORED),
 )
 def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Momentum features of the universe's members, known at the close of each session."""
-    from mltrainer_pipelines.features.registry import get_feature_set
-    from mltrainer_pipelines.features.tables import STORED, computed_features
-
     keys = context.partition_keys
     computed = computed_features(lake, *_first_and_last_day(keys))
     columns = (Column(feature.name, pl.Float32(), feature.summary, nullable=True) for feature in get_feature_set(STORED).features)
     table = FEATURES.extended(columns)
-    return _written(context, lake, table, computed, keys, features=len(computed.columns) - 2)
+    notes = {VERSION_NOTE: version_of(STORED)}
+    return _written(context, lake, table, computed, keys, notes, features=len(computed.columns) - 2)
 
 
 @dg.asset(
@@ -77,7 +79,7 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
     computed = pl.concat(
         [compute_labels(bars, members, timeframe, Barriers(), cost_bps, first, last) for timeframe in TIMEFRAMES.values()]
     ).sort("date", "symbol", "timeframe")
-    return _written(context, lake, LABELS, computed, keys, known=computed["label"].is_not_null().sum())
+    return _written(context, lake, LABELS, computed, keys, None, known=computed["label"].is_not_null().sum())
 
 
 @dg.asset(
@@ -113,7 +115,13 @@ def _first_and_last_day(keys: Sequence[str]) -> tuple[date, date]:
 
 
 def _written(
-    context: dg.AssetExecutionContext, lake: Lake, table: Table, frame: pl.DataFrame, keys: Sequence[str], **metadata: object
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    table: Table,
+    frame: pl.DataFrame,
+    keys: Sequence[str],
+    notes: Mapping[str, str] | None,
+    **metadata: object,
 ) -> dg.MaterializeResult:
     """Write a frame month by month and report on it."""
     months_of = frame.with_columns(_month=pl.col("date").dt.truncate("1mo")).partition_by(
@@ -121,7 +129,7 @@ def _written(
     )
     for key in keys:
         part = months_of.get((date.fromisoformat(key),), frame.clear())
-        lake.write(table.name, part, key)
+        lake.write(table.name, part, key, notes)
         context.add_asset_metadata({"dagster/row_count": part.height}, partition_key=key)
     shown = {name: value for name, value in frame_metadata(frame, table, **metadata).items() if name != "dagster/row_count"}
     return dg.MaterializeResult(metadata=shown)

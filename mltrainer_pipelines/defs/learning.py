@@ -67,6 +67,7 @@ def drift(
     lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], tracking: dg.ResourceParam[Tracking]
 ) -> dg.MaterializeResult:
     """Whether features, predictions and calibration of the champions are still what they were; false alarms 1 look in 20."""
+    from mltrainer_pipelines.features.tables import stored_features
     from mltrainer_pipelines.learning.alarms import keep_and_ask
     from mltrainer_pipelines.learning.drift import Check, calibration_drift, feature_drift, prediction_drift
     from mltrainer_pipelines.learning.resolved import calibrated_predictions, matured_forecasts
@@ -74,7 +75,7 @@ def drift(
 
     as_of = last_closed_session(now())
     first = as_of - _LEARNT_FROM
-    rows = lake.scan("features").filter(pl.col("date").is_between(first, as_of)).collect()
+    rows = stored_features(lake, first, as_of + timedelta(days=1)).collect()
     labels, found = _labels(lake, as_of), []
     of_features = feature_drift(rows)
     for timeframe in timeframes.get_partition_keys():

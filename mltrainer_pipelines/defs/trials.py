@@ -15,6 +15,7 @@ from mltrainer_pipelines.defs.execution import on_cluster
 from mltrainer_pipelines.defs.features import features, labels
 from mltrainer_pipelines.defs.partitions import quarters, timeframes, trial_quarters, trials
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, provenance, record_written, table
+from mltrainer_pipelines.features.versions import all_versions, is_current
 from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.settings import get_settings, now
@@ -58,6 +59,7 @@ PROBABILITIES = dg.AssetCheckSpec(
     group_name="trials",
     kinds={"scikitlearn", "parquet"},
     owners=OWNERS,
+    code_version=all_versions(),
 )
 def trial_predictions(
     context: dg.AssetExecutionContext,
@@ -70,7 +72,9 @@ def trial_predictions(
     Each quarter is written as it ends; one that exists is not computed again, so that a killed run resumes
     where it stopped. A quarter that fails leaves the others: they are written, and the run fails with its reason.
     """
+    from mltrainer_pipelines.trials.config import InvalidTrialError
     from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.validation.stored_quarters import missing_quarters, write_quarter
     from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, WalkForward
 
     _require_standing(context, database)
@@ -81,10 +85,14 @@ def trial_predictions(
         by_trial.setdefault(parts["trial"], []).append(parts["quarter"])
     for trial_id, wanted in by_trial.items():
         trial = records.config_of(database.engine, trial_id)
-        missing = [key for key in wanted if config.overwrite or not lake.exists("trial_predictions", f"{trial_id}/{key}")]
+        missing = wanted if config.overwrite else missing_quarters(lake, trial, wanted)
         context.log.info(f"{trial_id}: {len(missing)} quarters to predict, {len(wanted) - len(missing)} are there already")
         if not missing:
             continue
+        try:
+            trial.require_today()
+        except InvalidTrialError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
         records.set_status(database.engine, trial_id, "running")
         window = quarters.time_window_for_partition_key(missing[-1])
         walk = WalkForward(trial, *_training_tables(lake, trial, window.end.date()), universe=_universe(lake))
@@ -95,9 +103,7 @@ def trial_predictions(
                 failed[f"{trial_id} {key}"] = ended.reason
                 context.log.error(f"{trial_id} {key}: {ended.reason}", exc_info=ended.error)
                 continue
-            if ended.importances is not None:
-                lake.write("trial_importances", ended.importances, f"{trial_id}/{key}")
-            lake.write("trial_predictions", ended.predictions, f"{trial_id}/{key}")
+            write_quarter(lake, trial, key, ended.predictions, ended.importances)
             written.append(_multi_key(trial_id, key))
             context.add_asset_metadata(
                 {
@@ -149,11 +155,12 @@ def trial_scorecard(
     from mltrainer_pipelines.trials.scoring.figures import figures
     from mltrainer_pipelines.trials.scoring.scorecard import PARTS, part_metrics, score
     from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
+    from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quarters
 
     settings, grades = get_settings(), {}
     for trial_id in context.partition_keys:
         trial = records.config_of(database.engine, trial_id)
-        predictions, outcomes = _predictions(lake, trial_id), _labels(lake, trial)
+        predictions, outcomes = predicted_quarters(lake, trial_id), _labels(lake, trial)
         first = predictions["date"].sort()[0]
         bars = adjusted_history(lake, first, last_closed_session(now()), look_back=260, symbols=predictions["symbol"].unique())
         result = score(
@@ -221,6 +228,7 @@ def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
     group_name="trials",
     kinds={"mlflow"},
     owners=OWNERS,
+    code_version=all_versions(),
 )
 def champion_model(
     context: dg.AssetExecutionContext,
@@ -234,20 +242,28 @@ def champion_model(
     from mltrainer_pipelines.trials.registry.ensemble import fit_ensemble
     from mltrainer_pipelines.trials.registry.leaderboard import deflated
     from mltrainer_pipelines.trials.registry.promotion import choose_champion, grade
+    from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quarters
 
     cards = deflated(records.scorecards(database.engine), records.trials_run(database.engine))
+    versions = records.feature_set_versions(database.engine)
+    current = {card.trial_id for card in cards if is_current(card.feature_set, versions[card.trial_id])}
     as_of = last_closed_session(now())
     decisions = {}
     for timeframe in context.partition_keys:
         away = records.withdrawn(database.engine, timeframe)
-        rivals = {card.trial_id: card for card in cards if card.timeframe == timeframe and card.trial_id not in away}
         incumbent = records.champion_of(database.engine, timeframe)
+        able = current | {incumbent}
+        rivals = {card.trial_id: card for card in cards if card.timeframe == timeframe and card.trial_id in able - away}
         decision = choose_champion(list(rivals.values()), incumbent)
         chosen = incumbent if incumbent and decision.decision == "refused" else decision.trial_id
-        voters = _voters(list(rivals.values()), chosen)
+        if chosen not in current:
+            decisions[timeframe] = f"kept as it was fitted: {chosen}, whose feature set has changed since"
+            context.add_asset_metadata({"champion": chosen, "decision": decisions[timeframe]}, partition_key=timeframe)
+            continue
+        voters = _voters([card for card in rivals.values() if card.trial_id in current], chosen)
         configs = [(records.config_of(database.engine, trial_id), weight) for trial_id, weight in voters.items()]
         rows, outcomes = _training_tables(lake, configs[0][0], as_of + timedelta(days=1))
-        predictions = {trial_id: _predictions(lake, trial_id) for trial_id in voters}
+        predictions = {trial_id: predicted_quarters(lake, trial_id) for trial_id in voters}
         regime = lake.read("regime") if lake.exists("regime") else None
         ensemble = fit_ensemble(configs, rows, outcomes, predictions, as_of, universe=_universe(lake), regime=regime)
         source = provenance(context.run_id, data_fingerprint(rows, outcomes))
@@ -338,12 +354,6 @@ def _labels(lake: Lake, trial: "TrialConfig") -> pl.DataFrame:
 
 def _universe(lake: Lake) -> pl.DataFrame:
     return lake.scan("universe").collect()
-
-
-def _predictions(lake: Lake, trial_id: str) -> pl.DataFrame:
-    """Every quarter of a trial that was predicted."""
-    keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
-    return lake.scan("trial_predictions", keys or [f"{trial_id}/any"]).collect()
 
 
 def _importances(lake: Lake, trial_id: str) -> pl.DataFrame | None:

@@ -1,6 +1,7 @@
 """Fields of bars that formulas read: those of one month's members, and what is derived from them."""
 
 from collections.abc import Callable, Mapping
+from types import ModuleType
 
 import numpy as np
 
@@ -13,7 +14,25 @@ MIN_SECTOR = 3
 CACHED_COLUMNS = 256
 """Columns of which a block of a year, 0.6 MB, stays in the processor's cache."""
 
-BAR_FIELDS = ("open", "high", "low", "close", "volume", "dollar_volume", "vwap")
+
+def _vwap(raw: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Adjusted mean price, weighted by volume where the bars say it."""
+    typical = (raw["adj_open"] + raw["adj_high"] + raw["adj_low"] + raw["adj_close"]) / 4.0
+    if "vwap" not in raw:
+        return typical
+    return np.where(np.isnan(raw["vwap"]), typical, raw["vwap"] * (raw["adj_close"] / raw["close"]))
+
+
+BAR_FIELDS: Mapping[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
+    "open": lambda raw: raw["adj_open"],
+    "high": lambda raw: raw["adj_high"],
+    "low": lambda raw: raw["adj_low"],
+    "close": lambda raw: raw["adj_close"],
+    "volume": lambda raw: raw["adj_volume"],
+    "dollar_volume": lambda raw: raw["close"] * raw["volume"],
+    "vwap": _vwap,
+}
+"""How the fields of a block are made of the columns of adjusted bars."""
 
 
 class Block:
@@ -46,7 +65,7 @@ class Block:
 
     def field(self, name: str) -> np.ndarray:
         if name not in self._fields:
-            self._fields[name] = self._derived(name)
+            self._fields[name] = DERIVED[name](self)
         return self._fields[name]
 
     def pieces(self, name: str) -> list[np.ndarray]:
@@ -58,51 +77,55 @@ class Block:
             self._pieces[name] = [np.ascontiguousarray(values[:, i : i + step]) for i in range(0, columns, step)]
         return self._pieces[name]
 
-    def _derived(self, name: str) -> np.ndarray:
-        from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
-        from mltrainer_pipelines.features.kernels import windows as kernels
-
-        if name == "price":
-            return kernels.filled(self.field("close"))
-        if name == "log_price":
-            return kernels.logarithm(self.field("price"))
-        if name == "log_return":
-            return kernels.log_return(self.field("close"), self.field("price"))
-        if name == "overnight_return":
-            return kernels.log_return(self.field("open"), self.field("price"))
-        if name == "intraday_return":
-            return kernels.logarithm(self.field("close") / self.field("open"))
-        if name == "illiquidity":
-            dollars = np.where(self.field("dollar_volume") > 0.0, self.field("dollar_volume"), np.nan)
-            return np.abs(self.field("log_return")) / (dollars / 1e6)
-        if name == "market_return":
-            return cross_kernels.cross_mean(self.field("log_return"), MIN_CROSS_SECTION).reshape(-1, 1)
-        if name == "sector_return":
-            return cross_kernels.group_mean(self.field("log_return"), self.sectors, MIN_SECTOR)
-        if name in _OF_CHANGES:
-            return _OF_CHANGES[name](*(self.field(field) for field in ("close", "volume")))
-        raise KeyError(name)
-
 
 def _before(values: np.ndarray) -> np.ndarray:
     """The values of the session before."""
     return np.vstack([np.full((1, values.shape[1]), np.nan), values[:-1]])
 
 
+def _change(values: np.ndarray) -> np.ndarray:
+    return values - _before(values)
+
+
 def _flag(condition: np.ndarray, change: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(change), np.nan, condition * 1.0)
 
 
-_OF_CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "close_ratio": lambda close, _: close / _before(close),
-    "move": lambda close, _: np.abs(close - _before(close)),
-    "rise": lambda close, _: np.maximum(close - _before(close), 0.0),
-    "rose": lambda close, _: _flag(close > _before(close), close - _before(close)),
-    "fell": lambda close, _: _flag(close < _before(close), close - _before(close)),
-    "moved_volume": lambda close, volume: np.abs(close / _before(close) - 1.0) * volume,
-    "volume_move": lambda _, volume: np.abs(volume - _before(volume)),
-    "volume_rise": lambda _, volume: np.maximum(volume - _before(volume), 0.0),
-    "log_volume": lambda _, volume: np.log(volume + 1.0),
-    "log_volume_ratio": lambda _, volume: np.log(volume / _before(volume) + 1.0),
+def _illiquidity(block: Block) -> np.ndarray:
+    dollars = np.where(block.field("dollar_volume") > 0.0, block.field("dollar_volume"), np.nan)
+    return np.abs(block.field("log_return")) / (dollars / 1e6)
+
+
+def _windows() -> ModuleType:
+    from mltrainer_pipelines.features.kernels import windows
+
+    return windows
+
+
+def _cross_section() -> ModuleType:
+    from mltrainer_pipelines.features.kernels import cross_section
+
+    return cross_section
+
+
+DERIVED: Mapping[str, Callable[[Block], np.ndarray]] = {
+    "price": lambda b: _windows().filled(b.field("close")),
+    "log_price": lambda b: _windows().logarithm(b.field("price")),
+    "log_return": lambda b: _windows().log_return(b.field("close"), b.field("price")),
+    "overnight_return": lambda b: _windows().log_return(b.field("open"), b.field("price")),
+    "intraday_return": lambda b: _windows().logarithm(b.field("close") / b.field("open")),
+    "illiquidity": _illiquidity,
+    "market_return": lambda b: _cross_section().cross_mean(b.field("log_return"), MIN_CROSS_SECTION).reshape(-1, 1),
+    "sector_return": lambda b: _cross_section().group_mean(b.field("log_return"), b.sectors, MIN_SECTOR),
+    "close_ratio": lambda b: b.field("close") / _before(b.field("close")),
+    "move": lambda b: np.abs(_change(b.field("close"))),
+    "rise": lambda b: np.maximum(_change(b.field("close")), 0.0),
+    "rose": lambda b: _flag(b.field("close") > _before(b.field("close")), _change(b.field("close"))),
+    "fell": lambda b: _flag(b.field("close") < _before(b.field("close")), _change(b.field("close"))),
+    "moved_volume": lambda b: np.abs(b.field("close_ratio") - 1.0) * b.field("volume"),
+    "volume_move": lambda b: np.abs(_change(b.field("volume"))),
+    "volume_rise": lambda b: np.maximum(_change(b.field("volume")), 0.0),
+    "log_volume": lambda b: np.log(b.field("volume") + 1.0),
+    "log_volume_ratio": lambda b: np.log(b.field("volume") / _before(b.field("volume")) + 1.0),
 }
-"""Fields of two neighbouring sessions, from close and volume."""
+"""How each field is made of others."""

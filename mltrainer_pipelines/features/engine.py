@@ -183,18 +183,8 @@ def _panel(bars: pl.DataFrame, universe: pl.DataFrame, first: date, last: date, 
     if "vwap" in bars.columns:
         columns.append("vwap")
     raw = dense(bars, columns, symbols_of(universe, months_between(sessions[start:stop])))
-    fields = {name: raw.fields[f"adj_{name}"] for name in ("open", "high", "low", "close", "volume")}
-    fields["dollar_volume"] = raw.fields["close"] * raw.fields["volume"]
-    fields["vwap"] = _vwap(raw.fields)
+    fields = {name: made(raw.fields) for name, made in BAR_FIELDS.items()}
     return Panel(raw.sessions, raw.symbols, fields), stop - begin
-
-
-def _vwap(fields: dict[str, np.ndarray]) -> np.ndarray:
-    """Adjusted mean price, weighted by volume where the bars say it."""
-    typical = (fields["adj_open"] + fields["adj_high"] + fields["adj_low"] + fields["adj_close"]) / 4.0
-    if "vwap" not in fields:
-        return typical
-    return np.where(np.isnan(fields["vwap"]), typical, fields["vwap"] * (fields["adj_close"] / fields["close"]))
 
 
 def _series_rows(kind: str, frame: pl.DataFrame | None, sessions: np.ndarray, chosen: FeatureSet) -> dict[str, np.ndarray]:

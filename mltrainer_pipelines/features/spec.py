@@ -1,6 +1,6 @@
 """What a feature declares, and what a set of them is; a set is a file of `features/sets`, found by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,3 +123,22 @@ class FeatureSet:
     def depth(self) -> int:
         """Rows of a block before its month's first session."""
         return max((feature.look_back for feature in self.all_features), default=0) + GAP
+
+    def only(self, names: Sequence[str]) -> "FeatureSet":
+        """The set of these columns alone, in this order, as it would be if the others had never been declared.
+
+        Raises
+        ------
+        LookupError
+            Naming the columns that the set lacks.
+        """
+        columns = {feature.name: feature for feature in self.features}
+        lacking = [name for name in names if name not in columns]
+        if lacking:
+            raise LookupError(f"the feature set {self.name!r} has no {', '.join(lacking)}")
+        needed = set(names)
+        for feature in reversed(self.all_features):  # what is read is declared before
+            if feature.name in needed:
+                needed.update(feature.reads)
+        bases = tuple(feature for feature in self.all_features if feature.name in needed and feature.name not in names)
+        return FeatureSet(self.name, tuple(columns[name] for name in names), bases, self.description)

@@ -1,17 +1,22 @@
 """Feature tables of the lake: any feature set over any months of its market."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import polars as pl
 
 from mltrainer_pipelines.features.engine import compute_features, look_back
-from mltrainer_pipelines.features.registry import get_feature_set
+from mltrainer_pipelines.features.registry import DEFAULT, get_feature_set
+from mltrainer_pipelines.features.versions import UNVERSIONED, FeatureVersionError, version_of
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.store.lake import Lake
 
-STORED = "momentum"
+STORED = DEFAULT
 """The feature set that the asset `features` holds; a trial of another one has it computed when it runs."""
+
+VERSION_NOTE = "feature_set_version"
+"""What a partition of the lake notes of the version of the feature set that it was made with; see `versions`."""
 
 
 def computed_features(lake: Lake, first: date, last: date, feature_set: str = STORED) -> pl.DataFrame:
@@ -41,6 +46,38 @@ def computed_features(lake: Lake, first: date, last: date, feature_set: str = ST
     return compute_features(bars, members, macro, first, last, feature_set, regime=regime)
 
 
+def noted_versions(lake: Lake, asset: str, partitions: Sequence[str]) -> list[str]:
+    """The version of the feature set that each partition was made with."""
+    return [notes.get(VERSION_NOTE, UNVERSIONED) for notes in lake.notes(asset, partitions)]
+
+
+def stored_features(lake: Lake, first: date = date.min, end: date = date.max) -> pl.LazyFrame:
+    """The rows of the asset `features` decided from `first` to before `end`.
+
+    Raises
+    ------
+    MissingPartitionError
+        If none of these months was materialized.
+    FeatureVersionError
+        If another version of the feature set computed one of these months.
+    """
+    from_month = str(first.replace(day=1))
+    months = [month for month in lake.partitions("features") if from_month <= month < str(end)]
+    today = version_of(STORED)
+    stale = {
+        month: version
+        for month, version in zip(months, noted_versions(lake, "features", months), strict=True)
+        if version != today
+    }
+    if stale:
+        shown = ", ".join(list(stale)[:5]) + (f" and {len(stale) - 5} more" if len(stale) > 5 else "")
+        raise FeatureVersionError(
+            f"features of {shown} were computed by version {' and '.join(sorted(set(stale.values())))} of the feature set "
+            f"{STORED!r}, which is now version {today}: materialize features for {'it' if len(stale) == 1 else 'them'} again"
+        )
+    return lake.scan("features", months or [from_month]).filter(pl.col("date").is_between(first, end, closed="left"))
+
+
 def feature_table(lake: Lake, feature_set: str, end: date) -> pl.DataFrame:
     """Every row of a feature set decided before `end`: as stored, or computed where the lake stores another set.
 
@@ -48,10 +85,10 @@ def feature_table(lake: Lake, feature_set: str, end: date) -> pl.DataFrame:
     ------
     MissingPartitionError
         If the asset `features` was never materialized.
+    FeatureVersionError
+        If the set is the stored one, and another version of it computed one of the months.
     """
-    stored = lake.scan("features").filter(pl.col("date") < end)
-    names = [feature.name for feature in get_feature_set(feature_set).features]
-    if set(names) <= set(stored.collect_schema().names()):
-        return stored.select("date", "symbol", *names).collect()
-    span = stored.select(first=pl.col("date").min(), last=pl.col("date").max()).collect()
+    if get_feature_set(feature_set) is get_feature_set(STORED):
+        return stored_features(lake, end=end).collect()
+    span = lake.scan("features").select(first=pl.col("date").min(), last=pl.col("date").max()).collect()
     return computed_features(lake, span["first"][0], min(span["last"][0], end - timedelta(days=1)), feature_set)

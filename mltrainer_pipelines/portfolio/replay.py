@@ -17,6 +17,7 @@ from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
 from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.features.panel import PRICES, dense
+from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.quotes import DELAY
@@ -161,7 +162,7 @@ class PreparedInputs(LakeInputs):
         months = [key for key in lake.partitions("universe") if str(first.replace(day=1)) <= key <= str(last)]
         self._universe = lake.scan("universe", months or [str(first.replace(day=1))]).collect()
         self._symbols = self._universe["symbol"].unique()
-        self._features: dict[str, dict[date, pl.DataFrame]] = {}
+        self._features: dict[str | FeatureSet, dict[date, pl.DataFrame]] = {}
         self._volatility: dict[date, pl.DataFrame] = {}
         self._bars = self._by_date(
             lake.scan(
@@ -199,7 +200,7 @@ class PreparedInputs(LakeInputs):
         session: date,
         members: pl.DataFrame,
         excluded: pl.Series,
-        feature_sets: Mapping[str, int],
+        feature_sets: Mapping[str | FeatureSet, int],
         provisional: pl.DataFrame | None,
     ) -> MarketSnapshot:
         if provisional is not None or len(excluded) or session < self.first or any(feature_sets.values()):
@@ -210,7 +211,7 @@ class PreparedInputs(LakeInputs):
         closes = self._bars[session].filter(pl.col("symbol").is_in(members["symbol"].implode())).select("symbol", "close")
         return MarketSnapshot({name: self._features[name][session] for name in feature_sets}, self._volatility[session], closes)
 
-    def _prepare(self, feature_sets: list[str]) -> None:
+    def _prepare(self, feature_sets: list[str | FeatureSet]) -> None:
         depth = max(look_back(name) for name in feature_sets)
         bars = adjusted_history(self.lake, self.first, self.last, look_back=depth, symbols=self._symbols)
         macro = known_macro(self._macro, bars["date"].unique().sort().to_list())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from mltrainer_pipelines.features.versions import FeatureVersionError
 from mltrainer_pipelines.trials.ensemble_file import FILE, read_ensemble, write_ensemble
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.registry.tracking import (
@@ -60,7 +61,7 @@ class Champions:
         NoChampionError
             If there is none yet, or no such version.
         ChampionUnloadableError
-            If its file cannot be read.
+            If its file cannot be read, or the features that it learnt from cannot be computed any more.
         TrackingUnavailableError
             If the registry does not answer.
         """
@@ -102,7 +103,11 @@ class Champions:
 
 def _readable(version: ChampionVersion, read: Callable[[], ChampionEnsemble]) -> ChampionEnsemble:
     try:
-        return read()
+        ensemble = read()
+        _ = ensemble.feature_set
+        return ensemble
+    except FeatureVersionError as error:
+        raise ChampionUnloadableError(f"version {version.version} of {version.name} cannot score: {error}") from error
     except (NoChampionError, TrackingUnavailableError):
         raise
     except Exception as error:  # a pickle of other code can fail in any way

@@ -8,6 +8,7 @@ import polars as pl
 
 from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.labels.barriers import daily_volatility
+from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.sessions import next_session, previous_session, sessions_between
@@ -39,10 +40,10 @@ class MarketSnapshot:
         As `features`, of the sessions before that were asked for; only sets for which some were.
     """
 
-    features: dict[str, pl.DataFrame]
+    features: Mapping[str | FeatureSet, pl.DataFrame]
     volatility: pl.DataFrame
     closes: pl.DataFrame
-    history: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    history: Mapping[str | FeatureSet, pl.DataFrame] = field(default_factory=dict)
 
 
 class LakeInputs:
@@ -90,7 +91,7 @@ class LakeInputs:
         session: date,
         members: pl.DataFrame,
         excluded: pl.Series,
-        feature_sets: Mapping[str, int],
+        feature_sets: Mapping[str | FeatureSet, int],
         provisional: pl.DataFrame | None,
     ) -> MarketSnapshot:
         """Features, volatility and closes of a session.

@@ -9,6 +9,7 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import MEMBER_FORECASTS
 from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.quotes import provisional_bars
 from mltrainer_pipelines.signals.inputs import HistoryBehindError, LakeInputs
 from mltrainer_pipelines.signals.learned import Recalibrated, Recalibration
@@ -130,9 +131,10 @@ def refresh_market(
     regime = inputs.regime(session)
     signals, forecasts = [], [MEMBER_FORECASTS.empty()]
     for timeframe, (ensemble, version) in champions.items():
-        rows = snapshot.features[ensemble.champion.feature_set]
+        wanted = _feature_set(ensemble)
+        rows = snapshot.features[wanted]
         if isinstance(ensemble, ChampionEnsemble):
-            ensemble = ensemble.with_history(snapshot.history.get(ensemble.champion.feature_set))
+            ensemble = ensemble.with_history(snapshot.history.get(wanted))
             rows = with_sectors(rows, members) if ensemble.reads_sectors else rows
         explained = ensemble if explain and isinstance(ensemble, ChampionEnsemble) else None
         if explained:
@@ -156,11 +158,15 @@ def refresh_market(
     return Refresh(pl.concat(signals), pl.concat(forecasts), checks)
 
 
-def _feature_sets(champions: Mapping[str, tuple[Ensemble, ChampionVersion]]) -> dict[str, int]:
+def _feature_set(ensemble: Ensemble) -> str | FeatureSet:
+    return ensemble.feature_set if isinstance(ensemble, ChampionEnsemble) else ensemble.champion.feature_set
+
+
+def _feature_sets(champions: Mapping[str, tuple[Ensemble, ChampionVersion]]) -> dict[str | FeatureSet, int]:
     """The feature sets that the champions read, and the most sessions before the decision that one of them reads of each."""
-    depths: dict[str, int] = {}
+    depths: dict[str | FeatureSet, int] = {}
     for ensemble, _ in champions.values():
-        name, back = ensemble.champion.feature_set, ensemble.look_back if isinstance(ensemble, ChampionEnsemble) else 0
+        name, back = _feature_set(ensemble), ensemble.look_back if isinstance(ensemble, ChampionEnsemble) else 0
         depths[name] = max(back, depths.get(name, 0))
     return depths
 

@@ -8,7 +8,8 @@ import fcntl
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,8 +135,31 @@ class Lake:
         except FileNotFoundError:
             raise MissingPartitionError(asset, [partition], self.url) from None
 
-    def write(self, asset: str, frame: pl.DataFrame, partition: str = WHOLE) -> str:
-        """Write a partition whole: a reader sees the old file or the new one, never a part.
+    def notes(self, asset: str, partitions: Sequence[str]) -> list[Mapping[str, str]]:
+        """What `write` was given to note in each of these partitions, read from their footers.
+
+        Raises
+        ------
+        MissingPartitionError
+            If one of them does not exist.
+        """
+        from pyarrow import parquet
+
+        def noted(partition: str) -> Mapping[str, str]:
+            try:
+                with self._files[0].open_input_file(self._key(asset, partition)) as source:
+                    found = parquet.read_metadata(source).metadata or {}
+            except FileNotFoundError:
+                raise MissingPartitionError(asset, [partition], self.url) from None
+            return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
+
+        if not self.url.startswith("s3://"):
+            return list(map(noted, partitions))
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(noted, partitions))
+
+    def write(self, asset: str, frame: pl.DataFrame, partition: str = WHOLE, notes: Mapping[str, str] | None = None) -> str:
+        """Write a partition whole, with `notes` in its footer: a reader sees the old file or the new one, never a part.
 
         Returns
         -------
@@ -143,7 +167,7 @@ class Lake:
             Where it was written.
         """
         buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd", statistics=True)
+        frame.write_parquet(buffer, compression="zstd", statistics=True, metadata=None if notes is None else dict(notes))
         self._put(self._key(asset, partition), buffer.getbuffer())
         return self.path(asset, partition)
 

@@ -7,10 +7,22 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, Timeframe, TimeframeName
 from mltrainer_pipelines.features.labels.barriers import Barriers
+from mltrainer_pipelines.features.registry import UnknownFeatureSetError, feature_sets, get_feature_set
+from mltrainer_pipelines.features.versions import UNVERSIONED, version_of
 from mltrainer_pipelines.models.registry import UnknownModelError, get_model, list_models
 from mltrainer_pipelines.models.spec import InvalidParamsError, ModelSpec
 
@@ -34,6 +46,8 @@ class TrialConfig(BaseModel):
     timeframe : {'short', 'long'}
     feature_set : str
         A feature set of the feature engine.
+    feature_set_version : str
+        The version of its content that the trial reads (`features.versions`); today's by default.
     train_sessions : int
         A window trains on the decisions of at most this many sessions, the last ones whose labels have matured.
     label : Barriers
@@ -63,6 +77,7 @@ class TrialConfig(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     timeframe: TimeframeName
     feature_set: str = "momentum"
+    feature_set_version: str = ""
     train_sessions: Annotated[int, Field(ge=MIN_TRAIN_SESSIONS, le=252 * 30)] = 756
     label: Barriers = Barriers()
     normalise: Literal["rank", "none"] = "rank"
@@ -83,8 +98,6 @@ class TrialConfig(BaseModel):
     @field_validator("feature_set")
     @classmethod
     def _feature_set_exists(cls, value: str) -> str:
-        from mltrainer_pipelines.features.registry import UnknownFeatureSetError, get_feature_set
-
         try:
             get_feature_set(value)
         except UnknownFeatureSetError as error:
@@ -103,14 +116,30 @@ class TrialConfig(BaseModel):
     @model_validator(mode="after")
     def _feature_set_holds_what_the_model_reads(self) -> Self:
         if self.spec.columns and not self.spec.reads_from(_features_of(self.feature_set)):
-            from mltrainer_pipelines.features.registry import feature_sets
-
             able = [name for name in feature_sets() if self.spec.reads_from(_features_of(name))]
             raise ValueError(
                 f"feature_set: {self.model} reads {', '.join(self.spec.columns)}, and {self.feature_set!r} does not hold "
                 f"{'them' if len(self.spec.columns) > 1 else 'it'}; give {' or '.join(map(repr, able)) or 'one that does'}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _feature_set_has_a_version(self) -> Self:
+        if not self.feature_set_version:
+            object.__setattr__(self, "feature_set_version", version_of(self.feature_set))
+        return self
+
+    @model_serializer(mode="wrap")
+    def _first_version_unnamed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # so that a trial of before feature sets had versions keeps its id
+        values: dict[str, Any] = dump(self)
+        if values.get("feature_set_version") == UNVERSIONED:
+            del values["feature_set_version"]
+        return values
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        state["__dict__"].setdefault("feature_set_version", UNVERSIONED)  # a champion from before feature sets had versions
+        super().__setstate__(state)
 
     @field_serializer("label", when_used="json")
     def _label_without_infinity(self, label: Barriers) -> dict[str, float | str]:
@@ -149,6 +178,33 @@ class TrialConfig(BaseModel):
             raise InvalidTrialError(f"a trial is a JSON object such as {_EXAMPLE}, not {type(values).__name__}")
         return cls.parse(values)
 
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> Self:
+        """Read a configuration as it was recorded when its trial was submitted, whatever its feature set has become.
+
+        Raises
+        ------
+        InvalidTrialError
+            If a field cannot be used any more.
+        """
+        return cls.parse({"feature_set_version": UNVERSIONED, **values})
+
+    def require_today(self) -> None:
+        """Refuse a trial whose feature set has changed since it was submitted: today's values are not those it began with.
+
+        Raises
+        ------
+        InvalidTrialError
+            Naming both versions, and the trial that the same configuration is today.
+        """
+        today = version_of(self.feature_set)
+        if self.feature_set_version != today:
+            again = self.model_copy(update={"feature_set_version": today})
+            raise InvalidTrialError(
+                f"{self.trial_id} was submitted with version {self.feature_set_version} of the feature set {self.feature_set!r}, "
+                f"which is now version {today}: submit its configuration again; it is then {again.trial_id}"
+            )
+
     @property
     def spec(self) -> ModelSpec:
         return get_model(self.model)
@@ -171,8 +227,6 @@ class TrialConfig(BaseModel):
 
 @lru_cache(maxsize=32)
 def _features_of(feature_set: str) -> frozenset[str]:
-    from mltrainer_pipelines.features.registry import get_feature_set
-
     return frozenset(feature.name for feature in get_feature_set(feature_set).features)
 
 

@@ -13,7 +13,7 @@ _DEFAULT_SPAN = TrialConfig.model_fields["train_sessions"].default
 
 
 def validate_trial(config: TrialConfig, quarters: Sequence[date], history_start: date) -> None:
-    """Refuse a trial that the history is too short for.
+    """Refuse a trial that the history is too short for, or whose feature set has changed since it was written.
 
     The default of `train_sessions` is not refused: it means as much of three years as there is.
 
@@ -29,6 +29,7 @@ def validate_trial(config: TrialConfig, quarters: Sequence[date], history_start:
     InvalidTrialError
         Names what was asked for and what would be valid.
     """
+    config.require_today()
     if len(quarters) < MIN_QUARTERS:
         raise InvalidTrialError(
             f"a trial is judged by at least {MIN_QUARTERS} quarters, and with a history from {history_start} there "

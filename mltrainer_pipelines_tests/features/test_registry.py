@@ -1,11 +1,6 @@
-import subprocess
-import sys
-from pathlib import Path
-from shutil import copytree, ignore_patterns
-
 import pytest
 
-import mltrainer_pipelines
+from mltrainer_pipelines_tests.features.scratch import Scratch
 
 ONE_MORE_SET = '''"""Closes of yesterday."""
 
@@ -37,20 +32,12 @@ print(TrialConfig(model="lightgbm", timeframe="short", feature_set="mine").featu
 
 @pytest.fixture
 def scratch(tmp_path):
-    """A copy of the package to change."""
-    package = Path(mltrainer_pipelines.__file__).parent
-    return copytree(package, tmp_path / package.name, ignore=ignore_patterns("__pycache__"))
-
-
-def run(scratch, code):
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=scratch.parent, env={"PYTHONPATH": str(scratch.parent)}, capture_output=True, text=True
-    )
+    return Scratch(tmp_path)
 
 
 def test_a_new_set_is_one_file(scratch):
-    (scratch / "features/sets/mine.py").write_text(ONE_MORE_SET.format(name="mine"))
-    done = run(scratch, USE)
+    (scratch.package / "features/sets/mine.py").write_text(ONE_MORE_SET.format(name="mine"))
+    done = scratch.run(USE)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "['momentum', 'technical', 'alpha158', 'cross_section', 'macro', 'mine', 'default']",
@@ -60,6 +47,6 @@ def test_a_new_set_is_one_file(scratch):
 
 
 def test_two_sets_of_one_name_are_refused_with_both_files(scratch):
-    (scratch / "features/sets/mine.py").write_text(ONE_MORE_SET.format(name="macro"))
-    done = run(scratch, USE)
+    (scratch.package / "features/sets/mine.py").write_text(ONE_MORE_SET.format(name="macro"))
+    done = scratch.run(USE)
     assert "two feature sets are named 'macro', in features/sets/macro.py and mine.py; rename one" in done.stderr

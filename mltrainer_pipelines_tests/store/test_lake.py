@@ -195,3 +195,12 @@ def test_every_frame_survives_the_round_trip(tmp_path_factory: pytest.TempPathFa
     assert_frame_equal(lake.read("a"), frame)
     buffer = io.BytesIO(Path(lake.path("a")).read_bytes())
     assert_frame_equal(pl.read_parquet(buffer), frame)
+
+
+def test_notes_of_a_partition_come_back_and_leave_its_rows_alone(lake):
+    lake.write("features", FRAME, "2024-01-01", {"feature_set_version": "7"})
+    lake.write("features", FRAME, "2024-02-01")
+    assert [notes.get("feature_set_version") for notes in lake.notes("features", ["2024-01-01", "2024-02-01"])] == ["7", None]
+    assert_frame_equal(lake.read("features", "2024-01-01"), FRAME)
+    with pytest.raises(MissingPartitionError, match="no features for 2024-03-01"):
+        lake.notes("features", ["2024-03-01"])

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
-NOTHING = 1e-16
+ROUNDING_SHARE = 1e-16
 """A variance below this share of the squared level is rounding of a constant."""
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
@@ -58,7 +58,7 @@ def moments(values, windows, leasts, first):
                     level = origin[s] + mean
                     variance = (square[s] - total[s] * mean) / (n - 1.0)
                     out[0, k, t - first, s] = level
-                    out[1, k, t - first, s] = math.sqrt(variance) if variance > NOTHING * level * level else 0.0
+                    out[1, k, t - first, s] = math.sqrt(variance) if variance > ROUNDING_SHARE * level * level else 0.0
     return out
 
 
@@ -119,7 +119,7 @@ def line(values, windows, leasts, first):
                     xx, xy, yy = sxx[s] - sx[s] * sx[s] / n[s], sxy[s] - sx[s] * sy[s] / n[s], syy[s] - sy[s] * sy[s] / n[s]
                     slope = xy / xx
                     out[0, k, t - first, s] = slope
-                    if yy > NOTHING * n[s] * origin[s] * origin[s]:
+                    if yy > ROUNDING_SHARE * n[s] * origin[s] * origin[s]:
                         out[1, k, t - first, s] = xy * xy / (xx * yy)
                     if values[t, s] == values[t, s]:
                         out[2, k, t - first, s] = slope * sx[s] / n[s] - sy[s] / n[s]
@@ -155,7 +155,7 @@ def correlation(left, right, windows, leasts, first):
             for s in range(columns):
                 if n[s] >= leasts[k] and n[s] > 2.0:
                     xx, yy = sxx[s] - sx[s] * sx[s] / n[s], syy[s] - sy[s] * sy[s] / n[s]
-                    least_x, least_y = NOTHING * n[s] * first_left[s] ** 2, NOTHING * n[s] * first_right[s] ** 2
+                    least_x, least_y = ROUNDING_SHARE * n[s] * first_left[s] ** 2, ROUNDING_SHARE * n[s] * first_right[s] ** 2
                     if xx > least_x and yy > least_y:
                         out[0, k, t - first, s] = (sxy[s] - sx[s] * sy[s] / n[s]) / math.sqrt(xx * yy)
     return out

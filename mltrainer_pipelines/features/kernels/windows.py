@@ -15,7 +15,7 @@ from numba import njit
 FILL_LIMIT = 5
 """Sessions for which the last close still counts as the price of a symbol that does not trade."""
 
-NOTHING = 1e-20
+ROUNDING_VARIANCE = 1e-20
 """A variance below this is rounding of a constant."""
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
@@ -173,7 +173,7 @@ def trend(values, window, least, first):
         for s in range(columns):
             if n[s] >= least:
                 out[0, t - first, s] = xy[s] / xx[s]
-                if yy[s] > NOTHING * n[s]:
+                if yy[s] > ROUNDING_VARIANCE * n[s]:
                     out[1, t - first, s] = xy[s] * xy[s] / (xx[s] * yy[s])
     return out
 
@@ -212,7 +212,7 @@ def market_model(values, market, window, least, skip, first):
                 older_x[s] += kept * x if known else 0.0
                 older_y[s] += kept * values[i, s] if known else 0.0
         for s in range(columns):
-            if n[s] >= least and n[s] > 2.0 and xx[s] > NOTHING * n[s]:
+            if n[s] >= least and n[s] > 2.0 and xx[s] > ROUNDING_VARIANCE * n[s]:
                 beta = xy[s] / xx[s]
                 unexplained = max(yy[s] - beta * xy[s], 0.0)
                 out[0, t - first, s] = beta

@@ -8,6 +8,9 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.contracts.ranks import session_percentiles
+from mltrainer_pipelines.features.registry import feature_sets, get_feature_set
+from mltrainer_pipelines.features.spec import FeatureSet
+from mltrainer_pipelines.features.versions import FeatureVersionError, version_of
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scoring.calibration import Calibrator
@@ -91,6 +94,8 @@ class ChampionEnsemble:
     members : tuple of Member
     history : DataFrame, optional
         date, symbol, `feature_names` of the sessions before the ones to score, as `with_history` adds it; the registry has none.
+    set_columns : tuple of str, optional
+        Every column of its feature set when it was fitted; champions from before feature sets had versions have none.
     """
 
     timeframe: str
@@ -98,6 +103,33 @@ class ChampionEnsemble:
     champion: TrialConfig
     members: tuple[Member, ...]
     history: pl.DataFrame | None = None
+    set_columns: tuple[str, ...] | None = None
+
+    @property
+    def feature_set(self) -> str | FeatureSet:
+        """What to compute for it to score: its feature set by name or, where columns were added since, without them.
+
+        Raises
+        ------
+        FeatureVersionError
+            If the values of its own columns would be others than those it learnt from.
+        """
+        name, version = self.champion.feature_set, self.champion.feature_set_version
+        if name not in feature_sets():
+            raise FeatureVersionError(
+                f"the {self.timeframe} champion {self.champion.trial_id} reads the feature set {name!r}, which is no more; "
+                "put its file back, or materialize champion_model to choose and train another one"
+            )
+        if version_of(name) == version:
+            return name
+        columns = self.set_columns or self.feature_names
+        if set(columns) <= set(get_feature_set(name).names) and version_of(own := get_feature_set(name).only(columns)) == version:
+            return own
+        raise FeatureVersionError(
+            f"the {self.timeframe} champion {self.champion.trial_id} learnt from version {version} of the feature set {name!r}, "
+            f"which is now version {version_of(name)}, and its own columns have other values in it: put their formulas back, or "
+            "materialize champion_model to choose and train another one"
+        )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -254,10 +286,10 @@ def fit_ensemble(
         raise ValueError("give at least the winner's configuration, with a weight above 0")
     champion = configs[0][0]
     for config, _ in configs:
-        if (config.timeframe, config.feature_set) != (champion.timeframe, champion.feature_set):
+        if any(getattr(config, name) != getattr(champion, name) for name in ("timeframe", "feature_set", "feature_set_version")):
             raise ValueError(
                 f"{config.trial_id} ({config.timeframe}, {config.feature_set}) cannot vote beside {champion.trial_id} "
-                f"({champion.timeframe}, {champion.feature_set}): give trials of one timeframe and feature set"
+                f"({champion.timeframe}, {champion.feature_set}): give trials of one timeframe, feature set and version of it"
             )
         if config.trial_id not in predictions:
             raise ValueError(f"no out-of-sample predictions of {config.trial_id}; materialize trial_predictions of it first")
@@ -294,7 +326,13 @@ def fit_ensemble(
             )
             for fit in fits
         ]
-    return ChampionEnsemble(timeframe=champion.timeframe, as_of=as_of, champion=champion, members=_scaled(members))
+    return ChampionEnsemble(
+        timeframe=champion.timeframe,
+        as_of=as_of,
+        champion=champion,
+        members=_scaled(members),
+        set_columns=tuple(get_feature_set(champion.feature_set).names),
+    )
 
 
 def member_scores(member: Member, X: np.ndarray, features: pl.DataFrame, history: pl.DataFrame | None) -> np.ndarray:

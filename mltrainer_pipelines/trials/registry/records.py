@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
+from mltrainer_pipelines.features.versions import UNVERSIONED
 from mltrainer_pipelines.store.tables import LeaderboardRow, Promotion, Trial, TrialScorecard
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.promotion import Decision, grade
@@ -53,7 +54,14 @@ def config_of(engine: Engine, trial_id: str) -> TrialConfig:
         found = connection.execute(select(Trial.config).where(Trial.trial_id == trial_id)).scalar_one_or_none()
     if found is None:
         raise UnknownTrialError(trial_id)
-    return TrialConfig.parse(found)
+    return TrialConfig.from_record(found)
+
+
+def feature_set_versions(engine: Engine) -> dict[str, str]:
+    """The version of its feature set that each trial was submitted with."""
+    version = func.coalesce(Trial.config["feature_set_version"].astext, UNVERSIONED)
+    with engine.connect() as connection:
+        return {row.trial_id: row.version for row in connection.execute(select(Trial.trial_id, version.label("version")))}
 
 
 def set_status(engine: Engine, trial_id: str, status: str) -> None:
