@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import catboost, lightgbm, xgboost
 from mltrainer_pipelines.models.log_odds import both_classes, expit
 from mltrainer_pipelines.models.spec import Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
@@ -32,8 +33,6 @@ class LightGBMBooster:
         self.params, self.rounds, self.ranks = params, rounds, ranks
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray | None = None) -> "LightGBMBooster":
-        import lightgbm
-
         sizes = None
         if self.ranks and sessions is not None:
             _, sizes = np.unique(sessions, return_counts=True)
@@ -74,14 +73,6 @@ def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, rank
         "verbose": -1,
     }  # fmt: skip
     return kind(params | options, f["rounds"], ranks)
-
-
-def _lightgbm_forest(f: Fitting) -> Any:
-    return _lightgbm(f, LightGBMForest, boosting="rf", bagging_freq=1, bagging_fraction=0.3, bagging_seed=f.seed)
-
-
-def _monotone(f: Fitting) -> Any:
-    return _lightgbm(f, monotone_constraints=_signs(f.X, f.y), monotone_constraints_method="intermediate")
 
 
 def _rankers(f: Fitting, objective: str) -> Any:
@@ -150,8 +141,6 @@ class BinaryQuantiles:
 
 
 def _xgboost(f: Fitting, name: str = "XGBClassifier", **options: Any) -> Any:
-    import xgboost
-
     params = {
         "n_estimators": f["rounds"], "learning_rate": f["learning_rate"], "max_depth": f["depth"], "reg_lambda": f["l2"],
         "colsample_bytree": f["columns"], "tree_method": "hist", "max_bin": 64, "min_child_weight": 1.0,
@@ -161,8 +150,6 @@ def _xgboost(f: Fitting, name: str = "XGBClassifier", **options: Any) -> Any:
 
 
 def _xgboost_linear(f: Fitting) -> Any:
-    import xgboost
-
     return xgboost.XGBClassifier(
         booster="gblinear", n_estimators=f["rounds"], learning_rate=f["learning_rate"], reg_lambda=f["l2"], reg_alpha=f["l1"],
         updater="coord_descent", feature_selector="cyclic", n_jobs=f.threads, random_state=f.seed, verbosity=0,
@@ -170,8 +157,6 @@ def _xgboost_linear(f: Fitting) -> Any:
 
 
 def _xgboost_forest(f: Fitting) -> Any:
-    import xgboost
-
     return xgboost.XGBRFClassifier(
         n_estimators=f["trees"], max_depth=f["depth"], subsample=0.3, colsample_bynode=f["columns"], reg_lambda=f["l2"],
         tree_method="hist", max_bin=64, n_jobs=f.threads, random_state=f.seed, verbosity=0,
@@ -207,15 +192,7 @@ def _catboost_params(f: Fitting) -> dict[str, Any]:
 
 
 def _catboost(f: Fitting, **options: Any) -> Any:
-    from catboost import CatBoostClassifier
-
-    return CatBoostClassifier(**(_catboost_params(f) | options))
-
-
-def _catboost_ranker(f: Fitting) -> Any:
-    from catboost import CatBoostRanker
-
-    return SessionRanker(CatBoostRanker(**_catboost_params(f), loss_function="YetiRank:permutations=3"), "group_id")
+    return catboost.CatBoostClassifier(**(_catboost_params(f) | options))
 
 
 _RANKS_ONLY = "orders the symbols of a session only: what all of them share is left to the calibration"
@@ -230,7 +207,8 @@ MODELS = (
              "boosting on the rows with the largest errors and a draw of the rest: quick on long tables",
              "Ke et al. (2017), LightGBM, section 3 (gradient-based one-side sampling)", core=True,
              space=_BY_LEAF | {"top": Range(0.05, 0.5, default=0.2), "other": Range(0.05, 0.4, default=0.1)}),
-    _declare("lightgbm_forest", _lightgbm_forest,
+    _declare("lightgbm_forest",
+             lambda f: _lightgbm(f, LightGBMForest, boosting="rf", bagging_freq=1, bagging_fraction=0.3, bagging_seed=f.seed),
              "a random forest on bins: reads unknown values and grows by leaves", _LIGHTGBM,
              space=_BY_LEAF),
     _declare("lightgbm_lambdarank", partial(_rankers, objective="lambdarank"),
@@ -240,7 +218,8 @@ MODELS = (
              "learns the order of a session's symbols as a whole list, by cross-entropy",
              "Bruch (2021), An Alternative Cross Entropy Loss for Learning-to-Rank", sessions=True, space=_BY_LEAF,
              limits=_RANKS_ONLY),
-    _declare("lightgbm_monotone", _monotone,
+    _declare("lightgbm_monotone",
+             lambda f: _lightgbm(f, monotone_constraints=_signs(f.X, f.y), monotone_constraints_method="intermediate"),
              "effects may only rise or fall, as the training rows clearly say: less to overfit",
              f"{_LIGHTGBM}#monotone_constraints", space=_BY_LEAF),
     _declare("lightgbm_linear_trees", lambda f: _lightgbm(f, linear_tree=True, linear_lambda=f["linear_l2"]),
@@ -280,7 +259,10 @@ MODELS = (
     _declare("catboost_langevin", partial(_catboost, langevin=True, diffusion_temperature=1000.0),
              "noise in every gradient: explores many boosters' answers instead of one",
              "Ustimenko & Prokhorenkova (2021), SGLB: Stochastic Gradient Langevin Boosting", space=_BY_LEVEL),
-    _declare("catboost_yetirank", _catboost_ranker, "orders a session's symbols by drawn permutations, the top above all",
+    _declare("catboost_yetirank",
+             lambda f: SessionRanker(
+                 catboost.CatBoostRanker(**_catboost_params(f), loss_function="YetiRank:permutations=3"), "group_id"),
+             "orders a session's symbols by drawn permutations, the top above all",
              "Gulin, Kuralenok & Pavlov (2011), Winning the Transfer Learning Track with YetiRank", sessions=True,
              space=_BY_LEVEL, limits=_RANKS_ONLY),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.libraries import lightgbm
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 
@@ -50,16 +51,12 @@ class LightGBM(ProbabilityClassifier):
         self.threads = threads
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
-        import lightgbm
-
         params = self._params(len(X))
         data = lightgbm.Dataset(X, np.asarray(y, dtype=np.float32), params=params, free_raw_data=True)
         self.booster_ = lightgbm.train(params, data, self.rounds)
 
     def binned(self, X: np.ndarray, first: slice | np.ndarray) -> Any:
         """The rows of a table in bins for `fit_binned`, cut by what the rows `first` hold and by nothing else."""
-        import lightgbm
-
         # leaves are as large as each window's own number of rows allows, so no feature is left out for the first one's
         params = self._params(len(X)) | {"feature_pre_filter": False}
         cut = lightgbm.Dataset(X[first], params=params, free_raw_data=True).construct()
@@ -67,8 +64,6 @@ class LightGBM(ProbabilityClassifier):
 
     def fit_binned(self, binned: Any, rows: np.ndarray, y: np.ndarray) -> "LightGBM":
         """Fit on some rows of a table that is in bins already, without copying it: as `fit` on these rows, but for the bins."""
-        import lightgbm
-
         params = self._params(len(rows)) | {"feature_pre_filter": False}
         data = binned.subset(np.sort(rows), params=params).construct()
         data.set_label(np.asarray(y, dtype=np.float32))

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import sklearn
 from mltrainer_pipelines.models.log_odds import expit
 
 
@@ -30,8 +31,6 @@ class Sigmoid:
 
     def fit(self, scores: np.ndarray, y: np.ndarray) -> "Sigmoid":
         """Fit on (rows,) scores and outcomes of 0 and 1."""
-        from sklearn.linear_model import LogisticRegression
-
         scores = np.asarray(scores, dtype=np.float64)
         self.center_, spread = float(np.median(scores)), float(scores.std())
         self.scale_ = spread if spread > 1e-12 else 1.0
@@ -39,7 +38,7 @@ class Sigmoid:
         positives = float(y.sum())
         target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
         # each row once as a winner and once as a loser, weighed by its target
-        regression = LogisticRegression(C=1e3, solver="newton-cholesky", tol=1e-10)
+        regression = sklearn.linear_model.LogisticRegression(C=1e3, solver="newton-cholesky", tol=1e-10)
         with warnings.catch_warnings(action="ignore"):  # of a line search that ends at the last digit
             regression.fit(np.append(z, z)[:, None], np.repeat([1, 0], len(z)), np.append(target, 1 - target))
         self.slope_, self.level_ = float(regression.coef_[0, 0]), float(regression.intercept_[0])

@@ -8,6 +8,7 @@ import numpy as np
 from mltrainer_pipelines.models import boosting, forests, kernels, linear
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
+from mltrainer_pipelines.models.libraries import sklearn, threadpoolctl
 from mltrainer_pipelines.models.panel import group_field, in_canonical_order, panel_groups, sessions_of
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
@@ -38,19 +39,15 @@ class EnsembleModel(DeclaredClassifier):
         return (getattr(self, "combined_", None) or COMBINERS[self.model]).sectors
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
-        from threadpoolctl import threadpool_limits
-
         X, y, groups = in_canonical_order(X, y, groups)
         self.combined_ = COMBINERS[self.model](MEMBERS_OF[self.model], self.seed, self.threads, self.params)
         self.combined_.row_sectors = group_field(groups, "sector", len(X))
-        with threadpool_limits(self.threads):
+        with threadpoolctl.threadpool_limits(self.threads):
             self.combined_.fit(X, y, sessions_of(groups, len(X)))
         del self.combined_.row_sectors
 
     def _positive_in_context(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(self.threads):
+        with threadpoolctl.threadpool_limits(self.threads):
             return np.clip(self.combined_.probability(X, groups)[n_context:], 0.0, 1.0)
 
 
@@ -107,11 +104,9 @@ def losses(P: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def regression(Z: np.ndarray, y: np.ndarray, C: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
     if len(np.unique(y)) < 2:
         raise ValueError("the rows that weights are learnt from are all of one class; give more sessions")
-    return LogisticRegression(C=C, max_iter=200).fit(Z, y)
+    return sklearn.linear_model.LogisticRegression(C=C, max_iter=200).fit(Z, y)
 
 
 def declare(

@@ -7,6 +7,7 @@ import numpy as np
 from mltrainer_pipelines.models import combined
 from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.combined import SINGLE_ROWS, Combined, losses, regression
+from mltrainer_pipelines.models.libraries import lightgbm, scipy, sklearn
 from mltrainer_pipelines.models.log_odds import expit, logit
 from mltrainer_pipelines.models.scaling import TailClipScaler
 from mltrainer_pipelines.models.spec import Range
@@ -82,10 +83,8 @@ class SuperLearner(Stack):
     """The convex mix of the members with the least squared error ahead."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        from scipy.optimize import nnls
-
         P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
-        weights, _ = nnls(P, y[rows].astype(np.float64))
+        weights, _ = scipy.optimize.nnls(P, y[rows].astype(np.float64))
         self.weights_ = weights / weights.sum() if weights.sum() > 0 else np.full(P.shape[1], 1 / P.shape[1])
         Combined.fit(self, X, y, sessions)
 
@@ -144,8 +143,6 @@ class LinearThenTrees(Combined):
     """Trees boosted from the log-odds of a regression: they only learn what a line cannot."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        import lightgbm
-
         super().fit(X, y, sessions)
         start = logit(self._member_probabilities(self.fitted_, X))[:, 0]
         params = {
@@ -164,8 +161,6 @@ class VennAbers(Combined):
     """Two isotonic fits for each row, one for each outcome it could have: an ensemble with valid probabilities."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        from sklearn.isotonic import IsotonicRegression
-
         P, rows = self.forward_validation(X, y, sessions, 3)
         super().fit(X, y, sessions)
         scores, outcome = P.mean(axis=1), y[rows].astype(np.float64)
@@ -174,7 +169,9 @@ class VennAbers(Combined):
         self.low_, self.high_ = np.empty(len(self.grid_)), np.empty(len(self.grid_))
         for label, out in ((0.0, self.low_), (1.0, self.high_)):
             for k, score in enumerate(self.grid_):
-                fitted = IsotonicRegression(out_of_bounds="clip").fit(np.append(scores, score), np.append(outcome, label))
+                fitted = sklearn.isotonic.IsotonicRegression(out_of_bounds="clip").fit(
+                    np.append(scores, score), np.append(outcome, label)
+                )
                 out[k] = fitted.predict([score])[0]
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:

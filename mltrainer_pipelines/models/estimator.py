@@ -5,6 +5,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import sklearn
 from mltrainer_pipelines.models.log_odds import both_classes
 
 D = TypeVar("D")
@@ -98,9 +99,7 @@ class ProbabilityClassifier:
         `n_context` rows are a past to look at: no answer is given for them.
         """
         if not hasattr(self, "classes_"):
-            from sklearn.exceptions import NotFittedError
-
-            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit first")
+            raise sklearn.exceptions.NotFittedError(f"{type(self).__name__} is not fitted; call fit first")
         X = np.asarray(X)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has the shape {X.shape}; fitted on {self.n_features_in_} features")
@@ -138,13 +137,11 @@ class ProbabilityClassifier:
         return hasattr(self, "classes_")
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
+        return sklearn.utils.Tags(
             estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(multi_class=False),
-            input_tags=InputTags(allow_nan=True),
+            target_tags=sklearn.utils.TargetTags(required=True),
+            classifier_tags=sklearn.utils.ClassifierTags(multi_class=False),
+            input_tags=sklearn.utils.InputTags(allow_nan=True),
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from mltrainer_pipelines.models import combined
 from mltrainer_pipelines.models.combined import Combined, losses
+from mltrainer_pipelines.models.libraries import sklearn
 from mltrainer_pipelines.models.log_odds import expit, logit
 from mltrainer_pipelines.models.panel import UNKNOWN, group_field, sessions_of, subsample
 from mltrainer_pipelines.models.scaling import TailClipScaler
@@ -19,14 +20,12 @@ class LocalCompetence(Combined):
     """Members weighed by how well they did ahead on the rows most like this one."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        from sklearn.neighbors import KNeighborsRegressor
-
         P, rows = self.forward_validation(X, y, sessions, 3)
         rows_kept = subsample(len(rows), 5000)
         self.scaler_ = TailClipScaler()
         self.scaler_.fit_transform(X)
         count = max(1, min(int(self.params["neighbours"]), len(rows_kept) // 2))
-        self.competence_ = KNeighborsRegressor(count, algorithm="brute").fit(
+        self.competence_ = sklearn.neighbors.KNeighborsRegressor(count, algorithm="brute").fit(
             self.scaler_.transform(X[rows[rows_kept]]), losses(P, y[rows])[rows_kept]
         )
         super().fit(X, y, sessions)
@@ -86,12 +85,12 @@ class LocalExperts(Combined):
     """Rows fall into a few situations; each has its own regression, drawn to that of all rows."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        from sklearn.cluster import KMeans
-
         self.scaler_ = TailClipScaler()
         Z = self.scaler_.fit_transform(X)
         count = max(1, min(int(self.params["situations"]), len(Z) // 50))
-        self.clusters_ = KMeans(count, n_init=1, max_iter=50, random_state=self.seed).fit(Z[subsample(len(Z), 20_000)])
+        self.clusters_ = sklearn.cluster.KMeans(count, n_init=1, max_iter=50, random_state=self.seed).fit(
+            Z[subsample(len(Z), 20_000)]
+        )
         situation = self.clusters_.predict(Z)
         super().fit(X, y, sessions)
         self.local_ = []
@@ -118,16 +117,13 @@ class RegimeGated(Combined):
     cross_sectional = True
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        from sklearn.decomposition import PCA
-        from sklearn.mixture import GaussianMixture
-
         super().fit(X, y, sessions)
         self.scaler_ = TailClipScaler()
         self.scaler_.fit_transform(X)
         states, at = self._states(X, sessions)
-        self.axes_ = PCA(max(1, min(2, X.shape[1], len(states))), random_state=self.seed).fit(states)
+        self.axes_ = sklearn.decomposition.PCA(max(1, min(2, X.shape[1], len(states))), random_state=self.seed).fit(states)
         count = int(self.params["regimes"]) if len(states) >= 10 * int(self.params["regimes"]) else 1
-        mixture = GaussianMixture(count, reg_covar=1e-3, n_init=3, random_state=self.seed)
+        mixture = sklearn.mixture.GaussianMixture(count, reg_covar=1e-3, n_init=3, random_state=self.seed)
         self.mixture_ = mixture.fit(self.axes_.transform(states))
         regime = self.mixture_.predict(self.axes_.transform(states))[at]
         self.experts_ = []

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import sklearn
 from mltrainer_pipelines.models.log_odds import both_classes
 from mltrainer_pipelines.models.spec import Choices, Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
@@ -18,28 +19,21 @@ _SKLEARN = "https://scikit-learn.org/stable/modules/"
 
 
 def _decision_tree(f: Fitting) -> Any:
-    from sklearn.tree import DecisionTreeClassifier
-
-    return DecisionTreeClassifier(
+    return sklearn.tree.DecisionTreeClassifier(
         criterion=f["criterion"], max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]), random_state=f.seed
     )
 
 
 def _forest(f: Fitting, kind: str) -> Any:
-    from sklearn import ensemble
-
-    return getattr(ensemble, kind)(
+    return getattr(sklearn.ensemble, kind)(
         n_estimators=f["trees"], max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]), max_features=f["columns"],
         max_samples=f["rows"] if kind == "RandomForestClassifier" else None, n_jobs=f.threads, random_state=f.seed,
     )  # fmt: skip
 
 
 def _bagging(f: Fitting, rows: float, columns: float, replace: bool) -> Any:
-    from sklearn.ensemble import BaggingClassifier
-    from sklearn.tree import DecisionTreeClassifier
-
-    tree = DecisionTreeClassifier(max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]))
-    return BaggingClassifier(
+    tree = sklearn.tree.DecisionTreeClassifier(max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]))
+    return sklearn.ensemble.BaggingClassifier(
         tree, n_estimators=f["trees"], max_samples=rows, max_features=columns, bootstrap=replace, n_jobs=f.threads,
         random_state=f.seed,
     )  # fmt: skip
@@ -52,8 +46,6 @@ class RotationForest:
         self.trees, self.depth, self.leaf, self.group, self.rotate, self.seed = trees, depth, leaf, group, rotate, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "RotationForest":
-        from sklearn.tree import DecisionTreeClassifier
-
         random = np.random.default_rng(self.seed)
         self.members_ = []
         for number in range(self.trees):
@@ -61,7 +53,7 @@ class RotationForest:
             rows = random.integers(0, len(X), len(X))
             if y[rows].min() == y[rows].max():
                 rows = np.arange(len(X))
-            tree = DecisionTreeClassifier(
+            tree = sklearn.tree.DecisionTreeClassifier(
                 max_depth=self.depth, min_samples_leaf=self.leaf, max_features=0.5, random_state=self.seed + number
             )
             self.members_.append((axes, tree.fit((X[rows] @ axes), y[rows])))
@@ -102,15 +94,13 @@ class HonestForest:
         self.trees, self.depth, self.leaf, self.columns, self.seed = trees, depth, leaf, columns, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "HonestForest":
-        from sklearn.tree import DecisionTreeClassifier
-
         random = np.random.default_rng(self.seed)
         self.members_ = []
         base = float(y.mean())
         for number in range(self.trees):
             rows = random.permutation(len(X))[: max(4, len(X) // 2)]
             split, estimate = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-            tree = DecisionTreeClassifier(
+            tree = sklearn.tree.DecisionTreeClassifier(
                 max_depth=self.depth, min_samples_leaf=self.leaf, max_features=self.columns, random_state=self.seed + number
             ).fit(X[split], y[split])
             leaves = tree.apply(X[estimate])
@@ -130,14 +120,11 @@ class LeafRegression:
         self.trees, self.C = trees, C
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "LeafRegression":
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import OneHotEncoder
-
         half = len(X) // 2 if min(np.bincount(y[: len(X) // 2], minlength=2)) > 0 and len(X) > 200 else len(X)
         self.trees.fit(X[:half], y[:half])
-        self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(self._leaves(X))
+        self.encoder_ = sklearn.preprocessing.OneHotEncoder(handle_unknown="ignore").fit(self._leaves(X))
         later = slice(half, None) if half < len(X) and len(np.unique(y[half:])) == 2 else slice(None)
-        self.regression_ = LogisticRegression(C=self.C, max_iter=200).fit(
+        self.regression_ = sklearn.linear_model.LogisticRegression(C=self.C, max_iter=200).fit(
             self.encoder_.transform(self._leaves(X[later])), y[later]
         )
         return self
@@ -150,9 +137,7 @@ class LeafRegression:
 
 
 def _boosted_leaves(f: Fitting) -> Any:
-    from sklearn.ensemble import GradientBoostingClassifier
-
-    trees = GradientBoostingClassifier(
+    trees = sklearn.ensemble.GradientBoostingClassifier(
         n_estimators=f["trees"], max_depth=f["depth"], min_samples_leaf=f.leaf(200), subsample=0.3, max_features=0.3,
         random_state=f.seed,
     )  # fmt: skip
@@ -160,14 +145,10 @@ def _boosted_leaves(f: Fitting) -> Any:
 
 
 def _random_leaves(f: Fitting) -> Any:
-    from sklearn.ensemble import RandomTreesEmbedding
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    embedding = RandomTreesEmbedding(
+    embedding = sklearn.ensemble.RandomTreesEmbedding(
         n_estimators=f["trees"], max_depth=f["depth"], min_samples_leaf=f.leaf(200), n_jobs=f.threads, random_state=f.seed
     )
-    return make_pipeline(embedding, LogisticRegression(C=f["C"], max_iter=200))
+    return sklearn.pipeline.make_pipeline(embedding, sklearn.linear_model.LogisticRegression(C=f["C"], max_iter=200))
 
 
 class RuleFit:
@@ -177,10 +158,7 @@ class RuleFit:
         self.trees, self.depth, self.leaf, self.C, self.seed = trees, depth, leaf, C, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "RuleFit":
-        from sklearn.ensemble import GradientBoostingClassifier
-        from sklearn.linear_model import LogisticRegression
-
-        boosted = GradientBoostingClassifier(
+        boosted = sklearn.ensemble.GradientBoostingClassifier(
             n_estimators=self.trees, max_depth=self.depth, min_samples_leaf=self.leaf, subsample=0.3, max_features=0.3,
             random_state=self.seed,
         ).fit(X, y)  # fmt: skip
@@ -188,7 +166,9 @@ class RuleFit:
         inputs = self._inputs(X)
         self.scale_ = np.maximum(inputs.std(axis=0), 1e-6)
         penalty = self.C * 1000.0 / len(X)
-        regression = LogisticRegression(C=penalty, l1_ratio=1.0, solver="liblinear", max_iter=100, random_state=self.seed)
+        regression = sklearn.linear_model.LogisticRegression(
+            C=penalty, l1_ratio=1.0, solver="liblinear", max_iter=100, random_state=self.seed
+        )
         self.regression_ = regression.fit(inputs / self.scale_, y)
         return self
 
@@ -201,26 +181,23 @@ class RuleFit:
 
 
 def _adaboost(f: Fitting) -> Any:
-    from sklearn.ensemble import AdaBoostClassifier
-    from sklearn.tree import DecisionTreeClassifier
-
-    tree = DecisionTreeClassifier(max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]), max_features=f["columns"])
-    return AdaBoostClassifier(tree, n_estimators=f["trees"], learning_rate=f["learning_rate"], random_state=f.seed)
+    tree = sklearn.tree.DecisionTreeClassifier(
+        max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]), max_features=f["columns"]
+    )
+    return sklearn.ensemble.AdaBoostClassifier(
+        tree, n_estimators=f["trees"], learning_rate=f["learning_rate"], random_state=f.seed
+    )
 
 
 def _gradient_boosting(f: Fitting) -> Any:
-    from sklearn.ensemble import GradientBoostingClassifier
-
-    return GradientBoostingClassifier(
+    return sklearn.ensemble.GradientBoostingClassifier(
         n_estimators=f["trees"], learning_rate=f["learning_rate"], max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]),
         subsample=0.5, max_features=f["columns"], random_state=f.seed,
     )  # fmt: skip
 
 
 def _histogram(f: Fitting) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    return HistGradientBoostingClassifier(
+    return sklearn.ensemble.HistGradientBoostingClassifier(
         max_iter=f["trees"], learning_rate=f["learning_rate"], max_leaf_nodes=f["leaves"], min_samples_leaf=f.leaf(f["leaf"]),
         l2_regularization=f["l2"], max_features=f["columns"], max_bins=63, early_stopping=False, random_state=f.seed,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import sklearn
 from mltrainer_pipelines.models.log_odds import both_classes, expit
 from mltrainer_pipelines.models.panel import subsample
 from mltrainer_pipelines.models.spec import Choices, Range
@@ -17,65 +18,31 @@ _WIDTH = Range(0.1, 10.0, default=1.0, log=True)
 _SKLEARN = "https://scikit-learn.org/stable/modules/"
 
 
-def _lda(f: Fitting) -> Any:
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage=f["shrinkage"])
-
-
-def _qda(f: Fitting) -> Any:
-    from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
-
-    return QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=max(f["shrinkage"], 0.01))
-
-
-def _naive_bayes(f: Fitting) -> Any:
-    from sklearn.naive_bayes import GaussianNB
-
-    return GaussianNB(var_smoothing=f["smoothing"])
-
-
-def _linear_svm(f: Fitting) -> Any:
-    from sklearn.svm import LinearSVC
-
-    return LinearSVC(C=f["C"] * 100.0 / f.rows, dual=False, tol=1e-3, random_state=f.seed)
-
-
 def _gamma(f: Fitting) -> float:
     return 1.0 / (max(f.features, 1) * 2.0 * f["width"] ** 2)
 
 
 def _mapped(f: Fitting, mapping: Any) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(mapping, LogisticRegression(C=f["C"] * 1000.0 / f.rows, solver="lbfgs", max_iter=60))
+    return sklearn.pipeline.make_pipeline(
+        mapping, sklearn.linear_model.LogisticRegression(C=f["C"] * 1000.0 / f.rows, solver="lbfgs", max_iter=60)
+    )
 
 
 def _nystroem(f: Fitting) -> Any:
-    from sklearn.kernel_approximation import Nystroem
-
-    return Nystroem(gamma=_gamma(f), n_components=min(int(f["parts"]), f.rows), random_state=f.seed)
+    return sklearn.kernel_approximation.Nystroem(gamma=_gamma(f), n_components=min(int(f["parts"]), f.rows), random_state=f.seed)
 
 
 def _rbf_svm(f: Fitting) -> Any:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.svm import LinearSVC
-
-    return make_pipeline(_nystroem(f), LinearSVC(C=f["C"] * 1000.0 / f.rows, dual=False, tol=1e-2, random_state=f.seed))
-
-
-def _fourier(f: Fitting) -> Any:
-    from sklearn.kernel_approximation import RBFSampler
-
-    return _mapped(f, RBFSampler(gamma=_gamma(f), n_components=int(f["parts"]), random_state=f.seed))
+    return sklearn.pipeline.make_pipeline(
+        _nystroem(f), sklearn.svm.LinearSVC(C=f["C"] * 1000.0 / f.rows, dual=False, tol=1e-2, random_state=f.seed)
+    )
 
 
 def _polynomial(f: Fitting) -> Any:
-    from sklearn.kernel_approximation import PolynomialCountSketch
-
     gamma = 1.0 / max(f.features, 1)
-    sketch = PolynomialCountSketch(gamma=gamma, degree=2, coef0=1, n_components=int(f["parts"]), random_state=f.seed)
+    sketch = sklearn.kernel_approximation.PolynomialCountSketch(
+        gamma=gamma, degree=2, coef0=1, n_components=int(f["parts"]), random_state=f.seed
+    )
     return _mapped(f, sketch)
 
 
@@ -102,43 +69,30 @@ class ExtremeLearning:
 
 
 def _knn(f: Fitting) -> Any:
-    from sklearn.neighbors import KNeighborsClassifier
-
     count = max(1, min(int(f["neighbours"]), f.rows // 4))
-    return KNeighborsClassifier(count, weights=f["weights"], algorithm="brute", n_jobs=f.threads)
+    return sklearn.neighbors.KNeighborsClassifier(count, weights=f["weights"], algorithm="brute", n_jobs=f.threads)
 
 
 def _learnt_neighbours(f: Fitting) -> Any:
-    from sklearn.neighbors import KNeighborsClassifier, NeighborhoodComponentsAnalysis
-    from sklearn.pipeline import make_pipeline
-
     parts = min(int(f["components"]), f.features)
-    metric = NeighborhoodComponentsAnalysis(parts, init="pca", max_iter=20, random_state=f.seed)
-    return make_pipeline(metric, KNeighborsClassifier(max(1, min(int(f["neighbours"]), f.rows // 4)), algorithm="brute"))
+    metric = sklearn.neighbors.NeighborhoodComponentsAnalysis(parts, init="pca", max_iter=20, random_state=f.seed)
+    return sklearn.pipeline.make_pipeline(
+        metric, sklearn.neighbors.KNeighborsClassifier(max(1, min(int(f["neighbours"]), f.rows // 4)), algorithm="brute")
+    )
 
 
 def _gaussian_process(f: Fitting) -> Any:
-    from sklearn.gaussian_process import GaussianProcessClassifier
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
     kernel = ConstantKernel(1.0) * RBF(f["width"] * np.sqrt(f.features) * 2)
-    return GaussianProcessClassifier(kernel, optimizer=None, random_state=f.seed)
-
-
-def _sparse_process(f: Fitting) -> Any:
-    from sklearn.linear_model import BayesianRidge
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(_nystroem(f), BayesianRidge(max_iter=50))
+    return sklearn.gaussian_process.GaussianProcessClassifier(kernel, optimizer=None, random_state=f.seed)
 
 
 def _shrunken_centroids(f: Fitting) -> Any:
-    from sklearn.neighbors import NearestCentroid
-
     class_weight = "empirical" if f.y.mean() not in (0.0, 1.0) else "uniform"
     # a threshold that leaves no feature would tie both classes everywhere
     strength = np.abs((f.X * (f.y - f.y.mean())[:, None]).mean(axis=0)).max() * np.sqrt(f.rows) / max(float(f.y.std()), 1e-9)
-    return NearestCentroid(shrink_threshold=min(f["shrink"], 0.4 * float(strength)), priors=class_weight)
+    return sklearn.neighbors.NearestCentroid(shrink_threshold=min(f["shrink"], 0.4 * float(strength)), priors=class_weight)
 
 
 class BinnedBayes:
@@ -172,19 +126,18 @@ class DensityBayes:
         self.components, self.width, self.seed = components, width, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "DensityBayes":
-        from sklearn.cross_decomposition import PLSRegression
-        from sklearn.neighbors import KernelDensity
-
         count = max(1, min(self.components, X.shape[1], len(X) - 1))
         # directions that the outcome varies along: a density needs few of them
-        self.directions_ = PLSRegression(count, scale=False).fit(X, y).x_rotations_
+        self.directions_ = sklearn.cross_decomposition.PLSRegression(count, scale=False).fit(X, y).x_rotations_
         Z = X @ self.directions_
         self.spread_ = np.maximum(Z.std(axis=0), 1e-9)
         self.densities_ = []
         for k in (0, 1):
             part = Z[y == k] / self.spread_
             width = self.width * len(part) ** (-1 / (count + 4))
-            self.densities_.append(KernelDensity(bandwidth=width, rtol=1e-2).fit(part[subsample(len(part), 2000)]))
+            self.densities_.append(
+                sklearn.neighbors.KernelDensity(bandwidth=width, rtol=1e-2).fit(part[subsample(len(part), 2000)])
+            )
         self.prior_ = float(np.log(y.mean() / (1 - y.mean())))
         return self
 
@@ -200,10 +153,8 @@ class MixtureDiscriminant:
         self.parts, self.seed = parts, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "MixtureDiscriminant":
-        from sklearn.mixture import GaussianMixture
-
         self.mixtures_ = [
-            GaussianMixture(
+            sklearn.mixture.GaussianMixture(
                 min(self.parts, int((y == k).sum())), covariance_type="diag", reg_covar=0.1, max_iter=50, random_state=self.seed
             ).fit(X[y == k])
             for k in (0, 1)
@@ -222,13 +173,13 @@ class LearningVectorQuantization:
         self.prototypes, self.rate, self.seed = prototypes, rate, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "LearningVectorQuantization":
-        from sklearn.cluster import KMeans
-
         centers, classes = [], []
         for k in (0, 1):
             rows = X[y == k]
             count = min(self.prototypes, len(rows))
-            centers.append(KMeans(count, n_init=1, max_iter=20, random_state=self.seed).fit(rows[:20_000]).cluster_centers_)
+            centers.append(
+                sklearn.cluster.KMeans(count, n_init=1, max_iter=20, random_state=self.seed).fit(rows[:20_000]).cluster_centers_
+            )
             classes += [k] * count
         W, self.of_ = np.vstack(centers).astype(np.float64), np.array(classes)
         random = np.random.default_rng(self.seed)
@@ -260,15 +211,21 @@ class LearningVectorQuantization:
 _MAPPED = {"parts": _PARTS, "C": Range(1e-4, 100.0, default=0.1, log=True)}
 
 MODELS = (
-    _declare("lda", _lda, "two normal classes of one shrunken covariance: steady with many correlated features",
+    _declare("lda", lambda f: sklearn.discriminant_analysis.LinearDiscriminantAnalysis(solver="lsqr", shrinkage=f["shrinkage"]),
+             "two normal classes of one shrunken covariance: steady with many correlated features",
              "Fisher (1936); Ledoit & Wolf (2004), A Well-Conditioned Estimator", core=True,
              space={"shrinkage": Range(0.0, 1.0, default=0.1)}, limits="a linear border only"),
-    _declare("qda", _qda, "classes of different spread: where both tails of a feature mean the same",
+    _declare("qda",
+             lambda f: sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis(solver="eigen",
+                                                                                   shrinkage=max(f["shrinkage"], 0.01)),
+             "classes of different spread: where both tails of a feature mean the same",
              f"{_SKLEARN}lda_qda.html", core=True, space={"shrinkage": Range(0.0, 1.0, default=0.3)}),
-    _declare("naive_bayes", _naive_bayes, "each feature's own normal curve a class: needs few rows",
+    _declare("naive_bayes", lambda f: sklearn.naive_bayes.GaussianNB(var_smoothing=f["smoothing"]),
+             "each feature's own normal curve a class: needs few rows",
              f"{_SKLEARN}naive_bayes.html#gaussian-naive-bayes", core=True,
              space={"smoothing": Range(1e-9, 1.0, default=1e-3, log=True)}, limits="takes features as independent of each other"),
-    _declare("linear_svm", _linear_svm, "the widest margin: looks at rows near the border only",
+    _declare("linear_svm", lambda f: sklearn.svm.LinearSVC(C=f["C"] * 100.0 / f.rows, dual=False, tol=1e-3, random_state=f.seed),
+             "the widest margin: looks at rows near the border only",
              "Cortes & Vapnik (1995), Support-Vector Networks", core=True, space={"C": _C}, limits="a linear border only"),
     _declare("rbf_svm", _rbf_svm, "smooth curved borders of any shape, at the price of a drawn kernel basis",
              "Williams & Seeger (2000), Using the Nyström Method to Speed Up Kernel Machines", core=True,
@@ -281,10 +238,15 @@ MODELS = (
     _declare("gaussian_process", _gaussian_process, "smooth surfaces with honest doubt far from what was seen; small samples",
              "Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, chapter 3", core=True, max_rows=600,
              space={"width": _WIDTH}),
-    _declare("sparse_gaussian_process", _sparse_process, "a Gaussian process on a few hundred inducing rows",
+    _declare("sparse_gaussian_process",
+             lambda f: sklearn.pipeline.make_pipeline(_nystroem(f), sklearn.linear_model.BayesianRidge(max_iter=50)),
+             "a Gaussian process on a few hundred inducing rows",
              "Quiñonero-Candela & Rasmussen (2005), A Unifying View of Sparse Approximate Gaussian Process Regression",
              space={"parts": Range(20, 400, default=100, log=True, integer=True), "width": _WIDTH}),
-    _declare("random_fourier_features", _fourier, "a smooth kernel as random waves: quick on long tables",
+    _declare("random_fourier_features",
+             lambda f: _mapped(f, sklearn.kernel_approximation.RBFSampler(gamma=_gamma(f), n_components=int(f["parts"]),
+                                                                          random_state=f.seed)),
+             "a smooth kernel as random waves: quick on long tables",
              "Rahimi & Recht (2007), Random Features for Large-Scale Kernel Machines", space=_MAPPED | {"width": _WIDTH}),
     _declare("polynomial_sketch", _polynomial, "all products of two features, hashed into a few hundred columns",
              "Pham & Pagh (2013), Fast and Scalable Polynomial Kernels via Explicit Feature Maps", space=_MAPPED),

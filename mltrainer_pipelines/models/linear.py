@@ -3,6 +3,7 @@
 import numpy as np
 
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
+from mltrainer_pipelines.models.libraries import sklearn, threadpoolctl
 from mltrainer_pipelines.models.log_odds import expit
 from mltrainer_pipelines.models.panel import in_canonical_order
 from mltrainer_pipelines.models.scaling import TailClipScaler
@@ -29,14 +30,11 @@ class LogisticL2(ProbabilityClassifier):
         self.threads = threads
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
-        from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
-
         X, y, _ = in_canonical_order(X, y, groups)
         self.scaler_ = TailClipScaler(self.tail)
         # Newton's method: a handful of steps, each one Gram matrix, where rows outnumber features by far.
-        regression = LogisticRegression(C=self.C / len(X), solver="newton-cholesky", max_iter=50, tol=1e-6)
-        with threadpool_limits(self.threads):
+        regression = sklearn.linear_model.LogisticRegression(C=self.C / len(X), solver="newton-cholesky", max_iter=50, tol=1e-6)
+        with threadpoolctl.threadpool_limits(self.threads):
             regression.fit(self.scaler_.fit_transform(X), y)
         self.coef_ = regression.coef_[0].astype(np.float64)
         self.intercept_ = float(regression.intercept_[0])

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import scipy
+
 
 def expit(log_odds: np.ndarray) -> np.ndarray:
     """The probability of class 1, 1 / (1 + e^-z)."""
-    from scipy.special import expit
-
-    return np.asarray(expit(log_odds))
+    return np.asarray(scipy.special.expit(log_odds))
 
 
 def logit(probability: np.ndarray, least: float = 1e-4) -> np.ndarray:

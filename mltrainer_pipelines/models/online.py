@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from mltrainer_pipelines.models import online_weights as weights
+from mltrainer_pipelines.models.libraries import river
 from mltrainer_pipelines.models.online_river import SessionGradient, Stream
 from mltrainer_pipelines.models.spec import Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
@@ -12,51 +13,23 @@ _declare = partial(declare, family="online", sessions=True, limits="a weighted s
 _declare_trees = partial(declare, family="online", sessions=True, prepare="filled")
 
 
-def _adagrad(f: Fitting) -> Any:
-    from river.optim import AdaGrad
-
-    return SessionGradient(AdaGrad(f["rate"], eps=1e-3), f["penalty"])
-
-
-def _newton(f: Fitting) -> Any:
-    from river.optim import Newton
-
-    return SessionGradient(Newton(1 / f["gamma"], eps=0.1))
-
-
-def _adaptive_tree(f: Fitting) -> Any:
-    from river.tree import HoeffdingAdaptiveTreeClassifier
-
-    return Stream(HoeffdingAdaptiveTreeClassifier(f["grace"], f["depth"], delta=f["delta"], seed=f.seed))
-
-
-def _fast_tree(f: Fitting) -> Any:
-    from river.tree import ExtremelyFastDecisionTreeClassifier
-
-    return Stream(ExtremelyFastDecisionTreeClassifier(f["grace"], f["depth"], f["reconsider"], delta=f["delta"]))
-
-
 def _adaptive_forest(f: Fitting) -> Any:
-    from river.forest import ARFClassifier
-
     return Stream(
-        ARFClassifier(n_models=10, lambda_value=f["weight"], grace_period=f["grace"], max_depth=f["depth"], seed=f.seed)
+        river.forest.ARFClassifier(
+            n_models=10, lambda_value=f["weight"], grace_period=f["grace"], max_depth=f["depth"], seed=f.seed
+        )
     )
 
 
 def _patches(f: Fitting) -> Any:
-    from river.ensemble import SRPClassifier
-    from river.tree import HoeffdingTreeClassifier
-
-    tree = HoeffdingTreeClassifier(f["grace"], f["depth"])
-    return Stream(SRPClassifier(tree, n_models=5, subspace_size=f["share"], lam=f["weight"], seed=f.seed))
+    tree = river.tree.HoeffdingTreeClassifier(f["grace"], f["depth"])
+    return Stream(river.ensemble.SRPClassifier(tree, n_models=5, subspace_size=f["share"], lam=f["weight"], seed=f.seed))
 
 
 def _online_boosting(f: Fitting) -> Any:
-    from river.ensemble import BOLEClassifier
-    from river.tree import HoeffdingTreeClassifier
-
-    return Stream(BOLEClassifier(HoeffdingTreeClassifier(f["grace"], f["depth"]), n_models=5, seed=f.seed))
+    return Stream(
+        river.ensemble.BOLEClassifier(river.tree.HoeffdingTreeClassifier(f["grace"], f["depth"]), n_models=5, seed=f.seed)
+    )
 
 
 _GRACE = Range(50, 2000, default=200, log=True, integer=True)
@@ -71,7 +44,8 @@ MODELS = (
              "McMahan et al. (2013), Ad Click Prediction: a View from the Trenches",
              space={"alpha": Range(0.001, 1.0, default=0.1, log=True), "l1": Range(0.0, 1.0, default=0.05),
                     "l2": Range(0.0, 10.0, default=1.0)}),
-    _declare("online_adagrad", _adagrad, "steps that shrink where a feature has moved its weight enough",
+    _declare("online_adagrad", lambda f: SessionGradient(river.optim.AdaGrad(f["rate"], eps=1e-3), f["penalty"]),
+             "steps that shrink where a feature has moved its weight enough",
              "Duchi, Hazan & Singer (2011), Adaptive Subgradient Methods",
              space={"rate": Range(0.001, 1.0, default=0.03, log=True), "penalty": _PENALTY}),
     _declare("recursive_least_squares", lambda f: weights.RecursiveLeastSquares(f["half_life"], f["penalty"]),
@@ -83,7 +57,8 @@ MODELS = (
              "weights that drift, tracked with their uncertainty",
              "McCormick, Raftery, Madigan & Burd (2012), Dynamic Logistic Regression and Dynamic Model Averaging",
              space={"forget": Range(0.9, 1.0, default=0.995), "spread": Range(0.01, 1.0, default=0.1, log=True)}),
-    _declare("online_newton", _newton, "steps along the curvature that gradients have shown",
+    _declare("online_newton", lambda f: SessionGradient(river.optim.Newton(1 / f["gamma"], eps=0.1)),
+             "steps along the curvature that gradients have shown",
              "Hazan, Agarwal & Kale (2007), Logarithmic Regret Algorithms for Online Convex Optimization",
              space={"gamma": Range(0.5, 50.0, default=5.0, log=True)}),
     _declare("adaptive_regularization", lambda f: weights.AdaptiveRegularization(f["r"]),
@@ -94,10 +69,16 @@ MODELS = (
              "each feature an expert, weighed by how it ordered the sessions so far",
              "Freund & Schapire (1997), A Decision-Theoretic Generalization of On-Line Learning (Hedge)",
              space={"rate": Range(0.01, 10.0, default=0.3, log=True), "forget": Range(0.9, 1.0, default=0.998)}),
-    _declare_trees("hoeffding_adaptive_tree", _adaptive_tree, "a tree that replaces the branches whose errors have begun to grow",
+    _declare_trees("hoeffding_adaptive_tree",
+                   lambda f: Stream(
+                       river.tree.HoeffdingAdaptiveTreeClassifier(f["grace"], f["depth"], delta=f["delta"], seed=f.seed)),
+                   "a tree that replaces the branches whose errors have begun to grow",
                    "Bifet & Gavaldà (2009), Adaptive Learning from Evolving Data Streams",
                    space={"grace": _GRACE, "depth": _DEPTH, "delta": _DELTA}),
-    _declare_trees("extremely_fast_tree", _fast_tree, "a tree that splits early and takes splits back",
+    _declare_trees("extremely_fast_tree",
+                   lambda f: Stream(
+                       river.tree.ExtremelyFastDecisionTreeClassifier(f["grace"], f["depth"], f["reconsider"], delta=f["delta"])),
+                   "a tree that splits early and takes splits back",
                    "Manapragada, Webb & Salehi (2018), Extremely Fast Decision Tree",
                    space={"grace": _GRACE, "depth": _DEPTH, "delta": _DELTA,
                           "reconsider": Range(100, 20_000, default=2000, log=True, integer=True)}),

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from mltrainer_pipelines.models.calibration import Sigmoid
+from mltrainer_pipelines.models.libraries import river
 from mltrainer_pipelines.models.log_odds import both_classes, expit
 from mltrainer_pipelines.models.online_weights import batches
 from mltrainer_pipelines.models.table_model import HOLDOUT
@@ -22,9 +23,8 @@ class SessionGradient:
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> Self:
         import pandas as pd
-        from river.linear_model import LogisticRegression
 
-        model = LogisticRegression(self.optimizer, l2=self.penalty, intercept_lr=0.0)
+        model = river.linear_model.LogisticRegression(self.optimizer, l2=self.penalty, intercept_lr=0.0)
         rows, outcomes = pd.DataFrame(_with_constant(X)), pd.Series(y)
         for at in batches(sessions):
             model.learn_many(rows.iloc[at], outcomes.iloc[at])

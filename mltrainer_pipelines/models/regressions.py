@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from mltrainer_pipelines.models import weighted_sums
+from mltrainer_pipelines.models.libraries import sklearn
 from mltrainer_pipelines.models.spec import Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
 
@@ -15,71 +16,53 @@ _SKLEARN = "https://scikit-learn.org/stable/modules/"
 
 
 def _saga(f: Fitting, share: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
     # liblinear's coordinate descent is quick for a pure L1 penalty, saga alone mixes both
     solver, rounds = ("liblinear", 100) if share == 1.0 else ("saga", 60)
-    return LogisticRegression(
+    return sklearn.linear_model.LogisticRegression(
         C=f["C"] * 1000.0 / f.rows, l1_ratio=share, solver=solver, max_iter=rounds, tol=1e-3, random_state=f.seed
     )
 
 
 def _sgd(f: Fitting, loss: str) -> Any:
-    from sklearn.linear_model import SGDClassifier
-
-    return SGDClassifier(
+    return sklearn.linear_model.SGDClassifier(
         loss=loss, alpha=f["penalty"], penalty="l2", average=True, max_iter=20, tol=1e-4, n_iter_no_change=3,
         random_state=f.seed, learning_rate="adaptive", eta0=0.01,
     )  # fmt: skip
 
 
 def _perceptron(f: Fitting) -> Any:
-    from sklearn.linear_model import SGDClassifier
-
-    return SGDClassifier(loss="perceptron", learning_rate="constant", eta0=0.01, average=True, max_iter=10, random_state=f.seed,
-                         alpha=f["penalty"])  # fmt: skip
+    return sklearn.linear_model.SGDClassifier(
+        loss="perceptron", learning_rate="constant", eta0=0.01, average=True, max_iter=10, alpha=f["penalty"], random_state=f.seed
+    )
 
 
 def _passive_aggressive(f: Fitting) -> Any:
-    from sklearn.linear_model import SGDClassifier
-
-    return SGDClassifier(
+    return sklearn.linear_model.SGDClassifier(
         loss="hinge", penalty=None, learning_rate="pa1", eta0=f["aggressiveness"], average=True, max_iter=10, random_state=f.seed
     )
 
 
-def _ridge(f: Fitting) -> Any:
-    from sklearn.linear_model import RidgeClassifier
-
-    return RidgeClassifier(alpha=f["penalty"] * f.rows)
-
-
 def _bayesian(f: Fitting, kind: str) -> Any:
-    from sklearn import linear_model
-
-    return getattr(linear_model, kind)(max_iter=50)
+    return getattr(sklearn.linear_model, kind)(max_iter=50)
 
 
 def _components(f: Fitting, supervised: bool) -> Any:
     count = max(1, min(int(f["components"]), f.features, f.rows - 1))
     if supervised:
-        from sklearn.cross_decomposition import PLSRegression
-
-        return PLSRegression(n_components=count, scale=False)
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(PCA(count, svd_solver="covariance_eigh"), LogisticRegression(C=1.0, max_iter=200))
+        return sklearn.cross_decomposition.PLSRegression(n_components=count, scale=False)
+    return sklearn.pipeline.make_pipeline(
+        sklearn.decomposition.PCA(count, svd_solver="covariance_eigh"),
+        sklearn.linear_model.LogisticRegression(C=1.0, max_iter=200),
+    )
 
 
 def _additive(f: Fitting) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import SplineTransformer
-
-    splines = SplineTransformer(n_knots=int(f["knots"]), degree=2, knots="quantile", extrapolation="constant", include_bias=False)
-    return make_pipeline(splines, LogisticRegression(C=f["C"] * 10.0 / f.rows, solver="newton-cholesky", max_iter=30))
+    splines = sklearn.preprocessing.SplineTransformer(
+        n_knots=int(f["knots"]), degree=2, knots="quantile", extrapolation="constant", include_bias=False
+    )
+    return sklearn.pipeline.make_pipeline(
+        splines, sklearn.linear_model.LogisticRegression(C=f["C"] * 10.0 / f.rows, solver="newton-cholesky", max_iter=30)
+    )
 
 
 MODELS = (
@@ -101,7 +84,8 @@ MODELS = (
     _declare("passive_aggressive", _passive_aggressive, "the smallest change of weights that repairs each error",
              "Crammer et al. (2006), Online Passive-Aggressive Algorithms",
              space={"aggressiveness": Range(1e-6, 1.0, default=1e-4, log=True)}, limits=_LINEAR),
-    _declare("ridge_classifier", _ridge, "least squares on the class: one solve, no iterations",
+    _declare("ridge_classifier", lambda f: sklearn.linear_model.RidgeClassifier(alpha=f["penalty"] * f.rows),
+             "least squares on the class: one solve, no iterations",
              "Hoerl & Kennard (1970), Ridge Regression: Biased Estimation for Nonorthogonal Problems",
              space={"penalty": _PENALTY}, limits=_LINEAR),
     _declare("bayesian_ridge", partial(_bayesian, kind="BayesianRidge"), "sets its own penalty by the evidence: nothing to tune",

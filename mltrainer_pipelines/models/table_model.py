@@ -10,6 +10,7 @@ import numpy as np
 from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations, DeclaredClassifier
+from mltrainer_pipelines.models.libraries import threadpoolctl
 from mltrainer_pipelines.models.panel import in_canonical_order, sessions_of, subsample
 from mltrainer_pipelines.models.scaling import MedianFill, RowsAsTheyAre, TailClipScaler
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
@@ -91,8 +92,6 @@ class TableModel(DeclaredClassifier):
     """A model of single rows."""
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
-        from threadpoolctl import threadpool_limits
-
         method = METHODS[self.model]
         X, y, groups = in_canonical_order(X, y, groups)
         sessions = sessions_of(groups, len(X))
@@ -102,15 +101,13 @@ class TableModel(DeclaredClassifier):
         self.prepared_ = PREPARATIONS[method.prepare]()
         X, y = self.prepared_.fit_transform(X), np.ascontiguousarray(y, dtype=np.int8)
         fitting = Fitting(self.params, self.seed, self.threads, X, y, sessions)
-        with threadpool_limits(self.threads):
+        with threadpoolctl.threadpool_limits(self.threads):
             self.inner_ = _fitted(method, fitting)
             self.calibration_ = None if hasattr(self.inner_, "predict_proba") else _held_out_calibration(method, fitting)
 
     def _positive(self, X: np.ndarray) -> np.ndarray:
-        from threadpoolctl import threadpool_limits
-
         X = self.prepared_.transform(X)
-        with threadpool_limits(self.threads):
+        with threadpoolctl.threadpool_limits(self.threads):
             if self.calibration_ is not None:
                 return self.calibration_.probability(_score(self.inner_, X))
             return np.clip(np.asarray(_without_warnings(self.inner_.predict_proba, X), dtype=np.float64)[:, 1], 0.0, 1.0)

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import scipy, sklearn
 from mltrainer_pipelines.models.log_odds import both_classes, expit
 
 
@@ -76,9 +77,7 @@ class LinkRegression:
     def _mean(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probability and its slope."""
         if self.link == "probit":
-            from scipy.special import ndtr
-
-            return ndtr(eta), np.exp(-0.5 * eta**2) / np.sqrt(2 * np.pi)
+            return scipy.special.ndtr(eta), np.exp(-0.5 * eta**2) / np.sqrt(2 * np.pi)
         if self.link == "cauchit":
             return 0.5 + np.arctan(eta) / np.pi, 1 / (np.pi * (1 + eta**2))
         exp_eta = np.exp(np.clip(eta, -30, 3))
@@ -111,11 +110,9 @@ class AdaptiveLasso(LogOdds):
         self.C, self.seed = C, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "AdaptiveLasso":
-        from sklearn.linear_model import LogisticRegression
-
         first, _, _ = _newton(X, y, 0.001 * len(X))
         scale = np.abs(first) / max(float(np.abs(first).max()), 1e-12)
-        lasso = LogisticRegression(
+        lasso = sklearn.linear_model.LogisticRegression(
             C=self.C * 1000.0 / len(X), l1_ratio=1.0, solver="liblinear", max_iter=100, random_state=self.seed
         ).fit(X * scale, y)
         self.coef_, self.intercept_ = lasso.coef_[0] * scale, float(lasso.intercept_[0])
@@ -129,8 +126,6 @@ class StableLogistic(LogOdds):
         self.share, self.seed = share, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> "StableLogistic":
-        from sklearn.linear_model import LogisticRegression
-
         random = np.random.default_rng(self.seed)
         days = np.unique(sessions)
         chosen = np.zeros(X.shape[1])
@@ -139,7 +134,7 @@ class StableLogistic(LogOdds):
             half = np.isin(sessions, random.permutation(days)[: max(1, len(days) // 2)])
             if half.sum() < 10 or len(np.unique(y[half])) < 2:
                 half = np.ones(len(y), dtype=bool)
-            lasso = LogisticRegression(
+            lasso = sklearn.linear_model.LogisticRegression(
                 C=200.0 / half.sum(), l1_ratio=1.0, solver="liblinear", max_iter=50, random_state=self.seed + number
             ).fit(X[half], y[half])
             chosen += np.abs(lasso.coef_[0]) > 1e-9
@@ -224,12 +219,12 @@ class StrongestPairs:
         self.features, self.C = features, C
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "StrongestPairs":
-        from sklearn.linear_model import LogisticRegression
-
         strength = np.abs((X * (y - y.mean())[:, None]).mean(axis=0))
         self.chosen_ = np.sort(np.argsort(-strength, kind="stable")[: self.features])
         C = self.C / len(X)
-        self.regression_ = LogisticRegression(C=C, solver="newton-cholesky", max_iter=30).fit(self._inputs(X), y)
+        self.regression_ = sklearn.linear_model.LogisticRegression(C=C, solver="newton-cholesky", max_iter=30).fit(
+            self._inputs(X), y
+        )
         return self
 
     def _inputs(self, X: np.ndarray) -> np.ndarray:

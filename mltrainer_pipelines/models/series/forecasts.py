@@ -13,6 +13,7 @@ import numpy as np
 
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import Declarations
+from mltrainer_pipelines.models.libraries import threadpoolctl
 from mltrainer_pipelines.models.panel import History, subsample
 from mltrainer_pipelines.models.score_model import ScoreModel
 from mltrainer_pipelines.models.series import estimation, filters, shapes
@@ -42,8 +43,6 @@ class SeriesModel(ScoreModel):
         return 1
 
     def _learn(self, X: np.ndarray, groups: np.ndarray | None) -> None:
-        from threadpoolctl import threadpool_limits
-
         values = X[:, 0]
         known = values[~np.isnan(values)]
         self.center_ = float(np.median(known)) if len(known) else 0.0
@@ -54,7 +53,7 @@ class SeriesModel(ScoreModel):
         rows = np.random.default_rng(0).permutation(subsample(len(X), POOLED))
         scaled = self._scaled(X)
         sample = estimation.Sample(estimation.own_series(scaled, history, STEP), _windows(scaled, history, rows))
-        with threadpool_limits(1):  # series are short, and sums of several threads differ from fit to fit
+        with threadpoolctl.threadpool_limits(1):  # series are short, and sums of several threads differ from fit to fit
             self.dynamics_ = FORECASTS[self.model].learn(sample, self.params)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
@@ -62,13 +61,11 @@ class SeriesModel(ScoreModel):
         return np.clip((X[:, 0] - self.center_) / self.scale_, -8.0, 8.0)
 
     def _score(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
-        from threadpoolctl import threadpool_limits
-
         estimate = self.dynamics_.estimate
         if estimate is None:
             return np.zeros(len(X) - n_context)
         history, scaled, parts = History.of(groups, len(X)), self._scaled(X), []
-        with threadpool_limits(self.threads), np.errstate(invalid="ignore", divide="ignore"):
+        with threadpoolctl.threadpool_limits(self.threads), np.errstate(invalid="ignore", divide="ignore"):
             for start in range(n_context, len(X), AT_ONCE):
                 windows = _windows(scaled, history, np.arange(start, min(start + AT_ONCE, len(X))))
                 scores = FORECASTS[self.model].score(windows, estimate, self.params)

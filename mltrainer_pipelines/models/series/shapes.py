@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import sklearn
 from mltrainer_pipelines.models.series.estimation import Dynamics, Sample
 from mltrainer_pipelines.models.series.filters import filled, price
 
@@ -42,10 +43,8 @@ def learn_patterns(sample: Sample, params: Mapping[str, float]) -> Dynamics:
 
 def patterns(Z: np.ndarray, examples: np.ndarray, neighbours: int) -> np.ndarray:
     """What followed on the most similar patterns: its mean in standard errors."""
-    from sklearn.neighbors import NearestNeighbors
-
     count = min(neighbours, len(examples))
-    nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(examples[:, :-1])
+    nearest = sklearn.neighbors.NearestNeighbors(n_neighbors=count, algorithm="brute").fit(examples[:, :-1])
     outcomes = examples[nearest.kneighbors(filled(Z)[:, -PATTERN:], return_distance=False), -1]
     return outcomes.mean(axis=1) / (outcomes.std(axis=1) + 0.1) * np.sqrt(count)
 
