@@ -37,6 +37,9 @@ test: install
 types:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@# every package that is imported is declared, and what only tests use is no dependency of the package
+	$(BIN)/deptry mltrainer_pipelines
+	$(BIN)/deptry mltrainer_pipelines_tests benchmarks --ignore DEP002,DEP004
 	$(BIN)/dagster definitions validate --log-level warning
 
 suite:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from sqlalchemy.engine import Engine
@@ -32,6 +32,7 @@ from mltrainer_pipelines.agent.failures import (
 from mltrainer_pipelines.agent.ledger import Purpose, Usage
 from mltrainer_pipelines.agent.prompts import Prompt
 from mltrainer_pipelines.agent.tracing import Traces
+from mltrainer_pipelines.http_client import retry
 from mltrainer_pipelines.store import runtime_settings
 
 if TYPE_CHECKING:
@@ -285,16 +286,15 @@ class Claude:
         return ledger.dollars(self.model, Usage(cache_write=tokens, output=int(request["max_tokens"])))
 
     def _retrying(self, ask: Callable[[], Any]) -> Any:
-        for attempt in range(self.retries + 1):
-            try:
-                with named_failures():
-                    return ask()
-            except BusyError as busy:
-                wait = busy.wait_s if busy.wait_s is not None else 0.5 * 2.0**attempt
-                if attempt == self.retries or wait > LONGEST_WAIT_S:
-                    raise ClaudeUnavailableError(str(busy)) from None
-                time.sleep(wait)
-        raise AssertionError("unreachable")
+        def wait_s(attempt: int, busy: BusyError) -> float:
+            return busy.wait_s if busy.wait_s is not None else 0.5 * 2.0 ** (attempt - 1)
+
+        def give_up(_attempts: int, busy: BusyError) -> NoReturn:
+            raise ClaudeUnavailableError(str(busy)) from None
+
+        # a context manager of contextlib decorates, too
+        named = named_failures()(ask)
+        return retry(named, BusyError, attempts=self.retries + 1, wait_s=wait_s, longest_s=LONGEST_WAIT_S, give_up=give_up)
 
 
 def estimated_tokens(request: Any) -> int:

@@ -1,12 +1,11 @@
 """A client of the Dagster webserver's GraphQL API: what a user does in the UI, for a program."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+
+from mltrainer_pipelines.http_client import NoAnswerError, send
 
 LOCATION = "mltrainer"
 REPOSITORY = "__repository__"
@@ -51,18 +50,18 @@ class DagsterClient:
         DagsterError
             If the webserver does not answer or refuses the request.
         """
-        body = json.dumps({"query": text, "variables": variables}).encode()
-        request = Request(f"{self.url}/graphql", data=body, headers={"Content-Type": "application/json"})  # noqa: S310
+        content = {"query": text, "variables": variables}
         try:
-            with urlopen(request, timeout=self.timeout_s) as response:  # noqa: S310
-                answer = json.load(response)
-        except HTTPError as error:
-            raise DagsterError(f"Dagster at {self.url} refused a request: {error.code} {error.read()[:300]!r}") from None
-        except (URLError, OSError) as error:
+            response = send(f"{self.url}/graphql", method="POST", content=content, timeout_s=self.timeout_s)
+        except NoAnswerError as error:
             raise DagsterError(f"Dagster at {self.url} does not answer ({error}); start it with `mltrainer up`") from None
+        if response.status >= 300:
+            raise DagsterError(f"Dagster at {self.url} refused a request: {response.status} {response.body[:300]!r}")
+        answer = response.json()
         if answer.get("errors"):
             raise DagsterError(f"Dagster at {self.url}: {answer['errors'][0]['message'][:500]}")
-        return answer["data"]
+        data: dict[str, Any] = answer["data"]
+        return data
 
     def require_loaded(self) -> None:
         """Raise with the import error if the code location did not load."""
@@ -92,7 +91,7 @@ class DagsterClient:
         if answer["__typename"] != "LaunchRunSuccess":
             reason = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", []))
             raise DagsterError(f"{job} was not launched: {reason[:500]}")
-        return answer["run"]["runId"]
+        return str(answer["run"]["runId"])
 
     def launch_range(self, job: str, first: str, last: str, tags: dict[str, str] | None = None) -> str:
         """Launch one run of a job over the partitions from `first` to `last`, both included."""
@@ -120,7 +119,7 @@ class DagsterClient:
         )["launchPartitionBackfill"]
         if answer["__typename"] != "LaunchBackfillSuccess":
             raise DagsterError(f"the backfill of {asset} was refused: {answer.get('message', answer['__typename'])[:500]}")
-        return answer["backfillId"]
+        return str(answer["backfillId"])
 
     def add_partitions(self, definition: str, keys: Iterable[str]) -> None:
         """Add keys to a dynamic partition set; those it has already stay."""
@@ -158,7 +157,7 @@ class DagsterClient:
 
     def run_count(self) -> int:
         """How many runs the instance holds."""
-        return self.query("query { runsOrError { ... on Runs { count } } }")["runsOrError"]["count"]
+        return int(self.query("query { runsOrError { ... on Runs { count } } }")["runsOrError"]["count"])
 
     def failure(self, run_id: str) -> str:
         """Why a run failed: the innermost error of its first failed step."""
@@ -240,7 +239,7 @@ class DagsterClient:
         )["assetNodeOrError"]
         if found["__typename"] != "AssetNode":
             raise DagsterError(f"Dagster knows no asset {asset}")
-        return found["partitionKeys"]
+        return list(found["partitionKeys"])
 
     def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]:
         """Which of these partitions of an asset are materialized. Multi-partition keys are `quarter|trial`."""

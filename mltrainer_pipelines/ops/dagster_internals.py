@@ -135,10 +135,9 @@ def webserver_app(
     from dagster_graphql.schema.errors import GraphenePartitionKeysNotFoundError
     from dagster_webserver.version import __version__
     from dagster_webserver.webserver import DagsterWebserver
-    from graphene import Schema
 
     class CheckedWebserver(DagsterWebserver[Any, Any]):
-        def build_graphql_schema(self) -> Schema:
+        def build_graphql_schema(self) -> Any:
             schema = super().build_graphql_schema()
             field = schema.graphql_schema.mutation_type.fields["launchPartitionBackfill"]
             launch = field.resolve

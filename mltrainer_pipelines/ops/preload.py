@@ -17,7 +17,7 @@ MODULES = (
     *("mltrainer_pipelines.features.sets.momentum", "mltrainer_pipelines.features.kernels.barriers"),
     *("mltrainer_pipelines.learning.resolved", "mltrainer_pipelines.store.alerts"),
     *("mltrainer_pipelines.trials.ensemble_file", "lightgbm", "sklearn.linear_model", "talib"),
-    "polygon",
+    *("polygon", "httpx", "httpcore", "tenacity"),
     *("mltrainer_pipelines.portfolio.marking", "mltrainer_pipelines.portfolio.holdings", "mltrainer_pipelines.store.locks"),
 )
 

@@ -177,7 +177,7 @@ def free_port() -> int:
     """A port of loopback that nobody uses right now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def _require_free(service: Service) -> None:

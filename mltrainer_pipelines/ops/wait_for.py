@@ -8,9 +8,8 @@ import os
 import socket
 import sys
 import time
-from http.client import HTTPException
-from urllib.error import HTTPError
-from urllib.request import urlopen
+
+from mltrainer_pipelines.http_client import NoAnswerError, send
 
 _POLL_SECONDS = 0.2
 
@@ -22,11 +21,9 @@ def answers(url: str, timeout_s: float = 2.0) -> bool:
             probe.settimeout(timeout_s)
             return probe.connect_ex(url.removeprefix("unix:")) == 0
     try:
-        with urlopen(url, timeout=timeout_s):  # noqa: S310  the supervisor passes its own loopback addresses
-            return True
-    except HTTPError:
+        send(url, timeout_s=timeout_s)
         return True
-    except (OSError, HTTPException):
+    except NoAnswerError:
         return False
 
 

@@ -4,11 +4,7 @@ MLflow's client takes more than a second to import, and a champion's file does n
 """
 
 import contextlib
-import json
 import os
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from mltrainer_pipelines.features.versions import FeatureVersionError
+from mltrainer_pipelines.http_client import NoAnswerError, send
 from mltrainer_pipelines.trials.ensemble_file import FILE, read_ensemble, write_ensemble
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.registry.tracking import (
@@ -29,6 +26,8 @@ from mltrainer_pipelines.trials.registry.tracking import (
 
 _KEPT = 4
 """Versions of a timeframe that stay in the folder: the champion, and what a rollback or a replay would ask for."""
+_ABSENT = (b"RESOURCE_DOES_NOT_EXIST", b"INVALID_PARAMETER_VALUE")
+"""What MLflow calls a model, a version or an alias that does not exist."""
 
 
 class ChampionUnloadableError(RuntimeError):
@@ -78,27 +77,25 @@ class Champions:
         name = f"mltrainer-{timeframe}"
         question = {"name": name, "alias": CHAMPION} if version is None else {"name": name, "version": version}
         route = "registered-models/alias" if version is None else "model-versions/get"
-        url = f"{self.tracking.uri}/api/2.0/mlflow/{route}?{urllib.parse.urlencode(question)}"
-        request = urllib.request.Request(url, headers=_credentials())  # noqa: S310 - http(s) only, see Tracking
+        url = f"{self.tracking.uri}/api/2.0/mlflow/{route}"
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:  # noqa: S310
-                return _version(json.load(answer)["model_version"])
-        except urllib.error.HTTPError as error:
-            body = error.read().decode(errors="replace")
-            if error.code in (400, 404) and ("RESOURCE_DOES_NOT_EXIST" in body or "INVALID_PARAMETER_VALUE" in body):
-                what = f"no {timeframe} champion is registered" if version is None else f"{name} has no version {version}"
-                raise NoChampionError(
-                    f"{what} at {self.tracking.uri}; materialize champion_model for {timeframe!r} "
-                    "(after trial_predictions, trial_scorecard and leaderboard)"
-                ) from None
+            answer = send(url, params=question, headers=_credentials(), timeout_s=self.timeout_s, follow_redirects=True)
+            if answer.status == 200:
+                return _version(answer.json()["model_version"])
+        except (NoAnswerError, ValueError) as error:
             raise TrackingUnavailableError(
-                f"the MLflow server at {self.tracking.uri} answers {error.code} when asked for the {timeframe} champion"
-            ) from None
-        except (OSError, json.JSONDecodeError) as error:
-            raise TrackingUnavailableError(
-                f"the MLflow server at {self.tracking.uri} does not answer ({getattr(error, 'reason', error)}); "
+                f"the MLflow server at {self.tracking.uri} does not answer ({error}); "
                 "start it (`mltrainer up`) or set MLFLOW_TRACKING_URI to one that runs"
             ) from None
+        if answer.status in (400, 404) and any(code in answer.body for code in _ABSENT):
+            what = f"no {timeframe} champion is registered" if version is None else f"{name} has no version {version}"
+            raise NoChampionError(
+                f"{what} at {self.tracking.uri}; materialize champion_model for {timeframe!r} "
+                "(after trial_predictions, trial_scorecard and leaderboard)"
+            )
+        raise TrackingUnavailableError(
+            f"the MLflow server at {self.tracking.uri} answers {answer.status} when asked for the {timeframe} champion"
+        )
 
 
 def _readable(version: ChampionVersion, read: Callable[[], ChampionEnsemble]) -> ChampionEnsemble:

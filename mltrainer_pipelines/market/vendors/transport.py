@@ -5,16 +5,16 @@ as a server's `Retry-After` says, and reports an error's body without its status
 """
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import quote, quote_plus
 
 from pydantic import SecretStr
 
+from mltrainer_pipelines.http_client import retry
 from mltrainer_pipelines.market.errors import (
     BrokenAnswerError,
     KeyRefusedError,
@@ -49,10 +49,10 @@ class Backoff:
 
     def wait_s(self, attempt: int, fault: "TransientFault") -> float:
         """Seconds to wait after the `attempt`-th attempt (from 1) failed."""
-        doubled = min(self.first_s * 2 ** (attempt - 1), self.longest_s)
+        doubled = min(self.first_s * 2.0 ** (attempt - 1), self.longest_s)
         if fault.retry_after_s is not None:
             return max(fault.retry_after_s, doubled)
-        return max(doubled, self.rate_limited_s) if fault.rate_limited else doubled
+        return max(doubled, min(self.rate_limited_s, self.longest_s)) if fault.rate_limited else doubled
 
 
 class TransientFault(Exception):  # noqa: N818 (never leaves this package: it becomes a MarketDataError)
@@ -80,16 +80,18 @@ def with_retries(attempt: Callable[[], Answer], service: str, backoff: Backoff) 
     RateLimitedError, BrokenAnswerError, UnreachableError
         When the last attempt fails, or the server asks for a longer wait than `backoff` allows.
     """
-    for number in range(1, backoff.attempts + 1):
-        try:
-            return attempt()
-        except TransientFault as fault:
-            wait_s = backoff.wait_s(number, fault)
-            asked_too_long = fault.retry_after_s is not None and fault.retry_after_s > backoff.longest_s
-            if number == backoff.attempts or asked_too_long:
-                raise fault.final(service, number) from None
-        time.sleep(wait_s)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def give_up(attempts: int, fault: TransientFault) -> NoReturn:
+        raise fault.final(service, attempts) from None
+
+    return retry(
+        attempt,
+        TransientFault,
+        attempts=backoff.attempts,
+        wait_s=backoff.wait_s,
+        longest_s=backoff.longest_s,
+        give_up=give_up,
+    )
 
 
 def usable_key(key: SecretStr, variable: str, service: str) -> str:

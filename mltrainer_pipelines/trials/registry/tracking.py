@@ -8,8 +8,6 @@ import os
 import re
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from mltrainer_pipelines.http_client import NoAnswerError, send
 from mltrainer_pipelines.trials import ensemble_file
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
@@ -147,14 +146,14 @@ class Tracking:
             If it does not answer within `patience` seconds.
         """
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=self.patience) as answer:  # noqa: S310 - http(s) only, see __init__
-                if answer.status == 200:
-                    return
-                said = f"answers {answer.status}"
-        except (OSError, urllib.error.URLError) as error:
-            said = f"does not answer ({getattr(error, 'reason', error)})"
+            answer = send(f"{self.uri}/health", timeout_s=self.patience, follow_redirects=True)
+            if answer.status == 200:
+                return
+            problem = f"answers {answer.status}"
+        except NoAnswerError as error:
+            problem = f"does not answer ({error})"
         raise TrackingUnavailableError(
-            f"the MLflow server at {self.uri} {said}; start it (`mltrainer up`) or set MLFLOW_TRACKING_URI to one that runs"
+            f"the MLflow server at {self.uri} {problem}; start it (`mltrainer up`) or set MLFLOW_TRACKING_URI to one that runs"
         )
 
     def log_trial(

@@ -1,15 +1,11 @@
 """FRED's macro series through `fredapi`: first releases, with the day each was published.
 
-`fredapi` opens its addresses without a time limit and puts the key into them. `_CarefulFred` replaces that one step,
+`fredapi` opens its addresses without a time limit and puts the key into them. `_CheckedFred` replaces that one step,
 and bounds the observations asked for; the requests and the reading of vintages stay the library's.
 """
 
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
@@ -19,6 +15,7 @@ from fredapi import Fred
 from pydantic import SecretStr
 
 from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
+from mltrainer_pipelines.http_client import NoAnswerError, send
 from mltrainer_pipelines.market.errors import BrokenAnswerError, KeyRefusedError, MarketDataError, UnknownSeriesError
 from mltrainer_pipelines.market.vendors.transport import (
     Backoff,
@@ -100,7 +97,7 @@ class FredSeries:
             raise ValueError(f"first {first} is after last {last}")
         rows: list[dict[str, Any]] = []
         for start, end in _publication_windows(first, last):
-            fred = _CarefulFred(self, series_id, first, last)
+            fred = _CheckedFred(self, series_id, first, last)
             try:
                 found = fred.get_series_all_releases(quote(series_id, safe=""), start.isoformat(), end.isoformat())
             except ValueError as error:
@@ -118,7 +115,7 @@ class FredSeries:
         )
 
 
-class _CarefulFred(Fred):
+class _CheckedFred(Fred):
     """`fredapi.Fred` for one series and range, with a bounded, checked and retried fetch."""
 
     def __init__(self, owner: FredSeries, series_id: str, first: date, last: date):
@@ -129,7 +126,7 @@ class _CarefulFred(Fred):
         self._range = f"&observation_start={first}&observation_end={last}"
 
     def __repr__(self) -> str:
-        return f"_CarefulFred({self._series_id!r})"
+        return f"_CheckedFred({self._series_id!r})"
 
     def broken(self, problem: str) -> BrokenAnswerError:
         return BrokenAnswerError(f"{SERVICE}'s observations of {self._series_id} cannot be used: {problem}; {self.came}")
@@ -143,61 +140,33 @@ class _CarefulFred(Fred):
 
     def _attempt(self, url: str) -> ElementTree.Element:
         key = self._owner._key
-        status, headers, body = self._answer(f"{url}&api_key={quote(key, safe='')}")
-        content_type = headers.get("Content-Type")
-        self.came = describe_response(status, content_type, body, key)
-        if status == 400:
-            raise self._refusal(body)
-        said = masked(_said(body), key)
-        check_status(status, headers.get("Retry-After"), self.came, said, service=SERVICE, variable=KEY_VARIABLE)
-        announced = headers.get("Content-Length")
-        if announced and announced.isdecimal() and len(body) != int(announced):
-            raise TransientFault(f"cut off, {announced} bytes were announced: {self.came}", answered=True)
-        root = _xml(body)
+        timeout_s = self._owner._timeout_s
+        try:  # no redirects: the key is in the address, and must not travel to where one points
+            answer = send(f"{url}&api_key={quote(key, safe='')}", timeout_s=timeout_s, total_s=4 * timeout_s)
+        except NoAnswerError as error:
+            problem = f"cut off: {error}" if error.begun else str(error)
+            raise TransientFault(masked(problem, key), answered=error.begun) from None
+        self.came = describe_response(answer.status, answer.headers.get("Content-Type"), answer.body, key)
+        if answer.status == 400:
+            raise self._refusal(answer.body)
+        reason = masked(_message(answer.body), key)
+        after = answer.headers.get("Retry-After")
+        check_status(answer.status, after, self.came, reason, service=SERVICE, variable=KEY_VARIABLE)
+        root = _xml(answer.body)
         if root is None:
             raise TransientFault(f"not XML, or cut off: {self.came}", answered=True)
-        problem = _shape_problem(root)
-        if problem:
-            raise self.broken(problem)
+        if shape := _shape_problem(root):
+            raise self.broken(shape)
         return root
-
-    def _answer(self, url: str) -> tuple[int, Any, bytes]:
-        """Status, headers and whole body. What goes wrong is told without the address, which holds the key."""
-        timeout_s = self._owner._timeout_s
-        deadline = time.monotonic() + 4 * timeout_s
-        try:
-            try:
-                response = _OPENER.open(url, timeout=timeout_s)
-            except urllib.error.HTTPError as error:
-                response = error
-            with response:
-                body = b""
-                while chunk := response.read1(65_536):
-                    body += chunk
-                    if time.monotonic() > deadline:
-                        raise TransientFault(f"the answer was not complete after {4 * timeout_s:g} s", answered=False)
-                return response.status, response.headers, body
-        except (OSError, HTTPException) as error:  # URLError and TimeoutError are OSErrors
-            raise TransientFault(masked(f"{type(error).__name__}: {error}", self._owner._key), answered=False) from None
 
     def _refusal(self, body: bytes) -> MarketDataError:
         """FRED answers every mistake with status 400 and a sentence."""
-        said = masked(_said(body), self._owner._key)
-        if "api_key" in said:
-            return KeyRefusedError(KEY_VARIABLE, SERVICE, 400, said)
-        if "series does not exist" in said:
-            return UnknownSeriesError(self._series_id, said)
-        return BrokenAnswerError(f"{SERVICE} refused the request for {self._series_id}: {said or self.came}")
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """The key is in the address: it must not travel to where a redirect points."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
+        message = masked(_message(body), self._owner._key)
+        if "api_key" in message:
+            return KeyRefusedError(KEY_VARIABLE, SERVICE, 400, message)
+        if "series does not exist" in message:
+            return UnknownSeriesError(self._series_id, message)
+        return BrokenAnswerError(f"{SERVICE} refused the request for {self._series_id}: {message or self.came}")
 
 
 def _publication_windows(first: date, last: date) -> Iterator[tuple[date, date]]:
@@ -220,7 +189,7 @@ def _xml(body: bytes) -> ElementTree.Element | None:
         return None
 
 
-def _said(body: bytes) -> str:
+def _message(body: bytes) -> str:
     root = _xml(body)
     return "" if root is None else " ".join((root.get("message") or "").split())[:200]
 
