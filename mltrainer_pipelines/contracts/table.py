@@ -55,7 +55,6 @@ class Column:
 
     Parameters
     ----------
-    name : str
     dtype : pl.DataType
     description : str
         Meaning and unit.

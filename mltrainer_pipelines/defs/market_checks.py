@@ -8,7 +8,7 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS, DELAYED_QUOTES, UNIVERSE
 from mltrainer_pipelines.contracts.table import Table
-from mltrainer_pipelines.market.bar_checks import Finding, bar_findings, missing_sessions
+from mltrainer_pipelines.market.bar_checks import BAR_CHECKS, Finding, bar_findings, missing_sessions
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.lake import Lake
@@ -24,45 +24,25 @@ _PUBLISHED_WITHIN = timedelta(hours=4)
 """How long after the close a session's bars may take to be there."""
 _MACRO_FRESH = timedelta(days=10)
 
-_BAR_CHECKS = {
-    "no_duplicate_bars": ("duplicates", "No (date, symbol) comes twice.", True),
-    "prices_are_possible": (
-        "impossible",
-        "Every price is positive, low ≤ open, close ≤ high, and no volume is negative.",
-        True,
-    ),
-    "vwap_within_the_range": ("vwap_outside", "Every vwap lies between low and high, to half a cent.", False),
-    "jumps_have_a_reason": (
-        "unexplained_jumps",
-        "No close moves by more than 40 % without a split or a dividend in between.",
-        False,
-    ),
-    "coverage": (
-        "thin",
-        "Every session has at least 80 % of the symbols that the 20 sessions before it have in the median.",
-        False,
-    ),
-    "nothing_was_rejected": ("rejected", "No bar of the vendor had to be set aside as impossible.", False),
-}
+_BLOCKING = ("no_duplicate_bars", "prices_are_possible")
 
 
 @dg.multi_asset_check(
     specs=[
-        dg.AssetCheckSpec(name, asset="daily_bars", description=description, blocking=blocking)
-        for name, (_, description, blocking) in _BAR_CHECKS.items()
+        dg.AssetCheckSpec(name, asset="daily_bars", description=description, blocking=name in _BLOCKING)
+        for name, description in BAR_CHECKS.items()
     ],
     name="daily_bars_content",
 )
 def daily_bars_content(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
     """The run's sessions read back once, for all checks of their content; without a run, the last 60 sessions."""
     findings = bar_findings(lake, [date.fromisoformat(key) for key in _checked_sessions(context.run.tags)])
-    for name, (part, _, blocking) in _BAR_CHECKS.items():
-        finding: Finding = getattr(findings, part)
+    for name, finding in findings.wrong.items():
         yield dg.AssetCheckResult(
             asset_key="daily_bars",
             check_name=name,
             passed=finding.count == 0,
-            severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
+            severity=dg.AssetCheckSeverity.ERROR if name in _BLOCKING else dg.AssetCheckSeverity.WARN,
             metadata={"found": finding.count, "sessions": findings.sessions, "rows": findings.rows, **_examples(finding)},
         )
 

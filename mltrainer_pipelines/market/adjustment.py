@@ -42,6 +42,16 @@ def adjusted(bars: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
     ------
     BadActionsError
         If a ratio is not positive, a dividend is negative, or at least as large as the close before it.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> days = [date(2024, 6, 7), date(2024, 6, 10)]
+    >>> bars = pl.DataFrame({"date": days, "symbol": "NVDA", "close": [1208.88, 121.79], "volume": [41e6, 314e6]})
+    >>> bars = bars.with_columns(open="close", high="close", low="close")
+    >>> split = {"symbol": "NVDA", "ex_date": days[1], "kind": "split", "ratio": 10.0, "cash": None}
+    >>> adjusted(bars, pl.DataFrame([split]))["adj_close"].round(2).to_list()
+    [1208.88, 1217.9]
     """
     bars = bars.sort("symbol", "date")
     steps = None if actions is None or actions.is_empty() else _steps(bars, actions)

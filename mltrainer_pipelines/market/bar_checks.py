@@ -22,6 +22,16 @@ _SHOWN = 20
 _HALF_A_CENT = 0.005
 
 
+BAR_CHECKS = {
+    "no_duplicate_bars": "No (date, symbol) comes twice.",
+    "prices_are_possible": "Every price is positive, low ≤ open, close ≤ high, and no volume is negative.",
+    "vwap_within_the_range": "Every vwap lies between low and high, to half a cent.",
+    "jumps_have_a_reason": "No close moves by more than 40 % without a split or a dividend in between.",
+    "coverage": "Every session has at least 80 % of the symbols that the 20 sessions before it have in the median.",
+    "nothing_was_rejected": "No bar of the vendor had to be set aside as impossible.",
+}
+
+
 @dataclass
 class Finding:
     """How many bars or sessions are wrong in one way, and the first of them."""
@@ -36,27 +46,11 @@ class Finding:
 
 @dataclass
 class BarFindings:
-    """What is wrong with the bars of some sessions.
-
-    Parameters
-    ----------
-    sessions, rows : int
-        How much was read.
-    duplicates, impossible, vwap_outside, unexplained_jumps, rejected : Finding
-        Bars: the same (date, symbol) twice; prices or volumes that cannot be; vwap below low or above high; moves
-        above 40 % from close to close without a corporate action between; set aside when they were fetched.
-    thin : Finding
-        Sessions with less than 80 % of the symbols that the 20 before have in the median.
-    """
+    """How many sessions and rows were read, and what is wrong with them by the name of the check; see `BAR_CHECKS`."""
 
     sessions: int = 0
     rows: int = 0
-    duplicates: Finding = field(default_factory=Finding)
-    impossible: Finding = field(default_factory=Finding)
-    vwap_outside: Finding = field(default_factory=Finding)
-    unexplained_jumps: Finding = field(default_factory=Finding)
-    rejected: Finding = field(default_factory=Finding)
-    thin: Finding = field(default_factory=Finding)
+    wrong: dict[str, Finding] = field(default_factory=lambda: {name: Finding() for name in BAR_CHECKS})
 
 
 def bar_findings(lake: Lake, sessions: Sequence[date]) -> BarFindings:
@@ -66,6 +60,7 @@ def bar_findings(lake: Lake, sessions: Sequence[date]) -> BarFindings:
     Sessions that are not in the lake are passed over; `missing_sessions` finds those.
     """
     findings = BarFindings()
+    wrong = findings.wrong
     wanted = [day for day in sorted(sessions) if lake.exists("daily_bars", str(day))]
     if not wanted:
         return findings
@@ -80,21 +75,21 @@ def bar_findings(lake: Lake, sessions: Sequence[date]) -> BarFindings:
         fresh = bars.filter(pl.col("date") >= days[0])
         findings.sessions += len(days)
         findings.rows += fresh.height
-        findings.duplicates.add(fresh.filter(pl.struct("date", "symbol").is_duplicated()))
-        findings.impossible.add(impossible_bars(fresh))
-        findings.vwap_outside.add(
+        wrong["no_duplicate_bars"].add(fresh.filter(pl.struct("date", "symbol").is_duplicated()))
+        wrong["prices_are_possible"].add(impossible_bars(fresh))
+        wrong["vwap_within_the_range"].add(
             fresh.filter((pl.col("vwap") < pl.col("low") - _HALF_A_CENT) | (pl.col("vwap") > pl.col("high") + _HALF_A_CENT))
         )
-        findings.unexplained_jumps.add(_unexplained_jumps(bars, days[0], actions))
+        wrong["jumps_have_a_reason"].add(_unexplained_jumps(bars, days[0], actions))
         counts = dict(fresh.group_by("date").len().iter_rows())
         for day in days:
             usual = median(sizes[-USUAL_SESSIONS:]) if sizes else None
             symbols = counts.get(day, 0)
             if usual and symbols < COVERED_ABOVE * usual:
-                findings.thin.add(pl.DataFrame({"date": [day], "symbols": [symbols], "usual": [float(usual)]}))
+                wrong["coverage"].add(pl.DataFrame({"date": [day], "symbols": [symbols], "usual": [float(usual)]}))
             sizes.append(symbols)
             if lake.exists("rejected_bars", str(day)):
-                findings.rejected.add(lake.read("rejected_bars", str(day)))
+                wrong["nothing_was_rejected"].add(lake.read("rejected_bars", str(day)))
     return findings
 
 

@@ -125,6 +125,13 @@ def validate_bars(frame: pl.DataFrame, session: date | None = None, most_rejecte
     ------
     BadBarsError
         If a column is missing or of a wrong type, or more rows than that break a rule.
+
+    Examples
+    --------
+    >>> prices = {"open": 10.0, "high": 11.0, "low": 9.0, "close": [10.5, 20.0], "volume": 1e6}
+    >>> bars = pl.DataFrame({"date": date(2024, 3, 1), "symbol": ["AAA", "BBB"], **prices})
+    >>> validate_bars(bars, most_rejected=0.5).rejected.select("symbol", "reason").rows()
+    [('BBB', 'high is below open or close')]
     """
     what = f"daily bars of {session}" if session else "daily bars"
     frame = _typed(frame, what)

@@ -166,7 +166,11 @@ def symbols_before(lake: Lake, session: date) -> list[int]:
 
 
 def progress_bar(done: int, total: int, seconds: float) -> str:
-    """How far a backfill is, as a line of text: `██████░░ 740/1,479 sessions, 8 s, about 8 s left`."""
+    """How far a backfill is, as a line of text.
+
+    >>> progress_bar(3, 12, 8.0)
+    '██████░░░░░░░░░░░░░░░░░░ 3/12 sessions, 8 s, about 24 s left'
+    """
     full = _BLOCKS * done // max(total, 1)
     left = f", about {_duration(seconds * (total - done) / done)} left" if 0 < done < total else ""
     return f"{'█' * full}{'░' * (_BLOCKS - full)} {done:,}/{total:,} sessions, {_duration(seconds)}{left}"

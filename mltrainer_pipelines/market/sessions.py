@@ -43,7 +43,11 @@ def _day(place: np.intp) -> date:
 
 
 def sessions_between(first: date, last: date) -> list[date]:
-    """Sessions from `first` to `last`, both included, in order; empty where there is none."""
+    """Sessions from `first` to `last`, both included, in order; empty where there is none.
+
+    >>> [day.day for day in sessions_between(date(2024, 7, 3), date(2024, 7, 8))]
+    [3, 5, 8]
+    """
     days = _days()
     low, high = np.searchsorted(days, np.datetime64(first)), np.searchsorted(days, np.datetime64(last), side="right")
     return list(days[low:high].tolist())
@@ -54,7 +58,11 @@ def is_session(day: date) -> bool:
 
 
 def next_session(day: date, count: int = 1) -> date:
-    """The `count`-th session strictly after `day`."""
+    """The `count`-th session strictly after `day`.
+
+    >>> next_session(date(2024, 7, 3))
+    datetime.date(2024, 7, 5)
+    """
     return _day(np.searchsorted(_days(), np.datetime64(day), side="right") + count - 1)
 
 

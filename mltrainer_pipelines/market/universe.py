@@ -51,11 +51,15 @@ def universe_of(
     ------
     NoHistoryError
         If fewer than 15 sessions of bars lie before the month.
+
+    Examples
+    --------
+    >>> days = sessions_between(date(2024, 1, 2), date(2024, 1, 31))
+    >>> bars = pl.DataFrame({"date": days, "symbol": "AAA", "close": 10.0, "volume": 1e6})
+    >>> universe_of(date(2024, 2, 1), bars, None, size=5).select("symbol", "rank").rows()
+    [('AAA', 1)]
     """
-    month = month.replace(day=1)
-    in_window = (pl.col("date") >= _window_start(month)) & (pl.col("date") < month)
-    window = bars.lazy().filter(in_window).select("date", "symbol", "close", "volume").collect()
-    return _choose(month, window, _eligible(reference), size, minimum_price)
+    return universes_of([month], bars, reference, size, minimum_price)
 
 
 def universes_of(
@@ -76,7 +80,8 @@ def universes_of(
     if not starts:
         return UNIVERSE.empty()
     eligible = _eligible(reference)
-    rows = bars.lazy().filter(pl.col("date") < max(starts)).select("date", "symbol", "close", "volume").collect().sort("date")
+    span = (pl.col("date") >= _window_start(min(starts))) & (pl.col("date") < max(starts))
+    rows = bars.lazy().filter(span).select("date", "symbol", "close", "volume").collect().sort("date")
     dates = rows.get_column("date")
     universes = []
     for month in starts:

@@ -50,7 +50,6 @@ class Holding:
 
     Parameters
     ----------
-    symbol : str
     bought_on, sold_on : date
         New York days; `sold_on` is None while they are held.
     paid, sold_at : Decimal

@@ -47,7 +47,6 @@ def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = No
 
     Parameters
     ----------
-    engine : Engine
     quotes : DataFrame
         date, symbol, close (the last delayed price, dollars), previous_close, stale; stale ones are not used.
     actions : DataFrame, optional

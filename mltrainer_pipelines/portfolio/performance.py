@@ -92,9 +92,6 @@ def performance(
 
     Parameters
     ----------
-    engine : Engine
-    as_of : date
-    account : PaperAccount, optional
     benchmark : mapping of session to float, optional
         Returns of the equal-weight universe (`universe_returns`); recorded with the rows of these sessions.
     prices : mapping of symbol to Decimal, optional

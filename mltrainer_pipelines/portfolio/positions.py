@@ -79,10 +79,8 @@ def open_positions(engine: Engine, cost_bps: float, account: PaperAccount | None
 
     Parameters
     ----------
-    engine : Engine
     cost_bps : float
         Fee and slippage a side, basis points; recorded with the position for both its sides.
-    account : PaperAccount, optional
 
     Returns
     -------
@@ -122,7 +120,6 @@ def open_samples(
 
     Parameters
     ----------
-    engine : Engine
     near : DataFrame
         As `signals.rules.near_misses` gives them, of one session.
     cost_bps : float
@@ -170,7 +167,6 @@ def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settleme
 
     Parameters
     ----------
-    engine : Engine
     adjusted_bars : DataFrame
         date, symbol, adj_open, adj_high, adj_low, adj_close, factor (`market.adjustment.adjusted`) of closed
         sessions: from `bars_needed_from` to `as_of` at least. Later rows are not looked at.

@@ -47,8 +47,6 @@ class DecisionState:
     ----------
     champions : mapping
         Timeframe to its ensemble, weighted as it was, and version; empty before the first.
-    recalibrations : mapping of timeframe to Recalibration
-    thresholds : Thresholds
     """
 
     champions: Scorers
@@ -68,7 +66,6 @@ class Replay:
         Of each recommendation, in the same order, as `virtual_positions` has them at the close of the last session.
     sessions : int
         Sessions lived through.
-    refreshes : int
     undecided : list of date
         Sessions without a champion yet.
     """
@@ -93,13 +90,10 @@ def replay(
 
     Parameters
     ----------
-    lake : Lake
-    first, last : date
     state_at : callable
         From a moment and the session decided on to what was known besides prices.
     cost_bps : float
         As for `positions.open_positions`.
-    account : PaperAccount, optional
     on_session : callable
         Called before each session.
 

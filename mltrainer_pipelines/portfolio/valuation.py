@@ -11,6 +11,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from mltrainer_pipelines.contracts.timeframes import Timeframe
 from mltrainer_pipelines.features.labels.barriers import BARRIERS, DELISTED_AFTER, Barriers, net_return, price_levels
@@ -60,7 +61,9 @@ def walked(positions: Sequence[Mapping[str, Any]], panel: Panel) -> list[dict[st
     opens, highs, lows, closes, factors = (
         np.ascontiguousarray(np.hstack([panel.fields[name], unknown])[:, columns].T) for name in (*PRICES, "factor")
     )
-    _fill_gaps(factors)
+    # A factor holds over sessions without a bar; before the first bar it is the first one's, without any 1.
+    by_position = pl.from_numpy(factors.T).with_columns(pl.all().fill_nan(None).forward_fill().backward_fill().fill_null(1.0))
+    factors = by_position.to_numpy().T
     entries = np.searchsorted(panel.sessions, np.array([p["entry_session"] for p in positions], dtype="datetime64[D]"))
     entry_factors = factors[each, entries]
 
@@ -131,17 +134,6 @@ def _first_exits(
             *prices, group, taken[group], targets, stops, max_sessions, DELISTED_AFTER
         )
     return rows, codes, at
-
-
-def _fill_gaps(factors: np.ndarray) -> None:
-    """Carry each row's factor over sessions without a bar; before the first bar it is the first one's, without any 1."""
-    for column in range(1, factors.shape[1]):
-        gap = np.isnan(factors[:, column])
-        factors[gap, column] = factors[gap, column - 1]
-    for column in range(factors.shape[1] - 2, -1, -1):
-        gap = np.isnan(factors[:, column])
-        factors[gap, column] = factors[gap, column + 1]
-    factors[np.isnan(factors)] = 1.0
 
 
 def _price(value: float) -> Decimal | None:

@@ -48,7 +48,6 @@ def contributions(member: Member, X: np.ndarray, score: Scorer, inputs: MemberIn
 
     Parameters
     ----------
-    member : Member
     X : (rows, features) float32 array
         Its features (`walk_forward.model_matrix`), NaN where unknown.
     score : callable

@@ -21,7 +21,6 @@ def reasons(ensemble: ChampionEnsemble, features: pl.DataFrame) -> pl.DataFrame:
 
     Parameters
     ----------
-    ensemble : ChampionEnsemble
     features : DataFrame
         date, symbol and at least the ensemble's features, of one session: the universe as it is scored.
 

@@ -11,19 +11,16 @@ from mltrainer_pipelines.contracts.lake_tables import MEMBER_FORECASTS
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.quotes import provisional_bars
-from mltrainer_pipelines.signals.inputs import HistoryBehindError, LakeInputs
+from mltrainer_pipelines.signals.inputs import LakeInputs
 from mltrainer_pipelines.signals.learned import Recalibrated, Recalibration
 from mltrainer_pipelines.signals.quote_checks import QuoteChecks, check_quotes
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import Champion, UnusableInputError, closing_prices, delayed_prices, score_market
-from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.registry.promotion import Grade
 from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
 from mltrainer_pipelines.trials.validation.walk_forward import with_sectors
-
-__all__ = ["Ensemble", "HistoryBehindError", "Refresh", "newest_refresh", "refresh_market", "refreshed_signals", "with_refresh"]
 
 
 class Ensemble(Protocol):
@@ -54,17 +51,6 @@ class Refresh:
     quote_checks: QuoteChecks
 
 
-def refreshed_signals(
-    lake: Lake,
-    quotes: pl.DataFrame,
-    champions: Mapping[str, tuple[Ensemble, ChampionVersion]],
-    thresholds: Thresholds,
-    moment: datetime,
-) -> pl.DataFrame:
-    """The signals of `refresh_market`."""
-    return refresh_market(LakeInputs(lake), quotes, champions, thresholds, moment).signals
-
-
 def refresh_market(
     inputs: LakeInputs,
     quotes: pl.DataFrame,
@@ -92,10 +78,8 @@ def refresh_market(
         As `market.quotes.delayed_quotes` gives them.
     champions : mapping
         Timeframe to its ensemble and version.
-    thresholds : Thresholds
     moment : datetime
         Aware; stamped on every signal.
-    recalibrations : mapping of timeframe to Recalibration, optional
     final : bool, optional
         Whether the session's final bars are known; by default whether the lake has them. A replay says it: the lake
         knows more today than it did then.

@@ -57,7 +57,6 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
         profit_probability, confidence, expected_net_return, regime_score, price_source, entry_price, target_price,
         stop_loss, and `failure` where prices were looked at (why one is not trusted; null where it is); more is left as it
         is. Null means unknown, and what is unknown does not pass.
-    thresholds : Thresholds
 
     Returns
     -------
@@ -105,7 +104,6 @@ def near_misses(
     ----------
     signals : DataFrame
         As `strong_buys` gives them, with date, symbol and timeframe, of one refresh.
-    thresholds : Thresholds
     most : int
         Signals a timeframe.
     probability_margin, confidence_margin : float

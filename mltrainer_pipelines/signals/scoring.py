@@ -40,7 +40,6 @@ class Champion:
 
     Parameters
     ----------
-    trial_id : str
     model : str
         Its model in the catalogue.
     version : str
@@ -97,7 +96,6 @@ def score_market(
         symbol, volatility (daily, known at the decision): a row a symbol, null where not known.
     regime_score : float or None
         0 to 100, as known at the decision; None closes the regime gate.
-    thresholds : Thresholds
     moment : datetime
         Aware; stamped on every signal.
     members : DataFrame, optional

@@ -13,26 +13,14 @@ NAMES = ("min_profit_probability", "min_confidence", "min_regime_score")
 """Run-time settings that are thresholds; each change of one makes a new version."""
 
 
-def current_thresholds(engine: Engine, defaults: Mapping[str, float]) -> Thresholds:
-    """What a strong buy has to clear now.
-
-    Parameters
-    ----------
-    defaults : mapping
-        Of `NAMES`: what holds where nobody changed a setting.
-
-    Returns
-    -------
-    Thresholds
-        Its `version` is the newest change's number; 0 before the first.
-    """
-    return thresholds_at(engine, defaults)
-
-
 def thresholds_at(
     engine: Engine, defaults: Mapping[str, float], version: int | None = None, moment: datetime | None = None
 ) -> Thresholds:
-    """The thresholds of a version, or as they stood at a moment (by the clock that recorded the changes)."""
+    """What a strong buy has to clear: now, by a version of the settings, or at a moment by the clock that recorded the changes.
+
+    `defaults` hold where nobody changed a setting, by `NAMES`. The thresholds' `version` is the number of the newest
+    change that is in them; 0 before the first.
+    """
     row = RuntimeSetting
     chosen = sa.select(row.name, row.value, row.id).where(row.name.in_(NAMES)).order_by(row.id)
     if version is not None:

@@ -55,6 +55,14 @@ class Lake:
     url : str
         An absolute folder, or `s3://bucket/prefix` (credentials, region and `AWS_ENDPOINT_URL` from
         the environment, as every AWS tool reads them).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> lake = Lake(tempfile.mkdtemp())
+    >>> _ = lake.write("prices", pl.DataFrame({"close": [1.0, 2.0]}), "2024-03-01")
+    >>> lake.partitions("prices"), lake.scan("prices").collect().height
+    (['2024-03-01'], 2)
     """
 
     url: str

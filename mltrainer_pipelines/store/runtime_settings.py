@@ -39,7 +39,6 @@ class Setting:
 
     Parameters
     ----------
-    name : str
     kind : {'number', 'integer', 'choice', 'switch'}
     default : value
         Holds until somebody changes it; the edges may hand in another one (an environment variable).
@@ -171,7 +170,6 @@ def put(engine: Engine, name: str, value: Any, changed_by: str, reason: str) -> 
         None goes back to the default.
     changed_by : str
         Who: `user`, `api`, ….
-    reason : str
 
     Raises
     ------

@@ -12,14 +12,8 @@ from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.sessions import NEW_YORK, next_session, session_hours
 from mltrainer_pipelines.portfolio.replay import PreparedInputs
-from mltrainer_pipelines.signals.inputs import LakeInputs
-from mltrainer_pipelines.signals.refresh import (
-    HistoryBehindError,
-    newest_refresh,
-    refresh_market,
-    refreshed_signals,
-    with_refresh,
-)
+from mltrainer_pipelines.signals.inputs import HistoryBehindError, LakeInputs
+from mltrainer_pipelines.signals.refresh import newest_refresh, refresh_market, with_refresh
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import UnusableInputError
 from mltrainer_pipelines.store.lake import Lake
@@ -42,6 +36,10 @@ ACTIONS = pl.DataFrame(
         "declared": pl.Date,
     }
 )
+
+
+def refreshed_signals(lake: Lake, *rest) -> pl.DataFrame:
+    return refresh_market(LakeInputs(lake), *rest).signals
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from mltrainer_pipelines.api.market_data import Company, companies, nearest_miss
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
-from mltrainer_pipelines.signals.thresholds import current_thresholds
+from mltrainer_pipelines.signals.thresholds import thresholds_at
 from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api/recommendations", tags=["recommendations"], route_class=ReadingRoute)
@@ -240,7 +240,7 @@ def list_near_misses(installation: Installation, chosen: Annotated[NearMissParam
     refreshed_at, buys = signals["timestamp"][0], int(signals["strong_buy"].sum())
     if chosen.timeframe:
         signals = signals.filter(pl.col("timeframe") == chosen.timeframe)
-    thresholds = current_thresholds(installation.reader, installation.threshold_defaults)
+    thresholds = thresholds_at(installation.reader, installation.threshold_defaults)
     known = companies(installation.lake)
     items = []
     for row in nearest_misses(signals, thresholds, chosen.limit).iter_rows(named=True):

@@ -172,12 +172,7 @@ class UserPosition(Base):
 
 
 class PortfolioPerformance(Base):
-    """A book at a session's close.
-
-    `exposure` is market value over equity, `drawdown` is 0 or negative, `turnover` what was bought and sold in the
-    session over twice the equity, `benchmark_return` the equal-weight universe's return of the session, `alpha` (a year)
-    and `beta` those of the book's daily returns so far to it.
-    """
+    """A book at a session's close; `portfolio.performance.BookPerformance` says what each number is."""
 
     __tablename__ = "portfolio_performance"
     __table_args__ = (one_of("book", "recommendations", "user", "passed_over"),)
