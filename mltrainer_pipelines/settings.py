@@ -178,6 +178,11 @@ class Settings(BaseSettings):
         return f"replay-{Path(path).stem.lower()[:24]}-{_digest(path)}"
 
     @property
+    def threshold_defaults(self) -> dict[str, float]:
+        """The thresholds of a strong buy that hold while nobody changed them at run time."""
+        return {name: getattr(self, name) for name in ("min_profit_probability", "min_confidence", "min_regime_score")}
+
+    @property
     def market_kind(self) -> str:
         """`real`, `simulated` or `replay`: the label that every page, table and MLflow run carries."""
         return "real" if self.polygon_api_key else self.mltrainer_exchange.split(":")[0]

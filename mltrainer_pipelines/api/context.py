@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -44,15 +43,6 @@ class Context:
     @property
     def reader(self) -> Engine:
         return self.database.reader
-
-    @cached_property
-    def threshold_defaults(self) -> dict[str, float]:
-        """Thresholds that hold while nobody changed them at run time: the environment's."""
-        return {
-            "min_profit_probability": self.settings.min_profit_probability,
-            "min_confidence": self.settings.min_confidence,
-            "min_regime_score": self.settings.min_regime_score,
-        }
 
 
 async def _context(request: Request) -> Context:  # not a thread's work

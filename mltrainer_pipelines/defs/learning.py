@@ -12,7 +12,7 @@ import polars as pl
 from mltrainer_pipelines.defs.partitions import timeframes
 from mltrainer_pipelines.defs.portfolio import virtual_positions
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
-from mltrainer_pipelines.defs.signals import AGAIN
+from mltrainer_pipelines.defs.signals import TRANSIENT_RETRY
 from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.defs.trials import promote_champion
 from mltrainer_pipelines.market.sessions import last_closed_session
@@ -30,7 +30,7 @@ _REFITTED_AT_MOST_EVERY = timedelta(days=14)
 """Drift asks for retraining once; a refit needs new outcomes to be another one."""
 
 
-@dg.asset(deps=[virtual_positions], group_name="learning", kinds={"postgres"}, owners=OWNERS, retry_policy=AGAIN)
+@dg.asset(deps=[virtual_positions], group_name="learning", kinds={"postgres"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
 def outcomes(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
     """Each closed position beside what was predicted for it."""
     from mltrainer_pipelines.learning.outcomes import record_outcomes

@@ -9,7 +9,7 @@ import polars as pl
 from mltrainer_pipelines.defs.daily_bars import daily_bars
 from mltrainer_pipelines.defs.market import corporate_actions
 from mltrainer_pipelines.defs.reporting import OWNERS
-from mltrainer_pipelines.defs.signals import AGAIN, newest_signals, recommendations, threshold_defaults
+from mltrainer_pipelines.defs.signals import TRANSIENT_RETRY, newest_signals, recommendations
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.database import Database
@@ -21,7 +21,7 @@ from mltrainer_pipelines.store.lake import Lake
     group_name="portfolio",
     kinds={"postgres"},
     owners=OWNERS,
-    retry_policy=AGAIN,
+    retry_policy=TRANSIENT_RETRY,
 )
 def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """Every recommendation bought on paper, filled, marked and closed by the barriers of its label.
@@ -40,7 +40,7 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
     report: dict[str, Any] = {"opened": len(opened)}
     scored = newest_signals(lake)
     if scored is not None and "settings_version" in scored.columns:
-        thresholds = thresholds_at(database.engine, threshold_defaults(), scored["settings_version"][0])
+        thresholds = thresholds_at(database.engine, settings.threshold_defaults, scored["settings_version"][0])
         near = near_misses(scored, thresholds)
         report["sampled"] = open_samples(database.engine, near, settings.cost_bps, settings.market_kind)
     newest = sessions_in_lake(lake, date.min, date.max)[-1]
@@ -56,7 +56,7 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
     return dg.MaterializeResult(metadata={**report, "market": settings.market_kind})
 
 
-@dg.asset(deps=[virtual_positions], group_name="portfolio", kinds={"postgres"}, owners=OWNERS, retry_policy=AGAIN)
+@dg.asset(deps=[virtual_positions], group_name="portfolio", kinds={"postgres"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
 def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """Equity, drawdown, exposure, turnover, hit rate, alpha and beta of the recommendations, of what the user selected, and of
     what the user passed over.

@@ -1,6 +1,5 @@
 """Signals: delayed quotes, the market scored by the champions, and the strong buys among them."""
 
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.defs.trials import champion_model
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.registry.tracking import Tracking
@@ -39,7 +37,7 @@ _SHOWN = (
     "reason",
     "why",
 )
-AGAIN = dg.RetryPolicy(max_retries=4, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+TRANSIENT_RETRY = dg.RetryPolicy(max_retries=4, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 """For steps that change nothing when they are repeated: a database, MLflow or a vendor that restarts is back within seconds."""
 _GIVEN_UP_AFTER = timedelta(hours=1)
 """A refresh that has not ended for so long is not waited for: its process is gone."""
@@ -52,7 +50,7 @@ _UNFINISHED = [
 ]
 
 
-@dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS, retry_policy=AGAIN)
+@dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
 def delayed_quotes(
     lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], polygon: dg.ResourceParam[PolygonMarket]
 ) -> dg.MaterializeResult[None]:
@@ -81,7 +79,7 @@ def delayed_quotes(
     group_name="signals",
     kinds={"polars", "parquet"},
     owners=OWNERS,
-    retry_policy=AGAIN,
+    retry_policy=TRANSIENT_RETRY,
 )
 def signals(
     context: dg.AssetExecutionContext,
@@ -95,6 +93,7 @@ def signals(
     """
     from mltrainer_pipelines.signals.inputs import LakeInputs
     from mltrainer_pipelines.signals.refresh import newest_refresh, refresh_market
+    from mltrainer_pipelines.signals.thresholds import thresholds_at
 
     quotes = newest_refresh(lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1]), "as_of")
     moment, session = quotes["as_of"][0], quotes["date"][0]
@@ -102,7 +101,8 @@ def signals(
     if not champions:
         context.log.warning(f"no signals: {'; '.join(absent.values())}")
         return dg.MaterializeResult(metadata={"status": "no signals", "absent": absent, "market": get_settings().market_kind})
-    refresh = refresh_market(LakeInputs(lake), quotes, champions, _thresholds(database), moment, corrections)
+    thresholds = thresholds_at(database.engine, get_settings().threshold_defaults)
+    refresh = refresh_market(LakeInputs(lake), quotes, champions, thresholds, moment, corrections)
     scored = refresh.signals
     _add_refresh(lake, database, "signals", scored, "timestamp")
     lake.write(MEMBER_FORECASTS.name, refresh.forecasts, str(scored["date"][0]))
@@ -123,19 +123,22 @@ def signals(
     )
 
 
-@dg.asset(deps=[signals], group_name="signals", kinds={"postgres"}, owners=OWNERS, retry_policy=AGAIN)
+@dg.asset(deps=[signals], group_name="signals", kinds={"postgres"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
 def recommendations(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]
 ) -> dg.MaterializeResult[None]:
     """The strong buys, each recommended once a symbol, timeframe and session, with the grade of the model behind it."""
     from mltrainer_pipelines.signals.recommendations import publish
+    from mltrainer_pipelines.signals.thresholds import thresholds_at
 
+    settings = get_settings()
     scored = newest_signals(lake)
     if scored is None:
         context.log.warning("there are no signals of the newest quotes, so nothing is recommended")
-        return dg.MaterializeResult(metadata={"new": 0, "known_before": 0, "market": get_settings().market_kind})
+        return dg.MaterializeResult(metadata={"new": 0, "known_before": 0, "market": settings.market_kind})
     version = scored["settings_version"][0] if "settings_version" in scored.columns else None
-    published = publish(database, scored, _thresholds(database, version), get_settings().market_kind)
+    thresholds = thresholds_at(database.engine, settings.threshold_defaults, version)
+    published = publish(database, scored, thresholds, settings.market_kind)
     strong = scored.filter(pl.col("strong_buy"))
     if strong.is_empty():
         context.log.info("nothing is good enough to be recommended now")
@@ -214,22 +217,6 @@ def _report_quote_checks(context: dg.AssetExecutionContext, database: Database, 
         )
     count = checks.failures.height
     return f"scored; {count} price{'s' * (count > 1)} left out" if count else "scored"
-
-
-def threshold_defaults() -> Mapping[str, float]:
-    """What the environment says of the thresholds: holds until a run-time setting is changed."""
-    settings = get_settings()
-    return {
-        "min_profit_probability": settings.min_profit_probability,
-        "min_confidence": settings.min_confidence,
-        "min_regime_score": settings.min_regime_score,
-    }
-
-
-def _thresholds(database: Database, version: int | None = None) -> Thresholds:
-    from mltrainer_pipelines.signals.thresholds import thresholds_at
-
-    return thresholds_at(database.engine, threshold_defaults(), version)
 
 
 refresh_signals = dg.define_asset_job(

@@ -46,18 +46,8 @@ class BarsClient(Protocol):
 class BackfillPlan:
     """How sessions will be fetched, and what it costs.
 
-    Parameters
-    ----------
-    way : str
-        `sessions`: a call brings the whole market of one session. `tickers`: a call brings all sessions of one ticker.
-    sessions : tuple of date
-        To be fetched, in order.
-    tickers : tuple of str
-        All there are, where they are the cheaper way.
-    calls : int
-        HTTP calls if none has to be repeated.
-    seconds : float
-        What the plan's calls a minute make of it at least; 0 without a limit.
+    By `sessions` a call brings the whole market of one session, by `tickers` all sessions of one ticker. `calls` are
+    HTTP calls if none is repeated, `seconds` what the plan's calls a minute make of them at least; 0 without a limit.
     """
 
     way: Literal["sessions", "tickers"]
@@ -71,20 +61,15 @@ class BackfillPlan:
             return "no session is missing: 0 calls"
         span = f"{self.sessions[0]} to {self.sessions[-1]}" if len(self.sessions) > 1 else f"{self.sessions[0]}"
         how = "a call a session" if self.way == "sessions" else f"a call for each of {len(self.tickers):,} tickers"
-        limit = (
-            f"at least {_duration(self.seconds)} under the limit of calls a minute"
-            if self.seconds
-            else "no limit of calls a minute"
-        )
-        return f"{len(self.sessions):,} sessions ({span}) in {self.calls:,} calls, {how}; {limit}"
+        at_least = f"at least {_duration(self.seconds)} under the limit" if self.seconds else "no limit"
+        return f"{len(self.sessions):,} sessions ({span}) in {self.calls:,} calls, {how}; {at_least} of calls a minute"
 
 
 def planned_backfill(client: BarsClient, sessions: Sequence[date]) -> BackfillPlan:
-    """The way that takes fewer calls: grouped days, or, where all tickers there are are fewer than the days, one call a ticker.
+    """The way that takes fewer calls: one a session, or one a ticker where there are fewer tickers than sessions.
 
-    The universe is chosen from every symbol that traded, so the second way counts only where it brings the whole
-    market too: on an exchange of few tickers, such as a recording or a small simulated market. Asking costs one or
-    two calls (one for each thousand tickers, up to the number of sessions); a few sessions are not worth them.
+    The universe is chosen from every symbol that traded, so the second way counts only on an exchange of few tickers,
+    such as a recording. Asking how many there are costs a call or two; a few sessions are not worth it.
     """
     wanted = tuple(sorted(sessions))
     tickers = client.few_tickers(len(wanted) - 2) if len(wanted) > _FEW_SESSIONS else None

@@ -47,8 +47,7 @@ def system_of(settings: Settings, engine: Engine, launcher: "JobLauncher | None"
     from mltrainer_pipelines.store.lake import Lake
 
     kind: Any = settings.market_kind
-    defaults = {name: getattr(settings, name) for name in ("min_profit_probability", "min_confidence", "min_regime_score")}
-    return System(engine, Lake(settings.lake_url), launcher, templates_of(settings), kind, defaults)
+    return System(engine, Lake(settings.lake_url), launcher, templates_of(settings), kind, settings.threshold_defaults)
 
 
 @contextmanager

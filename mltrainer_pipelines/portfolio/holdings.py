@@ -1,7 +1,7 @@
-"""What the user bought of the recommendations, and sold, as the user told it: `user_portfolio`.
+"""What the user bought of the recommendations, and sold, by the user's own account: `user_portfolio`.
 
 A holding is the user's own from the purchase to the sale. The paper trade of the same recommendation may be filled at
-another price and closed on another day: it is looked at only where the user told no price or number of shares.
+another price and closed on another day: it is looked at only where the user gave no price or number of shares.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,8 @@ _RECENT_SESSIONS = 5
 
 @dataclass(frozen=True)
 class Trade:
-    """A position as a book sums it.
-
-    Parameters
-    ----------
-    closed : bool
-    value : Decimal
-        Dollars held, or got at the sale.
-    profit_loss : Decimal
-        Dollars to the cent, after the costs of both sides.
-    traded : Decimal
-        Dollars bought and sold in the book's session.
+    """A position as a book sums it: dollars held or got at the sale, the profit to the cent after the costs of both sides,
+    and the dollars bought and sold in the book's session.
     """
 
     closed: bool
@@ -48,16 +39,8 @@ class Trade:
 class Holding:
     """Shares of a symbol from a purchase to a sale.
 
-    Parameters
-    ----------
-    bought_on, sold_on : date
-        New York days; `sold_on` is None while they are held.
-    paid, sold_at : Decimal
-        Dollars a share as traded on these days.
-    shares : Decimal
-        As bought.
-    cost_bps : float
-        Assumed for each side, as for the paper trade: brokers' fees are not told.
+    Days are New York's; `sold_on` is None while the shares are held. `paid` and `sold_at` are dollars a share as traded
+    on these days, `shares` are as bought. `cost_bps` is assumed for each side, as for the paper trade.
     """
 
     symbol: str
@@ -71,11 +54,8 @@ class Holding:
     def held(self, actions: pl.DataFrame | None, until: date) -> tuple[Decimal, Decimal]:
         """Shares after the splits up to a day, and the dollars of dividends until then; not beyond the sale.
 
-        Parameters
-        ----------
-        actions : DataFrame or None
-            symbol, ex_date, kind, ratio, cash. Those with an ex-date after the purchase and up to the sale count; on one
-            date the dividend is paid on the shares before the split.
+        Actions with an ex-date after the purchase and up to the sale count; on one date the dividend is paid on the
+        shares before the split.
         """
         shares, dividends = self.shares, Decimal(0)
         if actions is None:
@@ -171,7 +151,7 @@ _SELECTIONS = (
 
 
 def _follows_paper(row: Any) -> bool:
-    """Whether nothing of the trade was told but that it was taken."""
+    """Whether the user said of the trade only that it was taken."""
     return row.actual_buy_price is None and row.actual_shares is None and row.closed_time is None
 
 

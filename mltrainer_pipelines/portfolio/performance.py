@@ -85,10 +85,8 @@ def performance(
     """Record the books at the close of `as_of`, from the positions as they are settled now; again overwrites.
 
     Positions entered after `as_of` are left out; a position closed after it counts as closed. Call it after
-    `positions.settle` of the same session. The book `user` is what `user_portfolio` says: bought and sold when and at
-    the prices the user told, with the splits and dividends in between; a selection of which nothing was told goes with
-    its paper trade. The book `passed_over` holds the virtual positions of every recommendation that is not in
-    `user_portfolio`.
+    `positions.settle` of the same session. The book `user` is what `user_portfolio` says, with the splits and dividends
+    in between, and the paper trade where it says nothing; `passed_over` holds every recommendation that is not in it.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Living a period through again: every session decided with what was known then, bought and settled as it was.
+"""A past period decided again: every session with what was known then, bought and settled as it was.
 
 Nothing is written. Of the lake it takes what a refresh of that day took; of PostgreSQL the weights, corrections,
 thresholds and champions as they stood before each session. Where the delayed quotes of a session were kept, each of its
-refreshes is lived through; otherwise the session is decided once, at its close.
+refreshes is repeated; otherwise the session is decided once, at its close.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,13 +41,7 @@ class NothingToReplayError(LookupError):
 
 @dataclass(frozen=True)
 class DecisionState:
-    """What was known at the moment of a decision, besides prices.
-
-    Parameters
-    ----------
-    champions : mapping
-        Timeframe to its ensemble, weighted as it was, and version; empty before the first.
-    """
+    """What was known at the moment of a decision, besides prices; `champions` is empty before the first."""
 
     champions: Scorers
     recalibrations: Mapping[str, Recalibration]
@@ -58,16 +52,8 @@ class DecisionState:
 class Replay:
     """What a period would have brought.
 
-    Parameters
-    ----------
-    recommendations : list of mapping
-        In the order they were made, with the columns of signals.
-    positions : list of mapping
-        Of each recommendation, in the same order, as `virtual_positions` has them at the close of the last session.
-    sessions : int
-        Sessions lived through.
-    undecided : list of date
-        Sessions without a champion yet.
+    `recommendations` have the columns of signals, in the order they were made; `positions` are theirs, as
+    `virtual_positions` has them at the close of the last session. `undecided` sessions had no champion yet.
     """
 
     recommendations: list[dict[str, Any]]
@@ -86,7 +72,7 @@ def replay(
     account: PaperAccount | None = None,
     on_session: Callable[[date], None] = lambda _: None,
 ) -> Replay:
-    """Live through the sessions from `first` to `last`, both included.
+    """Decide the sessions from `first` to `last`, both included.
 
     Parameters
     ----------

@@ -26,18 +26,10 @@ class HistoryBehindError(LookupError):
 
 @dataclass(frozen=True)
 class MarketSnapshot:
-    """The market of a decision's session, without the bars of symbols whose prices are excluded.
+    """The market of a decision's session, without the bars of symbols whose quotes failed a check.
 
-    Parameters
-    ----------
-    features : mapping of feature set to DataFrame
-        date, symbol and the features, of the session.
-    volatility : DataFrame
-        symbol, volatility, as known at the decision.
-    closes : DataFrame
-        symbol, close: the session's (provisional) bars, unadjusted.
-    history : mapping of feature set to DataFrame
-        As `features`, of the sessions before that were asked for; only sets for which some were.
+    `features` are the session's by feature set, `history` those of the sessions before that were asked for; `volatility`
+    (symbol, volatility) is as known at the decision, `closes` (symbol, close) are unadjusted and may be provisional.
     """
 
     features: Mapping[str | FeatureSet, pl.DataFrame]

@@ -1,4 +1,4 @@
-"""Which prices are trusted: nothing is recommended from one that is not, and no bar is made of it.
+"""Checks of a session's prices: of one that fails nothing is recommended, and no bar is made.
 
 A wrong price does harm twice: in the signal of its symbol, and, through averages and ranks, in all the others. It is
 therefore taken out before features are computed. What looks wrong may be true (a takeover, a biotech's trial): then
@@ -22,16 +22,16 @@ LEAST_SHARE = 0.8
 
 @dataclass(frozen=True)
 class QuoteChecks:
-    """What of a session's prices is trusted.
+    """Which of a session's prices failed a check.
 
     Parameters
     ----------
     failures : DataFrame
-        symbol, failure: a row a symbol whose price is not trusted, and why.
+        symbol, failure: a row a symbol whose price is not used, and why.
     market_failure : str or None
         Why nothing can be recommended at all; None where enough of the market is there.
     present, expected : int
-        Members with a trusted price of the session, and members that traded in the session before.
+        Members with a valid price of the session, and members that traded in the session before.
     """
 
     failures: pl.DataFrame

@@ -36,17 +36,8 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Champion:
-    """A champion's identity, as every signal of it is stamped.
-
-    Parameters
-    ----------
-    model : str
-        Its model in the catalogue.
-    version : str
-        Its version in the registry.
-    grade : {'proven', 'candidate'}
-    barriers : Barriers
-        Those its labels were made with.
+    """A champion as every signal of it is stamped: its trial, its model in the catalogue, its version in the registry, its
+    grade, and the barriers that its labels were made with.
     """
 
     trial_id: str

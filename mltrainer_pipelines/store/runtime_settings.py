@@ -37,16 +37,8 @@ class InvalidSettingError(ValueError):
 class Setting:
     """What a setting may be.
 
-    Parameters
-    ----------
-    kind : {'number', 'integer', 'choice', 'switch'}
-    default : value
-        Holds until somebody changes it; the edges may hand in another one (an environment variable).
-    meaning : str
-        One line for people, with the unit.
-    low, high : float
-        Range of a number, both ends included.
-    choices : tuple of str
+    `default` holds until somebody changes it (an environment variable may take its place); `meaning` is a line for people,
+    with the unit; a number lies between `low` and `high`, both included.
     """
 
     name: str

@@ -240,7 +240,7 @@ def list_near_misses(installation: Installation, chosen: Annotated[NearMissParam
     refreshed_at, buys = signals["timestamp"][0], int(signals["strong_buy"].sum())
     if chosen.timeframe:
         signals = signals.filter(pl.col("timeframe") == chosen.timeframe)
-    thresholds = thresholds_at(installation.reader, installation.threshold_defaults)
+    thresholds = thresholds_at(installation.reader, installation.settings.threshold_defaults)
     known = companies(installation.lake)
     items = []
     for row in nearest_misses(signals, thresholds, chosen.limit).iter_rows(named=True):

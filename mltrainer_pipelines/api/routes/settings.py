@@ -133,7 +133,7 @@ def _obeyed(before: Settings, after: Settings, request: Request, reason: str) ->
 
 
 def _settings(installation: Context, changes: int) -> Settings:
-    defaults = installation.threshold_defaults
+    defaults = installation.settings.threshold_defaults
     values = runtime_settings.get_all(installation.reader, defaults)
     with installation.reader.connect() as connection:
         version = connection.scalar(sa.select(sa.func.max(RuntimeSetting.id))) or 0
