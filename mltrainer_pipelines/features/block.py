@@ -59,7 +59,7 @@ class Block:
         self.series = series
         self.traded = ~np.isnan(bars["close"][first:])
         self.features: dict[str, np.ndarray] = {}
-        self.results: dict[tuple, np.ndarray] = {}
+        self.results: dict[tuple[object, ...], np.ndarray] = {}
         self._fields = dict(bars)
         self._pieces: dict[str, list[np.ndarray]] = {}
 

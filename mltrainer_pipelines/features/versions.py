@@ -16,15 +16,15 @@ from functools import lru_cache
 from importlib.resources import files
 from types import FunctionType, ModuleType
 
-from mltrainer_pipelines import features
+import mltrainer_pipelines
 from mltrainer_pipelines.features.registry import feature_sets, resolved
 from mltrainer_pipelines.features.spec import Feature, FeatureSet
 
 RECORDED = {
-    "momentum": ("1", "c12ec9ba5358"),
+    "momentum": ("1", "48331418ca40"),
     "technical": ("1", "6e354a28f7b9"),
     "alpha158": ("1", "0e1a0bba5068"),
-    "cross_section": ("1", "9e445f19eae2"),
+    "cross_section": ("1", "79ca9a61638a"),
     "macro": ("1", "2e52a0d236a1"),
 }
 """Versions with a name, and the digest of their content. Trials, champions and partitions that name no version are of "1".
@@ -33,7 +33,10 @@ After a change that leaves every value as it was, to the last bit, record the ne
 change do nothing: the digest itself is then the version.
 """
 
-_LANGUAGE = ("block", "window", "kernels.cross_section", "kernels.nested", "kernels.windows")
+_LANGUAGE = (
+    "contracts.ranks", "features.block", "features.window", "features.kernels.cross_section", "features.kernels.nested",
+    "features.kernels.windows",
+)  # fmt: skip
 """Modules whose definitions formulas name."""
 
 
@@ -196,7 +199,7 @@ def _names_in(node: ast.AST) -> set[str]:
 
 def _is_language(value: object) -> bool:
     module = getattr(value, "__module__", None) or ""
-    return module.removeprefix(f"{__package__}.") in _LANGUAGE
+    return module.removeprefix(f"{mltrainer_pipelines.__name__}.") in _LANGUAGE
 
 
 def _definitions(names: set[str]) -> list[tuple[str, list[str]]]:
@@ -218,7 +221,7 @@ def _language() -> dict[str, list[ast.AST]]:
         found.setdefault(name, []).append(node)
 
     for module in _LANGUAGE:
-        text = files(features).joinpath(f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+        text = files(mltrainer_pipelines).joinpath(f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
         for node in _Bare().visit(ast.parse(text)).body:
             if isinstance(node, ast.FunctionDef):
                 define(node.name, node)

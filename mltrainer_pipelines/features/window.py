@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from mltrainer_pipelines.contracts.ranks import column_percentiles
 from mltrainer_pipelines.features.block import MIN_CROSS_SECTION, MIN_SECTOR, Block
 from mltrainer_pipelines.features.spec import FIELDS, SERIES
 
@@ -111,18 +112,18 @@ class Window:
 
     def rank(self, values: np.ndarray) -> np.ndarray:
         """Percentile within the members of the session, in (0, 1)."""
-        from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
+        present = np.where(self._block.traded & ~np.isnan(values), values, np.nan)
+        enough = (~np.isnan(present)).sum(axis=1, keepdims=True) >= MIN_CROSS_SECTION
+        return np.where(enough, column_percentiles(present.T).T, np.nan)
 
-        return cross_kernels.rank(np.where(self._block.traded, values, np.nan), MIN_CROSS_SECTION)
-
-    def standing(self, name: str) -> np.ndarray:
+    def ranks_and_zscores(self, name: str) -> np.ndarray:
         """Rank and z-score of an earlier feature within the session's members, then within the sector: (4, …)."""
         from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
 
-        key = ("standing", name)
+        key = ("ranks_and_zscores", name)
         values = self.feature(name)
         if key not in self._block.results:
-            self._block.results[key] = cross_kernels.standing(values, self._block.sectors, MIN_CROSS_SECTION, MIN_SECTOR)
+            self._block.results[key] = cross_kernels.ranks_and_zscores(values, self._block.sectors, MIN_CROSS_SECTION, MIN_SECTOR)
         return self._block.results[key]
 
     def members_mean(self, values: np.ndarray) -> np.ndarray:

@@ -120,6 +120,7 @@ def _first_exits(
     """Row, barrier number and adjusted price of each exit; row -1 where there is none yet, or no entry."""
     from mltrainer_pipelines.features.kernels import barriers as barrier_kernels
 
+    opens, highs, lows, closes = prices
     groups: dict[tuple[int, float, float], list[int]] = {}
     for i, p in enumerate(positions):
         groups.setdefault((p["max_sessions"], p["target_multiple"], p["stop_multiple"]), []).append(i)
@@ -130,8 +131,8 @@ def _first_exits(
         group = np.array(members)
         horizon = Timeframe("position", 1, max_sessions)
         targets, stops = price_levels(paid[group], volatility[group], horizon, Barriers(target, stop))
-        rows[group], codes[group], at[group] = barrier_kernels.first_exits(  # type: ignore[call-arg]
-            *prices, group, taken[group], targets, stops, max_sessions, DELISTED_AFTER
+        rows[group], codes[group], at[group] = barrier_kernels.first_exits(
+            opens, highs, lows, closes, group, taken[group], targets, stops, max_sessions, DELISTED_AFTER
         )
     return rows, codes, at
 

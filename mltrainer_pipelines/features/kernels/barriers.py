@@ -7,7 +7,10 @@ _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def first_exit(opens, highs, lows, closes, entry, target, stop, max_sessions, delisted_after, at_close=False):
+def first_exit(
+    opens: np.ndarray, highs: np.ndarray, lows: np.ndarray, closes: np.ndarray, entry: int, target: float,
+    stop: float, max_sessions: int, delisted_after: int, at_close: bool = False,
+) -> tuple[int, int, float]:  # fmt: skip
     """Exit of a position entered at row `entry`: (row, barrier number, price); row -1 while it is open.
 
     It is entered at the row's open, or `at_close`: then the row itself meets no barrier. The barriers are numbered
@@ -45,7 +48,10 @@ def first_exit(opens, highs, lows, closes, entry, target, stop, max_sessions, de
 
 
 @_compiled
-def first_exits(opens, highs, lows, closes, symbols, entries, targets, stops, max_sessions, delisted_after):
+def first_exits(
+    opens: np.ndarray, highs: np.ndarray, lows: np.ndarray, closes: np.ndarray, symbols: np.ndarray,
+    entries: np.ndarray, targets: np.ndarray, stops: np.ndarray, max_sessions: int, delisted_after: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """`first_exit` for many positions: column `symbols[i]` of (symbols × sessions) matrices, entered at row `entries[i]`.
 
     An entry below 0, or a level that is NaN, is no position.
@@ -63,7 +69,10 @@ def first_exits(opens, highs, lows, closes, symbols, entries, targets, stops, ma
 
 
 @_compiled
-def trades(opens, highs, lows, closes, symbols, entries, target, stop, max_sessions, delisted_after):
+def trades(
+    opens: np.ndarray, highs: np.ndarray, lows: np.ndarray, closes: np.ndarray, symbols: np.ndarray,
+    entries: np.ndarray, target: float, stop: float, max_sessions: int, delisted_after: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Positions of one symbol after the other, entered at closes, with barriers at a fixed share of the entry price.
 
     `symbols` and `entries` are sorted by symbol, then by row; an entry while the symbol's position is open, or on the

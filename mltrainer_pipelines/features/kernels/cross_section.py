@@ -13,7 +13,7 @@ _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def cross_mean(values, least):
+def cross_mean(values: np.ndarray, least: int) -> np.ndarray:
     """Mean of each row; shape (rows,)."""
     rows, columns = values.shape
     out = np.full(rows, np.nan)
@@ -29,7 +29,7 @@ def cross_mean(values, least):
 
 
 @_compiled
-def group_mean(values, groups, least):
+def group_mean(values: np.ndarray, groups: np.ndarray, least: int) -> np.ndarray:
     """Mean of each row within the group of each column (numbers from 0; below 0: no group, NaN)."""
     rows, columns = values.shape
     out = np.full((rows, columns), np.nan)
@@ -49,28 +49,7 @@ def group_mean(values, groups, least):
 
 
 @_compiled
-def rank(values, least):
-    """Percentile of each value within its row, in (0, 1): (average rank - 1/2) / known values."""
-    rows, columns = values.shape
-    out = np.full((rows, columns), np.nan)
-    for t in range(rows):
-        known = np.flatnonzero(~np.isnan(values[t]))
-        if len(known) < least or len(known) == 0:
-            continue
-        ordered = known[np.argsort(values[t][known])]
-        begin = 0
-        while begin < len(ordered):
-            end = begin + 1
-            while end < len(ordered) and values[t, ordered[end]] == values[t, ordered[begin]]:
-                end += 1
-            for i in range(begin, end):
-                out[t, ordered[i]] = 0.5 * (begin + end) / len(ordered)
-            begin = end
-    return out
-
-
-@_compiled
-def standing(values, groups, least, group_least):
+def ranks_and_zscores(values: np.ndarray, groups: np.ndarray, least: int, group_least: int) -> np.ndarray:
     """Percentile and z-score of each value within its row, then within its group (below 0: none); shape (4, …).
 
     The percentile is (average rank - 1/2) / known values, the z-score that of the sample standard deviation.
@@ -123,14 +102,14 @@ def standing(values, groups, least, group_least):
 
 
 @_compiled
-def _in_deviations(value, total, square, count):
+def _in_deviations(value: float, total: float, square: float, count: float) -> float:
     mean = total / count
     variance = square / (count - 1.0) if count > 1.0 else 0.0
     return (value - mean) / math.sqrt(variance) if variance > 1e-24 + 1e-24 * mean * mean else np.nan
 
 
 @_compiled
-def winsorised_mean(values, cut, least):
+def winsorised_mean(values: np.ndarray, cut: float, least: int) -> np.ndarray:
     """Mean of each row after its `cut` smallest and largest share are set to the values at those quantiles."""
     rows, columns = values.shape
     out = np.full(rows, np.nan)
@@ -153,7 +132,7 @@ def winsorised_mean(values, cut, least):
 
 
 @_compiled
-def gather(values, chosen, out):
+def gather(values: np.ndarray, chosen: np.ndarray, out: np.ndarray) -> None:
     """Write the chosen values into `out` (float32, one a chosen value, row by row); what is not finite becomes NaN."""
     place = 0
     for t in range(values.shape[0]):

@@ -21,7 +21,7 @@ _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def _origin(values, row):
+def _origin(values: np.ndarray, row: int) -> np.ndarray:
     """The row's own values, 0 where unknown: what sums are taken relative to."""
     out = np.empty(values.shape[1])
     for s in range(values.shape[1]):
@@ -30,7 +30,7 @@ def _origin(values, row):
 
 
 @_compiled
-def moments(values, windows, leasts, first):
+def moments(values: np.ndarray, windows: np.ndarray, leasts: np.ndarray, first: int) -> np.ndarray:
     """Mean and sample standard deviation (n - 1)."""
     rows, columns = values.shape
     out = np.full((2, len(windows), rows - first, columns), np.nan)
@@ -63,7 +63,7 @@ def moments(values, windows, leasts, first):
 
 
 @_compiled
-def means(values, windows, leasts, first):
+def means(values: np.ndarray, windows: np.ndarray, leasts: np.ndarray, first: int) -> np.ndarray:
     """Mean alone, of values near 0."""
     rows, columns = values.shape
     out = np.full((1, len(windows), rows - first, columns), np.nan)
@@ -88,7 +88,7 @@ def means(values, windows, leasts, first):
 
 
 @_compiled
-def line(values, windows, leasts, first):
+def line(values: np.ndarray, windows: np.ndarray, leasts: np.ndarray, first: int) -> np.ndarray:
     """Least-squares line over time: slope a session, R², and the newest value less the line there."""
     rows, columns = values.shape
     out = np.full((3, len(windows), rows - first, columns), np.nan)
@@ -127,7 +127,7 @@ def line(values, windows, leasts, first):
 
 
 @_compiled
-def correlation(left, right, windows, leasts, first):
+def correlation(left: np.ndarray, right: np.ndarray, windows: np.ndarray, leasts: np.ndarray, first: int) -> np.ndarray:
     """Correlation of two fields over the sessions on which both are known."""
     rows, columns = left.shape
     out = np.full((1, len(windows), rows - first, columns), np.nan)
@@ -162,7 +162,7 @@ def correlation(left, right, windows, leasts, first):
 
 
 @_compiled
-def extremes(values, windows, leasts, first, sign):
+def extremes(values: np.ndarray, windows: np.ndarray, leasts: np.ndarray, first: int, sign: float) -> np.ndarray:
     """Highest value (`sign` 1) or lowest (-1), and its place in the window: 1 the oldest session; the oldest of equals."""
     rows, columns = values.shape
     out = np.full((2, len(windows), rows - first, columns), np.nan)
@@ -189,7 +189,9 @@ def extremes(values, windows, leasts, first, sign):
 
 
 @_compiled
-def order_statistics(values, windows, leasts, first, low, high):
+def order_statistics(
+    values: np.ndarray, windows: np.ndarray, leasts: np.ndarray, first: int, low: float, high: float
+) -> np.ndarray:
     """The quantiles `low` and `high` (linear between neighbours), and the newest value's percentile, ties averaged."""
     rows, columns = values.shape
     out = np.full((3, len(windows), rows - first, columns), np.nan)
@@ -224,7 +226,7 @@ def order_statistics(values, windows, leasts, first, low, high):
 
 
 @_compiled
-def _quantile(ordered, size, share):
+def _quantile(ordered: np.ndarray, size: int, share: float) -> float:
     place = share * (size - 1)
     below = int(place)
     above = min(below + 1, size - 1)

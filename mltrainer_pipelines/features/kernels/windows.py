@@ -22,7 +22,7 @@ _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def filled(values):
+def filled(values: np.ndarray) -> np.ndarray:
     """Last known value at or before each row, at most `FILL_LIMIT` rows old."""
     rows, columns = values.shape
     out = values.copy()
@@ -36,7 +36,7 @@ def filled(values):
 
 
 @_compiled
-def logarithm(values):
+def logarithm(values: np.ndarray) -> np.ndarray:
     out = np.empty_like(values)
     for t in range(values.shape[0]):
         for s in range(values.shape[1]):
@@ -46,7 +46,7 @@ def logarithm(values):
 
 
 @_compiled
-def log_return(close, price):
+def log_return(close: np.ndarray, price: np.ndarray) -> np.ndarray:
     """Log of each close over the price (the filled close) of the row before."""
     rows, columns = close.shape
     out = np.full((rows, columns), np.nan)
@@ -57,7 +57,7 @@ def log_return(close, price):
 
 
 @_compiled
-def mean(values, window, least, first):
+def mean(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
     rows, columns = values.shape
     out = np.full((rows - first, columns), np.nan)
     for t in range(max(first, window - 1), rows):
@@ -74,7 +74,7 @@ def mean(values, window, least, first):
 
 
 @_compiled
-def deviation(values, window, least, first):
+def deviation(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
     """Sample standard deviation (n - 1)."""
     rows, columns = values.shape
     centre = mean(values, window, least, first)
@@ -94,7 +94,7 @@ def deviation(values, window, least, first):
 
 
 @_compiled
-def highest(values, window, least, first):
+def highest(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
     rows, columns = values.shape
     out = np.full((rows - first, columns), np.nan)
     for t in range(max(first, window - 1), rows):
@@ -110,7 +110,7 @@ def highest(values, window, least, first):
 
 
 @_compiled
-def sign_balance(values, window, least, first):
+def sign_balance(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
     """Share of the window's known values above 0 less the share below 0."""
     rows, columns = values.shape
     out = np.full((rows - first, columns), np.nan)
@@ -127,7 +127,7 @@ def sign_balance(values, window, least, first):
 
 
 @_compiled
-def deepest_fall(values, window, least, first):
+def deepest_fall(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
     """Largest fall from a running maximum inside the window, as a fraction (0 or below)."""
     rows, columns = values.shape
     out = np.full((rows - first, columns), np.nan)
@@ -146,7 +146,7 @@ def deepest_fall(values, window, least, first):
 
 
 @_compiled
-def trend(values, window, least, first):
+def trend(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
     """Least-squares line of the values over time: its slope a session, and R²; shape (2, rows, columns)."""
     rows, columns = values.shape
     out = np.full((2, rows - first, columns), np.nan)
@@ -179,7 +179,7 @@ def trend(values, window, least, first):
 
 
 @_compiled
-def market_model(values, market, window, least, skip, first):
+def market_model(values: np.ndarray, market: np.ndarray, window: int, least: int, skip: int, first: int) -> np.ndarray:
     """Regression of each column on the market over the window; shape (4, rows, columns).
 
     Beta, correlation, standard deviation of the residuals, and the sum of the residuals without the newest `skip`

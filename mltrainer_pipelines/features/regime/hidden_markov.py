@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mltrainer_pipelines.models.series.filters import hidden_state_filter
+
 
 @dataclass(frozen=True)
 class HiddenMarkovModel:
@@ -40,16 +42,12 @@ class HiddenMarkovModel:
             Rows sum to 1. Before the first session: the chances the transitions lead to in the long run.
         """
         apart = self.levels[None, :] - self.levels[:, None]
-        likelihoods = np.exp(log_likelihoods - log_likelihoods.max(axis=1, keepdims=True))
         tilts = np.exp(np.nan_to_num(conditions)[:, None, None] * apart) * self.transition
         tilts /= tilts.sum(axis=2, keepdims=True)
-        belief = np.linalg.matrix_power(self.transition, 1000)[0]
-        out = np.empty(likelihoods.shape)
-        for session in range(len(out)):
-            belief = (belief @ tilts[session]) * likelihoods[session]
-            belief = belief / belief.sum()
-            out[session] = belief
-        return out
+        if not len(tilts):
+            return np.empty(log_likelihoods.shape)
+        stationary = np.linalg.matrix_power(self.transition, 1000)[0]
+        return np.stack(list(hidden_state_filter(stationary @ tilts[0], tilts[1:], log_likelihoods)))
 
 
 def normal_log_likelihoods(observed: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:

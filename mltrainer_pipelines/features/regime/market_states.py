@@ -9,6 +9,7 @@ common) is measured over the year up to each session.
 from typing import Final
 
 import numpy as np
+import polars as pl
 
 from mltrainer_pipelines.features.regime.hidden_markov import HiddenMarkovModel, normal_log_likelihoods
 
@@ -64,10 +65,10 @@ def state_probabilities(market: np.ndarray, ranges: np.ndarray, conditions: np.n
     Rousseeuw & Croux (1993), Alternatives to the Median Absolute Deviation; von Neumann, Kent, Bellinson & Hart (1941),
     The Mean Square Successive Difference.
     """
-    from mltrainer_pipelines.features.kernels import series as series_kernels
 
     def typical(values: np.ndarray) -> np.ndarray:
-        return series_kernels.trailing_median(np.where(np.isfinite(values), values, np.nan), YEAR, LEAST)
+        known = pl.Series(np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+        return known.rolling_median(YEAR, min_samples=LEAST).fill_null(float("nan")).to_numpy()
 
     with np.errstate(all="ignore"):
         logs = np.log(ranges)

@@ -84,8 +84,9 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     (volatility), Gilchrist & Zakrajšek (2012), Credit Spreads and Business Cycle Fluctuations, and Estrella & Mishkin
     (1998), Predicting U.S. Recessions (curve).
     """
+    from scipy.special import ndtr
+
     from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
-    from mltrainer_pipelines.features.kernels import series as series_kernels
     from mltrainer_pipelines.features.kernels import windows as kernels
 
     ranged = {"adj_high", "adj_low"} <= set(adjusted_bars.columns)
@@ -100,16 +101,15 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
         returns = np.where(members, kernels.log_return(close, price), np.nan)
     market = cross_kernels.winsorised_mean(returns, WINSORISED, LEAST_SYMBOLS)
 
-    leads = [series_kernels.average_lead(market, window, SCALE_WINDOW, SCALE_LEAST) for window in TREND_WINDOWS]
     swings = kernels.deviation(market.reshape(-1, 1), VOLATILITY_WINDOW, math.ceil(0.8 * VOLATILITY_WINDOW), 0)[:, 0]
     series = _aligned(macro, panel.sessions)
-    calm = [1.0 - series_kernels.trailing_rank(values, RANK_WINDOW, RANK_LEAST) for values in (swings, series[VOLATILITY_SERIES])]
+    calm = [1.0 - _trailing_percentile(values, RANK_WINDOW) for values in (swings, series[VOLATILITY_SERIES])]
     parts = {
-        "trend": 100.0 * _mean_of_known([series_kernels.normal_cdf(lead) for lead in leads]),
+        "trend": 100.0 * _mean_of_known([ndtr(_average_lead(market, window)) for window in TREND_WINDOWS]),
         "breadth": breadth,
         "volatility": 100.0 * _mean_of_known(calm),
-        "credit": 100.0 * (1.0 - series_kernels.trailing_rank(series[CREDIT_SERIES], RANK_WINDOW, RANK_LEAST)),
-        "curve": 100.0 * series_kernels.trailing_rank(series[CURVE_SERIES], CURVE_WINDOW, RANK_LEAST),
+        "credit": 100.0 * (1.0 - _trailing_percentile(series[CREDIT_SERIES], RANK_WINDOW)),
+        "curve": 100.0 * _trailing_percentile(series[CURVE_SERIES], CURVE_WINDOW),
     }
     mean_of_parts = _mean_of_known(list(parts.values()))
     states = state_probabilities(market, _mean_range(panel, price, members), mean_of_parts / 50.0 - 1.0)
@@ -166,10 +166,30 @@ def _aligned(macro: pl.DataFrame | None, sessions: np.ndarray) -> dict[str, np.n
     return {name: frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}
 
 
+def _average_lead(returns: np.ndarray, window: int) -> np.ndarray:
+    """How far the log price is above its mean of `window` sessions, in standard errors of a driftless random walk.
+
+    The lead is a weighted sum of the window's returns, unknown where one of them is.
+    """
+    weights = np.arange(window - 1, 0, -1) / window
+    lead = np.convolve(returns, weights)[: len(returns)]
+    lead[: window - 1] = np.nan
+    spread = (
+        pl.Series(returns).fill_nan(None).rolling_std(SCALE_WINDOW, min_samples=SCALE_LEAST).fill_null(float("nan")).to_numpy()
+    )
+    return lead / (np.where(spread > 1e-10, spread, np.nan) * np.sqrt(np.sum(weights**2)))
+
+
+def _trailing_percentile(values: np.ndarray, window: int) -> np.ndarray:
+    """Share of the known values of the last `window` sessions that lie below the newest one, ties counting half."""
+    known = pl.Series(values).fill_nan(None)
+    count = known.is_not_null().cast(pl.Float64).rolling_sum(window, min_samples=1)
+    rank = known.rolling_rank(window, method="average", min_samples=RANK_LEAST)
+    return ((rank - 0.5) / count).fill_null(float("nan")).to_numpy()
+
+
 def _mean_of_known(values: list[np.ndarray]) -> np.ndarray:
-    total, count = np.zeros_like(values[0]), np.zeros_like(values[0])
-    for part in values:
-        known = ~np.isnan(part)
-        total = total + np.where(known, part, 0.0)
-        count = count + known
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    """Mean of what is known at each session; NaN where nothing is."""
+    parts = np.stack(values)
+    count = (~np.isnan(parts)).sum(axis=0)
+    return np.divide(np.nansum(parts, axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)

@@ -32,15 +32,22 @@ def _bases() -> tuple[Feature, ...]:
     return tuple(found.values())
 
 
-def _standing(base: Feature, output: int, kind: str, summary: str) -> Feature:
+def _against_others(base: Feature, output: int, kind: str, summary: str) -> Feature:
     return Feature(
-        f"{base.name}_{kind}", (base.name,), 0, lambda w: w.standing(base.name)[output], SOURCE, summary.format(base.name)
+        f"{base.name}_{kind}",
+        (base.name,),
+        0,
+        lambda w: w.ranks_and_zscores(base.name)[output],
+        SOURCE,
+        summary.format(base.name),
     )
 
 
 CROSS_SECTION = FeatureSet(
     "cross_section",
-    tuple(_standing(base, output, kind, summary) for base in _bases() for output, (kind, summary) in enumerate(KINDS.items())),
+    tuple(
+        _against_others(base, output, kind, summary) for base in _bases() for output, (kind, summary) in enumerate(KINDS.items())
+    ),
     bases=_bases(),
     description=__doc__ or "",
 )

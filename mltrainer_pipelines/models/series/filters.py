@@ -8,7 +8,8 @@ A window is a row of Z, (rows, length), in its own standard deviations, NaN wher
 sum of its returns, 0 before the window.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +145,35 @@ def har(F: np.ndarray, constant: float, *weights: float) -> np.ndarray:
 # Hidden states
 
 
+def hidden_state_filter(prior: np.ndarray, transitions: Iterable[np.ndarray], log_densities: np.ndarray) -> Iterator[np.ndarray]:
+    """Probability of each hidden state at each step, given what was seen up to it and nothing after it.
+
+    Parameters
+    ----------
+    prior : (..., states) array
+        Before the first step is seen.
+    transitions : iterable of (states, states) arrays
+        Chance of each state (columns) after each one (rows), from the first step to the second, and so on.
+    log_densities : (steps, ..., states) array
+        Of what is seen at each step, in each state, up to a constant a step.
+
+    Source: Hamilton (1989), A New Approach to the Economic Analysis of Nonstationary Time Series.
+
+    Examples
+    --------
+    >>> stay = np.array([[0.9, 0.1], [0.1, 0.9]])
+    >>> seen = np.log([[0.8, 0.2], [0.8, 0.2]])
+    >>> [belief.round(3).tolist() for belief in hidden_state_filter(np.array([0.5, 0.5]), [stay], seen)]
+    [[0.8, 0.2], [0.919, 0.081]]
+    """
+    densities = np.exp(log_densities - log_densities.max(axis=-1, keepdims=True))
+    belief = prior * densities[0]
+    yield (belief := belief / belief.sum(axis=-1, keepdims=True))
+    for transition, density in zip(transitions, densities[1:], strict=True):
+        belief = (belief @ transition) * density
+        yield (belief := belief / belief.sum(axis=-1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class States:
     """A chain of hidden states: in each a return has a mean, a standard deviation, and a slope on the return before."""
@@ -158,13 +188,11 @@ class States:
         """The probability of each state at the last step of each row, (rows, states); `previous` holds the values a step back."""
         expected = self.mean if previous is None else self.mean + previous[:, :, None] * self.slope
         log_density = -0.5 * ((F[:, :, None] - expected) / self.deviation) ** 2 - np.log(self.deviation)
-        density = np.exp(log_density - log_density.max(axis=2, keepdims=True))
-        belief = self.start * density[:, 0]
-        belief /= belief.sum(axis=1, keepdims=True)
-        for t in range(1, F.shape[1]):
-            belief = (belief @ self.transition) * density[:, t]
-            belief /= belief.sum(axis=1, keepdims=True)
-        return belief
+        transitions = itertools.repeat(self.transition, F.shape[1] - 1)
+        *_, last = hidden_state_filter(
+            np.broadcast_to(self.start, (len(F), len(self.start))), transitions, log_density.swapaxes(0, 1)
+        )
+        return last
 
     def forecast(self, belief: np.ndarray, last: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the sum of the next values; each step's mean stands for its value in the one after."""
