@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.peers import BARS, bars_file, ours, peer, peer_environment
-from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 
 AT_LEAST = 10.0
 
@@ -21,4 +21,4 @@ def alpha158() -> Iterator[Row]:
             peer_times.append(peer("qlib_alpha158.py", BARS, "--workers", 2)["seconds"])
     seconds, peer_seconds = min(times), min(peer_times)
     met = peer_seconds >= AT_LEAST * seconds
-    yield result("alpha158, 293,509 rows", seconds, f"{AT_LEAST:g} times Qlib", met, "Qlib 0.9.7", peer_seconds)
+    yield Row("alpha158, 293,509 rows", seconds, f"{AT_LEAST:g} times Qlib", met, "Qlib 0.9.7", peer_seconds)

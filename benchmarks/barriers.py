@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import BARS, bars_file, peer, peer_environment
-from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 
 LABELS_A_SECOND = 1_000_000
 TARGET, STOP, RATE, SEED = 0.07, 0.05, 0.05, 0
@@ -29,7 +29,7 @@ def labels() -> Iterator[Row]:
         seconds = _best(lambda timeframe=timeframe: compute_labels(bars, members, timeframe, Barriers(), 10.0, first, last))
         rate = bars.height / seconds
         name = f"labels {timeframe.name}, {bars.height:,} rows, {rate / 1e6:.1f} million a second"
-        yield result(name, seconds, "at least 1 million a second", rate >= LABELS_A_SECOND)
+        yield Row(name, seconds, "at least 1 million a second", rate >= LABELS_A_SECOND)
 
 
 @benchmark("trades between fixed barriers beside vectorbt", 30, bars_file, peer_environment)
@@ -46,7 +46,7 @@ def barriers() -> Iterator[Row]:
     count = panel_trades(panel, entries, TARGET, STOP).height
     met = seconds <= theirs["seconds"] and count == theirs["trades"]
     name = f"fixed barriers, {count:,} trades"
-    yield result(name, seconds, "no slower than vectorbt", met, "vectorbt 1.2.0", theirs["seconds"])
+    yield Row(name, seconds, "no slower than vectorbt", met, "vectorbt 1.2.0", theirs["seconds"])
 
 
 def vectorbt_entries(bars: Any) -> Any:

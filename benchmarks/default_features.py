@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 from benchmarks.peers import BARS, bars_file, module
-from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 
 SESSIONS = 1260
 SIZES = (1250, 2500, 5000, 10_000)
@@ -23,9 +23,9 @@ WORKERS = 2
 def default_features() -> Iterator[Row]:
     """The whole file, and the newest session."""
     whole, newest = shared_bars()
-    yield result("default, 293,509 rows", whole, "at most 2 s", whole <= 2.0)
+    yield Row("default, 293,509 rows", whole, "at most 2 s", whole <= 2.0)
     met = newest <= 0.05 and newest <= whole / 20.0
-    yield result("default, newest session of 200 symbols", newest, "at most 50 ms and 1/20 of the whole", met)
+    yield Row("default, newest session of 200 symbols", newest, "at most 50 ms and 1/20 of the whole", met)
 
 
 @benchmark("the default features of markets of 1,250 to 10,000 symbols", 180)
@@ -39,7 +39,7 @@ def market_features() -> Iterator[Row]:
         if last:
             met = met and size["seconds"] <= 90.0 and size["peak_gib"] <= 16.0
         name = f"default, {symbols:,} × {SESSIONS:,} bars, peak {size['peak_gib']:.1f} GiB"
-        yield result(name, size["seconds"], "at most 90 s and 16 GiB, linear" if last else "linear in rows", met)
+        yield Row(name, size["seconds"], "at most 90 s and 16 GiB, linear" if last else "linear in rows", met)
 
 
 def shared_bars() -> tuple[float, float]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 from mltrainer_pipelines.store.lake import Lake
 
 SYMBOLS, SESSIONS = 10_000, 1_260
@@ -56,18 +56,18 @@ def _measured(sessions: int) -> Iterator[Row]:
             share = ours["cpu_seconds"] / (ours["cpu_seconds"] + _cpu_seconds(server))
             stretched = "" if len(days) == SESSIONS else f", from {len(days)} sessions in {ours['seconds']:.0f} s"
             name = f"backfill of {SESSIONS:,} sessions x {SYMBOLS:,} symbols{stretched}; {share:.0%} of the work is ours"
-            yield result(name, whole, f"at most {BACKFILL_SECONDS} s", whole <= BACKFILL_SECONDS)
+            yield Row(name, whole, f"at most {BACKFILL_SECONDS} s", whole <= BACKFILL_SECONDS)
             peak = f"memory of the backfill: {ours['mib']:.0f} MiB"
-            yield result(peak, ours["seconds"], f"at most {BACKFILL_MIB} MiB", ours["mib"] <= BACKFILL_MIB)
+            yield Row(peak, ours["seconds"], f"at most {BACKFILL_MIB} MiB", ours["mib"] <= BACKFILL_MIB)
             _fill(lake, days)
             turns = _one_more(url, lake, days[-10:])
         young, old = (median(turn["seconds"] - turn["server"] for turn in turns[name]) for name in ("young", "old"))
         server_ms = 1000 * median(turn["server"] for turn in turns["old"])
         name = f"one session more after {SESSIONS:,} sessions; after 9: {young * 1000:.0f} ms (and the server's {server_ms:.0f})"
-        yield result(name, old, f"at most {MOST_GROWTH} times", old <= MOST_GROWTH * young)
+        yield Row(name, old, f"at most {MOST_GROWTH} times", old <= MOST_GROWTH * young)
         loaded = _in_a_process("load", str(lake))
         name = f"{UNIVERSE} adjusted symbols of {SESSIONS:,} sessions, {loaded['rows']:,} rows"
-        yield result(name, loaded["seconds"], f"at most {LOAD_SECONDS} s", loaded["seconds"] <= LOAD_SECONDS)
+        yield Row(name, loaded["seconds"], f"at most {LOAD_SECONDS} s", loaded["seconds"] <= LOAD_SECONDS)
 
 
 @contextmanager

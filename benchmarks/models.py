@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.library_fits import EPOCHS, library_fit
 from benchmarks.peers import ROOT, module
-from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 from mltrainer_pipelines.models import costs
 from mltrainer_pipelines.models.panel import panel_groups
 from mltrainer_pipelines.models.registry import get_model, list_models
@@ -44,13 +44,13 @@ def models() -> Iterator[Row]:
             name = f"fit {spec.id}, {ROWS:,} × {FEATURES}: {fit['rows_per_second']:,} rows/s, {fit['peak_mib']:,} MiB"
             peer = f"library: {fit['library_rows_per_second']:,} rows/s, {fit['library_peak_mib']:,} MiB"
             met = seconds <= alone * (1 + OVERHEAD)
-            yield result(name, seconds, f"at most {1 + OVERHEAD:.2f} × the library alone", met, peer, alone)
+            yield Row(name, seconds, f"at most {1 + OVERHEAD:.2f} × the library alone", met, peer, alone)
     # some networks on the GPU beside the CPU, seconds by the clock; nothing where there is no GPU
     for model in ON_GPU if module("benchmarks.models", "--gpu")["gpu"] else ():
         fit = module("benchmarks.models", model, "--gpu")
         name = f"fit {model} on {fit['gpu']}: {fit['rows_per_second']:,} rows/s"
         peer = f"CPU, one thread: {round(ROWS / fit['cpu_seconds']):,} rows/s"
-        yield result(name, fit["seconds"], "is shown", True, peer, fit["cpu_seconds"])
+        yield Row(name, fit["seconds"], "is shown", True, peer, fit["cpu_seconds"])
 
 
 def table(rows: int, features: int, spec: ModelSpec | None = None, unknown: float = 0.0) -> tuple[np.ndarray, ...]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 
 POSITIONS, MARK_SECONDS = 10_000, 1.0
 
@@ -25,7 +25,7 @@ def paper_trades() -> Iterator[Row]:
         seconds = _marking(database)
         database.dispose()
     name = f"mark {POSITIONS:,} open positions"
-    yield result(name, seconds, f"under {MARK_SECONDS:g} s", seconds < MARK_SECONDS)
+    yield Row(name, seconds, f"under {MARK_SECONDS:g} s", seconds < MARK_SECONDS)
 
 
 def _marking(database: Any) -> float:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import ROOT
-from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 
 REPEATS = 7
 LARGE, SMALL = 500, 200
@@ -49,13 +49,13 @@ def refresh() -> Iterator[Row]:
     few, seconds, empty = measured["symbols"][str(SMALL)], measured["refresh"], measured["empty"]
     name = f"refresh run of {few} symbols, submitted to success: {seconds / empty:.2f} × an empty run"
     bar = f"at most {MOST_TIMES} × an empty run"
-    yield result(name, seconds, bar, seconds <= MOST_TIMES * empty, "an empty Dagster run", empty)
+    yield Row(name, seconds, bar, seconds <= MOST_TIMES * empty, "an empty Dagster run", empty)
     for size in (SMALL, LARGE):
         seconds, most = measured["computing"][str(size)], COMPUTE_SECONDS[size]
         name = f"computing in a refresh of {measured['symbols'][str(size)]} symbols: its steps, with the ensemble, the best run"
-        yield result(name, seconds, f"at most {most:g} s", seconds <= most)
+        yield Row(name, seconds, f"at most {most:g} s", seconds <= most)
     name = f"{measured['replayed']} sessions of {few} symbols replayed"
-    yield result(name, measured["replay"], f"at most {REPLAY_SECONDS:g} s", measured["replay"] <= REPLAY_SECONDS)
+    yield Row(name, measured["replay"], f"at most {REPLAY_SECONDS:g} s", measured["replay"] <= REPLAY_SECONDS)
 
 
 def measure(repeats: int) -> dict[str, Any]:

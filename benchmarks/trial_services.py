@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.peers import BARS, ROOT
-from mltrainer_pipelines.commands.benchmark import Row, result
+from mltrainer_pipelines.commands.benchmark import Row
 
 AROUND, LOGGING, GROWTH = 0.10, 0.03, 1.25
 QUICK_QUARTERS = 4
@@ -74,8 +74,8 @@ def _long(settings: Any, console: Any, dagster: str) -> list[Row]:
     logged = _mlflow_seconds(DagsterClient(dagster), submitted["trial_id"])
     share = logged / through
     return [
-        result(name, through, f"at most {AROUND:.0%} more", added <= AROUND, "in memory", own),
-        result(f"MLflow logging, {share:.1%} of that trial", logged, f"under {LOGGING:.0%}", share < LOGGING),
+        Row(name, through, f"at most {AROUND:.0%} more", added <= AROUND, "in memory", own),
+        Row(f"MLflow logging, {share:.1%} of that trial", logged, f"under {LOGGING:.0%}", share < LOGGING),
     ]
 
 
@@ -155,4 +155,4 @@ def _quick(trials: int) -> Row:
     part = max(1, trials // 10)
     first, last = (statistics.median(some) for some in (seconds[1 : 1 + part], seconds[-part:]))
     name = f"quick trial after {trials - part} others; the first ones {first:.2f} s"
-    return result(name, last, f"at most {GROWTH:g} times the first", last <= GROWTH * first)
+    return Row(name, last, f"at most {GROWTH:g} times the first", last <= GROWTH * first)

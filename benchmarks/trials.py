@@ -6,12 +6,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import BARS, SHARED, bars_file, module, peer_scripts
-from mltrainer_pipelines.commands.benchmark import Row, benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 
 PEER = SHARED / "peers/lightgbm_walk_forward.py"
 TRAIN, TEST, PURGE, ROUNDS, THREADS = 504, 63, 12, 200, 2
@@ -43,7 +44,7 @@ def walk_forward() -> Iterator[Row]:
     met = best["seconds"] <= AT_MOST * peer["seconds"] and best["log_loss"] <= peer["log_loss"]
     name = f"walk-forward, {best['windows']} windows of Alpha158, log loss {best['log_loss']:.4f} (peer {peer['log_loss']:.4f})"
     bar = f"at most {AT_MOST:g} of its time, log loss no worse"
-    yield result(name, best["seconds"], bar, met, "plain LightGBM", peer["seconds"])
+    yield Row(name, best["seconds"], bar, met, "plain LightGBM", peer["seconds"])
 
 
 def _table(path: Path) -> None:
@@ -151,13 +152,13 @@ def _loss(score: Any, label: Any) -> float:
 @benchmark("what Dagster, PostgreSQL, the lake and MLflow add to a trial", 1500, bars_file, by_name_only=True)
 def trial_services() -> Iterator[Row]:
     """One long trial through everything beside its own computing, and many quick ones after each other."""
-    yield from module("benchmarks.trials", "--services", QUICK_TRIALS)["rows"]
+    yield from (Row(**row) for row in module("benchmarks.trials", "--services", QUICK_TRIALS)["rows"])
 
 
 def _services(trials: int) -> dict[str, Any]:
     from benchmarks import trial_services
 
-    return {"rows": trial_services.measured(trials)}
+    return {"rows": [asdict(row) for row in trial_services.measured(trials)]}
 
 
 # the leaderboard
@@ -186,7 +187,7 @@ def leaderboard() -> Iterator[Row]:
         seconds = time.perf_counter() - begin
         database.dispose()
     name = f"leaderboard over {ranking.height:,} trials"
-    yield result(name, seconds, f"under {LEADERBOARD_SECONDS:g} s", seconds < LEADERBOARD_SECONDS)
+    yield Row(name, seconds, f"under {LEADERBOARD_SECONDS:g} s", seconds < LEADERBOARD_SECONDS)
 
 
 def _fill(engine: Any, kind: Any, trials: int, rng: Any) -> None:

@@ -104,7 +104,7 @@ def bench(
     from mltrainer_pipelines.commands.bench import as_table, exit_code, run_benchmarks
 
     rows = run_benchmarks(names or [], report=lambda line: typer.echo(line, err=True))
-    print_result(rows if as_json else as_table(rows))
+    print_result([row.as_dict() for row in rows] if as_json else as_table(rows))
     raise typer.Exit(exit_code(rows))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from mltrainer_pipelines.commands.benchmark import Benchmark, Row, not_measured
+from mltrainer_pipelines.commands.benchmark import Benchmark, Row
 from mltrainer_pipelines.settings import PROJECT_ROOT
 
 FOLDER, RESULTS = PROJECT_ROOT / "benchmarks", PROJECT_ROOT / "build/bench.jsonl"
@@ -77,64 +77,50 @@ def run_benchmarks(
 
     def add(row: Row) -> None:
         rows.append(row)
-        report(f"  {describe(row)}")
+        report(f"  {row}")
         results.parent.mkdir(parents=True, exist_ok=True)
         with results.open("a") as file:
-            file.write(json.dumps({**row, "measured_at": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")
+            file.write(json.dumps({**row.as_dict(), "measured_at": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")
 
     interrupted = False
     for one in chosen:
         if one.name in missing or interrupted:
-            add(not_measured(one.name, missing.get(one.name, INTERRUPTED)))
+            add(Row(one.name, reason=missing.get(one.name, INTERRUPTED)))
             continue
         try:
             for row in one.run():
                 add(row)
         except KeyboardInterrupt:
             interrupted = True
-            add(not_measured(one.name, INTERRUPTED))
+            add(Row(one.name, reason=INTERRUPTED))
         except Exception as error:
-            add(not_measured(one.name, f"failed: {str(error).strip() or type(error).__name__}"))
-    return rows + [not_measured(one.name, f"takes {_time(one.seconds)}: mltrainer bench {one.name}") for one in left_out]
+            add(Row(one.name, reason=f"failed: {str(error).strip() or type(error).__name__}"))
+    return rows + [Row(one.name, reason=f"takes {_time(one.seconds)}: mltrainer bench {one.name}") for one in left_out]
 
 
 def exit_code(rows: Sequence[Row]) -> int:
     """130 after Ctrl-C, 1 where a bar was not met or a benchmark failed, otherwise 0."""
-    reasons = [row.get("reason", "") for row in rows]
-    if INTERRUPTED in reasons:
+    if any(row.reason == INTERRUPTED for row in rows):
         return 130
-    return int(any(row["met"] is False for row in rows) or any(reason.startswith("failed: ") for reason in reasons))
-
-
-def describe(row: Row) -> str:
-    """A row as a line.
-
-    >>> describe(not_measured("refresh", "interrupted"))
-    'refresh: interrupted'
-    """
-    if row["seconds"] is None:
-        return f"{row['name']}: {row.get('reason')}"
-    peer = "" if row["peer_seconds"] is None else f", {row['peer']} {row['peer_seconds']:.2f} s, ratio {row['ratio']}"
-    return f"{row['name']}: {row['seconds']:.3f} s{peer}; {row['bar']}: {'met' if row['met'] else 'NOT MET'}"
+    return int(any(row.met is False or (row.reason or "").startswith("failed: ") for row in rows))
 
 
 def as_table(rows: Sequence[Row]) -> Table:
     """Rows of `run_benchmarks` for a reader; below it the reasons of what was not measured."""
-    absent = [describe(row) for row in rows if row["seconds"] is None]
+    absent = [str(row) for row in rows if row.seconds is None]
     table = Table("benchmark", "seconds", "peer", "its seconds", "ratio", "bar", "met", caption="\n".join(absent) or None)
     table.caption_justify = "left"
     for row in rows:
-        if row["seconds"] is not None:
-            numbers = ["" if value is None else f"{value:.2f}" for value in (row["peer_seconds"], row["ratio"])]
-            met = "yes" if row["met"] else "NO"
-            table.add_row(row["name"], f"{row['seconds']:.3f}", row["peer"] or "", *numbers, row["bar"], met)
+        if row.seconds is not None:
+            numbers = ["" if value is None else f"{value:.2f}" for value in (row.peer_seconds, row.ratio)]
+            table.add_row(row.name, f"{row.seconds:.3f}", row.peer or "", *numbers, row.bar, "yes" if row.met else "NO")
     return table
 
 
 def _plan(chosen: Sequence[Benchmark], left_out: Sequence[Benchmark], results: Path) -> str:
     width = max((len(one.name) for one in [*chosen, *left_out]), default=0)
     total = _time(sum(one.seconds for one in chosen))
-    lines = [f"{len(chosen)} benchmarks, about {total} on two cores; every result is added to {results}"]
+    lines = [f"To measure: {len(chosen)}, about {total} on two cores. Every result is added to {results}"]
     lines += [f"  {one.name:<{width}}  {_time(one.seconds):>6}  {one.measures}" for one in chosen]
     if left_out:
         lines.append("Run by name only:")

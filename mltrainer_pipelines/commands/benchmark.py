@@ -1,24 +1,58 @@
 """How a benchmark declares itself, and the rows it gives: what the modules of `benchmarks/` import."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
-class Row(TypedDict):
-    """One measurement. All but `name`, `peer` and `bar` are None, and `reason` says why, where nothing was measured.
+@dataclass(frozen=True)
+class Row:
+    """A measurement, or why there is none.
 
-    `ratio` is how many times as fast as the peer ours is; `met` says whether the bar is met.
+    Parameters
+    ----------
+    name : str
+    seconds : float, optional
+        Of ours; None where nothing was measured, and then `reason` says why.
+    bar : str, optional
+        What ours has to keep, for a reader.
+    met : bool, optional
+        Whether it does.
+    peer : str, optional
+        What ours is compared with.
+    peer_seconds : float, optional
+    reason : str, optional
+
+    Examples
+    --------
+    >>> Row("features", 2.0, "at least twice as fast", True, "a peer", 5.0).ratio
+    2.5
     """
 
     name: str
-    seconds: float | None
-    peer: str | None
-    peer_seconds: float | None
-    ratio: float | None
-    bar: str | None
-    met: bool | None
-    reason: NotRequired[str]
+    seconds: float | None = None
+    bar: str | None = None
+    met: bool | None = None
+    peer: str | None = None
+    peer_seconds: float | None = None
+    reason: str | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as fast as the peer ours is."""
+        return round(self.peer_seconds / self.seconds, 2) if self.peer_seconds and self.seconds else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `mltrainer bench --json` prints it; `reason` is there only where nothing was measured."""
+        values = asdict(self) | {"ratio": self.ratio}
+        order = ["name", "seconds", "peer", "peer_seconds", "ratio", "bar", "met", *(["reason"] if self.reason else [])]
+        return {name: round(values[name], 4) if name == "seconds" and self.seconds else values[name] for name in order}
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return f"{self.name}: {self.reason}"
+        peer = "" if self.peer_seconds is None else f", {self.peer} {self.peer_seconds:.2f} s, ratio {self.ratio}"
+        return f"{self.name}: {self.seconds:.3f} s{peer}; {self.bar}: {'met' if self.met else 'NOT MET'}"
 
 
 @dataclass(frozen=True)
@@ -54,33 +88,4 @@ def benchmark(
     measures: str, seconds: float, *needs: Callable[[], str | None], by_name_only: bool = False
 ) -> Callable[[Callable[[], Iterator[Row]]], Benchmark]:
     """Declare the decorated generator of rows a benchmark, named as the function is."""
-
-    def declare(run: Callable[[], Iterator[Row]]) -> Benchmark:
-        return Benchmark(run.__name__, measures, seconds, run, needs, by_name_only)
-
-    return declare
-
-
-def result(name: str, seconds: float, bar: str, met: bool, peer: str | None = None, peer_seconds: float | None = None) -> Row:
-    """A row of something measured.
-
-    >>> result("features", 2.0, "at least twice as fast", True, "a peer", 5.0)["ratio"]
-    2.5
-    """
-    ratio = None if peer_seconds is None else round(peer_seconds / seconds, 2)
-    return {
-        "name": name, "seconds": round(seconds, 4), "peer": peer, "peer_seconds": peer_seconds, "ratio": ratio, "bar": bar,
-        "met": met,
-    }  # fmt: skip
-
-
-def not_measured(name: str, reason: str) -> Row:
-    """A row of something that was not measured.
-
-    >>> not_measured("features", "interrupted")["seconds"] is None
-    True
-    """
-    return {
-        "name": name, "seconds": None, "peer": None, "peer_seconds": None, "ratio": None, "bar": None, "met": None,
-        "reason": reason,
-    }  # fmt: skip
+    return lambda run: Benchmark(run.__name__, measures, seconds, run, needs, by_name_only)

@@ -19,17 +19,17 @@ from mltrainer_pipelines.commands.bench import (
 from mltrainer_pipelines.settings import PROJECT_ROOT
 
 TINY = """
-from mltrainer_pipelines.commands.benchmark import benchmark, result
+from mltrainer_pipelines.commands.benchmark import Row, benchmark
 
 
 @benchmark("a thing that works", 2)
 def good():
-    yield result("good, 10 rows", 0.5, "twice a peer", True, "a peer", 1.0)
+    yield Row("good, 10 rows", 0.5, "twice a peer", True, "a peer", 1.0)
 
 
 @benchmark("a thing that breaks half way", 3)
 def half():
-    yield result("half, first", 0.1, "at most 1 s", True)
+    yield Row("half, first", 0.1, "at most 1 s", True)
     raise RuntimeError("the server went away")
 
 
@@ -40,12 +40,12 @@ def lacking():
 
 @benchmark("a thing of hours", 7200, by_name_only=True)
 def slow():
-    yield result("slow", 2.0, "at most 1 s", False)
+    yield Row("slow", 2.0, "at most 1 s", False)
 
 
 @benchmark("a thing that is interrupted", 1, by_name_only=True)
 def endless():
-    yield result("endless, first", 0.1, "at most 1 s", True)
+    yield Row("endless, first", 0.1, "at most 1 s", True)
     print("waiting", flush=True)
     import time
     while True:
@@ -66,7 +66,7 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def test_what_fails_or_lacks_something_is_a_row_and_the_rest_goes_on(folder: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     rows = run_benchmarks((), lines.append, folder, tmp_path / "results.jsonl")
-    assert [(row["name"], row["met"], row.get("reason")) for row in rows] == [
+    assert [(row.name, row.met, row.reason) for row in rows] == [
         ("good, 10 rows", True, None),
         ("half, first", True, None),
         ("half", None, "failed: the server went away"),
@@ -74,11 +74,11 @@ def test_what_fails_or_lacks_something_is_a_row_and_the_rest_goes_on(folder: Pat
         ("slow", None, "takes 120 min: mltrainer bench slow"),
         ("endless", None, "takes 1 s: mltrainer bench endless"),
     ]
-    assert rows[0] == {
+    assert rows[0].as_dict() == {
         "name": "good, 10 rows", "seconds": 0.5, "peer": "a peer", "peer_seconds": 1.0, "ratio": 2.0, "bar": "twice a peer",
         "met": True,
     }  # fmt: skip
-    assert set(rows[0]) | {"reason"} == set(rows[2])
+    assert list(rows[2].as_dict()) == [*rows[0].as_dict(), "reason"]
     assert exit_code(rows) == 1
     assert exit_code(rows[:2] + rows[3:]) == 0
     table = as_table(rows)
@@ -90,7 +90,7 @@ def test_it_says_first_what_it_measures_and_how_long_that_takes(folder: Path, tm
     lines: list[str] = []
     run_benchmarks((), lines.append, folder, tmp_path / "results.jsonl")
     plan = lines[0]
-    assert plan.startswith("2 benchmarks, about 5 s on two cores")
+    assert plan.startswith("To measure: 2, about 5 s on two cores")
     assert str(tmp_path / "results.jsonl") in plan
     assert "a thing that works" in plan
     assert "a thing of hours" in plan.split("Run by name only:")[1]
@@ -105,12 +105,12 @@ def test_every_result_is_written_as_it_ends(folder: Path, tmp_path: Path) -> Non
     written = [json.loads(line) for line in results.read_text().splitlines()]
     assert [row["name"] for row in written] == ["half, first", "half"] * 2
     assert all(row.pop("measured_at") for row in written)
-    assert written[2:] == rows
+    assert written[2:] == [row.as_dict() for row in rows]
 
 
 def test_long_ones_run_by_name_and_a_bar_that_is_not_met_fails(folder: Path, tmp_path: Path) -> None:
     rows = run_benchmarks(["slow"], folder=folder, results=tmp_path / "results.jsonl")
-    assert [row["name"] for row in rows] == ["slow"]
+    assert [row.name for row in rows] == ["slow"]
     assert exit_code(rows) == 1
 
 
@@ -118,7 +118,8 @@ def test_ctrl_c_gives_what_there_is(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys, json; from pathlib import Path; from mltrainer_pipelines.commands import bench;"
         f"rows = bench.run_benchmarks(['good', 'endless', 'half'], folder=Path({str(folder)!r}),"
-        f" results=Path({str(tmp_path / 'results.jsonl')!r})); print(json.dumps([rows, bench.exit_code(rows)]))"
+        f" results=Path({str(tmp_path / 'results.jsonl')!r})); "
+        "print(json.dumps([[row.as_dict() for row in rows], bench.exit_code(rows)]))"
     )
     environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT)}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
