@@ -196,4 +196,5 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
             return {name: lean(value) for name, value in part.items() if not (name == "title" and isinstance(value, str))}
         return [lean(value) for value in part] if isinstance(part, list) else part
 
-    return lean(model.model_json_schema())
+    schema: dict[str, Any] = lean(model.model_json_schema())
+    return schema

@@ -1,6 +1,5 @@
 """What has changed, as numbered marks: a reader that knows its marks can ask what came since."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -37,20 +36,14 @@ class Marks:
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened: `name` is one of `recommendations`, `positions`, `action`, `proposal`, `settings`,
-    `alert`."""
+class Change:
+    """Something that happened: `name` is one of `recommendations`, `positions`, `action`, `proposal`, `settings`, `alert`."""
 
     name: str
     data: Mapping[str, Any]
-    marks: Marks
-
-    def as_text(self) -> str:
-        """In the format of server-sent events."""
-        return f"id: {self.marks}\nevent: {self.name}\ndata: {json.dumps(self.data, default=str)}\n\n"
 
 
-def marks(engine: Engine) -> Marks:
+def current_marks(engine: Engine) -> Marks:
     """How far everything is now."""
     # An action moves through its states after it is made: the newest moment counts, not the newest number.
     moved = sa.func.greatest(
@@ -69,37 +62,37 @@ def marks(engine: Engine) -> Marks:
         return Marks(*(int(value) for value in connection.execute(statement).one()))
 
 
-def since(engine: Engine, known: Marks, now: Marks) -> list[Event]:
-    """What happened between two marks, in an order that makes sense to a reader."""
-    events = []
+def changes_since(engine: Engine, before: Marks, now: Marks) -> list[Change]:
+    """What happened between two marks, recommendations first."""
+    changes = []
     with engine.connect() as connection:
-        if now.recommendation > known.recommendation:
+        if now.recommendation > before.recommendation:
             r = Recommendation
-            new = sa.select(r.id, r.symbol, r.timeframe, r.grade, r.session).where(r.id > known.recommendation)
+            new = sa.select(r.id, r.symbol, r.timeframe, r.grade, r.session).where(r.id > before.recommendation)
             rows = connection.execute(new.order_by(r.id).limit(_MOST)).mappings().all()
-            events.append(Event("recommendations", {"new": [dict(row) for row in rows], "newest_id": now.recommendation}, now))
-        if now.marked > known.marked:
-            events.append(Event("positions", {"updated_at_us": now.marked}, now))
-        if now.action > known.action:
+            changes.append(Change("recommendations", {"new": [dict(row) for row in rows], "newest_id": now.recommendation}))
+        if now.marked > before.marked:
+            changes.append(Change("positions", {"updated_at_us": now.marked}))
+        if now.action > before.action:
             a = AgentAction
             columns = (a.id, a.session_id, a.kind, a.summary, a.status, a.created_at, a.decided_at, a.finished_at, a.error)
-            edge = _moment(known.action)
+            edge = _moment(before.action)
             moved = sa.select(*columns).where(sa.or_(a.created_at > edge, a.decided_at > edge, a.finished_at > edge))
             rows = connection.execute(moved.order_by(a.id).limit(_MOST)).mappings().all()
-            events += [Event("action", dict(row), now) for row in rows]
-        if now.proposal > known.proposal:
+            changes += [Change("action", dict(row)) for row in rows]
+        if now.proposal > before.proposal:
             p = TrialProposal
-            edge = _moment(known.proposal)
+            edge = _moment(before.proposal)
             chosen = sa.select(p.id, p.trial_id, p.proposer, p.status).where(sa.or_(p.created_at > edge, p.decided_at > edge))
             rows = connection.execute(chosen.order_by(p.id).limit(_MOST)).mappings().all()
-            events += [Event("proposal", dict(row), now) for row in rows]
-        if now.setting > known.setting:
-            events.append(Event("settings", {"version": now.setting}, now))
-        if now.alert > known.alert:
+            changes += [Change("proposal", dict(row)) for row in rows]
+        if now.setting > before.setting:
+            changes.append(Change("settings", {"version": now.setting}))
+        if now.alert > before.alert:
             raised = sa.select(Alert.id, Alert.kind, Alert.severity, Alert.message, Alert.created_at)
-            rows = connection.execute(raised.where(Alert.id > known.alert).order_by(Alert.id).limit(_MOST)).mappings().all()
-            events += [Event("alert", dict(row), now) for row in rows]
-    return events
+            rows = connection.execute(raised.where(Alert.id > before.alert).order_by(Alert.id).limit(_MOST)).mappings().all()
+            changes += [Change("alert", dict(row)) for row in rows]
+    return changes
 
 
 def _microseconds(moment: Any) -> Any:

@@ -46,7 +46,8 @@ class Context:
 
 
 async def _context(request: Request) -> Context:  # not a thread's work
-    return request.app.state.context
+    context: Context = request.app.state.context
+    return context
 
 
 Installation = Annotated[Context, Depends(_context)]

@@ -20,7 +20,7 @@ class _Answer:
     body: bytes
 
 
-class RecentReads:
+class ResponseCache:
     """Remembers successful GETs for `FRESH_SECONDS`; any other request empties the memory.
 
     Requests for the same thing that come while it is being answered wait for that answer. What changes a

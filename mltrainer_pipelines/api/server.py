@@ -16,7 +16,7 @@ from mltrainer_pipelines.api.limits import RateLimit
 from mltrainer_pipelines.api.metrics import Measured, Metrics
 from mltrainer_pipelines.api.openapi import openapi_document
 from mltrainer_pipelines.api.problems import answer_problems
-from mltrainer_pipelines.api.response_cache import RecentReads
+from mltrainer_pipelines.api.response_cache import ResponseCache
 from mltrainer_pipelines.api.routes import (
     alerts,
     conversation,
@@ -33,6 +33,7 @@ from mltrainer_pipelines.api.routes import (
 )
 from mltrainer_pipelines.api.routes import settings as settings_routes
 from mltrainer_pipelines.api.security import BearerToken, BodyLimit, HostCheck, load_token, token_file
+from mltrainer_pipelines.api.turns import MAX_TURNS
 from mltrainer_pipelines.ops.dagster_client import DagsterClient
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.settings import now as wall_clock
@@ -97,15 +98,15 @@ def create_api(
         now,
     )
     app.state.metrics = Metrics()
-    app.state.watch = events.Watch(app.state.context)
-    app.state.conversations = CapacityLimiter(conversation.MOST_CONVERSATIONS)
+    app.state.change_poll = events.ChangePoll(app.state.context)
+    app.state.conversations = CapacityLimiter(MAX_TURNS)
     app.state.agent = chat_agent(app.state.context)
     for module in _ROUTES:
         app.include_router(module.router)
     answer_problems(app)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     # The last one added is the first to see a request.
-    app.add_middleware(RecentReads)
+    app.add_middleware(ResponseCache)
     app.add_middleware(BodyLimit)
     app.add_middleware(
         RateLimit,

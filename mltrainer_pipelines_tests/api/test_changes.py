@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from mltrainer_pipelines.api.changes import Marks, marks, since
+from mltrainer_pipelines.api.changes import Marks, changes_since, current_marks
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.alerts import raise_alert
 from mltrainer_pipelines_tests.api.installation import TOKEN, Installation, hold_virtually, propose, recommend
@@ -13,20 +13,20 @@ from mltrainer_pipelines_tests.api.serving import served
 
 def test_whatever_happened_since_the_marks_is_told_once(installation: Installation) -> None:
     engine = installation.database.engine
-    start = marks(engine)
-    assert since(engine, start, marks(engine)) == []
+    start = current_marks(engine)
+    assert changes_since(engine, start, current_marks(engine)) == []
     number = recommend(installation.database, "AAA")
     hold_virtually(installation.database, number, "AAA")
     runtime_settings.put(engine, "min_confidence", 0.8, "user", "")
     raise_alert(engine, "k", "drift", "warning", "the features drift")
     propose(installation.database)
-    now = marks(engine)
-    events = since(engine, start, now)
+    now = current_marks(engine)
+    events = changes_since(engine, start, now)
     assert [event.name for event in events] == ["recommendations", "positions", "proposal", "settings", "alert"]
     assert events[0].data["new"][0]["symbol"] == "AAA"
-    assert since(engine, now, marks(engine)) == []
+    assert changes_since(engine, now, current_marks(engine)) == []
     installation.client.post("/api/proposals/1/approve")
-    (moved,) = since(engine, now, marks(engine))
+    (moved,) = changes_since(engine, now, current_marks(engine))
     assert (moved.name, moved.data["status"]) == ("proposal", "approved")
 
 

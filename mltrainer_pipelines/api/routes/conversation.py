@@ -1,17 +1,12 @@
 """Talking to mlTrainer, and deciding on the actions that come of it."""
 
-import asyncio
-import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from anyio import CapacityLimiter
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field, StringConstraints
-from sqlalchemy.exc import SQLAlchemyError
 
 from mltrainer_pipelines.agent import actions as action_book
 from mltrainer_pipelines.agent.actions import Action, ActionStateError
@@ -19,7 +14,7 @@ from mltrainer_pipelines.agent.chat import ChatAgent, ChatEvent, MessageError
 from mltrainer_pipelines.agent.conversation import SessionBusyError, SessionNameError
 from mltrainer_pipelines.api.fields import Body, Identifier, Parameters, Text, with_example
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.routes.events import EVENT_SCHEMA, EVENT_STREAM
+from mltrainer_pipelines.api.turns import Turn
 
 router = APIRouter(prefix="/api", tags=["conversation"])
 
@@ -27,13 +22,11 @@ SessionId = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:\-]{0,99}$"), Field(description="Name of the conversation.")
 ]
 _EXAMPLE = 'event: text\ndata: {"text": "The best short trial is lightgbm-short-3f9a1c2b."}\n\nevent: done\ndata: {"turn": 1}\n\n'
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {EVENT_STREAM: {"itemSchema": EVENT_SCHEMA, "example": _EXAMPLE}}}}
-MOST_CONVERSATIONS = 64
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"example": _EXAMPLE}}}}
 
 
-class Message(Body):
-    """Something the user says."""
+class ChatMessage(Body):
+    """A message of the user."""
 
     model_config = with_example({"session_id": "main", "message": "Start momentum analysis"})
 
@@ -45,18 +38,18 @@ class Conversation(Parameters):
     session_id: SessionId = "main"
 
 
-class Watching(Body):
-    """A conversation to watch."""
+class FollowRequest(Body):
+    """A conversation to follow."""
 
     session_id: SessionId = "main"
-    timeout_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False, description="Seconds to watch.")] = 60.0
+    timeout_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False, description="Seconds to follow.")] = 60.0
 
 
 class HistoryParameters(Conversation):
     limit: Annotated[int, Field(ge=1, le=1000)] = 200
 
 
-class Said(BaseModel):
+class MessageOut(BaseModel):
     """A message of a conversation."""
 
     turn: int
@@ -68,7 +61,7 @@ class Said(BaseModel):
 
 class History(BaseModel):
     session_id: str
-    items: list[Said] = Field(description="The newest last.")
+    items: list[MessageOut] = Field(description="The newest last.")
 
 
 class ActionState(BaseModel):
@@ -102,26 +95,36 @@ class ActionFilter(Parameters):
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 
-@router.post("/chat", response_class=StreamingResponse, responses=_STREAM)
-async def chat(request: Request, said: Message) -> StreamingResponse:
+async def _chat_turn(request: Request, message: ChatMessage) -> Turn:
+    return await _begin(request, _agent(request).chat(message.session_id, message.message))
+
+
+async def _follow_turn(request: Request, conversation: FollowRequest) -> Turn:
+    return await _begin(request, _agent(request).follow(conversation.session_id, conversation.timeout_s))
+
+
+@router.post("/chat", response_class=EventSourceResponse, responses=_STREAM)
+async def chat(turn: Annotated[Turn, Depends(_chat_turn)]) -> AsyncIterator[ServerSentEvent]:
     """Say something; the answer comes as server-sent events.
 
-    `text` pieces of the answer, `tool` for what was looked up, `action` for what waits for a yes or runs, `result` for what
+    `text` pieces of the answer, `tool` for what was looked up, `action` for what awaits approval or runs, `result` for what
     ended, `notice`, `error`, and `done` at the end.
     """
-    return await _streamed(request, _agent(request).chat(said.session_id, said.message))
+    async for event in turn.events():
+        yield event
 
 
-@router.post("/chat/follow", response_class=StreamingResponse, responses=_STREAM)
-async def follow(request: Request, watching: Watching) -> StreamingResponse:
-    """Progress and results of what runs in a conversation until it has ended, then what mlTrainer says to it."""
-    return await _streamed(request, _agent(request).follow(watching.session_id, watching.timeout_s))
+@router.post("/chat/follow", response_class=EventSourceResponse, responses=_STREAM)
+async def follow(turn: Annotated[Turn, Depends(_follow_turn)]) -> AsyncIterator[ServerSentEvent]:
+    """Progress and results of what runs in a conversation until it has ended, then mlTrainer's comment on it."""
+    async for event in turn.events():
+        yield event
 
 
 @router.get("/chat/history")
 def get_history(request: Request, chosen: Annotated[HistoryParameters, Query()]) -> History:
     """What was said in a conversation."""
-    items = [Said(**message) for message in _agent(request).history(chosen.session_id, chosen.limit)]
+    items = [MessageOut(**message) for message in _agent(request).history(chosen.session_id, chosen.limit)]
     return History(session_id=chosen.session_id, items=items)
 
 
@@ -164,61 +167,17 @@ def _decided(request: Request, number: int, approve: bool) -> ActionState:
 
 
 def _agent(request: Request) -> ChatAgent:
-    return request.app.state.agent
+    agent: ChatAgent = request.app.state.agent
+    return agent
 
 
-async def _streamed(request: Request, events: Iterator[ChatEvent]) -> StreamingResponse:
-    told = await _told(events, request.app.state.conversations)
-    first = await told.get()
-    if isinstance(first, MessageError | SessionNameError):
-        raise Problem(422, str(first))
-    if isinstance(first, SessionBusyError):
-        raise Problem(409, str(first))
-    if isinstance(first, Exception):
-        raise first
-    return StreamingResponse(_written(first, told), media_type=EVENT_STREAM, headers=_HEADERS)
-
-
-async def _told(events: Iterator[ChatEvent], threads: CapacityLimiter) -> asyncio.Queue[ChatEvent | Exception | None]:
-    """The events of a turn as they come, then None, or the error that ended it.
-
-    A thread of its own makes them: an answer may take minutes, and reading goes on meanwhile. It goes on to the end though
-    its reader leaves, so that the answer is kept for when they come back.
-    """
-    loop, told = asyncio.get_running_loop(), asyncio.Queue[ChatEvent | Exception | None]()
-    place = object()
-    await threads.acquire_on_behalf_of(place)
-
-    def tell(event: ChatEvent | Exception | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(told.put_nowait, event)
-
-    def make() -> None:
-        try:
-            for event in events:
-                tell(event)
-            tell(None)
-        except Exception as error:
-            tell(error)
-        finally:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(threads.release_on_behalf_of, place)
-
-    threading.Thread(target=make, daemon=True, name="conversation").start()
-    return told
-
-
-async def _written(first: ChatEvent | None, told: asyncio.Queue[ChatEvent | Exception | None]) -> AsyncIterator[str]:
-    """Events as text; an error that comes when the answer has begun is the last event."""
-    event: ChatEvent | Exception | None = first
-    while isinstance(event, ChatEvent):
-        yield f"event: {event.kind}\ndata: {json.dumps(event.data, default=str)}\n\n"
-        event = await told.get()
-    if isinstance(event, SQLAlchemyError):
-        detail = "PostgreSQL stopped answering in the middle of this; say it again in a moment"
-        yield f"event: error\ndata: {json.dumps({'status': 503, 'detail': detail})}\n\n"
-    elif event is not None:
-        raise event
+async def _begin(request: Request, events: Iterator[ChatEvent]) -> Turn:
+    try:
+        return await Turn.begin(events, request.app.state.conversations)
+    except (MessageError, SessionNameError) as error:
+        raise Problem(422, str(error)) from None
+    except SessionBusyError as error:
+        raise Problem(409, str(error)) from None
 
 
 def _state(found: Action) -> ActionState:

@@ -5,91 +5,63 @@ import time
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
-from mltrainer_pipelines.api.changes import Event, Marks, marks, since
+from mltrainer_pipelines.api.changes import Marks, changes_since, current_marks
 from mltrainer_pipelines.api.context import Context, Installation
 
 router = APIRouter(prefix="/api", tags=["events"])
 
-EVENT_STREAM = "text/event-stream"
-EVENT_SCHEMA = {
-    "type": "object",
-    "properties": {"event": {"type": "string"}, "data": {"type": "string"}, "id": {"type": "string"}},
-    "required": ["event", "data"],
-}
 POLL_SECONDS = 1.0
-HEARTBEAT_SECONDS = 10.0
-UNASKED_SECONDS = 15.0
-"""How long a client is served that did not say that it reads event streams."""
-_EXAMPLE = 'id: 94-0-0-0-3-179\nevent: recommendations\ndata: {"new": [{"id": 94, "symbol": "BGUO"}], "newest_id": 94}\n\n'
+PREVIEW_SECONDS = 15.0
+"""How long a client is served that did not ask for an event stream."""
+_RECONNECT_MS = 2000
+_EXAMPLE = 'event: recommendations\ndata: {"new": [{"id": 94, "symbol": "BGUO"}], "newest_id": 94}\nid: 94-0-0-0-3-179\n\n'
 
 
-class Watch:
-    """One look at the database a second, however many listen."""
+class ChangePoll:
+    """Reads the marks at most once a second, however many clients listen."""
 
     def __init__(self, context: Context):
         self.context = context
-        self.seen = Marks()
-        self.looked_at = 0.0
-        self._looking = asyncio.Lock()
+        self._marks = Marks()
+        self._read_at = 0.0
+        self._lock = asyncio.Lock()
 
     async def marks(self) -> Marks:
-        async with self._looking:
-            if time.monotonic() - self.looked_at > POLL_SECONDS * 0.9:
-                self.seen = await run_in_threadpool(marks, self.context.reader)
-                self.looked_at = time.monotonic()
-            return self.seen
+        async with self._lock:
+            if time.monotonic() - self._read_at > POLL_SECONDS * 0.9:
+                self._marks = await run_in_threadpool(current_marks, self.context.reader)
+                self._read_at = time.monotonic()
+            return self._marks
 
 
 @router.get(
-    "/events",
-    response_class=StreamingResponse,
-    responses={200: {"content": {EVENT_STREAM: {"itemSchema": EVENT_SCHEMA, "example": _EXAMPLE}}}},
+    "/events", response_class=EventSourceResponse, responses={200: {"content": {"text/event-stream": {"example": _EXAMPLE}}}}
 )
-async def follow_events(installation: Installation, request: Request) -> StreamingResponse:
+async def follow_events(installation: Installation, request: Request) -> AsyncIterator[ServerSentEvent]:
     """What happens, as it happens (server-sent events).
 
     Begins with `hello`; then `recommendations`, `positions`, `action`, `proposal`, `settings` and `alert` as they come.
     `Last-Event-ID` continues where a connection ended. A client whose `Accept` does not name `text/event-stream` gets
     fifteen seconds of it.
     """
-    watch: Watch = request.app.state.watch
-    known = Marks.parse(request.headers.get("last-event-id", ""))
-    asked = EVENT_STREAM in request.headers.get("accept", "")
-    stream = _stream(request, installation, watch, known, None if asked else UNASKED_SECONDS)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)
-
-
-async def _stream(
-    request: Request, context: Context, watch: Watch, known: Marks | None, seconds: float | None
-) -> AsyncIterator[str]:
-    begin = spoke = time.monotonic()
+    poll: ChangePoll = request.app.state.change_poll
+    endless = EventSourceResponse.media_type in request.headers.get("accept", "")
+    ends_at = None if endless else time.monotonic() + PREVIEW_SECONDS
     try:
-        now = await watch.marks()
-    except OperationalError:
-        yield "event: unavailable\ndata: {}\n\n"
-        return
-    known = now if known is None else known
-    yield f"retry: 2000\n{Event('hello', {'market': context.settings.market_kind, 'as_of': context.now()}, known).as_text()}"
-    while seconds is None or time.monotonic() - begin < seconds:
-        if await request.is_disconnected():
-            return
-        try:
-            now = await watch.marks()
-            found = await run_in_threadpool(since, context.reader, known, now) if now != known else []
-        except OperationalError:  # the client comes back by itself, and finds out then
-            yield "event: unavailable\ndata: {}\n\n"
-            return
-        for event in found:
-            yield event.as_text()
-        known = now
-        if found:
-            spoke = time.monotonic()
-        elif time.monotonic() - spoke > HEARTBEAT_SECONDS / 2:
-            yield ": still here\n\n"
-            spoke = time.monotonic()
-        await asyncio.sleep(POLL_SECONDS)
+        marks = await poll.marks()
+        sent = Marks.parse(request.headers.get("last-event-id", "")) or marks
+        hello = {"market": installation.settings.market_kind, "as_of": installation.now()}
+        yield ServerSentEvent(event="hello", data=hello, id=str(sent), retry=_RECONNECT_MS)
+        while ends_at is None or time.monotonic() < ends_at:
+            marks = await poll.marks()
+            if marks != sent:
+                for change in await run_in_threadpool(changes_since, installation.reader, sent, marks):
+                    yield ServerSentEvent(event=change.name, data=change.data, id=str(marks))
+                sent = marks
+            await asyncio.sleep(POLL_SECONDS)
+    except OperationalError:  # the client reconnects by itself, and learns then whether the database is back
+        yield ServerSentEvent(event="unavailable", data={})
