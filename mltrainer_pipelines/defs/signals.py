@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mltrainer_pipelines.signals.learned import Recalibration
     from mltrainer_pipelines.signals.refresh import Refresh
     from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
-    from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+    from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 
 _ALL = dg.AllPartitionMapping()
 _SHOWN = (
@@ -177,7 +177,7 @@ def _known_champions(
     from mltrainer_pipelines.signals.champions import Champions, ChampionUnloadableError
     from mltrainer_pipelines.signals.learned import recalibration_before, weighted
     from mltrainer_pipelines.store.alerts import raise_alert
-    from mltrainer_pipelines.trials.registry.tracking import NoChampionError
+    from mltrainer_pipelines.trials.registry.model_registry import NoChampionError
 
     store = Champions(tracking, get_settings().state / "champions")
     champions, corrections, absent = {}, {}, {}

@@ -152,6 +152,7 @@ def trial_scorecard(
     from mltrainer_pipelines.contracts.content_hash import data_fingerprint
     from mltrainer_pipelines.trials.registry import records
     from mltrainer_pipelines.trials.registry.promotion import grade
+    from mltrainer_pipelines.trials.registry.trial_runs import log_trial
     from mltrainer_pipelines.trials.scoring.figures import figures
     from mltrainer_pipelines.trials.scoring.scorecard import PARTS, part_metrics, score
     from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
@@ -176,7 +177,8 @@ def trial_scorecard(
         )
         card = result.scorecard
         moved, begin = _importances(lake, trial_id), time.perf_counter()
-        mlflow_run = tracking.log_trial(
+        mlflow_run = log_trial(
+            tracking,
             trial,
             {**card.model_dump(exclude=set(PARTS)), **part_metrics(card)},
             {quarter.quarter: quarter.model_dump(exclude={"quarter"}) for quarter in card.per_quarter},
@@ -241,6 +243,7 @@ def champion_model(
     from mltrainer_pipelines.trials.registry import records
     from mltrainer_pipelines.trials.registry.ensemble import fit_ensemble
     from mltrainer_pipelines.trials.registry.leaderboard import deflated
+    from mltrainer_pipelines.trials.registry.model_registry import register_champion
     from mltrainer_pipelines.trials.registry.promotion import choose_champion, grade
     from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quarters
 
@@ -267,7 +270,7 @@ def champion_model(
         regime = lake.read("regime") if lake.exists("regime") else None
         ensemble = fit_ensemble(configs, rows, outcomes, predictions, as_of, universe=_universe(lake), regime=regime)
         source = provenance(context.run_id, data_fingerprint(rows, outcomes))
-        version = tracking.register_champion(ensemble, rows, source, grade(rivals[chosen]))
+        version = register_champion(tracking, ensemble, rows, source, grade(rivals[chosen]))
         records.record_decision(database.engine, timeframe, decision, version.version, now())
         decisions[timeframe] = f"{decision.decision}: {decision.trial_id} ({decision.grade})"
         context.add_asset_metadata(

@@ -10,8 +10,9 @@ from sqlalchemy.engine import Engine
 from mltrainer_pipelines.learning.drift import Check, record_checks
 from mltrainer_pipelines.store.alerts import raise_alert
 from mltrainer_pipelines.store.tables import DriftCheck
+from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion, NoChampionError, champion_version
 from mltrainer_pipelines.trials.registry.rollback import previous_version
-from mltrainer_pipelines.trials.registry.tracking import ChampionVersion, NoChampionError, Tracking
+from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 
 def keep_and_ask(
@@ -71,7 +72,7 @@ def way_back(tracking: Tracking, timeframe: str) -> ChampionVersion | None:
         If the MLflow server does not answer.
     """
     try:
-        return previous_version(tracking, tracking.champion(timeframe))
+        return previous_version(tracking, champion_version(tracking, timeframe))
     except NoChampionError:
         return None
 

@@ -26,7 +26,7 @@ from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import Promotion
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry import records
-from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 
 STAND_IN = "walk-forward"

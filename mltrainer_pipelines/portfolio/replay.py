@@ -30,7 +30,7 @@ from mltrainer_pipelines.signals.learned import Recalibration
 from mltrainer_pipelines.signals.refresh import Ensemble, refresh_market
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 
 Scorers = Mapping[str, tuple[Ensemble, ChampionVersion]]
 

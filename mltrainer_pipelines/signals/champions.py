@@ -16,13 +16,8 @@ from mltrainer_pipelines.features.versions import FeatureVersionError
 from mltrainer_pipelines.http_client import NoAnswerError, send
 from mltrainer_pipelines.trials.ensemble_file import FILE, read_ensemble, write_ensemble
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
-from mltrainer_pipelines.trials.registry.tracking import (
-    CHAMPION,
-    ChampionVersion,
-    NoChampionError,
-    Tracking,
-    TrackingUnavailableError,
-)
+from mltrainer_pipelines.trials.registry.model_registry import CHAMPION, ChampionVersion, NoChampionError, load_version
+from mltrainer_pipelines.trials.registry.tracking import Tracking, TrackingUnavailableError
 
 _KEPT = 4
 """Versions of a timeframe that stay in the folder: the champion, and what a rollback or a replay would ask for."""
@@ -67,7 +62,7 @@ class Champions:
         registered = self.version(timeframe, version)
         folder = self.folder / registered.name / f"{registered.version}-{int(registered.registered_at.timestamp() * 1000)}"
         if not (folder / FILE).is_file():
-            ensemble = _readable(registered, lambda: self.tracking.load(registered))
+            ensemble = _readable(registered, lambda: load_version(self.tracking, registered))
             _keep(ensemble, folder)
             return ensemble, registered
         return _readable(registered, lambda: read_ensemble(folder / FILE)), registered

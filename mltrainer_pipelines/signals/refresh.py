@@ -18,8 +18,8 @@ from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import Champion, UnusableInputError, closing_prices, delayed_prices, score_market
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.registry.promotion import Grade
-from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
 from mltrainer_pipelines.trials.validation.walk_forward import with_sectors
 
 

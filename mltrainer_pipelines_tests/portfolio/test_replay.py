@@ -18,7 +18,7 @@ from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines_tests.portfolio.markets import positions
 from mltrainer_pipelines_tests.signals.test_refresh import ACTIONS, MACRO
 from mltrainer_pipelines_tests.signals.test_refresh import quotes_of as told

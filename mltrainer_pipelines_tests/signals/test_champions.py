@@ -12,7 +12,8 @@ from mltrainer_pipelines.signals.champions import Champions, ChampionUnloadableE
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.ensemble_file import FILE, write_ensemble
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
-from mltrainer_pipelines.trials.registry.tracking import NoChampionError, Tracking, TrackingUnavailableError
+from mltrainer_pipelines.trials.registry.model_registry import NoChampionError
+from mltrainer_pipelines.trials.registry.tracking import Tracking, TrackingUnavailableError
 
 ENSEMBLE = ChampionEnsemble("short", date(2015, 10, 30), TrialConfig(model="logistic_l2", timeframe="short"), ())
 VERSION = {

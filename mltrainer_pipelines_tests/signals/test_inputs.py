@@ -17,7 +17,7 @@ from mltrainer_pipelines.signals.refresh import refresh_market
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
-from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
+from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.validation.walk_forward import FittedModel, WalkForward
 from mltrainer_pipelines_tests.signals.test_refresh import MACRO, SESSIONS, bars, lake, market, noon, quotes_of  # noqa: F401
 

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from mltrainer_pipelines.features.versions import UNVERSIONED
 from mltrainer_pipelines.store.tables import LeaderboardRow, Promotion, Trial, TrialScorecard
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.registry.promotion import Decision, grade
-from mltrainer_pipelines.trials.registry.tracking import ChampionVersion
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
 

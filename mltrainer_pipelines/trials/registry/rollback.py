@@ -6,7 +6,14 @@ from datetime import datetime
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.trials.registry import records
-from mltrainer_pipelines.trials.registry.tracking import ChampionVersion, NoChampionError, Tracking
+from mltrainer_pipelines.trials.registry.model_registry import (
+    ChampionVersion,
+    NoChampionError,
+    champion_version,
+    registered_versions,
+    set_champion,
+)
+from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,11 @@ def roll_back(
     TrackingUnavailableError
         If the MLflow server does not answer.
     """
-    before = tracking.champion(timeframe)
+    before = champion_version(tracking, timeframe)
     newest = records.newest_change(engine, timeframe)
     if to is None and newest is not None and newest.decision == "rolled_back" and newest.model_version == before.version:
         return Rollback(changed=False, before=before, now=before)
-    now = before if to == before.version else tracking.set_champion(timeframe, to or previous_version(tracking, before).version)
+    now = before if to == before.version else set_champion(tracking, timeframe, to or previous_version(tracking, before).version)
     if now == before and newest is not None and newest.trial_id == before.trial_id:
         return Rollback(changed=False, before=before, now=before)
     # a command that was killed between the alias and the row is completed by the next one
@@ -75,7 +82,7 @@ def previous_version(tracking: Tracking, present: ChampionVersion) -> ChampionVe
         If the MLflow server does not answer.
     """
     timeframe = present.name.rpartition("-")[2]
-    older = [entry for entry in tracking.versions(timeframe) if int(entry.version) < int(present.version)]
+    older = [entry for entry in registered_versions(tracking, timeframe) if int(entry.version) < int(present.version)]
     others = [entry for entry in older if entry.trial_id != present.trial_id]
     if not older:
         raise NoChampionError(

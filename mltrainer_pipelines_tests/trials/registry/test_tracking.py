@@ -14,9 +14,18 @@ from polars.testing import assert_frame_equal
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
+from mltrainer_pipelines.trials.registry.model_registry import (
+    NoChampionError,
+    champion_version,
+    load_champion,
+    register_champion,
+    registered_versions,
+    set_champion,
+)
 from mltrainer_pipelines.trials.registry.promotion import Decision
 from mltrainer_pipelines.trials.registry.rollback import roll_back
-from mltrainer_pipelines.trials.registry.tracking import NoChampionError, Provenance, Tracking, TrackingUnavailableError
+from mltrainer_pipelines.trials.registry.tracking import Provenance, Tracking, TrackingUnavailableError
+from mltrainer_pipelines.trials.registry.trial_runs import log_trial
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 from mltrainer_pipelines_tests.trials.planted import planted_market
 
@@ -50,9 +59,9 @@ def test_a_trial_is_one_run_however_often_it_is_logged(tracking):
     figure = Figure()
     figure.subplots().plot([0, 1], [0, 1])
     quarters = {date(2020, 1, 1): {"auc": 0.55, "rank_ic": None}, date(2020, 4, 1): {"auc": 0.56}}
-    first = tracking.log_trial(config, {"sharpe": 1.0, "auc": float("nan")}, quarters, PROVENANCE, {"equity": figure})
+    first = log_trial(tracking, config, {"sharpe": 1.0, "auc": float("nan")}, quarters, PROVENANCE, {"equity": figure})
     quarters[date(2020, 7, 1)] = {"auc": 0.57}
-    again = tracking.log_trial(config, {"sharpe": 1.5}, quarters, PROVENANCE, tags={"grade": "candidate"})
+    again = log_trial(tracking, config, {"sharpe": 1.5}, quarters, PROVENANCE, tags={"grade": "candidate"})
     assert again == first
 
     client = MlflowClient(tracking.uri)
@@ -78,30 +87,30 @@ def test_a_trial_is_one_run_however_often_it_is_logged(tracking):
 def test_a_champion_comes_back_bit_for_bit_and_can_be_rolled_back(tracking, ensemble, capfd):
     rows = planted_market().features.filter(pl.col("date") > AS_OF).head(500)
     with pytest.raises(NoChampionError, match="materialize champion_model for 'short'"):
-        tracking.load_champion("short")
-    first = tracking.register_champion(ensemble, rows, PROVENANCE, "candidate")
-    second = tracking.register_champion(ensemble.reweighted({ensemble.champion.trial_id: 0.1}), rows, PROVENANCE, "proven")
+        load_champion(tracking, "short")
+    first = register_champion(tracking, ensemble, rows, PROVENANCE, "candidate")
+    second = register_champion(tracking, ensemble.reweighted({ensemble.champion.trial_id: 0.1}), rows, PROVENANCE, "proven")
     assert (first.version, second.version, second.grade) == ("1", "2", "proven")
     assert first.trial_id == ensemble.champion.trial_id
-    assert [known.version for known in tracking.versions("short")] == ["2", "1"]
+    assert [known.version for known in registered_versions(tracking, "short")] == ["2", "1"]
 
-    assert tracking.champion("short").version == "2"
-    assert tracking.set_champion("short", "1").grade == "candidate"
-    loaded, version = tracking.load_champion("short")
-    assert version == tracking.champion("short")
+    assert champion_version(tracking, "short").version == "2"
+    assert set_champion(tracking, "short", "1").grade == "candidate"
+    loaded, version = load_champion(tracking, "short")
+    assert version == champion_version(tracking, "short")
     assert version.tags["market"] == "simulated"
     assert_frame_equal(loaded.predict(rows), ensemble.predict(rows), check_exact=True)
     with pytest.raises(NoChampionError, match="has no version '9'; it has 2, 1"):
-        tracking.set_champion("short", "9")
+        set_champion(tracking, "short", "9")
     assert not set("🏃🧪🔗") & set(capfd.readouterr().out)
 
 
 def test_mlflow_itself_loads_the_champion_in_a_fresh_process(tracking, ensemble, tmp_path):
     later = planted_market().features.filter(pl.col("date") > AS_OF)
     rows = later.filter(pl.col("date") == later["date"][0])
-    if not tracking.versions("short"):
-        tracking.register_champion(ensemble, rows, PROVENANCE, "candidate")
-        tracking.set_champion("short", "1")
+    if not registered_versions(tracking, "short"):
+        register_champion(tracking, ensemble, rows, PROVENANCE, "candidate")
+        set_champion(tracking, "short", "1")
     given, made = str(tmp_path / "rows.parquet"), str(tmp_path / "out.parquet")
     rows.select(ensemble.feature_names).write_parquet(given)
     program = f"""
@@ -121,12 +130,12 @@ def test_a_server_that_does_not_answer_is_named_soon():
     dead = Tracking(f"http://127.0.0.1:{_free_port()}")
     begin = time.monotonic()
     with pytest.raises(TrackingUnavailableError, match=r"http://127\.0\.0\.1:\d+ does not answer .*mltrainer up"):
-        dead.load_champion("short")
+        load_champion(dead, "short")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with pytest.raises(TrackingUnavailableError, match="timed out"):
-            Tracking(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=0.5).champion("long")
+            champion_version(Tracking(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=0.5), "long")
     assert time.monotonic() - begin < 20
 
 
@@ -148,13 +157,13 @@ def test_a_rollback_moves_the_alias_keeps_the_reason_and_is_done_once(tracking, 
     with pytest.raises(NoChampionError, match="no long champion is registered"):
         roll_back(database.engine, tracking, "long", moment)
     for champion, decision in ((config, "promoted"), (shown.champion, "promoted"), (shown.champion, "refused")):
-        version = tracking.register_champion(dataclasses.replace(shown, champion=champion), rows, PROVENANCE, "candidate")
+        version = register_champion(tracking, dataclasses.replace(shown, champion=champion), rows, PROVENANCE, "candidate")
         decided = Decision(trial_id=champion.trial_id, decision=decision, grade="candidate", reasons=())
         records.record_decision(database.engine, "long", decided, version.version, moment)
 
     found = roll_back(database.engine, tracking, "long", moment, reason="one sector only")
     assert (found.changed, found.before.version, found.now.version) == (True, "3", "1")
-    assert tracking.champion("long").version == "1"
+    assert champion_version(tracking, "long").version == "1"
     newest = records.newest_change(database.engine, "long")
     assert (newest.decision, newest.model_version, newest.trial_id) == ("rolled_back", "1", other)
     assert newest.reasons[0].startswith("rolled back from version 3")

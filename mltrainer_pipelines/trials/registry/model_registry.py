@@ -1,0 +1,231 @@
+"""MLflow's model registry: every champion of a timeframe is a version of `mltrainer-<timeframe>`.
+
+The version that scores the market is the one with the alias `champion`.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mltrainer_pipelines.trials import ensemble_file
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.tracking import Provenance, Tracking, experiment_id, find_run, registered_name
+
+CHAMPION = "champion"
+"""Alias of the registered version that scores the market."""
+_REQUIREMENTS = (
+    *("numpy", "scipy", "polars", "scikit-learn", "lightgbm", "xgboost", "catboost", "torch"),
+    *("statsmodels", "arch", "hmmlearn", "river", "pydantic", "mlflow"),
+)
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow calls a model, a version or an alias that does not exist."""
+
+
+class NoChampionError(LookupError):
+    """No champion is registered for a timeframe: says what to materialize."""
+
+
+@dataclass(frozen=True)
+class ChampionVersion:
+    """A registered version of a champion.
+
+    Parameters
+    ----------
+    name : str
+        The registered model: `mltrainer-short` or `mltrainer-long`.
+    version : str
+    trial_id : str
+        The winner it was refitted from.
+    grade : str
+        `proven` or `candidate`, as it was registered; empty where it was registered without one.
+    run_id : str
+        The MLflow run that holds it.
+    tags : dict
+        All tags of the version.
+    registered_at : datetime
+    """
+
+    name: str
+    version: str
+    trial_id: str
+    grade: str
+    run_id: str
+    tags: dict[str, str]
+    registered_at: datetime
+
+
+def register_champion(
+    tracking: Tracking,
+    ensemble: ChampionEnsemble,
+    example: pl.DataFrame,
+    provenance: Provenance,
+    grade: str,
+    tags: Mapping[str, str] | None = None,
+) -> ChampionVersion:
+    """Register an ensemble as a new version of its timeframe's model and move the alias `champion` to it.
+
+    Parameters
+    ----------
+    ensemble : ChampionEnsemble
+    example : DataFrame
+        Rows of features; the last few are stored as the input example, from which the signature is taken.
+    provenance : Provenance
+    grade : {'proven', 'candidate'}
+    tags : Mapping of str to str, optional
+        Further tags of the version.
+
+    Raises
+    ------
+    TrackingUnavailableError
+        If the server does not answer.
+    """
+    import mlflow
+    from mlflow.models import infer_signature
+
+    name = registered_name(ensemble.timeframe)
+    rows = ensemble_file.example_rows(ensemble, example)
+    served = ensemble_file.ServedEnsemble(ensemble)
+    version_tags = {
+        "trial_id": ensemble.champion.trial_id,
+        "grade": grade,
+        "as_of": str(ensemble.as_of),
+        "members": str(len(ensemble.members)),
+        **provenance.tags(),
+        **(tags or {}),
+    }
+    with tracking.client() as client, tempfile.TemporaryDirectory() as folder:
+        data = ensemble_file.write_ensemble(ensemble, Path(folder))
+        experiment = experiment_id(client, name)
+        run_id = find_run(client, experiment, ensemble.champion.trial_id)
+        if run_id is None:
+            run = client.create_run(experiment, run_name=f"{ensemble.champion.trial_id} champion", tags=provenance.tags())
+            run_id = run.info.run_id
+            client.set_terminated(run_id)
+        mlflow.set_tracking_uri(tracking.uri)
+        info = mlflow.models.Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            name=f"champion-{ensemble.as_of}",
+            run_id=run_id,
+            loader_module=ensemble_file.__name__,
+            data_path=str(data),
+            signature=infer_signature(rows, served.predict(rows)),
+            input_example=rows,
+            pip_requirements=_pinned(),
+        )
+        registered = mlflow.register_model(info.model_uri, name, await_registration_for=0, tags=version_tags)
+        client.set_registered_model_alias(name, CHAMPION, registered.version)
+        return _version(client.get_model_version(name, registered.version))
+
+
+def set_champion(tracking: Tracking, timeframe: str, version: str) -> ChampionVersion:
+    """Move the alias to another registered version: a rollback.
+
+    Raises
+    ------
+    NoChampionError
+        If that version does not exist.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with tracking.client() as client:
+        try:
+            found = client.get_model_version(registered_name(timeframe), str(version))
+        except MlflowException as error:
+            if error.error_code in _ABSENT:
+                versions = ", ".join(known.version for known in registered_versions(tracking, timeframe)) or "none"
+                raise NoChampionError(f"{registered_name(timeframe)} has no version {version!r}; it has {versions}") from None
+            raise
+        client.set_registered_model_alias(registered_name(timeframe), CHAMPION, found.version)
+        return _version(found)
+
+
+def registered_versions(tracking: Tracking, timeframe: str) -> list[ChampionVersion]:
+    """Every registered version of a timeframe's champion, the newest first."""
+    with tracking.client() as client:
+        found = client.search_model_versions(f"name = '{registered_name(timeframe)}'", max_results=1000)
+    return sorted((_version(entry) for entry in found), key=lambda entry: int(entry.version), reverse=True)
+
+
+def champion_version(tracking: Tracking, timeframe: str) -> ChampionVersion:
+    """The version that scores the market.
+
+    Raises
+    ------
+    NoChampionError
+        If there is none yet.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with tracking.client() as client:
+        try:
+            return _version(client.get_model_version_by_alias(registered_name(timeframe), CHAMPION))
+        except MlflowException as error:
+            if error.error_code not in _ABSENT:
+                raise
+    raise NoChampionError(
+        f"no {timeframe} champion is registered at {tracking.uri}; materialize champion_model for {timeframe!r} "
+        "(after trial_predictions, trial_scorecard and leaderboard)"
+    )
+
+
+def load_champion(tracking: Tracking, timeframe: str) -> tuple[ChampionEnsemble, ChampionVersion]:
+    """The champion of a timeframe, ready to score, and which version it is.
+
+    Raises
+    ------
+    NoChampionError
+        If there is none yet.
+    TrackingUnavailableError
+        If the server does not answer.
+    """
+    version = champion_version(tracking, timeframe)
+    return load_version(tracking, version), version
+
+
+def load_version(tracking: Tracking, version: ChampionVersion) -> ChampionEnsemble:
+    """The ensemble of a registered version, from the server.
+
+    Raises
+    ------
+    NoChampionError
+        If the version holds none.
+    TrackingUnavailableError
+        If the server does not answer.
+    """
+    with tracking.client(), tempfile.TemporaryDirectory() as folder:
+        from mlflow.artifacts import download_artifacts
+
+        uri = f"models:/{version.name}/{version.version}"
+        place = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking.uri)
+        files = list(Path(place).rglob(ensemble_file.FILE))
+        if len(files) != 1:
+            raise NoChampionError(
+                f"version {version.version} of {version.name} holds no {ensemble_file.FILE}; "
+                "register a champion anew by materializing champion_model"
+            )
+        return ensemble_file.read_ensemble(files[0])
+
+
+def _version(entry: Any) -> ChampionVersion:
+    tags = dict(entry.tags)
+    return ChampionVersion(
+        name=entry.name,
+        version=str(entry.version),
+        trial_id=tags.get("trial_id", ""),
+        grade=tags.get("grade", ""),
+        run_id=entry.run_id or "",
+        tags=tags,
+        registered_at=datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC),
+    )
+
+
+def _pinned() -> list[str]:
+    from importlib.metadata import version
+
+    return [f"{name}=={version(name)}" for name in _REQUIREMENTS]
