@@ -30,7 +30,8 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
     """
     from mltrainer_pipelines.market.quotes import provisional_bars
     from mltrainer_pipelines.portfolio.marking import mark, open_symbols, trusted_quotes
-    from mltrainer_pipelines.portfolio.positions import bars_needed_from, open_positions, open_samples, settle
+    from mltrainer_pipelines.portfolio.positions import open_positions, open_samples
+    from mltrainer_pipelines.portfolio.settlement import bars_needed_from, settle
     from mltrainer_pipelines.signals.refresh import newest_refresh
     from mltrainer_pipelines.signals.rules import near_misses
     from mltrainer_pipelines.signals.thresholds import thresholds_at

@@ -13,7 +13,7 @@ MODULES = (
     *("mltrainer_pipelines.market.quotes", "mltrainer_pipelines.contracts.lake_tables"),
     *("mltrainer_pipelines.signals.champions", "mltrainer_pipelines.signals.refresh", "mltrainer_pipelines.signals.learned"),
     *("mltrainer_pipelines.signals.recommendations", "mltrainer_pipelines.signals.thresholds"),
-    *("mltrainer_pipelines.portfolio.performance", "mltrainer_pipelines.portfolio.positions"),
+    *("mltrainer_pipelines.portfolio.performance", "mltrainer_pipelines.portfolio.settlement"),
     *("mltrainer_pipelines.features.sets.momentum", "mltrainer_pipelines.features.kernels.barriers"),
     *("mltrainer_pipelines.learning.resolved", "mltrainer_pipelines.store.alerts"),
     *("mltrainer_pipelines.trials.ensemble_file", "lightgbm", "sklearn.linear_model", "talib"),

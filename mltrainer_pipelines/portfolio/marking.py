@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.market.adjustment import adjusted
-from mltrainer_pipelines.portfolio.positions import MARKED, SAMPLES, TABLE, locked, store
+from mltrainer_pipelines.portfolio.settlement import MARKED, SAMPLES, TABLE, locked, store
 from mltrainer_pipelines.portfolio.valuation import at_price
 from mltrainer_pipelines.signals.inputs import LakeInputs
 from mltrainer_pipelines.signals.quote_checks import check_quotes

@@ -85,7 +85,7 @@ def performance(
     """Record the books at the close of `as_of`, from the positions as they are settled now; again overwrites.
 
     Positions entered after `as_of` are left out; a position closed after it counts as closed. Call it after
-    `positions.settle` of the same session. The book `user` is what `user_portfolio` says, with the splits and dividends
+    `settlement.settle` of the same session. The book `user` is what `user_portfolio` says, with the splits and dividends
     in between, and the paper trade where it says nothing; `passed_over` holds every recommendation that is not in it.
 
     Parameters

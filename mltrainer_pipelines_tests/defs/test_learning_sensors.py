@@ -14,7 +14,8 @@ from mltrainer_pipelines.defs.trials import promote_champion
 from mltrainer_pipelines.learning.outcomes import record_outcomes
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.portfolio.positions import open_positions, settle
+from mltrainer_pipelines.portfolio.positions import open_positions
+from mltrainer_pipelines.portfolio.settlement import settle
 from mltrainer_pipelines.settings import now
 from mltrainer_pipelines.store.alerts import alerts
 from mltrainer_pipelines.store.database import Database

@@ -9,7 +9,8 @@ from mltrainer_pipelines.learning.outcomes import record_outcomes
 from mltrainer_pipelines.learning.weights import matured_outcomes
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.portfolio.positions import open_positions, settle
+from mltrainer_pipelines.portfolio.positions import open_positions
+from mltrainer_pipelines.portfolio.settlement import settle
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import Outcome
 from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, bars_of, positions, recommend

@@ -121,9 +121,9 @@ def test_a_stray_bad_bar_is_set_aside_and_many_are_refused():
     day = date(2024, 3, 4)
     rows = [(day, f"S{n:04}", 10.0, 11.0, 9.0, 10.0, 1.0) for n in range(2000)]
     bad = (day, "BAD", 10.0, 9.0, 11.0, 10.0, 1.0)
-    sifted = validate_bars(frame(*rows, bad), day)
-    assert sifted.bars.height == 2000
-    assert sifted.rejected.select("symbol", "reason").rows() == [("BAD", "high is below low")]
+    validated = validate_bars(frame(*rows, bad), day)
+    assert validated.bars.height == 2000
+    assert validated.rejected.select("symbol", "reason").rows() == [("BAD", "high is below low")]
     with pytest.raises(BadBarsError, match="1 row cannot be right"):
         validate_bars(frame(*rows[:500], bad), day)
     twice = validate_bars(frame(*rows, rows[0]), day)

@@ -12,7 +12,8 @@ from mltrainer_pipelines.portfolio.account import CENT, PaperAccount
 from mltrainer_pipelines.portfolio.holdings import held_symbols
 from mltrainer_pipelines.portfolio.performance import BookPerformance, performance, universe_returns
 from mltrainer_pipelines.portfolio.performance import sessions_without_benchmark as lacking
-from mltrainer_pipelines.portfolio.positions import open_positions, settle
+from mltrainer_pipelines.portfolio.positions import open_positions
+from mltrainer_pipelines.portfolio.settlement import settle
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition
 from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, at, bars_of, positions, recommend

@@ -15,14 +15,8 @@ from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import NotASessionError, next_session, session_hours, sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.marking import mark
-from mltrainer_pipelines.portfolio.positions import (
-    MissingBarsError,
-    bars_needed_from,
-    entry_session_of,
-    open_positions,
-    positions_of,
-    settle,
-)
+from mltrainer_pipelines.portfolio.positions import entry_session_of, open_positions, positions_of
+from mltrainer_pipelines.portfolio.settlement import MissingBarsError, bars_needed_from, settle
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, at, bars_of, positions, random_bars, recommend
 

@@ -9,8 +9,9 @@ import pytest
 from mltrainer_pipelines.features.engine import look_back
 from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.market.sessions import NEW_YORK, session_hours
-from mltrainer_pipelines.portfolio.positions import open_positions, settle
+from mltrainer_pipelines.portfolio.positions import open_positions
 from mltrainer_pipelines.portfolio.replay import DecisionState, NothingToReplayError, replay
+from mltrainer_pipelines.portfolio.settlement import settle
 from mltrainer_pipelines.signals.inputs import LakeInputs
 from mltrainer_pipelines.signals.recommendations import publish
 from mltrainer_pipelines.signals.refresh import refresh_market

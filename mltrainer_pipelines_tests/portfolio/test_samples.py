@@ -5,7 +5,8 @@ import sqlalchemy as sa
 
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import session_hours, sessions_between
-from mltrainer_pipelines.portfolio.positions import open_positions, open_samples, settle
+from mltrainer_pipelines.portfolio.positions import open_positions, open_samples
+from mltrainer_pipelines.portfolio.settlement import settle
 from mltrainer_pipelines.signals.rules import Thresholds, near_misses, strong_buys
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import SamplePosition
