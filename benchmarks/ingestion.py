@@ -227,7 +227,7 @@ def more(url: str, place: str) -> None:
     client, store = PolygonMarket(url, SecretStr(LOCAL_EXCHANGE_KEY)), Lake(place)
     days = store.partitions("daily_bars")
     checks = [check for check in DEFS.asset_checks or [] if {key.asset_key for key in check.check_keys} == {daily_bars.key}]
-    resources = {"lake": store, "polygon": client}
+    resources = {"lake": store, "market_data": client}
     with dg.DagsterInstance.ephemeral() as instance:
         whole = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
         dg.materialize([daily_bars], instance=instance, resources=resources, tags=whole)

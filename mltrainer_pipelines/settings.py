@@ -5,6 +5,7 @@ handed the values it needs, so that it runs the same in a notebook, a test and a
 """
 
 import hashlib
+import os
 from datetime import date, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -55,7 +56,9 @@ class Settings(BaseSettings):
     mltrainer_simulated_symbols: int = Field(default=120, ge=5, le=20_000)
     mltrainer_simulated_premium: float = Field(default=1.0, ge=0.0, le=5.0)
 
-    # outside services
+    # outside services: the folders of market/vendors that bars and macro series come from, their keys and addresses
+    mltrainer_market_vendor: str = Field(default="polygon", pattern="^[a-z][a-z0-9_]*$")
+    mltrainer_macro_vendor: str = Field(default="fred", pattern="^[a-z][a-z0-9_]*$")
     polygon_api_key: SecretStr | None = None
     polygon_base_url: str | None = None
     polygon_calls_per_minute: int | None = Field(default=None, ge=0)  # 0: no limit; unset: see polygon_call_budget
@@ -168,8 +171,8 @@ class Settings(BaseSettings):
     @cached_property
     def market_id(self) -> str:
         """Name of the market these settings look at: the data of two markets are never mixed."""
-        if self.polygon_api_key:
-            return "polygon"
+        if self._is_real:
+            return self.mltrainer_market_vendor
         if self.mltrainer_exchange == "simulated":
             size, premium = self.mltrainer_simulated_symbols, self.mltrainer_simulated_premium
             recipe = (SIMULATION, size, premium, str(self.mltrainer_history_start))
@@ -185,7 +188,11 @@ class Settings(BaseSettings):
     @property
     def market_kind(self) -> str:
         """`real`, `simulated` or `replay`: the label that every page, table and MLflow run carries."""
-        return "real" if self.polygon_api_key else self.mltrainer_exchange.split(":")[0]
+        return "real" if self._is_real else self.mltrainer_exchange.split(":")[0]
+
+    @property
+    def _is_real(self) -> bool:
+        return self.polygon_api_key is not None or self.mltrainer_market_vendor != "polygon"
 
     @property
     def state(self) -> Path:
@@ -198,7 +205,14 @@ class Settings(BaseSettings):
 
     @property
     def uses_local_exchange(self) -> bool:
-        return self.polygon_api_key is None and self.polygon_base_url is None
+        return not self._is_real and self.polygon_base_url is None
+
+    @property
+    def market_source(self) -> str:
+        """Where bars come from: the local exchange's market, the address of Polygon, or the name of another vendor."""
+        if self.uses_local_exchange:
+            return self.mltrainer_exchange
+        return self.polygon_url if self.mltrainer_market_vendor == "polygon" else self.mltrainer_market_vendor
 
     @property
     def exchange_url(self) -> str:
@@ -226,12 +240,27 @@ class Settings(BaseSettings):
 
     @property
     def fred_url(self) -> str:
-        return self.fred_base_url or (FRED_URL if self.polygon_api_key else f"{self.exchange_url}/fred")
+        return self.fred_base_url or (FRED_URL if self._is_real else f"{self.exchange_url}/fred")
 
     @property
     def fred_key(self) -> SecretStr | None:
         """The key for FRED; None where bars are real and no FRED key is given: macro is then missing."""
-        return self.fred_api_key or (None if self.polygon_api_key else SecretStr(LOCAL_EXCHANGE_KEY))
+        return self.fred_api_key or (None if self._is_real else SecretStr(LOCAL_EXCHANGE_KEY))
+
+    def vendor_connection(self, vendor: str) -> tuple[str | None, SecretStr | None, int | None]:
+        """Address, key and calls a minute of a vendor; None where they are not set.
+
+        Vendors beside Polygon and FRED read `<NAME>_BASE_URL`, `<NAME>_API_KEY` and `<NAME>_CALLS_PER_MINUTE`.
+        """
+        if vendor == "polygon":
+            return self.polygon_url, self.polygon_key, self.polygon_call_budget
+        if vendor == "fred":
+            return self.fred_url, self.fred_key, None
+        name = vendor.upper()
+        url, key, calls = (os.environ.get(f"{name}_{part}") for part in ("BASE_URL", "API_KEY", "CALLS_PER_MINUTE"))
+        if calls and not calls.isdecimal():
+            raise SettingsError(f"{name}_CALLS_PER_MINUTE={calls}: not a whole number of calls")
+        return url or None, SecretStr(key) if key else None, int(calls or 0) or None
 
     @property
     def tracking_uri(self) -> str:

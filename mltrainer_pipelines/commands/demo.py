@@ -110,7 +110,7 @@ class _Demo:
     def __init__(self, settings: Settings, console: Console):
         self.settings, self.console = settings, console
         self.lake = Lake(settings.lake_url)
-        self.result = DemoResult(settings.mltrainer_exchange if settings.uses_local_exchange else settings.polygon_url)
+        self.result = DemoResult(settings.market_source)
 
     def run(self, dagster: DagsterClient) -> None:
         from mltrainer_pipelines.defs import partitions

@@ -49,7 +49,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "market",
         True,
-        f"{settings.market_kind}: {settings.polygon_url if settings.polygon_api_key else settings.mltrainer_exchange}",
+        f"{settings.market_kind}: {settings.market_source}",
     )
     for name in ("polygon_api_key", "fred_api_key", "anthropic_api_key"):
         yield Finding(name.upper(), True, "set" if getattr(settings, name) else "not set")

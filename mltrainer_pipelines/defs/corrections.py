@@ -15,7 +15,7 @@ from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
-from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.lake import Lake
 
@@ -35,7 +35,7 @@ from mltrainer_pipelines.store.lake import Lake
     pool="polygon",
 )
 def bar_corrections(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[PolygonMarket]
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], market_data: dg.ResourceParam[MarketData]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """What the vendor changed in bars it had given before, by the month of the bar; the bars themselves are replaced.
 
@@ -47,12 +47,12 @@ def bar_corrections(
 
     keys = context.partition_keys
     wanted = [day for day in _sessions_to_check(keys) if lake.exists("daily_bars", str(day))]
-    least_s = polygon.budget.seconds_for(len(wanted)) if polygon.budget else 0.0
+    least_s = market_data.budget.seconds_for(len(wanted)) if market_data.budget else 0.0
     plan = BackfillPlan("sessions", tuple(wanted), (), len(wanted), least_s)
     context.log.info(f"Polygon: fetching again: {plan}")
     earlier = symbols_before(lake, wanted[0]) if wanted else []
     all_changes = BAR_CORRECTIONS.empty()
-    for session, fetched in fetch_sessions(polygon, plan, earlier, log=context.log.warning):
+    for session, fetched in fetch_sessions(market_data, plan, earlier, log=context.log.warning):
         if isinstance(fetched, EmptySessionError):
             raise fetched
         key, month = str(session), f"{session:%Y-%m}-01"

@@ -16,7 +16,7 @@ from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, column_schema,
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import fetch_sessions, planned_backfill, progress_bar, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
-from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.lake import Lake
 
@@ -55,7 +55,7 @@ def daily_bars(
     context: dg.AssetExecutionContext,
     config: BarsConfig,
     lake: dg.ResourceParam[Lake],
-    polygon: dg.ResourceParam[PolygonMarket],
+    market_data: dg.ResourceParam[MarketData],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Unadjusted daily bars of the whole US market, one partition a trading session.
 
@@ -69,8 +69,10 @@ def daily_bars(
     wanted = [key for key in keys if config.overwrite or key not in present]
     _require_closed(wanted)
     versions = kept_versions(context, "daily_bars", [key for key in keys if key in present])
-    plan = planned_backfill(polygon, [date.fromisoformat(key) for key in wanted])
-    context.log.info(f"Polygon: {plan}; {len(keys) - len(wanted)} sessions are there already")
+    plan = planned_backfill(market_data, [date.fromisoformat(key) for key in wanted])
+    context.log.info(
+        f"{get_settings().mltrainer_market_vendor.capitalize()}: {plan}; {len(keys) - len(wanted)} sessions are there already"
+    )
 
     rows: dict[str, int] = {}
     changed: list[str] = []
@@ -78,7 +80,7 @@ def daily_bars(
     rejected, begin = 0, time.monotonic()
     earlier = symbols_before(lake, plan.sessions[0]) if plan.sessions else []
     try:
-        answers = fetch_sessions(polygon, plan, earlier, config.accept_thin_sessions, context.log.warning)
+        answers = fetch_sessions(market_data, plan, earlier, config.accept_thin_sessions, context.log.warning)
         for done, (session, validated) in enumerate(answers, start=1):
             key = str(session)
             if isinstance(validated, EmptySessionError):

@@ -20,8 +20,7 @@ from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.market.errors import UnknownSeriesError
 from mltrainer_pipelines.market.macro import fetch_macro
 from mltrainer_pipelines.market.universe import universes_of
-from mltrainer_pipelines.market.vendors.fred.client import FredSeries
-from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.market.vendors.protocol import MacroData, MarketData
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.lake import Lake
 
@@ -43,7 +42,7 @@ def corporate_actions(
     context: dg.AssetExecutionContext,
     config: ActionsConfig,
     lake: dg.ResourceParam[Lake],
-    polygon: dg.ResourceParam[PolygonMarket],
+    market_data: dg.ResourceParam[MarketData],
 ) -> dg.MaterializeResult[None]:
     """Splits and cash dividends by ex-date, from the start of the history to those announced for the next two weeks.
 
@@ -54,9 +53,9 @@ def corporate_actions(
     first, today = get_settings().mltrainer_history_start, now().date()
     stored_until = None if config.everything else _actions_stored_until(context, lake, first)
     if stored_until is None:
-        frame = actions.corporate_actions(polygon, first, today + actions.ANNOUNCED_AHEAD)
+        frame = actions.corporate_actions(market_data, first, today + actions.ANNOUNCED_AHEAD)
     else:
-        frame = actions.continued_actions(polygon, lake.read("corporate_actions"), stored_until, today)
+        frame = actions.continued_actions(market_data, lake.read("corporate_actions"), stored_until, today)
     kinds = dict(frame.group_by("kind").len().sort("kind").iter_rows())
     counts = {"splits": kinds.get("split", 0), "dividends": kinds.get("dividend", 0)}
     return _whole(lake, CORPORATE_ACTIONS, frame, **counts, **{_ASKED_FROM: str(first), _ASKED_ON: str(today)})
@@ -73,13 +72,13 @@ def _actions_stored_until(context: dg.AssetExecutionContext, lake: Lake, first: 
 
 
 @dg.asset(group_name="market", kinds={"fred", "parquet"}, owners=OWNERS)
-def macro_series(lake: dg.ResourceParam[Lake], fred: dg.ResourceParam[object]) -> dg.MaterializeResult[None]:
+def macro_series(lake: dg.ResourceParam[Lake], macro_data: dg.ResourceParam[object]) -> dg.MaterializeResult[None]:
     """FRED's series as first published, each observation with its publication date; never revised.
 
     Without `FRED_API_KEY` beside a real Polygon key, or where a recording has no macro data, the table is
     empty: what needs it is then missing, not invented.
     """
-    client = fred if isinstance(fred, FredSeries) else None
+    client = macro_data if isinstance(macro_data, MacroData) else None
     observations, missing = [], []
     # Rates need a past of their own before the first session: a year of changes is a feature.
     first = get_settings().mltrainer_history_start - timedelta(days=400)
@@ -120,18 +119,18 @@ def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg
     pool="polygon",
 )
 def universe(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], polygon: dg.ResourceParam[PolygonMarket]
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], market_data: dg.ResourceParam[MarketData]
 ) -> dg.MaterializeResult[None]:
     """The most liquid common stocks of each month, chosen from the sessions before it among all symbols traded then."""
     from mltrainer_pipelines.market.profiles import with_sectors
 
     wanted = [date.fromisoformat(key) for key in context.partition_keys]
-    reference = pl.concat([polygon.reference_tickers(now().date(), active=active) for active in (True, False)])
+    reference = pl.concat([market_data.reference_tickers(now().date(), active=active) for active in (True, False)])
     bars = lake.scan("daily_bars", _sessions_in_lake(lake, wanted[0] - timedelta(days=130), wanted[-1]))
     chosen = universes_of(wanted, bars, reference, get_settings().mltrainer_universe_size)
     profiles_before = lake.read("ticker_profiles") if lake.exists("ticker_profiles") else None
-    affordable = polygon.budget.calls_per_minute * _LIMITED_MINUTES if polygon.budget else None
-    chosen, profiles = with_sectors(chosen, profiles_before, polygon, affordable, context.log.info)
+    affordable = market_data.budget.calls_per_minute * _LIMITED_MINUTES if market_data.budget else None
+    chosen, profiles = with_sectors(chosen, profiles_before, market_data, affordable, context.log.info)
     lake.write("ticker_profiles", profiles)
     UNIVERSE.validate(chosen)
     for month, key in zip(wanted, context.partition_keys, strict=True):

@@ -1,14 +1,18 @@
-"""What assets are handed: the lake, the database, the clients of Polygon and FRED, MLflow's registry.
+"""What assets are handed: the lake, the database, the clients of the data vendors, MLflow's registry.
 
 Each is made when a run needs it, from the settings of that process. None of them is configured in
 Dagster, so that no key or password can show in its UI.
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from mltrainer_pipelines.settings import get_settings
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.market.vendors.protocol import Connection
 
 
 def _lake(_context: dg.InitResourceContext) -> object:
@@ -28,27 +32,25 @@ def _database(_context: dg.InitResourceContext) -> Iterator[object]:
     database.dispose()  # a sensor has one every minute: its connections must not stay
 
 
-def _polygon(context: dg.InitResourceContext) -> object:
-    from mltrainer_pipelines.market.vendors.call_budget import CallBudget
-    from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+def _market_data(context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.market.vendors.registry import open_market_data
 
-    settings = get_settings()
-    allowed = settings.polygon_call_budget
+    vendor = get_settings().mltrainer_market_vendor
+    return open_market_data(vendor, _connection(vendor, context))
+
+
+def _macro_data(context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.market.vendors.registry import open_macro_data
+
+    vendor = get_settings().mltrainer_macro_vendor
+    return open_macro_data(vendor, _connection(vendor, context))
+
+
+def _connection(vendor: str, context: dg.InitResourceContext) -> "Connection":
+    from mltrainer_pipelines.market.vendors.protocol import Connection
+
     log = context.log
-
-    def on_wait(seconds: float) -> None:
-        if log:
-            log.debug(f"POLYGON_CALLS_PER_MINUTE={allowed}: the next call may be made in {seconds:.0f} s")
-
-    budget = CallBudget(settings.state / "polygon_calls.json", allowed, on_wait=on_wait) if allowed else None
-    return PolygonMarket(settings.polygon_url, settings.polygon_key, budget=budget)
-
-
-def _fred(_context: dg.InitResourceContext) -> object:
-    from mltrainer_pipelines.market.vendors.fred.client import FredSeries
-
-    settings = get_settings()
-    return FredSeries(settings.fred_url, settings.fred_key) if settings.fred_key else None
+    return Connection(*get_settings().vendor_connection(vendor), get_settings().state, log.debug if log else lambda _: None)
 
 
 def _tracking(_context: dg.InitResourceContext) -> object:
@@ -60,7 +62,11 @@ def _tracking(_context: dg.InitResourceContext) -> object:
 RESOURCES = {
     "lake": dg.ResourceDefinition(_lake, description="The Parquet lake under MLTRAINER_LAKE_URL"),
     "database": dg.ResourceDefinition(_database, description="mlTrainer's tables in PostgreSQL"),
-    "polygon": dg.ResourceDefinition(_polygon, description="The Polygon client: Polygon with a key, the local exchange without"),
+    "market_data": dg.ResourceDefinition(
+        _market_data, description="MLTRAINER_MARKET_VENDOR's client: Polygon with a key, the local exchange without"
+    ),
     "tracking": dg.ResourceDefinition(_tracking, description="MLflow's tracking server and model registry"),
-    "fred": dg.ResourceDefinition(_fred, description="The FRED client; nothing where bars are real and FRED_API_KEY is not set"),
+    "macro_data": dg.ResourceDefinition(
+        _macro_data, description="MLTRAINER_MACRO_VENDOR's client; nothing where bars are real and FRED_API_KEY is not set"
+    ),
 }

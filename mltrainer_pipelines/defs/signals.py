@@ -13,7 +13,7 @@ from mltrainer_pipelines.defs.market import corporate_actions, macro_series, uni
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
 from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.defs.trials import champion_model
-from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
@@ -52,13 +52,13 @@ _UNFINISHED = [
 
 @dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
 def delayed_quotes(
-    lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], polygon: dg.ResourceParam[PolygonMarket]
+    lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], market_data: dg.ResourceParam[MarketData]
 ) -> dg.MaterializeResult[None]:
     """The whole market as of 15 minutes ago, in one call; a refresh is added to its session's file."""
     from mltrainer_pipelines.market import quotes
     from mltrainer_pipelines.signals.scoring import UnusableInputError
 
-    frame = quotes.delayed_quotes(polygon, now(), timedelta(minutes=get_settings().mltrainer_stale_minutes))
+    frame = quotes.delayed_quotes(market_data, now(), timedelta(minutes=get_settings().mltrainer_stale_minutes))
     if frame.is_empty():
         raise UnusableInputError(
             f"the snapshot of {now():%Y-%m-%d %H:%M} holds no price; is the exchange up, and its clock ours?"

@@ -1,11 +1,11 @@
 """Splits and cash dividends in one table."""
 
 from datetime import date, timedelta
-from typing import Protocol
 
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
+from mltrainer_pipelines.market.vendors.protocol import MarketData
 
 CHECKED_AGAIN = timedelta(days=30)
 """How far back actions that are known are fetched again: a vendor corrects the recent ones now and then."""
@@ -13,15 +13,7 @@ ANNOUNCED_AHEAD = timedelta(days=14)
 """How far ahead announced actions are fetched: a bar of tomorrow's ex-date can then be adjusted while it forms."""
 
 
-class ActionsClient(Protocol):
-    """What `PolygonMarket` does: splits and dividends by ex-date."""
-
-    def splits(self, first: date, last: date) -> pl.DataFrame: ...
-
-    def dividends(self, first: date, last: date) -> pl.DataFrame: ...
-
-
-def corporate_actions(client: ActionsClient, first: date, last: date) -> pl.DataFrame:
+def corporate_actions(client: MarketData, first: date, last: date) -> pl.DataFrame:
     """All splits and cash dividends with an ex-date from `first` to `last`, both included.
 
     Returns
@@ -38,7 +30,7 @@ def corporate_actions(client: ActionsClient, first: date, last: date) -> pl.Data
     return _ordered(CORPORATE_ACTIONS.cast(actions))
 
 
-def continued_actions(client: ActionsClient, stored: pl.DataFrame, stored_until: date, today: date) -> pl.DataFrame:
+def continued_actions(client: MarketData, stored: pl.DataFrame, stored_until: date, today: date) -> pl.DataFrame:
     """What is stored, with what has been announced since; the last 30 days and the coming 14 are fetched.
 
     An evening costs the same after five years as after five days: of the years before, nothing is asked for again.

@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from statistics import median
-from typing import Literal, Protocol
+from typing import Literal
 
 import polars as pl
 
 from mltrainer_pipelines.market.bars import ValidatedBars, validate_bars
 from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
-from mltrainer_pipelines.market.vendors.call_budget import CallBudget
+from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.store.lake import Lake
 
 THIN_BELOW = 0.5
@@ -25,21 +25,6 @@ _FEW_SESSIONS = 30
 _AHEAD = 4
 """Answers asked for at once: the next ones travel while this one is checked and written."""
 _BLOCKS = 24
-
-
-class BarsClient(Protocol):
-    """What `PolygonMarket` does."""
-
-    @property
-    def budget(self) -> CallBudget | None: ...
-
-    def session_bars(self, session: date, most_rejected: float = ...) -> ValidatedBars: ...
-
-    def few_tickers(self, fewer_than: int) -> list[str] | None: ...
-
-    def aggregates(
-        self, symbol: str, first: date, last: date, multiplier: int = ..., timespan: str = ..., listed: bool = ...
-    ) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +50,7 @@ class BackfillPlan:
         return f"{len(self.sessions):,} sessions ({span}) in {self.calls:,} calls, {how}; {at_least} of calls a minute"
 
 
-def planned_backfill(client: BarsClient, sessions: Sequence[date]) -> BackfillPlan:
+def planned_backfill(client: MarketData, sessions: Sequence[date]) -> BackfillPlan:
     """The way that takes fewer calls: one a session, or one a ticker where there are fewer tickers than sessions.
 
     The universe is chosen from every symbol that traded, so the second way counts only on an exchange of few tickers,
@@ -82,7 +67,7 @@ def planned_backfill(client: BarsClient, sessions: Sequence[date]) -> BackfillPl
 
 
 def fetch_sessions(
-    client: BarsClient,
+    client: MarketData,
     plan: BackfillPlan,
     symbols_before: Iterable[int] = (),
     accept_thin: bool = False,
@@ -165,7 +150,7 @@ def _is_thin(validated: ValidatedBars, sizes: Sequence[int]) -> bool:
     return bool(sizes) and validated.bars.height < THIN_BELOW * median(sizes)
 
 
-def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]]:
+def _by_session(client: MarketData, sessions: Sequence[date]) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]]:
     """A call a session, a few ahead."""
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting = deque(pool.submit(_session, client, day) for day in sessions[:_AHEAD])
@@ -181,7 +166,7 @@ def _by_session(client: BarsClient, sessions: Sequence[date]) -> Iterator[tuple[
             pool.shutdown(cancel_futures=True)
 
 
-def _session(client: BarsClient, session: date) -> ValidatedBars:
+def _session(client: MarketData, session: date) -> ValidatedBars:
     """A session's bars; where any of them cannot be right, those of a second call."""
     try:
         validated = client.session_bars(session)
@@ -193,7 +178,7 @@ def _session(client: BarsClient, session: date) -> ValidatedBars:
 
 
 def _by_ticker(
-    client: BarsClient, plan: BackfillPlan, log: Callable[[str], object]
+    client: MarketData, plan: BackfillPlan, log: Callable[[str], object]
 ) -> Iterator[tuple[date, ValidatedBars | EmptySessionError]] | None:
     """A call a ticker; None where these bars are not the market's, which two sessions fetched whole prove."""
     first, last = plan.sessions[0], plan.sessions[-1]
@@ -216,7 +201,7 @@ def _by_ticker(
     return ((day, validate_bars(days[day,], day) if (day,) in days else EmptySessionError(day)) for day in plan.sessions)
 
 
-def _session_or_none(client: BarsClient, session: date) -> pl.DataFrame | None:
+def _session_or_none(client: MarketData, session: date) -> pl.DataFrame | None:
     try:
         return client.session_bars(session).bars
     except EmptySessionError:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Protocol
 
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
+from mltrainer_pipelines.market.vendors.protocol import MacroData
 
 FRED_SERIES: Mapping[str, str] = {
     "DGS2": "Treasury yield, 2 years, constant maturity, % a year, daily",
@@ -23,13 +23,7 @@ FRED_SERIES: Mapping[str, str] = {
 """FRED ids of rates, curve, credit spread, volatility, labour, inflation, dollar and money, and what they are."""
 
 
-class FirstReleases(Protocol):
-    """What `FredSeries` does: the first releases of a series' observations."""
-
-    def first_releases(self, series_id: str, first: date, last: date) -> pl.DataFrame: ...
-
-
-def fetch_macro(fred: FirstReleases, series: Iterable[str], first: date, last: date) -> pl.DataFrame:
+def fetch_macro(fred: MacroData, series: Iterable[str], first: date, last: date) -> pl.DataFrame:
     """First releases of several series, observations dated `first` to `last`.
 
     Returns

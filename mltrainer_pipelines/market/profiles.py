@@ -3,26 +3,20 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import Protocol
 
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import TICKER_PROFILES
 from mltrainer_pipelines.market.errors import UnknownSymbolError
+from mltrainer_pipelines.market.vendors.protocol import MarketData
 
 _AT_ONCE = 4
-
-
-class DetailsClient(Protocol):
-    """What `PolygonMarket` does."""
-
-    def ticker_details(self, symbol: str, as_of: date | None = None) -> pl.DataFrame: ...
 
 
 def with_sectors(
     universe: pl.DataFrame,
     stored: pl.DataFrame | None,
-    client: DetailsClient,
+    client: MarketData,
     most_calls: int | None = None,
     log: Callable[[str], object] = lambda _: None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:

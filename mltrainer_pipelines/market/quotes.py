@@ -2,7 +2,6 @@
 
 import time
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import polars as pl
 
@@ -10,6 +9,7 @@ from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
 from mltrainer_pipelines.market.bars import require_valid_bars
 from mltrainer_pipelines.market.errors import MarketDataError
 from mltrainer_pipelines.market.sessions import NEW_YORK, last_closed_session, open_session, session_hours
+from mltrainer_pipelines.market.vendors.protocol import MarketData
 
 DELAY = timedelta(minutes=15)
 """Age below which a price is not used."""
@@ -21,13 +21,7 @@ _LONGEST_SNAPSHOT = timedelta(seconds=120)
 """How long a snapshot may be on its way, while prices go on ageing into it."""
 
 
-class SnapshotClient(Protocol):
-    """What `PolygonMarket` does: the snapshot of all tickers, columns of `SNAPSHOT_SCHEMA`."""
-
-    def snapshot(self) -> pl.DataFrame: ...
-
-
-def delayed_quotes(client: SnapshotClient, moment: datetime, stale_after: timedelta = STALE_AFTER) -> pl.DataFrame:
+def delayed_quotes(client: MarketData, moment: datetime, stale_after: timedelta = STALE_AFTER) -> pl.DataFrame:
     """What is known of every symbol's newest session at `moment`, from prices at least 15 minutes old; one call.
 
     The session is the one that was trading at `moment` − 15 minutes, and the last finished one where none was: after

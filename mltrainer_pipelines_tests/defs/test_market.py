@@ -53,7 +53,7 @@ class Desk:
         return dg.materialize(
             list(assets),
             instance=self.instance,
-            resources={"lake": self.lake, "polygon": self.polygon, "fred": None},
+            resources={"lake": self.lake, "market_data": self.polygon, "macro_data": None},
             run_config={"ops": {"daily_bars": {"config": config}}} if config else None,
             tags=tags,
             raise_on_error=False,
@@ -176,7 +176,7 @@ def test_a_fault_that_stays_fails_the_run_and_leaves_the_partition_as_it_was(des
 
 def test_a_holiday_is_no_partition(desk):
     with pytest.raises(Exception, match="2024-01-01"):
-        dg.materialize([defs.daily_bars], partition_key="2024-01-01", resources={"lake": desk.lake, "polygon": desk.polygon})
+        dg.materialize([defs.daily_bars], partition_key="2024-01-01", resources={"lake": desk.lake, "market_data": desk.polygon})
     assert desk.server.calls == []
 
 
@@ -420,7 +420,7 @@ def test_what_is_wrong_with_fred_fails_the_run_and_leaves_the_table_as_it_was(de
         fred = FredSeries(server.url, SecretStr(KEY), timeout_s=0.2, backoff=Backoff(attempts=2, first_s=0.01))
 
         def run() -> Any:
-            resources = {"lake": desk.lake, "fred": fred}
+            resources = {"lake": desk.lake, "macro_data": fred}
             return dg.materialize([defs.macro_series], instance=desk.instance, resources=resources, raise_on_error=False)
 
         assert run().success

@@ -32,7 +32,7 @@ from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.store.lake import Lake
 url, lake, first, last = sys.argv[1:]
 tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-resources = {"lake": Lake(lake), "polygon": PolygonMarket(url, SecretStr("key"))}
+resources = {"lake": Lake(lake), "market_data": PolygonMarket(url, SecretStr("key"))}
 print("ready", flush=True)
 dg.materialize([daily_bars], tags=tags, resources=resources)
 """
@@ -52,7 +52,7 @@ def whole_backfill(url: str, lake: Path) -> None:
     from mltrainer_pipelines.defs.daily_bars import daily_bars
 
     tags = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
-    resources = {"lake": Lake(str(lake)), "polygon": PolygonMarket(url, SecretStr("key"))}
+    resources = {"lake": Lake(str(lake)), "market_data": PolygonMarket(url, SecretStr("key"))}
     assert dg.materialize([daily_bars], tags=tags, resources=resources).success
 
 

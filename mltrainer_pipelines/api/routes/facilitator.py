@@ -354,7 +354,7 @@ def _pipeline(installation: Context) -> Pipeline:
     settings = installation.settings
     return Pipeline(
         market=settings.market_kind,
-        source=settings.polygon_url if not settings.uses_local_exchange else settings.mltrainer_exchange.split("/")[-1],
+        source=settings.market_source.split("/")[-1] if settings.uses_local_exchange else settings.market_source,
         last_closed_session=last_closed_session(installation.now()),
         assets=[
             AssetFreshness(

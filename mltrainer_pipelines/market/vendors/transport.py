@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NoReturn, TypeVar
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit
 
 from pydantic import SecretStr
 
@@ -92,6 +92,16 @@ def with_retries(attempt: Callable[[], Answer], service: str, backoff: Backoff) 
         longest_s=backoff.longest_s,
         give_up=give_up,
     )
+
+
+def usable_address(base_url: str, variable: str, example: str, timeout_s: float) -> str:
+    """The address without a slash at its end. Raises `ValueError` where it, or the time limit, cannot be used."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{variable}={base_url}: give an http:// or https:// address, such as {example}")
+    if timeout_s <= 0:
+        raise ValueError(f"timeout_s={timeout_s}: give a positive number of seconds")
+    return base_url.rstrip("/")
 
 
 def usable_key(key: SecretStr, variable: str, service: str) -> str:

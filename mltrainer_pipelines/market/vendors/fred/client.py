@@ -7,7 +7,7 @@ and bounds the observations asked for; the requests and the reading of vintages 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import polars as pl
@@ -23,6 +23,7 @@ from mltrainer_pipelines.market.vendors.transport import (
     check_status,
     describe_response,
     masked,
+    usable_address,
     usable_key,
     with_retries,
 )
@@ -55,14 +56,7 @@ class FredSeries:
     """
 
     def __init__(self, base_url: str, api_key: SecretStr, timeout_s: float = 30.0, backoff: Backoff | None = None):
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(
-                f"FRED_BASE_URL={base_url}: give an http:// or https:// address, such as https://api.stlouisfed.org/fred"
-            )
-        if timeout_s <= 0:
-            raise ValueError(f"timeout_s={timeout_s}: give a positive number of seconds")
-        self.base_url = base_url.rstrip("/")
+        self.base_url = usable_address(base_url, "FRED_BASE_URL", "https://api.stlouisfed.org/fred", timeout_s)
         self._key = usable_key(api_key, KEY_VARIABLE, SERVICE)
         self._timeout_s = timeout_s
         self._backoff = backoff or Backoff()

@@ -1,0 +1,23 @@
+"""Polygon (also called Massive): bars, corporate actions, reference data and snapshots of US stocks."""
+
+from pydantic import SecretStr
+
+from mltrainer_pipelines.market.vendors.call_budget import CallBudget
+from mltrainer_pipelines.market.vendors.protocol import Connection, MarketData, Vendor
+
+
+def _open(connection: Connection) -> MarketData:
+    from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+
+    allowed, budget = connection.calls_per_minute, None
+    if allowed:
+
+        def on_wait(seconds: float) -> None:
+            connection.log(f"POLYGON_CALLS_PER_MINUTE={allowed}: the next call may be made in {seconds:.0f} s")
+
+        budget = CallBudget(connection.state / "polygon_calls.json", allowed, on_wait=on_wait)
+    key = connection.api_key or SecretStr("")
+    return PolygonMarket(connection.base_url or "https://api.polygon.io", key, budget=budget)
+
+
+VENDOR = Vendor(market=_open)

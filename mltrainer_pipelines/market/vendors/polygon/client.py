@@ -1,70 +1,41 @@
-"""US stocks from Polygon, through its own client; `polygon_answers` fetches and checks what it asks for."""
+"""US stocks from Polygon, through its own client: what is asked for; `responses` checks what comes."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
-from urllib.parse import urlsplit
 
 import polars as pl
 from pydantic import SecretStr
 
-from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
 from mltrainer_pipelines.market.bars import MOST_REJECTED, ValidatedBars, require_valid_bars, validate_bars
 from mltrainer_pipelines.market.errors import BadActionsError, EmptySessionError, NotFoundError, UnknownSymbolError
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, is_session
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
-from mltrainer_pipelines.market.vendors.polygon.responses import KEY_VARIABLE, SERVICE, PolygonAnswers, ValidatingPool
-from mltrainer_pipelines.market.vendors.transport import Backoff, usable_key
+from mltrainer_pipelines.market.vendors.polygon.columns import (
+    DIVIDEND_COLUMNS,
+    HOLIDAY_COLUMNS,
+    HOLIDAY_SCHEMA,
+    SNAPSHOT_COLUMNS,
+    SPLIT_COLUMNS,
+    WIRE_BAR,
+    WIRE_DIVIDEND,
+    WIRE_HOLIDAY,
+    WIRE_SNAPSHOT,
+    WIRE_SPLIT,
+    WIRE_TICKER,
+    bars,
+    reference_columns,
+)
+from mltrainer_pipelines.market.vendors.polygon.pool import KEY_VARIABLE, SERVICE, ValidatingPool
+from mltrainer_pipelines.market.vendors.polygon.responses import PolygonAnswers
+from mltrainer_pipelines.market.vendors.protocol import REFERENCE_SCHEMA, SNAPSHOT_SCHEMA
+from mltrainer_pipelines.market.vendors.transport import Backoff, usable_address, usable_key
 
 _PAGE_ROWS = 1000
 _AGGREGATE_ROWS = 50_000
 
 _SYMBOL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.:\-]*$")
-_WIRE_BAR: Mapping[str, Any] = {
-    "t": pl.Int64,
-    "T": pl.String,
-    "o": pl.Float64,
-    "h": pl.Float64,
-    "l": pl.Float64,
-    "c": pl.Float64,
-    "v": pl.Float64,
-    "vw": pl.Float64,
-    "n": pl.Int64,
-}
-_MOMENT: Any = pl.Datetime("us", "America/New_York")
-_WIRE_TICKER: Mapping[str, Any] = {
-    **dict.fromkeys(("ticker", "name", "type", "primary_exchange", "sic_description", "delisted_utc"), pl.String),
-    "active": pl.Boolean,
-}
-_WIRE_SHARES: Mapping[str, Any] = {"split_from": pl.Float64, "split_to": pl.Float64}
-_DAY_NAMES = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw"}
-_WIRE_DAY = pl.Struct(dict.fromkeys(_DAY_NAMES.values(), pl.Float64))
-
-REFERENCE_SCHEMA = pl.Schema(
-    {
-        "symbol": pl.String,
-        "name": pl.String,
-        "type": pl.String,
-        "active": pl.Boolean,
-        "primary_exchange": pl.String,
-        "sector": pl.String,
-        "delisted": pl.Date,
-    }
-)
-"""Listed and delisted tickers. `type` is Polygon's (CS, ADRC, ETF, …); what the vendor does not say is null."""
-
-SNAPSHOT_SCHEMA = pl.Schema(
-    {
-        "symbol": pl.String,
-        "updated_at": _MOMENT,
-        "traded_at": _MOMENT,
-        **{f"{part}_{name}": pl.Float64 for part in ("day", "previous") for name in _DAY_NAMES},
-    }
-)
-"""The snapshot as it came: `day_*` of the session under way or finished last, `previous_*` of the one before;
-null where there is none (the vendor writes 0). `traded_at` is the last trade, null where the plan does not show it."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +83,7 @@ class PolygonMarket:
     ):
         from polygon import RESTClient
 
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"POLYGON_BASE_URL={base_url}: give an http:// or https:// address, such as https://api.polygon.io")
-        if timeout_s <= 0:
-            raise ValueError(f"timeout_s={timeout_s}: give a positive number of seconds")
-        self.base_url = base_url.rstrip("/")
+        self.base_url = usable_address(base_url, "POLYGON_BASE_URL", "https://api.polygon.io", timeout_s)
         self.budget = budget
         key = usable_key(api_key, KEY_VARIABLE, SERVICE)
         self._rest = RESTClient(api_key=key, base=self.base_url, retries=0, pagination=False)
@@ -172,7 +138,7 @@ class PolygonMarket:
         rows = self._answers.rows(answer, what)
         if not rows:
             raise EmptySessionError(session)
-        return validate_bars(_bars(self._answers.frame(rows, _WIRE_BAR, answer, what)).drop("start"), session, most_rejected)
+        return validate_bars(bars(self._answers.frame(rows, WIRE_BAR, answer, what)).drop("start"), session, most_rejected)
 
     def aggregates(
         self, symbol: str, first: date, last: date, multiplier: int = 1, timespan: str = "day", listed: bool = False
@@ -211,8 +177,8 @@ class PolygonMarket:
             limit=_AGGREGATE_ROWS,
             raw=True,
         )
-        frames = [self._answers.frame(rows, _WIRE_BAR, page, what) for page, rows in self._answers.pages(answer, what)]
-        frame = _bars(pl.concat(frames).with_columns(T=pl.lit(symbol))).sort("start")
+        frames = [self._answers.frame(rows, WIRE_BAR, page, what) for page, rows in self._answers.pages(answer, what)]
+        frame = bars(pl.concat(frames).with_columns(T=pl.lit(symbol))).sort("start")
         if frame.is_empty():
             if not listed and not any(self._lists(symbol, active) for active in (True, False)):
                 raise UnknownSymbolError(symbol)
@@ -238,7 +204,7 @@ class PolygonMarket:
             limit=_PAGE_ROWS,
             raw=True,
         )
-        frame = self._answers.all(answer, {**dict.fromkeys(("id", "ticker", "execution_date"), pl.String), **_WIRE_SHARES}, what)
+        frame = self._answers.all(answer, WIRE_SPLIT, what)
         bad = frame.filter(~((pl.col("split_from") > 0) & (pl.col("split_to") > 0)).fill_null(value=False))
         if not bad.is_empty():
             row = bad.row(0, named=True)
@@ -246,15 +212,7 @@ class PolygonMarket:
             raise BadActionsError(
                 f"{what}: {len(bad)} cannot be right, the first: {row['ticker']} on {row['execution_date']} turns {shares}"
             )
-        columns = {
-            "symbol": pl.col("ticker"),
-            "ex_date": pl.col("execution_date").str.to_date("%Y-%m-%d"),
-            "kind": pl.lit("split"),
-            "ratio": pl.col("split_to") / pl.col("split_from"),
-            "cash": pl.lit(None),
-            "declared": pl.lit(None),
-        }
-        return self._answers.typed(frame, columns, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date")
+        return self._answers.typed(frame, SPLIT_COLUMNS, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date")
 
     def dividends(self, first: date, last: date) -> pl.DataFrame:
         """Cash dividends with an ex-date from `first` to `last`, both included; columns of `CORPORATE_ACTIONS`.
@@ -276,23 +234,14 @@ class PolygonMarket:
             limit=_PAGE_ROWS,
             raw=True,
         )
-        text = ("id", "ticker", "ex_dividend_date", "declaration_date", "currency")
-        frame = self._answers.all(answer, {**dict.fromkeys(text, pl.String), "cash_amount": pl.Float64}, what)
+        frame = self._answers.all(answer, WIRE_DIVIDEND, what)
         frame = frame.filter(pl.col("currency").str.to_uppercase().fill_null("USD") == "USD")
         bad = frame.filter(~(pl.col("cash_amount").is_finite() & (pl.col("cash_amount") >= 0)).fill_null(value=False))
         if not bad.is_empty():
             row = bad.row(0, named=True)
             paid = f"{row['ticker']} on {row['ex_dividend_date']} pays {row['cash_amount']}"
             raise BadActionsError(f"{what}: {len(bad)} cannot be right, the first: {paid}")
-        columns = {
-            "symbol": pl.col("ticker"),
-            "ex_date": pl.col("ex_dividend_date").str.to_date("%Y-%m-%d"),
-            "kind": pl.lit("dividend"),
-            "ratio": pl.lit(None),
-            "cash": pl.col("cash_amount"),
-            "declared": pl.col("declaration_date").str.to_date("%Y-%m-%d"),
-        }
-        return self._answers.typed(frame, columns, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date", "cash")
+        return self._answers.typed(frame, DIVIDEND_COLUMNS, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date", "cash")
 
     def reference_tickers(self, as_of: date | None = None, active: bool = True) -> pl.DataFrame:
         """Tickers of US stocks that are listed (`active`), or were and no longer are.
@@ -317,8 +266,8 @@ class PolygonMarket:
             limit=_PAGE_ROWS,
             raw=True,
         )
-        frame = self._answers.all(answer, _WIRE_TICKER, what)
-        return self._answers.typed(frame, _reference_columns(active), REFERENCE_SCHEMA, what).sort("symbol")
+        frame = self._answers.all(answer, WIRE_TICKER, what)
+        return self._answers.typed(frame, reference_columns(active), REFERENCE_SCHEMA, what).sort("symbol")
 
     def few_tickers(self, fewer_than: int) -> list[str] | None:
         """Every ticker that is or was listed, sorted, or None once there turn out to be at least `fewer_than`.
@@ -332,7 +281,7 @@ class PolygonMarket:
                 market="stocks", active=active, sort="ticker", order="asc", limit=_PAGE_ROWS, raw=True
             )
             for page, rows in self._answers.pages(answer, what, count="count"):
-                found.update(self._answers.frame(rows, _WIRE_TICKER, page, what).get_column("ticker").drop_nulls())
+                found.update(self._answers.frame(rows, WIRE_TICKER, page, what).get_column("ticker").drop_nulls())
                 if len(found) >= fewer_than:
                     return None
         return sorted(found)
@@ -353,36 +302,16 @@ class PolygonMarket:
         except NotFoundError:
             raise UnknownSymbolError(symbol) from None
         row = answer.payload.get("results") if isinstance(answer.payload, dict) else None
-        frame = self._answers.frame([row], _WIRE_TICKER, answer, what)
-        return self._answers.typed(frame, _reference_columns(active=True), REFERENCE_SCHEMA, what)
+        frame = self._answers.frame([row], WIRE_TICKER, answer, what)
+        return self._answers.typed(frame, reference_columns(active=True), REFERENCE_SCHEMA, what)
 
     def snapshot(self) -> pl.DataFrame:
         """All tickers as of now, in one call: columns of `SNAPSHOT_SCHEMA`, sorted by symbol. See `quotes.delayed_quotes`."""
         what = "snapshot of all tickers"
         answer = self._rest.get_snapshot_all("stocks", raw=True)
         rows = self._answers.rows(answer, what, key="tickers", count="count")
-        wire = {
-            "ticker": pl.String,
-            "updated": pl.Int64,
-            "day": _WIRE_DAY,
-            "prevDay": _WIRE_DAY,
-            "lastTrade": pl.Struct({"t": pl.Int64}),
-        }
-        frame = self._answers.frame(rows, wire, answer, what)
-        moments = {"updated_at": pl.col("updated"), "traded_at": pl.col("lastTrade").struct.field("t")}
-        columns = {
-            "symbol": pl.col("ticker"),
-            **{
-                name: pl.from_epoch(pl.when(nanoseconds > 0).then(nanoseconds) // 1000, "us").dt.replace_time_zone("UTC")
-                for name, nanoseconds in moments.items()
-            },
-            **{
-                f"{ours}_{name}": pl.when(pl.col(theirs).struct.field("c") != 0).then(pl.col(theirs).struct.field(short))
-                for ours, theirs in (("day", "day"), ("previous", "prevDay"))
-                for name, short in _DAY_NAMES.items()
-            },
-        }
-        return self._answers.typed(frame, columns, SNAPSHOT_SCHEMA, what).sort("symbol")
+        frame = self._answers.frame(rows, WIRE_SNAPSHOT, answer, what)
+        return self._answers.typed(frame, SNAPSHOT_COLUMNS, SNAPSHOT_SCHEMA, what).sort("symbol")
 
     def market_status(self) -> MarketStatus:
         """Whether the market trades now."""
@@ -399,41 +328,10 @@ class PolygonMarket:
         answer = self._rest.get_market_holidays(raw=True)
         if not isinstance(answer.payload, list):
             raise self._answers.broken(what, "the answer is not a list", answer)
-        wire = dict.fromkeys(("date", "exchange", "name", "status", "open", "close"), pl.String)
-        frame = self._answers.frame(answer.payload, wire, answer, what)
-        kinds = {**wire, "date": pl.Date, "open": _MOMENT, "close": _MOMENT}
-        columns = {name: pl.col(name) for name in wire} | {
-            "date": pl.col("date").str.to_date("%Y-%m-%d"),
-            "open": pl.col("open").str.to_datetime(time_zone="UTC"),
-            "close": pl.col("close").str.to_datetime(time_zone="UTC"),
-        }
-        return self._answers.typed(frame, columns, pl.Schema(kinds), what).sort("date", "exchange")
+        frame = self._answers.frame(answer.payload, WIRE_HOLIDAY, answer, what)
+        return self._answers.typed(frame, HOLIDAY_COLUMNS, HOLIDAY_SCHEMA, what).sort("date", "exchange")
 
     def _lists(self, symbol: str, active: bool) -> bool:
         answer = self._rest.list_tickers(ticker=symbol, market="stocks", active=active, raw=True)
         rows = self._answers.rows(answer, f"ticker {symbol}", count="count")
         return any(isinstance(row, dict) and row.get("ticker") == symbol for row in rows)
-
-
-def _reference_columns(active: bool) -> dict[str, pl.Expr]:
-    return {
-        "symbol": pl.col("ticker"),
-        "name": pl.col("name"),
-        "type": pl.col("type"),
-        "active": pl.col("active").fill_null(active),
-        "primary_exchange": pl.col("primary_exchange"),
-        "sector": pl.col("sic_description"),
-        "delisted": pl.col("delisted_utc").str.head(10).str.to_date("%Y-%m-%d"),
-    }
-
-
-def _bars(frame: pl.DataFrame) -> pl.DataFrame:
-    """Wire rows as `start` and the columns of `DAILY_BARS`; the date is the New York day of the bar's time."""
-    names = {"T": "symbol", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap", "n": "trades"}
-    start = pl.from_epoch("t", "ms").dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")
-    return (
-        frame.with_columns(start=start)
-        .with_columns(date=pl.col("start").dt.date())
-        .rename(names)
-        .select("start", *DAILY_BARS.schema)
-    )

@@ -28,7 +28,8 @@ from mltrainer_pipelines.market.errors import (
     UnreachableError,
 )
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError
-from mltrainer_pipelines.market.vendors.polygon.client import REFERENCE_SCHEMA, SNAPSHOT_SCHEMA, PolygonMarket
+from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.market.vendors.protocol import REFERENCE_SCHEMA, SNAPSHOT_SCHEMA
 from mltrainer_pipelines.market.vendors.transport import Backoff
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
 

@@ -1,0 +1,131 @@
+"""What a data vendor offers, whichever it is: US stocks, or macro series. A vendor is a folder beside this module."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import polars as pl
+from pydantic import SecretStr
+
+from mltrainer_pipelines.market.bars import ValidatedBars
+from mltrainer_pipelines.market.vendors.call_budget import CallBudget
+
+_MOMENT: Any = pl.Datetime("us", "America/New_York")
+_DAY_NAMES = ("open", "high", "low", "close", "volume", "vwap")
+
+REFERENCE_SCHEMA = pl.Schema(
+    {
+        "symbol": pl.String,
+        "name": pl.String,
+        "type": pl.String,
+        "active": pl.Boolean,
+        "primary_exchange": pl.String,
+        "sector": pl.String,
+        "delisted": pl.Date,
+    }
+)
+"""Listed and delisted tickers; what the vendor does not say is null.
+
+`type` is CS for a common stock, ADRC for a depositary receipt, ETF, …"""
+
+SNAPSHOT_SCHEMA = pl.Schema(
+    {
+        "symbol": pl.String,
+        "updated_at": _MOMENT,
+        "traded_at": _MOMENT,
+        **{f"{part}_{name}": pl.Float64 for part in ("day", "previous") for name in _DAY_NAMES},
+    }
+)
+"""The snapshot as it came: `day_*` of the session under way or finished last, `previous_*` of the one before;
+null where there is none (the vendor writes 0). `traded_at` is the last trade, null where the plan does not show it."""
+
+
+class MarketData(Protocol):
+    """Bars, corporate actions, reference data and prices of US stocks; every answer is complete, or an error of `market.errors`.
+
+    One instance may be used by several threads.
+    """
+
+    @property
+    def budget(self) -> CallBudget | None:
+        """The plan's calls a minute; None without a limit."""
+        ...
+
+    def session_bars(self, session: date, most_rejected: float = ...) -> ValidatedBars:
+        """Every symbol's unadjusted bar of one session, impossible ones set aside."""
+        ...
+
+    def aggregates(
+        self, symbol: str, first: date, last: date, multiplier: int = ..., timespan: str = ..., listed: bool = ...
+    ) -> pl.DataFrame:
+        """Unadjusted bars of one symbol: `start` and the columns of `DAILY_BARS`, sorted by start."""
+        ...
+
+    def splits(self, first: date, last: date) -> pl.DataFrame:
+        """Columns of `CORPORATE_ACTIONS`, by the day they take effect."""
+        ...
+
+    def dividends(self, first: date, last: date) -> pl.DataFrame:
+        """Cash dividends in US dollars, columns of `CORPORATE_ACTIONS`, by ex-date."""
+        ...
+
+    def reference_tickers(self, as_of: date | None = None, active: bool = True) -> pl.DataFrame:
+        """Tickers that are listed (`active`), or were and no longer are; columns of `REFERENCE_SCHEMA`."""
+        ...
+
+    def few_tickers(self, fewer_than: int) -> list[str] | None:
+        """Every ticker that is or was listed, or None where there are at least `fewer_than`."""
+        ...
+
+    def ticker_details(self, symbol: str, as_of: date | None = None) -> pl.DataFrame:
+        """One row of `REFERENCE_SCHEMA`, with the sector."""
+        ...
+
+    def snapshot(self) -> pl.DataFrame:
+        """All tickers as of now, columns of `SNAPSHOT_SCHEMA`."""
+        ...
+
+
+@runtime_checkable
+class MacroData(Protocol):
+    """Macro series, each observation with the day it was first published."""
+
+    def first_releases(self, series_id: str, first: date, last: date) -> pl.DataFrame:
+        """Columns of `MACRO_SERIES` for observations dated `first` to `last`, as known on `last`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What the settings know of a vendor: `<NAME>_BASE_URL`, `<NAME>_API_KEY`, `<NAME>_CALLS_PER_MINUTE`.
+
+    Parameters
+    ----------
+    base_url, api_key : optional
+        None where they are not set.
+    calls_per_minute : int, optional
+        None without a limit.
+    state : Path
+        The folder of the market's state, for a budget of calls that its processes share.
+    log : callable
+        Takes a line on a wait.
+    """
+
+    base_url: str | None
+    api_key: SecretStr | None
+    calls_per_minute: int | None
+    state: Path
+    log: Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """What the `__init__.py` of a vendor's folder declares as `VENDOR`: how to open what it offers.
+
+    `macro` gives None where the vendor cannot be asked, for want of a key: macro is then missing.
+    """
+
+    market: Callable[[Connection], MarketData] | None = None
+    macro: Callable[[Connection], MacroData | None] | None = None
