@@ -86,10 +86,10 @@ def _lightgbm(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Any:
 
 
 def _ensemble(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Fit:
-    from mltrainer_pipelines.models.combined import members_of
+    from mltrainer_pipelines.models.combined import MEMBERS_OF
     from mltrainer_pipelines.models.registry import get_model
 
-    members = [get_model(member) for member in members_of(spec.id)]
+    members = [get_model(member) for member in MEMBERS_OF[spec.id]]
 
     def fitted(rows: slice) -> list[Any]:
         return [library_fit(member, X[rows], y[rows], 1)() for member in members]

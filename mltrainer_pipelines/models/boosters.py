@@ -27,8 +27,6 @@ _BY_LEVEL = {"rounds": _ROUNDS, "learning_rate": _RATE, "depth": _DEPTH, "column
 class LightGBMBooster:
     """A LightGBM booster as an estimator; `fit` takes sessions where the objective ranks within them."""
 
-    probability = True
-
     def __init__(self, params: dict[str, Any], rounds: int, ranks: bool = False):
         self.params, self.rounds, self.ranks = params, rounds, ranks
 
@@ -45,14 +43,7 @@ class LightGBMBooster:
 
 
 class LightGBMClassifier(LightGBMBooster):
-    """A booster whose raw score is a log-odds."""
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        return both_classes(expit(self.raw(X)))
-
-
-class LightGBMForest(LightGBMBooster):
-    """A forest grown by the booster: its prediction is a probability already."""
+    """A booster or forest whose predictions are probabilities."""
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         return both_classes(np.asarray(self.booster_.predict(X, num_threads=self.params["num_threads"])))
@@ -208,7 +199,7 @@ MODELS = (
              "Ke et al. (2017), LightGBM, section 3 (gradient-based one-side sampling)", core=True,
              space=_BY_LEAF | {"top": Range(0.05, 0.5, default=0.2), "other": Range(0.05, 0.4, default=0.1)}),
     _declare("lightgbm_forest",
-             lambda f: _lightgbm(f, LightGBMForest, boosting="rf", bagging_freq=1, bagging_fraction=0.3, bagging_seed=f.seed),
+             lambda f: _lightgbm(f, boosting="rf", bagging_freq=1, bagging_fraction=0.3, bagging_seed=f.seed),
              "a random forest on bins: reads unknown values and grows by leaves", _LIGHTGBM,
              space=_BY_LEAF),
     _declare("lightgbm_lambdarank", partial(_rankers, objective="lambdarank"),
@@ -262,7 +253,7 @@ MODELS = (
     _declare("catboost_yetirank",
              lambda f: SessionRanker(
                  catboost.CatBoostRanker(**_catboost_params(f), loss_function="YetiRank:permutations=3"), "group_id"),
-             "orders a session's symbols by drawn permutations, the top above all",
+             "orders a session's symbols by random permutations, the top above all",
              "Gulin, Kuralenok & Pavlov (2011), Winning the Transfer Learning Track with YetiRank", sessions=True,
              space=_BY_LEVEL, limits=_RANKS_ONLY),
 )  # fmt: skip

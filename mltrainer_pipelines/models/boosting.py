@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
 from mltrainer_pipelines.models.libraries import lightgbm
 from mltrainer_pipelines.models.spec import ModelSpec, Range
@@ -40,15 +41,14 @@ class LightGBM(ProbabilityClassifier):
         seed: int = 0,
         threads: int = 1,
     ):
-        self.rounds = rounds
-        self.learning_rate = learning_rate
-        self.num_leaves = num_leaves
-        self.min_data_in_leaf = min_data_in_leaf
-        self.feature_fraction = feature_fraction
-        self.lambda_l2 = lambda_l2
-        self.max_bin = max_bin
-        self.seed = seed
-        self.threads = threads
+        self.rounds, self.learning_rate, self.num_leaves, self.min_data_in_leaf = (
+            rounds,
+            learning_rate,
+            num_leaves,
+            min_data_in_leaf,
+        )
+        self.feature_fraction, self.lambda_l2, self.max_bin = feature_fraction, lambda_l2, max_bin
+        self.seed, self.threads = seed, threads
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         params = self._params(len(X))
@@ -96,14 +96,9 @@ class LightGBM(ProbabilityClassifier):
 
 MODELS = (
     ModelSpec(
-        id="lightgbm",
-        family="boosting",
-        core=True,
+        id="lightgbm", family="boosting", core=True, cost=cost_of("lightgbm"), gpu=False, handles_missing=True,
         source="Ke et al. (2017), LightGBM: A Highly Efficient Gradient Boosting Decision Tree, NeurIPS",
         summary="finds interactions and thresholds among many features; the first choice on tables",
-        cost="fast",
-        gpu=False,
-        handles_missing=True,
         search_space={
             "rounds": Range(20, 1000, default=60, log=True, integer=True),
             "learning_rate": Range(0.005, 0.3, default=0.05, log=True),
@@ -115,4 +110,4 @@ MODELS = (
         },
         builder=lambda params, seed, threads: LightGBM(**params, seed=seed, threads=threads),
     ),
-)
+)  # fmt: skip

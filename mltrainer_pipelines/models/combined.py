@@ -20,11 +20,7 @@ SINGLE_ROWS: Mapping[str, ModelSpec] = {
 """The models that members are chosen from."""
 MEMBERS_OF: Declarations[tuple[str, ...]] = Declarations()
 COMBINERS: Declarations["type[Combined]"] = Declarations()
-
-
-def members_of(model: str) -> tuple[str, ...]:
-    """The models that an ensemble of the registry is made of."""
-    return MEMBERS_OF[model]
+"""The models that an ensemble of the registry is made of."""
 
 
 class EnsembleModel(DeclaredClassifier):
@@ -71,10 +67,17 @@ class Combined:
         return self.combine(self._member_probabilities(self.fitted_, X), X)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
-        """One probability a row of the members', (rows, members)."""
-        raise NotImplementedError
+        """One probability a row of the members', (rows, members); by default their mean."""
+        return np.asarray(P.mean(axis=1))
 
-    def _fit_members(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> list[Any]:
+    def _fit_members(
+        self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray, rows: np.ndarray | None = None, least: int = 1
+    ) -> list[Any]:
+        """Members fitted on some rows, by default on all; none where these are fewer than `least` or of one class."""
+        if rows is not None:
+            if len(rows) < least or len(np.unique(y[rows])) < 2:
+                return []
+            X, y, sessions = X[rows], y[rows], sessions[rows]
         groups = panel_groups(sessions, np.arange(len(y)))
         return [SINGLE_ROWS[name].build(seed=self.seed, threads=self.threads).fit(X, y, groups) for name in self.members]
 
@@ -90,8 +93,8 @@ class Combined:
         held_out, rows = [], []
         for number in range(1, blocks):
             train, at = np.flatnonzero(block < number), np.flatnonzero(block == number)
-            if len(at) and len(np.unique(y[train])) == 2:
-                held_out.append(self._member_probabilities(self._fit_members(X[train], y[train], sessions[train]), X[at]))
+            if len(at) and (members := self._fit_members(X, y, sessions, train)):
+                held_out.append(self._member_probabilities(members, X[at]))
                 rows.append(at)
         if not held_out:  # too few sessions to look ahead: what is left is how well the members fit
             return self._member_probabilities(self._fit_members(X, y, sessions), X), np.arange(len(y))

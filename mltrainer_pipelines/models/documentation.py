@@ -57,12 +57,12 @@ def _section(module: str, about: str, specs: Sequence[ModelSpec]) -> str:
         ]
         description = "; ".join(note for note in [_escaped(spec.summary), *notes] if note)
         lines.append(f"| `{spec.id}`{core} | {description} | {cost} | {_escaped(spec.source)} |")
-    spaces = [f"- `{spec.id}`: {_space(spec)}" for spec in specs if spec.search_space]
+    spaces = [
+        f"- `{spec.id}`: " + ", ".join(f"{name} {_values(space)}" for name, space in spec.search_space.items())
+        for spec in specs
+        if spec.search_space
+    ]
     return "\n".join([*lines, "", "Search spaces:" if spaces else "", "", *spaces, ""])
-
-
-def _space(spec: ModelSpec) -> str:
-    return ", ".join(f"{name} {_values(space)}" for name, space in spec.search_space.items())
 
 
 def _values(space: Range | Choices) -> str:

@@ -16,8 +16,7 @@ _declare = partial(combined.declare, family="ensembles")
 
 
 class SoftVote(Combined):
-    def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
-        return P.mean(axis=1)
+    """The members' mean."""
 
 
 class LogPool(Combined):
@@ -79,51 +78,54 @@ class FeatureWeightedStack(Stack):
         return np.hstack([L, *(L * gates[:, [k]] for k in range(gates.shape[1]))])
 
 
-class SuperLearner(Stack):
-    """The convex mix of the members with the least squared error ahead."""
+class WeightedMean(Combined):
+    """A weighted mean of the members; a subclass learns the weights where they had not seen the rows."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
-        weights, _ = scipy.optimize.nnls(P, y[rows].astype(np.float64))
+        weights = self.weights(P, y[rows], sessions[rows])
         self.weights_ = weights / weights.sum() if weights.sum() > 0 else np.full(P.shape[1], 1 / P.shape[1])
-        Combined.fit(self, X, y, sessions)
+        super().fit(X, y, sessions)
+
+    def weights(self, P: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> np.ndarray:
+        """Of the members, not negative, from their held-out probabilities (rows, members)."""
+        raise NotImplementedError
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         return P @ self.weights_
 
 
-class ModelAveraging(SuperLearner):
+class SuperLearner(WeightedMean):
+    """The convex mix of the members with the least squared error ahead."""
+
+    def weights(self, P: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> np.ndarray:
+        return np.asarray(scipy.optimize.nnls(P, y.astype(np.float64))[0])
+
+
+class ModelAveraging(WeightedMean):
     """Weights by the members' likelihood ahead, per independent row: a session's rows count as few."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
-        evidence = -losses(P, y[rows]).mean(axis=0) * len(np.unique(sessions[rows]))
-        weights = np.exp(evidence - evidence.max())
-        self.weights_ = weights / weights.sum()
-        Combined.fit(self, X, y, sessions)
+    def weights(self, P: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> np.ndarray:
+        evidence = -losses(P, y).mean(axis=0) * len(np.unique(sessions))
+        return np.exp(evidence - evidence.max())
 
 
-class BestAhead(SuperLearner):
+class BestAhead(WeightedMean):
     """The one member with the least log loss ahead."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
-        self.weights_ = np.zeros(P.shape[1])
-        self.weights_[int(losses(P, y[rows]).mean(axis=0).argmin())] = 1.0
-        Combined.fit(self, X, y, sessions)
+    def weights(self, P: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> np.ndarray:
+        return np.eye(P.shape[1])[int(losses(P, y).mean(axis=0).argmin())]
 
 
-class GreedySelection(SuperLearner):
+class GreedySelection(WeightedMean):
     """Members added one at a time, again and again the one that helps the mean the most."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
+    def weights(self, P: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> np.ndarray:
         counts = np.zeros(P.shape[1])
         for _ in range(15):
-            loss = [losses(((P @ counts + P[:, k]) / (counts.sum() + 1))[:, None], y[rows]).mean() for k in range(P.shape[1])]
+            loss = [losses(((P @ counts + P[:, k]) / (counts.sum() + 1))[:, None], y).mean() for k in range(P.shape[1])]
             counts[int(np.argmin(loss))] += 1
-        self.weights_ = counts / counts.sum()
-        Combined.fit(self, X, y, sessions)
+        return counts
 
 
 class Cascade(Combined):

@@ -45,9 +45,7 @@ class StretchExperts(Combined):
         stretch = np.searchsorted(days, sessions) * count // len(days)
         fitted = []
         for k in range(count):
-            rows = np.flatnonzero(stretch == k)
-            if len(rows) >= 20 and len(np.unique(y[rows])) == 2:
-                fitted += self._fit_members(X[rows], y[rows], sessions[rows])
+            fitted += self._fit_members(X, y, sessions, np.flatnonzero(stretch == k), least=20)
         self.fitted_ = fitted or self._fit_members(X, y, sessions)
         last = np.flatnonzero(stretch == count - 1)
         recent = last if len(last) else np.arange(len(y))
@@ -73,16 +71,12 @@ class SessionBagging(Combined):
             starts = random.integers(0, max(1, len(days) - length + 1), max(1, len(days) // length))
             times = np.bincount((starts[:, None] + np.arange(length)).ravel(), minlength=len(days))[: len(days)]
             rows = np.repeat(np.arange(len(y)), times[at])
-            if len(np.unique(y[rows])) == 2:
-                self.fitted_ += self._fit_members(X[rows], y[rows], sessions[rows])
+            self.fitted_ += self._fit_members(X, y, sessions, rows)
         self.fitted_ = self.fitted_ or self._fit_members(X, y, sessions)
-
-    def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
-        return P.mean(axis=1)
 
 
 class LocalExperts(Combined):
-    """Rows fall into a few situations; each has its own regression, drawn to that of all rows."""
+    """Rows fall into a few situations; each has its own regression, shrunk towards that of all rows."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         self.scaler_ = TailClipScaler()
@@ -93,11 +87,9 @@ class LocalExperts(Combined):
         )
         situation = self.clusters_.predict(Z)
         super().fit(X, y, sessions)
-        self.local_ = []
-        for k in range(count):
-            rows = np.flatnonzero(situation == k)
-            enough = len(rows) >= 30 and len(np.unique(y[rows])) == 2
-            self.local_.append(self._fit_members(X[rows], y[rows], sessions[rows]) if enough else self.fitted_)
+        self.local_ = [
+            self._fit_members(X, y, sessions, np.flatnonzero(situation == k), least=30) or self.fitted_ for k in range(count)
+        ]
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         distance = self.clusters_.transform(self.scaler_.transform(X)) ** 2
@@ -126,11 +118,9 @@ class RegimeGated(Combined):
         mixture = sklearn.mixture.GaussianMixture(count, reg_covar=1e-3, n_init=3, random_state=self.seed)
         self.mixture_ = mixture.fit(self.axes_.transform(states))
         regime = self.mixture_.predict(self.axes_.transform(states))[at]
-        self.experts_ = []
-        for k in range(count):
-            rows = np.flatnonzero(regime == k)
-            enough = len(rows) >= 50 and len(np.unique(y[rows])) == 2
-            self.experts_.append(self._fit_members(X[rows], y[rows], sessions[rows]) if enough else self.fitted_)
+        self.experts_ = [
+            self._fit_members(X, y, sessions, np.flatnonzero(regime == k), least=50) or self.fitted_ for k in range(count)
+        ]
 
     def _states(self, X: np.ndarray, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The mean of each session's rows, and which one is each row's."""
@@ -157,9 +147,8 @@ class SectorExperts(Combined):
         self.experts_: dict[int, tuple[list[Any], float]] = {}
         for sector in np.unique(self.row_sectors[self.row_sectors != UNKNOWN]).tolist():
             rows = np.flatnonzero(self.row_sectors == sector)
-            if len(rows) >= 50 and len(np.unique(y[rows])) == 2:
-                weight = len(rows) / (len(rows) + self.params["pooling"])
-                self.experts_[sector] = self._fit_members(X[rows], y[rows], sessions[rows]), weight
+            if members := self._fit_members(X, y, sessions, rows, least=50):
+                self.experts_[sector] = members, len(rows) / (len(rows) + self.params["pooling"])
 
     def probability(self, X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         odds = logit(self._member_probabilities(self.fitted_, X)).mean(axis=1)
@@ -189,9 +178,9 @@ MODELS = (
              "Ang & Bekaert (2004), How Regimes Affect Asset Allocation", members=("logistic_l2", "lightgbm"),
              space={"regimes": Range(2, 4, default=2, integer=True)},
              limits="needs features that differ between sessions: of ranks within a session only one state is left"),
-    _declare("sector_experts", SectorExperts, "what works in one sector and not in another, drawn to what works in all",
+    _declare("sector_experts", SectorExperts, "what works in one sector and not in another, shrunk towards what works in all",
              "Gelman & Hill (2007), Data Analysis Using Regression and Multilevel Models, section 12.2 (partial pooling)",
              members=("logistic_l2", "lightgbm"),
              space={"pooling": Range(100.0, 100_000.0, default=5000.0, log=True)},
-             limits="symbols of unknown sector are told what holds for all"),
+             limits="symbols of unknown sector get what holds for all"),
 )  # fmt: skip

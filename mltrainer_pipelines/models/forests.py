@@ -1,4 +1,4 @@
-"""Trees and forests: one tree, many trees on drawn rows, drawn columns or rotated axes, and trees as features of a regression."""
+"""Trees and forests: one tree, many trees on random rows, columns or rotated axes, and trees as features of a regression."""
 
 from functools import partial
 from typing import Any
@@ -40,7 +40,7 @@ def _bagging(f: Fitting, rows: float, columns: float, replace: bool) -> Any:
 
 
 class RotationForest:
-    """Trees on axes turned by the principal components of random groups of columns, fitted on drawn rows."""
+    """Trees on axes turned by the principal components of random groups of columns, fitted on random rows."""
 
     def __init__(self, trees: int, depth: int, leaf: int, group: int, rotate: bool, seed: int):
         self.trees, self.depth, self.leaf, self.group, self.rotate, self.seed = trees, depth, leaf, group, rotate, seed
@@ -216,14 +216,14 @@ MODELS = (
              "Breiman (2001), Random Forests, Machine Learning 45", core=True,
              space={"trees": _TREES, "depth": _DEPTH, "leaf": _LEAF, "columns": _COLUMNS, "rows": Range(0.05, 1.0, default=0.3)}),
     _declare("extra_trees", partial(_forest, kind="ExtraTreesClassifier"),
-             "as a random forest with drawn thresholds: less variance, quicker, smoother",
+             "as a random forest with random thresholds: less variance, quicker, smoother",
              "Geurts, Ernst & Wehenkel (2006), Extremely Randomized Trees, Machine Learning 63", core=True,
              space={"trees": _TREES, "depth": _DEPTH, "leaf": _LEAF, "columns": _COLUMNS}),
     _declare("adaboost", _adaboost, "weights the rows that were got wrong; quick to find a few strong thresholds",
              "Freund & Schapire (1997), A Decision-Theoretic Generalization of On-Line Learning", core=True,
              space={"trees": _FEW, "depth": Range(1, 4, default=1, integer=True), "learning_rate": Range(0.01, 2, default=0.5),
                     "leaf": _LEAF, "columns": _COLUMNS}),
-    _declare("gradient_boosting", _gradient_boosting, "stagewise exact trees on drawn rows: the reference of boosting",
+    _declare("gradient_boosting", _gradient_boosting, "stagewise exact trees on random rows: the reference of boosting",
              "Friedman (2001), Greedy Function Approximation: A Gradient Boosting Machine", core=True,
              space={"trees": _FEW, "depth": _SHALLOW, "learning_rate": _RATE, "leaf": _LEAF, "columns": _COLUMNS}),
     _declare("hist_gradient_boosting", _histogram, "binned boosting that reads unknown values; quick on large tables",
@@ -231,11 +231,11 @@ MODELS = (
              space={"trees": _FEW, "leaves": Range(3, 63, default=8, integer=True), "learning_rate": _RATE, "leaf": _LEAF,
                     "l2": Range(0.0, 100.0, default=10.0), "columns": _COLUMNS}),
     _declare("bagged_trees", partial(_bagging, rows=0.2, columns=1.0, replace=True),
-             "deep trees on drawn rows, all columns open to each: keeps a strong feature strong",
+             "deep trees on random rows, all columns open to each: keeps a strong feature strong",
              "Breiman (1996), Bagging Predictors, Machine Learning 24",
              space={"trees": _FEW, "depth": _DEPTH, "leaf": _LEAF}),
     _declare("random_subspace", partial(_bagging, rows=1.0, columns=0.3, replace=False),
-             "each tree sees a drawn third of the columns: for many features that say nearly the same",
+             "each tree sees a random third of the columns: for many features that say nearly the same",
              "Ho (1998), The Random Subspace Method for Constructing Decision Forests",
              space={"trees": _FEW, "depth": _DEPTH, "leaf": _LEAF}),
     _declare("random_patches", partial(_bagging, rows=0.1, columns=0.4, replace=False),

@@ -47,7 +47,7 @@ def _polynomial(f: Fitting) -> Any:
 
 
 class ExtremeLearning:
-    """A drawn hidden layer that is never trained, and a ridge solution above it."""
+    """A random hidden layer that is never trained, and a ridge solution above it."""
 
     def __init__(self, units: int, penalty: float, seed: int):
         self.units, self.penalty, self.seed = units, penalty, seed
@@ -167,7 +167,7 @@ class MixtureDiscriminant:
 
 
 class LearningVectorQuantization:
-    """A few prototypes of each class, drawn to rows of theirs and pushed from the others' until the border fits."""
+    """A few prototypes of each class, pulled to rows of theirs and pushed from the others' until the border fits."""
 
     def __init__(self, prototypes: int, rate: float, seed: int):
         self.prototypes, self.rate, self.seed = prototypes, rate, seed
@@ -227,7 +227,7 @@ MODELS = (
     _declare("linear_svm", lambda f: sklearn.svm.LinearSVC(C=f["C"] * 100.0 / f.rows, dual=False, tol=1e-3, random_state=f.seed),
              "the widest margin: looks at rows near the border only",
              "Cortes & Vapnik (1995), Support-Vector Networks", core=True, space={"C": _C}, limits="a linear border only"),
-    _declare("rbf_svm", _rbf_svm, "smooth curved borders of any shape, at the price of a drawn kernel basis",
+    _declare("rbf_svm", _rbf_svm, "smooth curved borders of any shape, at the price of a random kernel basis",
              "Williams & Seeger (2000), Using the Nyström Method to Speed Up Kernel Machines", core=True,
              space=_MAPPED | {"width": _WIDTH}),
     _declare("k_nearest_neighbours", _knn, "what happened in the most similar situations so far",
@@ -251,7 +251,7 @@ MODELS = (
     _declare("polynomial_sketch", _polynomial, "all products of two features, hashed into a few hundred columns",
              "Pham & Pagh (2013), Fast and Scalable Polynomial Kernels via Explicit Feature Maps", space=_MAPPED),
     _declare("extreme_learning_machine", lambda f: ExtremeLearning(int(f["parts"]), f["penalty"], f.seed),
-             "drawn hidden units under a ridge solution: a network without training",
+             "random hidden units under a ridge solution: a network without training",
              "Huang, Zhu & Siew (2006), Extreme Learning Machine: Theory and Applications",
              space={"parts": _PARTS, "penalty": Range(1e-6, 1.0, default=1e-2, log=True)}),
     _declare("learnt_neighbours", _learnt_neighbours, "neighbours in a space that was learnt to tell the classes apart",

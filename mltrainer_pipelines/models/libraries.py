@@ -17,10 +17,13 @@ class _Library:
         return getattr(package, part) if hasattr(package, part) else import_module(f"{self._name}.{part}")
 
 
+arch: Any = _Library("arch")
 catboost: Any = _Library("catboost")
+hmmlearn: Any = _Library("hmmlearn")
 lightgbm: Any = _Library("lightgbm")
 river: Any = _Library("river")
 scipy: Any = _Library("scipy")
 sklearn: Any = _Library("sklearn")
 threadpoolctl: Any = _Library("threadpoolctl")
+tsa: Any = _Library("statsmodels.tsa.api")
 xgboost: Any = _Library("xgboost")

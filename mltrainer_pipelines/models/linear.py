@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier
 from mltrainer_pipelines.models.libraries import sklearn, threadpoolctl
 from mltrainer_pipelines.models.log_odds import expit
@@ -47,18 +48,10 @@ class LogisticL2(ProbabilityClassifier):
 
 MODELS = (
     ModelSpec(
-        id="logistic_l2",
-        family="linear",
-        core=True,
+        id="logistic_l2", family="linear", core=True, cost=cost_of("logistic_l2"), gpu=False, handles_missing=False,
         source="https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression",
         summary="steady, fast and hard to overfit: the yardstick that every other model has to beat",
-        cost="fast",
-        gpu=False,
-        handles_missing=False,
-        search_space={
-            "C": Range(1e-5, 1e4, default=2.5, log=True),
-            "tail": Range(0.0, 0.05, default=0.01),
-        },
+        search_space={"C": Range(1e-5, 1e4, default=2.5, log=True), "tail": Range(0.0, 0.05, default=0.01)},
         builder=lambda params, seed, threads: LogisticL2(**params, threads=threads),
     ),
-)
+)  # fmt: skip

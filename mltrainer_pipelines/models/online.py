@@ -82,7 +82,7 @@ MODELS = (
                    "Manapragada, Webb & Salehi (2018), Extremely Fast Decision Tree",
                    space={"grace": _GRACE, "depth": _DEPTH, "delta": _DELTA,
                           "reconsider": Range(100, 20_000, default=2000, log=True, integer=True)}),
-    _declare_trees("adaptive_random_forest", _adaptive_forest, "trees of drawn features, each begun anew when it drifts",
+    _declare_trees("adaptive_random_forest", _adaptive_forest, "trees of random features, each begun anew when it drifts",
                    "Gomes et al. (2017), Adaptive Random Forests for Evolving Data Stream Classification", max_rows=50_000,
                    space={"grace": _GRACE, "depth": _DEPTH, "weight": _WEIGHT}),
     _declare_trees("streaming_random_patches", _patches, "each tree its own draw of rows and features, begun anew when it drifts",

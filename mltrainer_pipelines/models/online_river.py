@@ -1,7 +1,7 @@
-"""Learners of river, shown the sessions in turn.
+"""Learners of river, one session after the other.
 
-river learns from a row as a dict, in Python: a forest takes a quarter of a millisecond a row. The ensembles are therefore shown
-part of the rows, drawn evenly over time (`max_rows` of their declarations).
+river learns from a row as a dict, in Python: a forest takes a quarter of a millisecond a row. The ensembles therefore learn from
+part of the rows, sampled evenly over time (`max_rows` of their declarations).
 """
 
 from typing import Any, Self

@@ -5,7 +5,7 @@ import numpy as np
 from mltrainer_pipelines.models.panel import subsample
 
 SCALING_ROWS = 5_000
-"""Rows, drawn once and for all, that quantiles, means and deviations are learnt from; means are off by 0.014 deviations."""
+"""Rows, sampled once and for all, that quantiles, means and deviations are learnt from; means are off by 0.014 deviations."""
 
 
 class TailClipScaler:

@@ -74,7 +74,7 @@ class Method:
     prepare : {'raw', 'filled', 'scaled'}
         Rows as they are; unknown values replaced by the column's median; or also clipped at both tails and standardized.
     max_rows : int
-        Most rows fitted on, drawn evenly over time; 0 for all.
+        Most rows fitted on, sampled evenly over time; 0 for all.
     sessions : bool
         Whether `fit` takes the rows' sessions as a third argument.
     """

@@ -35,12 +35,13 @@ _MOVED = {
 }
 """Where classes are now that champions registered before December 2026 name by their old modules."""
 _MOVED_CLASSES = {
+    ("models.boosters", "LightGBMForest"): ("models.boosters", "LightGBMClassifier"),
     ("models.linear", "TailClipScaler"): ("models.scaling", "TailClipScaler"),
     ("models.table_model", "MedianFill"): ("models.scaling", "MedianFill"),
     ("models.table_model", "Unchanged"): ("models.scaling", "RowsAsTheyAre"),
     ("models.table_model", "Sigmoid"): ("models.calibration", "Sigmoid"),
 }
-"""Those that left a module which stayed."""
+"""Those that left a module which stayed, or became another class."""
 
 
 def write_ensemble(ensemble: ChampionEnsemble, folder: Path) -> Path:

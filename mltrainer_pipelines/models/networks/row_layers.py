@@ -27,7 +27,7 @@ class Perceptron(nn.Module):
 
 
 class TwoTimeframes(nn.Module):
-    """A trunk that both timeframes' outcomes are told from, each by a head of its own; `other` is the other one's log-odds."""
+    """A trunk that predicts both timeframes' outcomes, each by its own head; `other` is the other one's log-odds."""
 
     other: Tensor
 

@@ -262,7 +262,7 @@ class GatedAverage(nn.Module):
 
 
 class Reservoir(nn.Module):
-    """A drawn recurrent network that is never trained, near the edge of forgetting; only its reading is learnt."""
+    """A random recurrent network that is never trained, near the edge of forgetting; only its reading is learnt."""
 
     into: Tensor
     within: Tensor
@@ -282,7 +282,7 @@ class Reservoir(nn.Module):
 
 
 class RandomConvolutions(nn.Module):
-    """Drawn convolutions of many widths and spacings: their highest value and how often they are positive; a line above."""
+    """Random convolutions of many widths and spacings: their highest value and how often they are positive; a line above."""
 
     def __init__(self, features: int, length: int, units: int, dropout: float):
         super().__init__()

@@ -189,12 +189,8 @@ def _split(sessions: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return early, np.flatnonzero(late)
 
 
-def _batch(training: Training, rows: int) -> int:
-    return max(8, min(training.batch, rows // 10))
-
-
 def _batches(at: np.ndarray, sessions: np.ndarray, training: Training, device: torch.device) -> Iterator[Tensor]:
-    size = _batch(training, len(at))
+    size = max(8, min(training.batch, len(at) // 10))
     if training.whole_sessions:  # their rows are compared
         days = np.unique(sessions[at])
         shuffled = days[torch.randperm(len(days)).numpy()]

@@ -1,9 +1,9 @@
 """Dynamics of returns, estimated by the libraries of the field on some symbols' own series.
 
-A model of one series is fitted to the whole series of each drawn symbol, and the estimates are averaged: the mean-group
+A model of one series is fitted to the whole series of each sampled symbol, and the estimates are averaged: the mean-group
 estimator, which stays consistent where symbols differ. The mean is trimmed, because one short series can throw an estimate
 anywhere. A symbol whose fit does not converge is left out and counted. Where no symbol has a series that is long enough, nothing
-is known of the dynamics, and the forecast says nothing of any row.
+is estimated, and the forecast of every row is the same.
 
 References
 ----------
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import arch, hmmlearn, scipy, sklearn, tsa
 from mltrainer_pipelines.models.panel import History
 from mltrainer_pipelines.models.series.filters import HAR_LAGS, States, StateSpace, filled, price
 
@@ -35,9 +36,9 @@ class Sample:
     Parameters
     ----------
     series : list of (values,) arrays
-        Of the drawn symbols, from their first known value to their last, NaN where unknown between them.
+        Of the sampled symbols, from their first value to their last, NaN where unknown between them.
     windows : (rows, length) array
-        Of drawn rows of all symbols, NaN where unknown.
+        Of random rows of all symbols, NaN where unknown.
     """
 
     series: list[np.ndarray]
@@ -61,7 +62,7 @@ Learn = Callable[[Sample, Mapping[str, float]], Dynamics]
 
 
 def own_series(values: np.ndarray, history: History, step: int) -> list[np.ndarray]:
-    """Series of drawn symbols, a value every `step` sessions back from the table's last, the same ones for the same table."""
+    """Series of sampled symbols, a value every `step` sessions back from the table's last, the same ones for the same table."""
     table = np.append(values, np.nan)[history.grid[::-1][::step][::-1]]
     observed = ~np.isnan(table)
     spread = np.sqrt(np.nansum(table**2, axis=0) / np.maximum(observed.sum(axis=0), 1))
@@ -82,7 +83,6 @@ def nothing(sample: Sample, params: Mapping[str, float]) -> Dynamics:
 def mean_group(series: list[np.ndarray], fit: Callable[[np.ndarray], np.ndarray | None]) -> Dynamics:
     """The trimmed mean of each parameter's estimates; `fit` gives None where it did not converge."""
     import statsmodels.tools.sm_exceptions  # noqa: F401 - its import asks to show warnings always: before they are silenced
-    from scipy.stats import trim_mean
 
     estimates = []
     with warnings.catch_warnings(action="ignore"):  # of starting values and singular Hessians: what counts is convergence
@@ -93,7 +93,7 @@ def mean_group(series: list[np.ndarray], fit: Callable[[np.ndarray], np.ndarray 
                 continue
             if estimate is not None and np.isfinite(estimate).all():
                 estimates.append(np.asarray(estimate, dtype=np.float64))
-    mean = trim_mean(estimates, TRIMMED, axis=0) if estimates else None
+    mean = scipy.stats.trim_mean(estimates, TRIMMED, axis=0) if estimates else None
     return Dynamics(mean, len(estimates), len(series) - len(estimates))
 
 
@@ -119,23 +119,17 @@ def _state_space(model: Callable[[np.ndarray], Any]) -> Learn:
 
 def arma_model(returns: np.ndarray) -> Any:
     """ARIMA(1, 0, 1) of returns, which is ARIMA(1, 1, 1) of the price, with a constant."""
-    from statsmodels.tsa.statespace.sarimax import SARIMAX
-
-    return SARIMAX(returns, order=(1, 0, 1), trend="c")
+    return tsa.SARIMAX(returns, order=(1, 0, 1), trend="c")
 
 
 def level_model(returns: np.ndarray) -> Any:
     """The mean return as a random walk under noise."""
-    from statsmodels.tsa.statespace.structural import UnobservedComponents
-
-    return UnobservedComponents(returns, "local level")
+    return tsa.UnobservedComponents(returns, "local level")
 
 
 def trend_model(returns: np.ndarray) -> Any:
     """The price's level and slope as random walks under noise."""
-    from statsmodels.tsa.statespace.structural import UnobservedComponents
-
-    return UnobservedComponents(price(returns), "local linear trend")
+    return tsa.UnobservedComponents(price(returns), "local linear trend")
 
 
 learn_arma, learn_level, learn_trend = _state_space(arma_model), _state_space(level_model), _state_space(trend_model)
@@ -143,10 +137,9 @@ learn_arma, learn_level, learn_trend = _state_space(arma_model), _state_space(le
 
 def learn_smoothing(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """alpha of simple exponential smoothing of returns."""
-    from statsmodels.tsa.holtwinters import SimpleExpSmoothing
 
     def fit(values: np.ndarray) -> np.ndarray | None:
-        result = SimpleExpSmoothing(filled(values), initialization_method="known", initial_level=0.0).fit()
+        result = tsa.SimpleExpSmoothing(filled(values), initialization_method="known", initial_level=0.0).fit()
         return np.array([result.params["smoothing_level"]]) if result.mle_retvals.success else None
 
     return mean_group(sample.series, fit)
@@ -154,11 +147,10 @@ def learn_smoothing(sample: Sample, params: Mapping[str, float]) -> Dynamics:
 
 def learn_damped_trend(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """alpha, beta and phi of Holt's damped method for the price."""
-    from statsmodels.tsa.holtwinters import Holt
 
     def fit(values: np.ndarray) -> np.ndarray | None:
         initial: dict[str, Any] = {"initialization_method": "known", "initial_level": 0.0, "initial_trend": 0.0}
-        result = Holt(price(values), damped_trend=True, **initial).fit()
+        result = tsa.Holt(price(values), damped_trend=True, **initial).fit()
         names = ("smoothing_level", "smoothing_trend", "damping_trend")
         return np.array([result.params[name] for name in names]) if result.mle_retvals.success else None
 
@@ -176,11 +168,10 @@ def learn_theta(sample: Sample, params: Mapping[str, float]) -> Dynamics:
 
 def learn_switching(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """Two regimes of the regression of a return on the one before, each symbol's calmer one first."""
-    from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
 
     def fit(values: np.ndarray) -> np.ndarray | None:
         F = filled(values)
-        result = MarkovRegression(F[1:], 2, exog=F[:-1], switching_variance=True).fit(disp=0, cov_type="none")
+        result = tsa.MarkovRegression(F[1:], 2, exog=F[:-1], switching_variance=True).fit(disp=0, cov_type="none")
         if not result.mle_retvals["converged"]:
             return None
         into_first, *rest = result.params.reshape(4, 2)  # then means, slopes and variances
@@ -203,11 +194,11 @@ def learn_volatility(volatility: str, asymmetric: bool) -> Learn:
     """omega, alpha, gamma and beta of one of arch's volatility processes, returns without a mean."""
 
     def learn(sample: Sample, params: Mapping[str, float]) -> Dynamics:
-        from arch import univariate
-
         def fit(values: np.ndarray) -> np.ndarray | None:
-            process = getattr(univariate, volatility)(p=1, o=int(asymmetric), q=1)
-            result = univariate.ZeroMean(filled(values), volatility=process, rescale=False).fit(disp="off", show_warning=False)
+            process = getattr(arch.univariate, volatility)(p=1, o=int(asymmetric), q=1)
+            result = arch.univariate.ZeroMean(filled(values), volatility=process, rescale=False).fit(
+                disp="off", show_warning=False
+            )
             fitted = result.params
             estimate = np.array([fitted["omega"], fitted["alpha[1]"], fitted.get("gamma[1]", 0.0), fitted["beta[1]"]])
             return estimate if result.convergence_flag == 0 else None
@@ -219,10 +210,11 @@ def learn_volatility(volatility: str, asymmetric: bool) -> Learn:
 
 def learn_har(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """A constant and the weights of a week's, a month's and a quarter's mean size of a return for the next one."""
-    from arch.univariate import HARX
 
     def fit(values: np.ndarray) -> np.ndarray:
-        return HARX(np.abs(filled(values)), lags=list(HAR_LAGS), rescale=False).fit(disp="off").params.to_numpy()[:4]
+        return (
+            arch.univariate.HARX(np.abs(filled(values)), lags=list(HAR_LAGS), rescale=False).fit(disp="off").params.to_numpy()[:4]
+        )
 
     return mean_group(sample.series, fit)
 
@@ -232,12 +224,10 @@ def learn_har(sample: Sample, params: Mapping[str, float]) -> Dynamics:
 
 def learn_hidden_markov(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """Three states behind all the series at once: one fit, nothing to average."""
-    from hmmlearn.hmm import GaussianHMM
-
     if not sample.series:
         return Dynamics(None)
     F = filled(np.concatenate(sample.series))[:, None]
-    model = GaussianHMM(3, n_iter=100, min_covar=0.05, random_state=0)
+    model = hmmlearn.hmm.GaussianHMM(3, n_iter=100, min_covar=0.05, random_state=0)
     with warnings.catch_warnings(action="ignore"):  # of clusters to begin with that fall together
         model.fit(F, [len(values) for values in sample.series])
     deviation = np.sqrt(model.covars_[:, 0, 0])
@@ -250,9 +240,7 @@ def learn_hidden_markov(sample: Sample, params: Mapping[str, float]) -> Dynamics
 
 def learn_autoregression(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """A constant and the weights of the last returns, the latest first, for the next one: one regression over all windows."""
-    from sklearn.linear_model import Ridge
-
     lags, F = int(params["lags"]), filled(sample.windows)
     x = np.lib.stride_tricks.sliding_window_view(F[:, :-1], lags, axis=1)[:, :, ::-1].reshape(-1, lags)
-    regression = Ridge(alpha=1e-3 * len(x)).fit(x, F[:, lags:].ravel())
+    regression = sklearn.linear_model.Ridge(alpha=1e-3 * len(x)).fit(x, F[:, lags:].ravel())
     return Dynamics(np.append(regression.intercept_, regression.coef_))

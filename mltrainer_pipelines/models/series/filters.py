@@ -27,7 +27,7 @@ def price(Z: np.ndarray) -> np.ndarray:
 
 
 def drift(Z: np.ndarray) -> np.ndarray:
-    """The mean of what is known, drawn to 0 by one further value."""
+    """The mean of the values, shrunk towards 0 by one further value."""
     return np.nansum(Z, axis=1) / ((~np.isnan(Z)).sum(axis=1) + 1.0)
 
 

@@ -23,7 +23,7 @@ from mltrainer_pipelines.models.spec import ModelSpec, Range
 STEP, LENGTH, HORIZON = 5, 32, 2
 """Sessions between values, values of a window, values forecast: 155 sessions back, two weeks ahead."""
 POOLED = 4000
-"""Windows, drawn from all training rows, from which dynamics are learnt that are the same for all symbols."""
+"""Windows, sampled from all training rows, from which dynamics are learnt that are the same for all symbols."""
 AT_ONCE = 20_000
 """Windows filtered at a time."""
 
@@ -57,7 +57,7 @@ class SeriesModel(ScoreModel):
             self.dynamics_ = FORECASTS[self.model].learn(sample, self.params)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
-        """(rows,), in pooled standard deviations, what is far out drawn in."""
+        """(rows,), in pooled standard deviations, what is far out clipped."""
         return np.clip((X[:, 0] - self.center_) / self.scale_, -8.0, 8.0)
 
     def _score(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:
@@ -77,7 +77,7 @@ def _windows(scaled: np.ndarray, history: History, rows: np.ndarray) -> np.ndarr
     """(rows, LENGTH), in the window's own standard deviations, NaN where unknown, the row's own value last."""
     W = np.append(scaled, np.nan)[history.windows(rows, LENGTH, STEP)]
     known = (~np.isnan(W)).sum(axis=1)
-    # about 0, and drawn to the pooled one, 1, where values are few
+    # about 0, and shrunk towards the pooled one, 1, where values are few
     return W / np.sqrt((np.nansum(W**2, axis=1) + 4.0) / (known + 4.0))[:, None]
 
 
@@ -218,7 +218,7 @@ MODELS = (
              "Golyandina, Nekrutkin & Zhigljavsky (2001), Analysis of Time Series Structure: SSA",
              {"components": Range(1, 6, default=3, integer=True)}),
     _declare("mean_reversion", estimation.nothing, lambda Z, d, p: shapes.reversion(Z),
-             "how far the price is from where it is drawn to",
+             "how far the price is from where it tends to",
              "Avellaneda & Lee (2010), Statistical Arbitrage in the US Equities Market"),
     _declare("variance_ratio", estimation.nothing, lambda Z, d, p: shapes.variance_ratio(Z, int(p["span"])),
              "follows where the price trends, fades where it reverts",

@@ -14,12 +14,12 @@ from mltrainer_pipelines.models.series.estimation import Dynamics, Sample
 from mltrainer_pipelines.models.series.filters import filled, price
 
 PATTERN, EMBEDDED = 6, 12
-"""Steps of a pattern; steps of a piece of the price whose shape is told by its leading components."""
+"""Steps of a pattern; steps of a piece of the price whose shape is given by its leading components."""
 DRAWS = 300
 
 
 def own_autoregression(Z: np.ndarray) -> np.ndarray:
-    """The next two returns by the window's own slope of one return on the one before, drawn to 0 where values are few."""
+    """The next two returns by the window's own slope of one return on the one before, shrunk towards 0 where values are few."""
     F = filled(Z)
     slope = (F[:, 1:] * F[:, :-1]).sum(axis=1) / ((F[:, :-1] ** 2).sum(axis=1) + 4.0)
     return slope * F[:, -1] * (1 + slope)
@@ -70,7 +70,7 @@ def spectrum(Z: np.ndarray, recurrence: np.ndarray, steps: int) -> np.ndarray:
 
 
 def reversion(Z: np.ndarray) -> np.ndarray:
-    """Minus the s-score: how far the price is from the level that its autoregression is drawn to."""
+    """Minus the s-score: how far the price is from the level that its autoregression tends to."""
     P = price(Z)
     x, y = P[:, :-1], P[:, 1:]
     mx, my = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
