@@ -61,8 +61,8 @@ def _with_services(trials: int) -> list[Row]:
 
 def _long(settings: Any, console: Any, dagster: str) -> list[Row]:
     """A trial through everything, from its submission to its scorecard, beside the same computing in one process."""
+    from mltrainer_pipelines.commands.trial import submit_trial
     from mltrainer_pipelines.ops.dagster_client import DagsterClient
-    from mltrainer_pipelines.ops.trial_launch import submit_trial
 
     begin = time.perf_counter()
     submitted = submit_trial(settings, json.dumps(LONG_TRIAL), console, wait=True)

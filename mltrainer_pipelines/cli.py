@@ -120,7 +120,7 @@ def trial_submit(
     """
     from rich.console import Console
 
-    from mltrainer_pipelines.ops.trial_launch import submit_trial
+    from mltrainer_pipelines.commands.trial import submit_trial
 
     if not file.is_file():
         raise typer.BadParameter(f"{file} does not exist")
@@ -138,9 +138,9 @@ def trial_rollback(
     """Let an earlier champion score the market again; done twice it changes nothing."""
     from rich.console import Console
 
-    from mltrainer_pipelines.ops.trial_launch import rolled_back
+    from mltrainer_pipelines.commands.trial import roll_back_champion
 
-    champion = rolled_back(_settings(), timeframe, to, reason, Console(stderr=True))
+    champion = roll_back_champion(_settings(), timeframe, to, reason, Console(stderr=True))
     state = "scores the market now" if champion["changed"] else "scores the market already"
     line = f"{timeframe}: version {champion['version']} ({champion['trial_id']}, {champion['grade']}) {state}"
     print_result(champion if as_json else line)

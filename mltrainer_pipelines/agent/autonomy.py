@@ -7,14 +7,17 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.agent.jobs import JobLauncher
 from mltrainer_pipelines.agent.ledger import day_of, record_event, spent
+from mltrainer_pipelines.agent.proposals import request_approved
 from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.tables import AgentAction, ProposalRun, TrialProposal
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.run_requests import withdraw
 
 BY = "autonomy"
 """Who approves within the budget."""
@@ -89,6 +92,7 @@ def approve_within_budget(engine: Engine, moment: datetime) -> list[int]:
             ).first()
             if done is None:
                 continue
+            request_approved(connection, proposal_id)
             trials, minutes = trials + 1, minutes + expected
             detail = {"proposal": proposal_id, "expected_minutes": expected, **today.left()}
             record_event(connection, "approval", BY, detail, happened_at=moment)
@@ -98,8 +102,6 @@ def approve_within_budget(engine: Engine, moment: datetime) -> list[int]:
 
 def note_launch(engine: Engine, proposal_id: int, launched_at: datetime) -> None:
     """A proposal's run has started; what it takes is noted by `note_finish`."""
-    from sqlalchemy.dialects.postgresql import insert
-
     statement = insert(ProposalRun).values(proposal_id=proposal_id, launched_at=launched_at).on_conflict_do_nothing()
     with engine.begin() as connection:
         connection.execute(statement)
@@ -143,6 +145,7 @@ def stop_started(engine: Engine, launcher: JobLauncher | None, by: str, reason: 
         actions = connection.scalars(
             waiting.values(status="rejected", decided_by=by, decided_at=moment).returning(AgentAction.id)
         ).all()
+        withdraw(connection, "the agent was switched off")
         detail = {"reason": reason, "proposals": list(proposals), "actions": list(actions)}
         record_event(connection, "halt", by, detail, happened_at=moment)
     jobs = launcher.cancel_all() if launcher is not None else []

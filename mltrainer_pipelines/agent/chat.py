@@ -16,13 +16,13 @@ from mltrainer_pipelines.agent.actions import (
     Action,
     ActionStateError,
     actions,
-    advance,
     approve,
     ended,
+    finish_ended,
     progress,
     propose_action,
     reject,
-    untold,
+    unreported,
 )
 from mltrainer_pipelines.agent.conversation import Block, held
 from mltrainer_pipelines.agent.failures import ClaudeDeclinedError, ClaudeError
@@ -42,7 +42,7 @@ MOST_CALLS = 12
 """Tool calls of one answer that are done; the others are told that they were too many."""
 LONGEST = 8000
 """Characters of a message."""
-_TOLD = '<data name="finished_actions">'
+_FINISHED = '<data name="finished_actions">'
 
 EventKind = Literal["text", "tool", "action", "result", "notice", "done"]
 
@@ -112,7 +112,7 @@ class ChatAgent:
         shown: dict[int, str] = {}
         while running := self._moved(session_id):
             for one in running:
-                words = progress(one)
+                words = progress(self.system, one)
                 if shown.get(one.id) != words:
                     shown[one.id] = words
                     yield ChatEvent("action", {**_card(one), "progress": words})
@@ -120,9 +120,9 @@ class ChatAgent:
                 yield ChatEvent("notice", {"text": "It still runs; ask for its status later."})
                 return
             time.sleep(poll_s)
-        if untold(self.system, session_id):
+        if unreported(self.system, session_id):
             with held(self.system, session_id) as turn:
-                if untold(self.system, session_id):  # nobody else told it in the meantime
+                if unreported(self.system, session_id):  # nobody else reported it in the meantime
                     yield from self._finished(session_id)
                     yield from self._answered(session_id, turn, None)
                 yield ChatEvent("done", {"turn": turn})
@@ -137,18 +137,18 @@ class ChatAgent:
 
     def history(self, session_id: str, limit: int = 200) -> list[dict[str, Any]]:
         """What was said in a conversation: `turn`, `role`, `text`, `tools` (names), `written_at`; the newest last."""
-        told = []
+        spoken = []
         for message in conversation.messages(self.system, session_id, newest=3 * limit):
-            shown = "".join(_spoken(message))
+            text = "".join(_spoken(message))
             used = [block["name"] for block in message.content if block["type"] == "tool_use"]
-            if shown or used:
-                told.append(
-                    {"turn": message.turn, "role": message.role, "text": shown, "tools": used, "written_at": message.written_at}
+            if text or used:
+                spoken.append(
+                    {"turn": message.turn, "role": message.role, "text": text, "tools": used, "written_at": message.written_at}
                 )
-        return told[-limit:]
+        return spoken[-limit:]
 
     def _moved(self, session_id: str) -> list[Action]:
-        advance(self.system, session_id)
+        finish_ended(self.system, session_id)
         return actions(self.system, session_id, "running")
 
     def _last_said(self, session_id: str) -> Any:
@@ -159,8 +159,8 @@ class ChatAgent:
 
     def _finished(self, session_id: str) -> Iterator[ChatEvent]:
         """What has ended since the last turn, for the user."""
-        advance(self.system, session_id)
-        for over in untold(self.system, session_id):
+        finish_ended(self.system, session_id)
+        for over in unreported(self.system, session_id):
             if over.status in ("done", "failed"):
                 yield _result(over)
 
@@ -184,7 +184,7 @@ class ChatAgent:
             yield _result(one) if one.status in ("done", "failed") else ChatEvent("action", _card(one))
         running = [one for one in after if one.status == "running"]
         if running:
-            words = "; ".join(f"action {one.id} runs ({progress(one)})" for one in running)
+            words = "; ".join(f"action {one.id} runs ({progress(self.system, one)})" for one in running)
             yield from self._say(session_id, turn, f"Started: {words}. I come back to it when there are results.")
         elif any(one.status in ("done", "failed") for one in after):
             yield from self._answered(session_id, turn, None)
@@ -193,13 +193,13 @@ class ChatAgent:
 
     def _answered(self, session_id: str, turn: int, said: str | None) -> Iterator[ChatEvent]:
         """Answer the user, or say something to what has ended where the user said nothing."""
-        over = untold(self.system, session_id)
+        over = unreported(self.system, session_id)
         blocks: list[Block] = []
         if over:
-            blocks.append(_text(f"{_TOLD}{as_data([ended(one) for one in over], 400)}</data>"))
+            blocks.append(_text(f"{_FINISHED}{as_data([ended(one) for one in over], 400)}</data>"))
         if said is not None:
             blocks.append(_text(said))
-        conversation.write(self.system, session_id, turn, [("user", blocks)], told=[one.id for one in over])
+        conversation.write(self.system, session_id, turn, [("user", blocks)], reported=[one.id for one in over])
         if self.claude is None:
             yield from self._by_command(session_id, turn, said, over)
             return
@@ -288,7 +288,7 @@ class ChatAgent:
 
     def _next_step(self, session_id: str, turn: int, over: Sequence[Action]) -> Iterator[ChatEvent]:
         """Results in words, and what the search would try next."""
-        yield from self._say(session_id, turn, "\n".join(commands.told(one) for one in over))
+        yield from self._say(session_id, turn, "\n".join(commands.outcome_text(one) for one in over))
         computed = [one for one in over if one.status == "done" and (one.result or {}).get("trials")]
         if not computed:
             return
@@ -345,7 +345,7 @@ def _meant(decided: Decided, waiting: Sequence[Action], before: Any) -> list[Act
 
 def _spoken(message: conversation.Message) -> list[str]:
     """What somebody said in a message: its text, without what the system told the agent in it."""
-    return [block["text"] for block in message.content if block["type"] == "text" and not block["text"].startswith(_TOLD)]
+    return [block["text"] for block in message.content if block["type"] == "text" and not block["text"].startswith(_FINISHED)]
 
 
 def _card(of: Action) -> dict[str, Any]:
@@ -361,7 +361,7 @@ def _card(of: Action) -> dict[str, Any]:
 
 
 def _result(of: Action) -> ChatEvent:
-    return ChatEvent("result", {**_card(of), "result": of.result, "error": of.error, "text": commands.told(of)})
+    return ChatEvent("result", {**_card(of), "result": of.result, "error": of.error, "text": commands.outcome_text(of)})
 
 
 def _text(words: str) -> Block:

@@ -64,7 +64,7 @@ def next_trial(system: System, timeframe: str) -> dict[str, Any] | None:
     }
 
 
-def told(ended: Action) -> str:
+def outcome_text(ended: Action) -> str:
     """How an action ended, in words."""
     if ended.status == "failed":
         return "\n".join([f"Action {ended.id} failed: {ended.error}", *_result(ended.result or {})])

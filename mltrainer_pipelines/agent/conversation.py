@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from mltrainer_pipelines.agent.actions import actions, mark_told
+from mltrainer_pipelines.agent.actions import actions, mark_reported
 from mltrainer_pipelines.agent.failures import ClaudeError
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
 from mltrainer_pipelines.agent.messages import Claude, estimated_tokens
@@ -80,9 +80,9 @@ def held(system: System, session_id: str) -> Iterator[int]:
 
 
 def write(
-    system: System, session_id: str, turn: int, messages: Sequence[tuple[str, list[Block]]], told: Sequence[int] = ()
+    system: System, session_id: str, turn: int, messages: Sequence[tuple[str, list[Block]]], reported: Sequence[int] = ()
 ) -> None:
-    """Keep messages (role and blocks) of a turn, all of them or none; `told` are actions whose end they tell."""
+    """Keep messages (role and blocks) of a turn, all of them or none; `reported` are actions whose end they report."""
     now = system.clock()
     rows = [
         {"session_id": session_id, "turn": turn, "role": role, "content": plain(content), "written_at": now}
@@ -92,7 +92,7 @@ def write(
     with system.engine.begin() as connection:
         if rows:
             connection.execute(sa.insert(ChatMessage), rows)
-        mark_told(connection, list(told))
+        mark_reported(connection, list(reported))
 
 
 def messages(system: System, session_id: str, after: int = 0, newest: int | None = None) -> list[Message]:

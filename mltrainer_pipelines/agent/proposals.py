@@ -10,11 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.store.tables import Trial, TrialProposal
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.run_requests import request_trial
 
 
 class ProposalStateError(ValueError):
@@ -105,30 +106,30 @@ def approve(engine: Engine, proposal_id: int, by: str) -> None:
     ProposalStateError
         If there is none of that id, or it is decided already.
     """
-    _step(engine, proposal_id, "proposed", status="approved", decided_by=by, decided_at=sa.func.now())
+    with engine.begin() as connection:
+        _step(connection, proposal_id, "proposed", status="approved", decided_by=by, decided_at=sa.func.now())
+        request_approved(connection, proposal_id)
+
+
+def request_approved(connection: Connection, proposal_id: int) -> None:
+    """Ask for the run of a proposal that was approved in this transaction."""
+    config = connection.execute(sa.select(TrialProposal.config).where(TrialProposal.id == proposal_id)).scalar_one()
+    request_trial(connection, TrialConfig.from_record(config), "agent", f"proposal {proposal_id}", proposal_id)
 
 
 def reject(engine: Engine, proposal_id: int, by: str) -> None:
     """Decide that a proposal is not run; raises as `approve` does."""
-    _step(engine, proposal_id, "proposed", status="rejected", decided_by=by, decided_at=sa.func.now())
-
-
-def approved_unlaunched(engine: Engine) -> list[StoredProposal]:
-    """Proposals that are approved and whose run was not started, oldest first."""
-    return proposals(engine, "approved")
+    with engine.begin() as connection:
+        _step(connection, proposal_id, "proposed", status="rejected", decided_by=by, decided_at=sa.func.now())
 
 
 def mark_launched(engine: Engine, proposal_id: int, run_id: str) -> None:
     """Note the run of an approved proposal; raises `ProposalStateError` where another launcher was first."""
-    _step(engine, proposal_id, "approved", status="launched", run_id=run_id)
+    with engine.begin() as connection:
+        _step(connection, proposal_id, "approved", status="launched", run_id=run_id)
 
 
-def refuse(engine: Engine, proposal_id: int, reason: str) -> None:
-    """An approved proposal that cannot run: nothing is launched, and its result says why."""
-    _step(engine, proposal_id, "approved", status="failed", result=plain({"error": reason}))
-
-
-def require_standing(engine: Engine, proposal_id: int) -> None:
+def require_not_rejected(engine: Engine, proposal_id: int) -> None:
     """Pass unless a proposal was withdrawn after its run was asked for: the switch may fall in between.
 
     Raises
@@ -143,37 +144,32 @@ def require_standing(engine: Engine, proposal_id: int) -> None:
 
 
 def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeeded: bool = True) -> bool:
-    """Note what came of a launched proposal, found by its trial.
+    """Note what came of an approved proposal, found by its trial; one that had failed may succeed later.
 
     Returns
     -------
     bool
-        False where no launched proposal asked for that trial (a user submitted it): nothing is changed.
+        False where no such proposal asked for that trial (a user submitted it): nothing is changed.
     """
+    before = ("approved", "launched", "failed") if succeeded else ("approved", "launched")
     statement = (
         sa.update(TrialProposal)
-        .where(TrialProposal.trial_id == trial_id, TrialProposal.status.in_(("launched", "failed")))
+        .where(TrialProposal.trial_id == trial_id, TrialProposal.status.in_(before))
         .values(status="done" if succeeded else "failed", result=plain(result))
     )
     with engine.begin() as connection:
         return connection.execute(statement.returning(TrialProposal.id)).first() is not None
 
 
-def _step(engine: Engine, proposal_id: int, before: str, **values: Any) -> None:
-    with engine.begin() as connection:
-        moved = connection.execute(
-            sa.update(TrialProposal)
-            .where(TrialProposal.id == proposal_id, TrialProposal.status == before)
-            .values(**values)
-            .returning(TrialProposal.id)
-        ).first()
-        if moved is None:
-            found = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
-            if found is None:
-                raise ProposalStateError(f"there is no proposal {proposal_id}; `proposals` lists those there are")
-            raise ProposalStateError(
-                f"proposal {proposal_id} is {found}, so it cannot become {values['status']}; that takes one that is {before}"
-            )
+def _step(connection: Connection, proposal_id: int, before: str, **values: Any) -> None:
+    change = sa.update(TrialProposal).where(TrialProposal.id == proposal_id, TrialProposal.status == before).values(**values)
+    if connection.execute(change.returning(TrialProposal.id)).first() is None:
+        found = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
+        if found is None:
+            raise ProposalStateError(f"there is no proposal {proposal_id}; `proposals` lists those there are")
+        raise ProposalStateError(
+            f"proposal {proposal_id} is {found}, so it cannot become {values['status']}; that takes one that is {before}"
+        )
 
 
 def _stored(row: Any) -> StoredProposal:

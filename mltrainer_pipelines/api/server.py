@@ -10,7 +10,7 @@ from datetime import datetime
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 
-from mltrainer_pipelines.api.assistant import Caretaker, chat_agent
+from mltrainer_pipelines.api.assistant import chat_agent
 from mltrainer_pipelines.api.context import Context
 from mltrainer_pipelines.api.limits import RateLimit
 from mltrainer_pipelines.api.metrics import Measured, Metrics
@@ -88,7 +88,7 @@ def create_api(
         description=_DESCRIPTION,
         docs_url=None,  # their scripts come from elsewhere, and a browser would not send the token
         redoc_url=None,
-        lifespan=_cared_for,
+        lifespan=_limited,
     )
     app.state.context = Context(
         settings,
@@ -130,13 +130,10 @@ def create_api(
 
 
 @asynccontextmanager
-async def _cared_for(app: FastAPI) -> AsyncIterator[None]:
-    """While the API is up, running actions are looked after; no more requests are worked on than there are connections."""
+async def _limited(app: FastAPI) -> AsyncIterator[None]:
+    """No more requests are worked on than there are connections."""
     to_thread.current_default_thread_limiter().total_tokens = _WORKERS
-    caretaker = Caretaker(app.state.agent.system)
-    caretaker.start()
     yield
-    caretaker.stop()
 
 
 def serve(settings: Settings, port: int) -> None:

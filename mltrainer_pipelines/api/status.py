@@ -12,8 +12,7 @@ from mltrainer_pipelines.agent import autonomy
 from mltrainer_pipelines.api.context import Context
 from mltrainer_pipelines.api.market_data import AssetState, asset_states, sessions_behind
 from mltrainer_pipelines.market.sessions import last_closed_session
-from mltrainer_pipelines.ops.dagster_client import DagsterError
-from mltrainer_pipelines.ops.dagster_jobs import DagsterJobs, JobRun
+from mltrainer_pipelines.ops.dagster_client import DagsterError, Run
 from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines.store.alerts import alerts
@@ -23,19 +22,19 @@ from mltrainer_pipelines.store.alerts import alerts
 class Jobs:
     """Dagster's runs; `error` says why they are not known."""
 
-    running: list[JobRun]
-    recent: list[JobRun]
-    last_refresh: JobRun | None
+    running: list[Run]
+    recent: list[Run]
+    last_refresh: Run | None
     error: str | None = None
 
 
 def jobs(context: Context) -> Jobs:
     """Runs under way, the last ones, and the last refresh that succeeded."""
-    dagster = DagsterJobs(context.dagster, context.engine)
+    dagster = context.dagster
     try:
-        recent = dagster.recent(15)
-        refreshes = [run for run in dagster.recent(10, job="refresh_signals") if run.status == "SUCCESS"]
-        return Jobs(dagster.recent(50, unfinished=True), recent, refreshes[0] if refreshes else None)
+        recent = dagster.runs(limit=15)
+        refreshes = [run for run in dagster.runs(limit=10, job="refresh_signals") if run.status == "SUCCESS"]
+        return Jobs(dagster.runs(limit=50, unfinished=True), recent, refreshes[0] if refreshes else None)
     except DagsterError as error:
         return Jobs([], [], None, str(error))
 

@@ -15,8 +15,10 @@ import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from mltrainer_pipelines.commands.trial import outcomes, wait_until_scored
 from mltrainer_pipelines.ops.dagster_client import DagsterClient, Run
 from mltrainer_pipelines.ops.databases import database_url
+from mltrainer_pipelines.ops.run_launcher import launcher_of
 from mltrainer_pipelines.ops.temporary_services import services_up
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.database import Database
@@ -171,7 +173,7 @@ class _Demo:
         """Predict and score the trials; returns whether anything was scored anew."""
         from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
         from mltrainer_pipelines.trials.config import TrialConfig
-        from mltrainer_pipelines.trials.registry import records
+        from mltrainer_pipelines.trials.run_requests import request_trial
 
         configs = [
             TrialConfig(model=model, timeframe=timeframe, proposed_by="demo", rationale="a first look at this market")
@@ -180,43 +182,31 @@ class _Demo:
         ]
         ids = [config.trial_id for config in configs]
         wanted = {f"{trial_id}/{quarter}" for trial_id in ids for quarter in quarters}
+        launcher = launcher_of(self.settings, database.engine, dagster, self.lake)
         with self._stage("trials"):
-            for config in configs:
-                records.register(database.engine, config)
-            dagster.add_partitions("trials", ids)
-            runs: dict[str, str] = {}
-            for trial_id in ids:
-                keys = [f"{quarter}|{trial_id}" for quarter in quarters]
-                done = dagster.materialized_keys("trial_predictions", keys)
-                missing = [key for key in keys if key not in done]
-                if missing:
-                    runs[dagster.launch_range("walk_forward", missing[0], missing[-1])] = trial_id
-            scoring: dict[str, str] = {}
-            if runs:
-                with self._bar(f"{len(runs)} trials over {len(quarters)} quarters", len(wanted)) as advance:
+            with database.engine.begin() as connection:
+                requests = [request_trial(connection, config, "demo", "a first look at this market") for config in configs]
+            launcher.update()
+            running = sum(request.run_id is not None for request, _ in outcomes(database.engine, requests))
+            if running:
+                with self._bar(f"{running} trials over {len(quarters)} quarters", len(wanted)) as advance:
 
-                    def follow(found: list[Run]) -> None:
+                    def follow(_: object) -> None:
                         advance(len(wanted.intersection(self.lake.partitions("trial_predictions"))), None)
-                        for run in found:
-                            if run.status == "SUCCESS" and runs[run.run_id] not in scoring:
-                                scoring[runs[run.run_id]] = dagster.launch(
-                                    "score_trials", {"dagster/partition": runs[run.run_id]}
-                                )
 
-                    dagster.wait(list(runs), follow)
+                    wait_until_scored(launcher, requests, predicted_is_enough=True, on_poll=follow)
         with self._stage("scorecards, leaderboard"):
-            known = {card.trial_id for card in records.scorecards(database.engine)}
-            for trial_id in ids:
-                if trial_id not in known and trial_id not in scoring:
-                    scoring[trial_id] = dagster.launch("score_trials", {"dagster/partition": trial_id})
-            if scoring:
-                with self._bar("Scorecards and the leaderboard", len(scoring)) as advance:
-                    dagster.wait(
-                        list(scoring.values()), lambda found: advance(sum(run.status == "SUCCESS" for run in found), None)
+            unscored = sum(found.status == "running" for _, found in outcomes(database.engine, requests))
+            if unscored:
+                with self._bar("Scorecards and the leaderboard", len(ids)) as advance:
+                    wait_until_scored(
+                        launcher,
+                        requests,
+                        on_poll=lambda found: advance(sum(ended.status == "succeeded" for _, ended in found), None),
                     )
         self.result.trials = ids
         self.result.trial_partitions = len(wanted.intersection(self.lake.partitions("trial_predictions")))
-        return bool(scoring)
+        return bool(running or unscored)
 
     def _champions(self, dagster: DagsterClient, database: Database, scored: bool) -> None:
         from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES

@@ -1,25 +1,30 @@
 """The agent: trials proposed, approved, launched, and what came of them."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+import time
 from datetime import UTC, datetime
+from functools import cache
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from mltrainer_pipelines.defs.partitions import quarters, trials
+from mltrainer_pipelines.defs.instance_runs import InstanceRuns
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
-from mltrainer_pipelines.defs.trials import HEAVY, PROPOSAL, score_trials, walk_forward
+from mltrainer_pipelines.defs.signals import refresh_signals
+from mltrainer_pipelines.defs.trials import launch_at_once, promote_champion, require_current_run, score_trials, walk_forward
 from mltrainer_pipelines.ops.databases import database_url
-from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 
 BY_AGENT = {"mltrainer/started_by": "agent"}
 """Tag of what the agent's switch stops."""
-EVERY_S = 15
-"""How often the sensors look: somebody who said yes waits for the run."""
+COORDINATING = {"mltrainer/coordinating": "trials"}
+"""Tag of runs that wait for other runs; dagster.yaml lets so few of them run that those have room."""
+EVERY_S = 5
+"""How often the sensor looks for what was requested and not started at once."""
+LOOK_S = 1.0
+"""How often a coordinating run looks at the runs it waits for."""
 
 
 class ProposeConfig(dg.Config):
@@ -40,8 +45,8 @@ def trial_proposals(
 ) -> dg.MaterializeResult:
     """New trials with the hypothesis behind each; what the day's budget does not cover waits for a yes.
 
-    Here the loop closes: a sensor turns approved proposals into partitions of `trial_predictions`. It is no edge of
-    the graph, because a graph of assets has no cycles.
+    Here the loop closes: an approved proposal requests a run of `trial_predictions`. It is no edge of the graph, because
+    a graph of assets has no cycles.
     """
     from mltrainer_pipelines.agent import autonomy, ledger, queries
     from mltrainer_pipelines.agent.failures import AgentOffError
@@ -56,6 +61,7 @@ def trial_proposals(
     except AgentOffError as error:
         context.log.warning(str(error))
         return dg.MaterializeResult(metadata={"new": 0, "off": str(error), "market": settings.market_kind})
+    launch_at_once(context, database)
     if made.instead is not None:
         context.log.warning(f"{made.proposer} proposes in the place of {made.asked}: {made.instead}")
     shown = pl.DataFrame(
@@ -103,154 +109,73 @@ def propose_trials_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequ
     return dg.RunRequest(run_key=str(context.scheduled_execution_time.date()))
 
 
-@dg.sensor(job=walk_forward, minimum_interval_seconds=EVERY_S)
-def launch_approved_proposals(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """An approved proposal becomes a trial: one run over all quarters. Nothing starts while the agent is switched off.
+@dg.op
+def carry_out(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+    """Asks for the trials of a joint request, waits until they are scored, and has done what follows them."""
+    from mltrainer_pipelines.ops.run_launcher import REQUEST
+    from mltrainer_pipelines.trials.joint_requests import JointRequestError, advance
 
-    A proposal counts as launched once Dagster has its run; until then the same run is asked for again, and its key
-    keeps it from starting twice.
+    if REQUEST not in context.run.tags:
+        raise dg.Failure("this job belongs to a request; ask for it in the chat or over the API", allow_retries=False)
+    require_current_run(context, database)
+    try:
+        while not advance(database.engine, int(context.run.tags[REQUEST])):
+            launch_at_once(context, database)
+            time.sleep(LOOK_S)
+    except JointRequestError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+@dg.job(executor_def=dg.in_process_executor, tags=COORDINATING, description="Trials, then the market scored with what they gave.")
+def momentum_screening() -> None:
+    """One op, which waits for runs of their own."""
+    carry_out()
+
+
+@dg.job(executor_def=dg.in_process_executor, tags=COORDINATING, description="Trials, then the champion refit with them voting.")
+def ensemble() -> None:
+    """One op, which waits for runs of their own."""
+    carry_out()
+
+
+@dg.sensor(
+    jobs=[walk_forward, score_trials, momentum_screening, ensemble, refresh_signals, promote_champion, propose_trials],
+    minimum_interval_seconds=EVERY_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def launch_requested_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Whatever was requested becomes a run, and what became of runs is noted; nothing of the agent while it is switched off.
+
+    Who writes a request starts it at once where he can reach Dagster. Here is the net below: what was left waiting, what
+    the day's budget approves, trials that a backfill predicted, runs that were cancelled or have vanished.
     """
-    from mltrainer_pipelines.agent import autonomy
-    from mltrainer_pipelines.agent.proposals import approved_unlaunched, refuse
-    from mltrainer_pipelines.ops.trial_launch import validate_trial_here
+    from mltrainer_pipelines.agent import actions, autonomy
+    from mltrainer_pipelines.ops.agent import system_of
+    from mltrainer_pipelines.ops.run_launcher import RunLauncher
     from mltrainer_pipelines.store import runtime_settings
-    from mltrainer_pipelines.trials.config import InvalidTrialError
-    from mltrainer_pipelines.trials.registry import records
 
-    database = _database()
-    if not runtime_settings.get(database.engine, "agent_enabled"):
-        return dg.SkipReason("the agent is switched off (agent_enabled)")
+    settings, runs = get_settings(), InstanceRuns(context.instance)
+    database = _database(database_url(settings, "mltrainer"))
     autonomy.approve_within_budget(database.engine, datetime.now(UTC))
-    _note_launched(context.instance, database)
-    approved = approved_unlaunched(database.engine)
-    if not approved:
-        return dg.SkipReason("no approved proposal waits")
-    keys = quarters.get_partition_keys(current_time=now())
-    requests, added = [], []
-    for stored in approved:
-        try:
-            validate_trial_here(stored.proposal.config)
-        except InvalidTrialError as error:
-            refuse(database.engine, stored.id, str(error))
-            continue
-        records.register(database.engine, stored.proposal.config)
-        tags = {PROPOSAL: str(stored.id), **BY_AGENT}
-        requests.append(trial_run_request(stored.proposal.config.trial_id, keys[0], keys[-1], tags))
-        added.append(stored.proposal.config.trial_id)
-    return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[trials.build_add_request(added)])
+    launcher = RunLauncher(runs, database.engine, Lake(settings.lake_url), settings)
+    launcher.update()
+    actions.finish_ended(system_of(settings, database.engine, None))
+    if runs.requested:
+        return dg.SensorResult(run_requests=runs.requested)
+    if not runtime_settings.get(database.engine, "agent_enabled"):
+        return dg.SkipReason("the agent is switched off (agent_enabled), and nobody else requested a run")
+    return dg.SkipReason("no approved proposal and no other request waits")
 
 
-def trial_run_request(trial_id: str, first: str, last: str, tags: Mapping[str, str] | None = None) -> dg.RunRequest:
-    """One run of a trial over the quarters from `first` to `last`."""
-    span = {"start": first, "end": last}
-    partitions = {f"dagster/asset_partition_range_{end}": f"{quarter}|{trial_id}" for end, quarter in span.items()}
-    return dg.RunRequest(run_key=f"{trial_id}:{last}", tags={**partitions, **HEAVY, **(tags or {})})
-
-
-def _database() -> Database:
-    return Database(database_url(get_settings(), "mltrainer"))
-
-
-def _note_launched(instance: dg.DagsterInstance, database: Database) -> None:
-    """Approved proposals whose run Dagster has are launched, by the id of that run.
-
-    Several sensors note it, at the same moment too; who is second has nothing left to do.
-    """
-    from mltrainer_pipelines.agent import autonomy
-    from mltrainer_pipelines.agent.proposals import ProposalStateError, approved_unlaunched, mark_launched
-
-    for stored in approved_unlaunched(database.engine):
-        found = instance.get_run_records(dg.RunsFilter(tags={PROPOSAL: str(stored.id)}), limit=1)
-        if found:
-            autonomy.note_launch(database.engine, stored.id, found[0].create_timestamp)
-            with suppress(ProposalStateError):
-                mark_launched(database.engine, stored.id, found[0].dagster_run.run_id)
-
-
-def _trial_of(context: dg.RunStatusSensorContext) -> str | None:
-    """The proposed trial that a finished run was about, its computing noted; None for a run of nobody's proposal."""
-    from mltrainer_pipelines.agent import autonomy
-
-    span = context.dagster_run.tags.get("dagster/asset_partition_range_start", "")
-    if PROPOSAL not in context.dagster_run.tags or "|" not in span:
-        return None
-    database, trial_id = _database(), span.split("|", 1)[1]
-    _note_launched(context.instance, database)
-    record = context.instance.get_run_record_by_id(context.dagster_run.run_id)
-    if record is not None and record.end_time is not None:
-        seconds = record.end_time - (record.start_time or record.end_time)
-        autonomy.note_finish(database.engine, trial_id, datetime.fromtimestamp(record.end_time, UTC), seconds)
-    return trial_id
-
-
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[walk_forward], minimum_interval_seconds=EVERY_S)
-def count_computing_of_proposals(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
-    """What a proposed trial took counts towards the day's minutes, and tells what the next one will take."""
-    return None if _trial_of(context) else dg.SkipReason("nobody proposed this run's trial")
-
-
-@dg.run_failure_sensor(monitored_jobs=[walk_forward, score_trials], minimum_interval_seconds=EVERY_S)
-def report_failures_to_proposals(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-    """A proposed trial that failed: its proposal says so and why, and the next prompt does."""
-    from mltrainer_pipelines.agent.ledger import record_event
-    from mltrainer_pipelines.agent.proposals import record_result
-    from mltrainer_pipelines.agent.sanitize import plain
-
-    trial_id = _trial_of(context) or context.dagster_run.tags.get("dagster/partition")
-    if not trial_id:
-        return dg.SkipReason(f"the run {context.dagster_run.run_id} is of no single trial")
-    database = _database()
-    result = {"error": plain(context.failure_event.message or "it failed", 1000), "run_id": context.dagster_run.run_id}
-    if record_result(database.engine, trial_id, result, succeeded=False):
-        record_event(database.engine, "outcome", "mltrainer", {"trial": trial_id, **result})
-    return None
-
-
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.CANCELED, monitored_jobs=[walk_forward], minimum_interval_seconds=EVERY_S)
-def report_cancellations_to_proposals(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
-    """A proposed trial that somebody stopped: its proposal says so."""
-    from mltrainer_pipelines.agent.ledger import record_event
-    from mltrainer_pipelines.agent.proposals import record_result
-
-    trial_id = _trial_of(context)
-    if trial_id is None:
-        return dg.SkipReason("nobody proposed this run's trial")
-    result = {"error": "it was cancelled", "run_id": context.dagster_run.run_id}
-    if record_result(_database().engine, trial_id, result, succeeded=False):
-        record_event(_database().engine, "outcome", "mltrainer", {"trial": trial_id, **result})
-    return None
-
-
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[score_trials], minimum_interval_seconds=EVERY_S)
-def report_results_to_proposals(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
-    """What came of a proposed trial goes back to its proposal."""
-    from mltrainer_pipelines.agent.ledger import record_event
-    from mltrainer_pipelines.agent.proposals import record_result
-    from mltrainer_pipelines.trials.registry import records
-    from mltrainer_pipelines.trials.scoring.scorecard import PARTS
-
-    trial_id = context.dagster_run.tags.get("dagster/partition")
-    if not trial_id:
-        return dg.SkipReason(f"the run {context.dagster_run.run_id} scored no single trial")
-    database = _database()
-    _note_launched(context.instance, database)
-    for card in records.scorecards(database.engine):
-        if card.trial_id == trial_id:
-            result = card.model_dump(mode="json", exclude=set(PARTS))
-            if record_result(database.engine, trial_id, result):
-                record_event(database.engine, "outcome", "mltrainer", {"trial": trial_id, "sharpe": card.sharpe})
-    return None
+@cache
+def _database(url: str) -> Database:
+    """One pool of connections for all ticks."""
+    return Database(url)
 
 
 DEFS = dg.Definitions(
     assets=[trial_proposals],
-    jobs=[propose_trials],
+    jobs=[propose_trials, momentum_screening, ensemble],
     schedules=[propose_trials_schedule],
-    sensors=[
-        launch_approved_proposals,
-        count_computing_of_proposals,
-        report_results_to_proposals,
-        report_failures_to_proposals,
-        report_cancellations_to_proposals,
-    ],
+    sensors=[launch_requested_runs],
 )

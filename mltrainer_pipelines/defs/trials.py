@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 HEAVY = {"mltrainer/heavy": "trial"}
 """Tag of runs that take a whole core for long; the instance runs two of them at a time."""
-PROPOSAL = "mltrainer/proposal"
-"""Tag of a run: the id of the proposal that it tries."""
 _EVERYTHING = dg.AllPartitionMapping()
 
 
@@ -77,7 +75,7 @@ def trial_predictions(
     from mltrainer_pipelines.trials.validation.stored_quarters import missing_quarters, write_quarter
     from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, WalkForward
 
-    _require_standing(context, database)
+    require_current_run(context, database)
     rows, written, failed = 0, list[str](), dict[str, str]()
     by_trial: dict[str, list[str]] = {}
     for key in context.partition_keys:
@@ -93,7 +91,7 @@ def trial_predictions(
             trial.require_today()
         except InvalidTrialError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        records.set_status(database.engine, trial_id, "running")
+        records.set_status(database.engine, trial_id, "running", context.run.run_id)
         window = quarters.time_window_for_partition_key(missing[-1])
         walk = WalkForward(trial, *_training_tables(lake, trial, window.end.date()), universe=_universe(lake))
         spans = [quarters.time_window_for_partition_key(key) for key in missing]
@@ -121,7 +119,8 @@ def trial_predictions(
             )
             rows += ended.predictions.height
         lost = any(name.startswith(f"{trial_id} ") for name in failed)
-        records.set_status(database.engine, trial_id, "failed" if lost else "predicted")
+        records.set_status(database.engine, trial_id, "failed" if lost else "predicted", context.run.run_id)
+    _request_scores(context, database, lake, by_trial)
     if failed:
         record_written(context, "trial_predictions", written)
         raise QuartersFailedError(failed, len(written))
@@ -317,17 +316,48 @@ def _windows_at_once() -> int:
     return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
-def _require_standing(context: dg.AssetExecutionContext, database: Database) -> None:
-    """A run of a proposal that the agent's switch rejected in the meantime ends here, without a retry."""
-    from mltrainer_pipelines.agent.proposals import ProposalStateError, require_standing
+def require_current_run(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: Database) -> None:
+    """A run whose request or proposal was withdrawn, or is carried out by another run, ends here without a retry."""
+    from mltrainer_pipelines.agent.proposals import ProposalStateError, require_not_rejected
+    from mltrainer_pipelines.ops.run_launcher import PROPOSAL, REQUEST
+    from mltrainer_pipelines.trials.run_requests import RequestWithdrawnError, require_current
 
-    proposal = context.run.tags.get(PROPOSAL)
-    if proposal is None:
-        return
+    tags = context.run.tags
     try:
-        require_standing(database.engine, int(proposal))
-    except ProposalStateError as error:
+        if PROPOSAL in tags:
+            require_not_rejected(database.engine, int(tags[PROPOSAL]))
+        if REQUEST in tags:
+            require_current(database.engine, int(tags[REQUEST]), context.run.run_id, context.run.parent_run_id)
+    except (ProposalStateError, RequestWithdrawnError) as error:
         raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def launch_at_once(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: Database) -> None:
+    """Start what this run requested without waiting for the sensor, where the webserver can be reached."""
+    from mltrainer_pipelines.agent.jobs import JobError
+    from mltrainer_pipelines.ops.dagster_client import DagsterClient
+    from mltrainer_pipelines.ops.run_launcher import launcher_of
+
+    if context.run.remote_job_origin is None:
+        return  # a run in a process of its own: no webserver has its records
+    settings = get_settings()
+    try:
+        launcher_of(settings, database.engine, DagsterClient(f"http://127.0.0.1:{settings.dagster_port}")).update()
+    except JobError as error:
+        context.log.info(f"the sensor starts what is requested: {error}")
+
+
+def _request_scores(
+    context: dg.AssetExecutionContext, database: Database, lake: Lake, by_trial: Mapping[str, Sequence[str]]
+) -> None:
+    """Ask for the scorecards of what is predicted now: the run itself does, whoever launched it and whatever is switched off."""
+    from mltrainer_pipelines.ops.run_launcher import quarters_of
+    from mltrainer_pipelines.trials.run_requests import request_missing_scores
+
+    wanted = quarters_of(get_settings())
+    requested = [request_missing_scores(database.engine, lake, wanted, trial_id) for trial_id in by_trial]
+    if any(requested):
+        launch_at_once(context, database)
 
 
 def _training_tables(lake: Lake, trial: "TrialConfig", end: date) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -397,22 +427,29 @@ class TrialToSubmit(dg.Config):
 
 @dg.op
 def submitted(context: dg.OpExecutionContext, config: TrialToSubmit, database: dg.ResourceParam[Database]) -> None:
-    """Refuses what cannot run, and says what would be valid; else launches the trial over its missing quarters."""
-    from mltrainer_pipelines.ops.dagster_client import DagsterClient
-    from mltrainer_pipelines.ops.trial_launch import begin, validate_trial_here
+    """Refuses what cannot run, and says what would be valid; else requests the trial over its missing quarters."""
+    from mltrainer_pipelines.ops.run_launcher import quarters_of
     from mltrainer_pipelines.trials.config import TrialConfig
+    from mltrainer_pipelines.trials.run_requests import get_request, request_trial
+    from mltrainer_pipelines.trials.validate_trial import validate_trial
 
-    trial, url = TrialConfig.parse(config.trial), f"http://127.0.0.1:{get_settings().dagster_port}"
-    validate_trial_here(trial)
-    missing, run = begin(DagsterClient(url), database.engine, trial)
-    told = {"trial_id": trial.trial_id, "quarters_to_predict": len(missing)}
-    context.add_output_metadata(told | ({"run": dg.MetadataValue.url(f"{url}/runs/{run}")} if run else {}))
-    context.log.info(f"{trial.trial_id}: {f'launched as run {run}' if run else 'every quarter is predicted already'}")
+    settings, trial = get_settings(), TrialConfig.parse(config.trial)
+    validate_trial(trial, quarters_of(settings), settings.mltrainer_history_start)
+    with database.engine.begin() as connection:
+        number = request_trial(connection, trial, "launchpad")
+    launch_at_once(context, database)
+    with database.engine.connect() as connection:
+        request = get_request(connection, number)
+    url = f"http://127.0.0.1:{settings.dagster_port}/runs/{request.run_id}"
+    context.add_output_metadata(
+        {"trial_id": trial.trial_id, "request": number} | ({"run": dg.MetadataValue.url(url)} if request.run_id else {})
+    )
+    context.log.info(f"{trial.trial_id}: {request.message or f'request {number} is {request.status}'}")
 
 
 @dg.job(executor_def=dg.in_process_executor, description="A trial from the launchpad: put its configuration there.")
 def submit_trial() -> None:
-    """One op: admit, record, launch."""
+    """One op: validate, request, launch."""
     submitted()
 
 
@@ -435,20 +472,8 @@ def promote_champion_schedule() -> list[dg.RunRequest]:
     return [dg.RunRequest(partition_key=timeframe) for timeframe in timeframes.get_partition_keys()]
 
 
-@dg.run_status_sensor(
-    run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[walk_forward], request_job=score_trials, minimum_interval_seconds=15
-)
-def score_after_walk_forward(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-    """A trial that has run is scored."""
-    key = context.dagster_run.tags.get("dagster/asset_partition_range_start") or context.dagster_run.tags.get("dagster/partition")
-    if not key or "|" not in key:
-        return dg.SkipReason(f"the run {context.dagster_run.run_id} names no trial")
-    return dg.RunRequest(run_key=context.dagster_run.run_id, partition_key=_dimensions(key)["trial"])
-
-
 DEFS = dg.Definitions(
     assets=[trial_predictions, trial_scorecard, leaderboard, champion_model],
     jobs=[walk_forward, submit_trial, score_trials, promote_champion],
     schedules=[promote_champion_schedule],
-    sensors=[score_after_walk_forward],
 )

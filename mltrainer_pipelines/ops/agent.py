@@ -52,7 +52,7 @@ def system_of(settings: Settings, engine: Engine, launcher: "JobLauncher | None"
 
 @contextmanager
 def provided_agent(settings: Settings) -> "Iterator[ChatAgent]":
-    """The agent for the length of a command; it can start jobs where `mltrainer up` runs on this home.
+    """The agent for the length of a command; it has runs started where `mltrainer up` runs on this home.
 
     Raises
     ------
@@ -62,17 +62,16 @@ def provided_agent(settings: Settings) -> "Iterator[ChatAgent]":
     from mltrainer_pipelines.agent.chat import ChatAgent
     from mltrainer_pipelines.ops import state_dir
     from mltrainer_pipelines.ops.dagster_client import DagsterClient
-    from mltrainer_pipelines.ops.dagster_jobs import DagsterJobs
     from mltrainer_pipelines.ops.databases import provided_databases
+    from mltrainer_pipelines.ops.run_launcher import launcher_of
     from mltrainer_pipelines.store.database import Database
-    from mltrainer_pipelines.store.lake import Lake
 
     with provided_databases(settings) as urls:
         database = Database(urls["mltrainer"])
         addresses = (state_dir.lock_holder(settings) or state_dir.LockHolder()).addresses
         launcher = None
         if "dagster" in addresses:
-            launcher = DagsterJobs(DagsterClient(addresses["dagster"]), database.engine, "agent", Lake(settings.lake_url))
+            launcher = launcher_of(settings, database.engine, DagsterClient(addresses["dagster"]))
         try:
             yield ChatAgent(system_of(settings, database.engine, launcher), claude_of(settings, database.engine))
         finally:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from mltrainer_pipelines.http_client import NoAnswerError, send
@@ -10,6 +11,7 @@ from mltrainer_pipelines.http_client import NoAnswerError, send
 LOCATION = "mltrainer"
 REPOSITORY = "__repository__"
 FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+UNFINISHED = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"]
 _REPOSITORY_SELECTOR = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
 
 
@@ -19,20 +21,20 @@ class DagsterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a job.
-
-    Parameters
-    ----------
-    run_id, job, status : str
-        As Dagster's UI shows them.
-    tags : dict
-        Its tags, the partitions among them.
-    """
+    """A run of a job as Dagster's UI shows it, with its tags (the partitions among them); times are None until they come."""
 
     run_id: str
     job: str
     status: str
     tags: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """What it took, once it has ended."""
+        return (self.ended_at - self.started_at).total_seconds() if self.started_at and self.ended_at else None
 
 
 @dataclass(frozen=True)
@@ -135,25 +137,46 @@ class DagsterClient:
             if answer["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
                 raise DagsterError(f"{key} was not added to {definition}: {answer.get('message', answer['__typename'])}")
 
-    def runs(self, tags: dict[str, str] | None = None, ids: Sequence[str] | None = None, limit: int = 100) -> list[Run]:
-        """Runs with all these tags, or with these ids, newest first."""
-        chosen: dict[str, Any] = {}
+    def runs(
+        self,
+        tags: dict[str, str] | None = None,
+        ids: Sequence[str] | None = None,
+        limit: int = 100,
+        job: str | None = None,
+        unfinished: bool = False,
+    ) -> list[Run]:
+        """Runs with all these tags, with these ids, of a job, not ended: newest first."""
+        chosen: dict[str, Any] = {"pipelineName": job} if job else {}
         if tags:
             chosen["tags"] = [{"key": key, "value": value} for key, value in tags.items()]
         if ids is not None:
             chosen["runIds"] = list(ids)
+        if unfinished:
+            chosen["statuses"] = UNFINISHED
         answer = self.query(
             """query Runs($filter: RunsFilter, $limit: Int) { runsOrError(filter: $filter, limit: $limit) { __typename
-                 ... on Runs { results { runId jobName status tags { key value } } } ... on Error { message } } }""",
+                 ... on Runs { results { runId jobName status creationTime startTime endTime tags { key value } } }
+                 ... on Error { message } } }""",
             filter=chosen,
             limit=limit,
         )["runsOrError"]
         if answer["__typename"] != "Runs":
-            raise DagsterError(f"Dagster did not list its runs: {answer.get('message')}")
+            raise DagsterError(f"Dagster at {self.url} did not list its runs: {answer.get('message')}")
         return [
-            Run(run["runId"], run["jobName"], run["status"], {tag["key"]: tag["value"] for tag in run["tags"]})
+            Run(
+                run["runId"],
+                run["jobName"],
+                run["status"],
+                {tag["key"]: tag["value"] for tag in run["tags"]},
+                datetime.fromtimestamp(run["creationTime"], UTC),
+                *(datetime.fromtimestamp(run[end], UTC) if run[end] else None for end in ("startTime", "endTime")),
+            )
             for run in answer["results"]
         ]
+
+    def cancel(self, run_id: str) -> None:
+        """Stop a run, also one that has not begun; one that has ended stays as it is."""
+        self.query("mutation Stop($id: String!) { terminateRun(runId: $id) { __typename ... on Error { message } } }", id=run_id)
 
     def run_count(self) -> int:
         """How many runs the instance holds."""

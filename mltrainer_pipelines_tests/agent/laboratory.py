@@ -1,5 +1,8 @@
 """An installation for the agent's tests: a small simulated market, and a launcher that really runs trials on it."""
 
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -7,21 +10,27 @@ from pathlib import Path
 import polars as pl
 
 from mltrainer_pipelines.agent.comparison import TrialRunner
-from mltrainer_pipelines.agent.jobs import Job, JobError, JobProgress
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.audits.proposer_comparison import simulated_runner
 from mltrainer_pipelines.audits.simulated_market import AuditMarket
 from mltrainer_pipelines.contracts.lake_tables import SIGNALS
+from mltrainer_pipelines.ops.dagster_client import UNFINISHED, DagsterError, Run
+from mltrainer_pipelines.ops.run_launcher import REQUEST, RunLauncher
+from mltrainer_pipelines.settings import NEW_YORK, Settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials import joint_requests, run_requests
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines.trials.registry.leaderboard import rank
+from mltrainer_pipelines.trials.validation.stored_quarters import write_quarter
 
 TEMPLATES = {
     name: TrialConfig.parse({"model": "logistic_l2", "timeframe": name, "universe_size": 30, "train_sessions": 252})
     for name in ("short", "long")
 }
+SETTINGS = Settings(mltrainer_history_start=date(2017, 1, 3), mltrainer_as_of=datetime(2020, 9, 30, 18, 0, tzinfo=NEW_YORK))
+"""Eight quarters that a trial is predicted over."""
 
 
 @lru_cache
@@ -31,7 +40,9 @@ def small_laboratory() -> TrialRunner:
 
 
 class InProcessLauncher:
-    """Runs trials in this process, at the second look at them; scores them when told to, as Dagster's jobs do."""
+    """The launcher over runs of this process: they end at the second look at them, and do what Dagster's jobs do."""
+
+    reserves = False
 
     def __init__(self, database: Database, lake: Lake):
         self.database, self.lake = database, lake
@@ -39,42 +50,88 @@ class InProcessLauncher:
         self.looks: dict[str, int] = {}
         self.fails: dict[str, str] = {}
         self.refuses = ""
-        self._trials: dict[str, TrialConfig] = {}
+        self._runs: dict[str, Run] = {}
+        self._failures: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._launcher = RunLauncher(self, database.engine, lake, SETTINGS)
 
-    def start_trial(self, config: TrialConfig, reason: str) -> str:
-        job = self._begin(f"trial {config.trial_id}")
-        records.register(self.database.engine, config)
-        self._trials[config.trial_id] = config
-        return job
-
-    def start_job(self, job: Job, reason: str, partition: str | None = None) -> str:
-        return self._begin(f"{job} {partition or ''}".strip())
-
-    def progress(self, job_id: str) -> JobProgress:
-        self.looks[job_id] = self.looks.get(job_id, 0) + 1
-        name = job_id.split("#")[0]
-        if self.looks[job_id] < 2:
-            return JobProgress("running", "half way")
-        for what, message in self.fails.items():
-            if what in name:
-                return JobProgress("failed", message)
-        if name.startswith("score_trials") and self.looks[job_id] == 2:
-            card = small_laboratory().scorecard(self._trials[name.split()[1]])
-            assert card is not None
-            records.save_scorecard(self.database.engine, card, None, job_id)
-            records.save_leaderboard(self.database.engine, rank(records.scorecards(self.database.engine), datetime.now(UTC)))
-        if name == "refresh_signals" and self.looks[job_id] == 2:
-            write_signals(self.lake)
-        return JobProgress("succeeded")
+    def update(self) -> object:
+        return self._launcher.update()
 
     def cancel_all(self) -> list[str]:
-        return [job for job in self.started if self.looks.get(job, 0) < 2]
+        return self._launcher.cancel_all()
 
-    def _begin(self, what: str) -> str:
+    def find(self, tags: dict[str, str]) -> str | None:
+        return next((run.run_id for run in self._runs.values() if tags.items() <= run.tags.items()), None)
+
+    def launch(self, job: str, tags: dict[str, str], key: str) -> str | None:
         if self.refuses:
-            raise JobError(self.refuses)
-        self.started.append(f"{what}#{len(self.started)}")
-        return self.started[-1]
+            raise DagsterError(self.refuses)
+        subject = tags.get("dagster/partition") or tags.get("dagster/asset_partition_range_end", "").split("|")[-1]
+        with self._lock:
+            run_id = f"{job} {subject}".strip() + f"#{len(self.started)}"
+            self.started.append(run_id)
+            self._runs[run_id] = Run(run_id, job, "STARTED", tags, datetime.now(UTC), datetime.now(UTC))
+        return run_id
+
+    def runs(self, ids: Sequence[str]) -> dict[str, Run]:
+        for run_id in ids:
+            with self._lock:
+                self.looks[run_id] = self.looks.get(run_id, 0) + 1
+                mine = self._runs[run_id].status == "STARTED" and self.looks[run_id] >= 2
+                if mine:
+                    self._runs[run_id] = replace(self._runs[run_id], status="STARTING")
+            if mine:
+                self._runs[run_id] = replace(
+                    self._runs[run_id], status=self._ended(self._runs[run_id]), ended_at=datetime.now(UTC)
+                )
+        return {run_id: self._runs[run_id] for run_id in ids}
+
+    def _ended(self, run: Run) -> str:
+        """Do what a run does; gives its status."""
+        self._failures[run.run_id] = next((message for what, message in self.fails.items() if what in run.run_id), "")
+        if self._failures[run.run_id]:
+            return "FAILURE"
+        engine, subject = self.database.engine, run.run_id.split("#")[0].split(" ")[-1]
+        if run.job in ("momentum_screening", "ensemble"):
+            try:
+                return "SUCCESS" if joint_requests.advance(engine, int(run.tags[REQUEST])) else "STARTED"
+            except joint_requests.JointRequestError as error:
+                self._failures[run.run_id] = str(error)
+                return "FAILURE"
+        if run.job == "walk_forward":
+            config = records.config_of(engine, subject)
+            for quarter in self._launcher.quarters:
+                write_quarter(self.lake, config, str(quarter), pl.DataFrame({"score": [0.5]}), None)
+            records.set_status(engine, subject, "predicted", run.run_id)
+            run_requests.request_missing_scores(engine, self.lake, self._launcher.quarters, subject)
+        elif run.job == "score_trials":
+            card = small_laboratory().scorecard(records.config_of(engine, subject))
+            assert card is not None
+            records.save_scorecard(engine, card, None, run.run_id)
+            records.save_leaderboard(engine, rank(records.scorecards(engine), datetime.now(UTC)))
+        elif run.job == "refresh_signals":
+            write_signals(self.lake)
+        return "SUCCESS"
+
+    def failure(self, run_id: str) -> str:
+        return self._failures[run_id]
+
+    def doing(self, run: Run) -> str:
+        return "half way"
+
+    def add_partition(self, definition: str, key: str) -> None:
+        pass
+
+    def materialized(self, asset: str, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if self.lake.exists(asset, "/".join(reversed(key.split("|"))))}
+
+    def unfinished(self, most: int, tags: dict[str, str] | None = None) -> list[Run]:
+        wanted = (tags or {}).items()
+        return [run for run in self._runs.values() if run.status in UNFINISHED and wanted <= run.tags.items()]
+
+    def cancel(self, run_id: str) -> None:
+        self._runs[run_id] = replace(self._runs[run_id], status="CANCELED")
 
 
 class Clock:

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from mltrainer_pipelines.agent.actions import (
     ActionStateError,
     action,
     actions,
-    advance,
     approve,
+    finish_ended,
     propose_action,
     reject,
-    untold,
+    unreported,
 )
 from mltrainer_pipelines.agent.autonomy import halt
 from mltrainer_pipelines.agent.proposals import proposals, store_proposals
@@ -68,15 +69,15 @@ def test_what_comes_next_starts_once_whoever_looks(database: Database, tmp_path:
     system, launcher, _ = installation(database, tmp_path)
     params = {"models": ["logistic_l2"], "timeframe": "short"}
     running = approve(system, propose_action(system, "s", "momentum_screening", params, "user").id, "user")
-    threads = [threading.Thread(target=lambda: [advance(system) for _ in range(4)]) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: [finish_ended(system) for _ in range(4)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     while action(system, running.id).status == "running":
-        advance(system)
+        finish_ended(system)
     kinds = [job.split("#")[0].split()[0] for job in launcher.started]
-    assert kinds == ["trial", "score_trials", "refresh_signals"]
+    assert kinds == ["momentum_screening", "walk_forward", "score_trials", "refresh_signals"]
 
 
 def test_an_action_expires_after_an_hour(database: Database, tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_an_action_expires_after_an_hour(database: Database, tmp_path: Path) -> 
     with pytest.raises(ActionStateError, match="is expired"):
         approve(system, waiting.id, "user")
     assert action(system, waiting.id).status == "expired"
-    assert [one.id for one in untold(system, "s")] == [waiting.id]
+    assert [one.id for one in unreported(system, "s")] == [waiting.id]
     assert runtime_settings.history(system.engine) == []
 
 
@@ -97,7 +98,7 @@ def test_a_screening_gives_what_really_came_of_it(database: Database, tmp_path: 
     params = {"models": ["Logistic L2"], "timeframe": "short", "min_confidence": 0.85}
     waiting = propose_action(system, "s", "momentum_screening", params, "claude")
     assert approve(system, waiting.id, "user").status == "running"
-    while not (over := advance(system, "s")):
+    while not (over := finish_ended(system, "s")):
         pass
     (done,) = over
     assert done.status == "done", done.error
@@ -113,13 +114,15 @@ def test_a_screening_gives_what_really_came_of_it(database: Database, tmp_path: 
 
 def test_a_job_that_fails_is_told_with_its_reason_and_nothing_after_it_starts(database: Database, tmp_path: Path) -> None:
     system, launcher, _ = installation(database, tmp_path)
-    launcher.fails["trial"] = "ran out of memory"
+    launcher.fails["walk_forward"] = "ran out of memory"
     params = {"models": ["logistic_l2"], "timeframe": "short"}
     approve(system, propose_action(system, "s", "momentum_screening", params, "user").id, "user")
-    (failed,) = advance(system, "s")
+    while not (over := finish_ended(system, "s")):
+        pass
+    (failed,) = over
     assert failed.status == "failed"
     assert "ran out of memory" in (failed.error or "")
-    assert len(launcher.started) == 1
+    assert [job.split()[0].split("#")[0] for job in launcher.started] == ["momentum_screening", "walk_forward"]
 
 
 def test_an_action_that_cannot_start_fails_and_does_not_wait_again(database: Database, tmp_path: Path) -> None:
@@ -132,16 +135,42 @@ def test_an_action_that_cannot_start_fails_and_does_not_wait_again(database: Dat
     assert "mltrainer up" in (failed.error or "")
 
 
-def test_an_approval_that_was_interrupted_is_never_started_later(database: Database, tmp_path: Path) -> None:
+class Killed:
+    """A launcher whose process ends before it has launched anything."""
+
+    def update(self) -> object:
+        raise KeyboardInterrupt
+
+    def cancel_all(self) -> list[str]:
+        return []
+
+
+def test_an_approval_that_was_interrupted_is_started_by_the_next_look_and_once(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "refresh_signals", {}, "user")
+    with pytest.raises(KeyboardInterrupt):
+        approve(replace(system, launcher=Killed()), waiting.id, "user")
+    assert launcher.started == []
+    assert finish_ended(system) == []
+    assert launcher.started == ["refresh_signals#0"]
+    (done,) = finish_ended(system)
+    assert (done.id, done.status) == (waiting.id, "done")
+    assert launcher.started == ["refresh_signals#0"]
+
+
+def test_a_decision_that_was_interrupted_before_it_was_carried_out_does_not_stay_running(
+    database: Database, tmp_path: Path
+) -> None:
     from mltrainer_pipelines.agent import actions as module
 
     system, launcher, clock = installation(database, tmp_path)
-    waiting = propose_action(system, "s", "refresh_signals", {}, "user")
-    module._decide(system, waiting.id, "running", "user")  # the process ends here
-    assert advance(system) == []
+    waiting = propose_action(system, "s", "change_setting", THRESHOLD, "user")
+    with system.engine.begin() as connection:
+        module._decide(system, connection, waiting.id, "running", "user")  # the process ends here
+    assert finish_ended(system) == []
     clock.ahead = timedelta(minutes=6)
-    (failed,) = advance(system)
-    assert "nothing was started" in (failed.error or "")
+    (failed,) = finish_ended(system)
+    assert "interrupted" in (failed.error or "")
     assert launcher.started == []
 
 
@@ -164,8 +193,8 @@ def test_what_runs_when_the_agent_is_switched_off_starts_nothing_more(database: 
     running = approve(system, propose_action(system, "s", "momentum_screening", params, "user").id, "user")
     assert running.status == "running"
     halted = halt(system.engine, launcher, "user", "stop", system.clock())
-    assert halted.jobs == tuple(launcher.started)
-    (failed,) = advance(system)
+    assert halted.jobs == tuple(launcher.started) != ()
+    (failed,) = finish_ended(system)
     assert (failed.id, failed.status) == (running.id, "failed")
     assert "switched off" in (failed.error or "")
     assert len(launcher.started) == 1
@@ -177,8 +206,8 @@ def test_a_proposed_trial_is_decided_on_by_an_action(database: Database, tmp_pat
     for number, decision in ((first, "approve"), (second, "reject")):
         params = {"proposal_id": number, "decision": decision}
         approve(system, propose_action(system, "s", "decide_proposal", params, "claude").id, "user")
-    assert [stored.status for stored in proposals(system.engine)] == ["approved", "rejected"]
-    with pytest.raises(ActionError, match="is approved, not waiting"):
+    assert [stored.status for stored in proposals(system.engine)] == ["launched", "rejected"]
+    with pytest.raises(ActionError, match="is launched, not waiting"):
         propose_action(system, "s", "decide_proposal", {"proposal_id": first, "decision": "reject"}, "claude")
 
 
@@ -221,7 +250,7 @@ def test_an_ensemble_is_tried_and_then_refit(database: Database, tmp_path: Path)
     system, launcher, _ = installation(database, tmp_path)
     params = {"models": ["lightgbm", "logistic_l2"], "timeframe": "short"}
     approve(system, propose_action(system, "s", "ensemble", params, "user").id, "user")
-    while not (over := advance(system, "s")):
+    while not (over := finish_ended(system, "s")):
         pass
     assert over[0].status == "done", over[0].error
     assert launcher.started[-1].startswith("promote_champion short")

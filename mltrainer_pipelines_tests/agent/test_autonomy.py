@@ -108,14 +108,8 @@ class Cancelled:
         self.asked += 1
         return ["run-1", "run-2"]
 
-    def start_trial(self, config: TrialConfig, reason: str) -> str:
+    def update(self) -> None:
         raise AssertionError("nothing may start")
-
-    def start_job(self, job: str, reason: str, partition: str | None = None) -> str:
-        raise AssertionError("nothing may start")
-
-    def progress(self, job_id: str):
-        raise AssertionError("nothing runs")
 
 
 def test_the_switch_stops_everything_and_keeps_it_stopped(budgeted: Database) -> None:

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,8 +12,10 @@ import sqlalchemy as sa
 from mltrainer_pipelines.agent.autonomy import halt
 from mltrainer_pipelines.agent.proposals import approve, proposals
 from mltrainer_pipelines.defs import agent as defs
+from mltrainer_pipelines.defs.instance_runs import InstanceRuns
 from mltrainer_pipelines.defs.trials import trial_predictions
 from mltrainer_pipelines.ops.databases import provided_databases
+from mltrainer_pipelines.ops.run_launcher import PROPOSAL, REQUEST, RunLauncher
 from mltrainer_pipelines.settings import Settings, get_settings
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
@@ -52,7 +53,7 @@ def materialized(database: Database, lake: Lake, **config: object) -> dict[str, 
 
 def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
     with dg.build_sensor_context(instance=instance) as context:
-        return defs.launch_approved_proposals(context)  # type: ignore[return-value]
+        return defs.launch_requested_runs(context)  # type: ignore[return-value]
 
 
 def test_proposals_wait_are_launched_after_a_yes_and_count_once_their_run_is_there(installed: Database, tmp_path) -> None:
@@ -67,7 +68,7 @@ def test_proposals_wait_are_launched_after_a_yes_and_count_once_their_run_is_the
         assert isinstance(asked, dg.SensorResult)
         (request,) = asked.run_requests or []
         trial_id = first.proposal.config.trial_id
-        assert request.tags[defs.PROPOSAL] == str(first.id)
+        assert request.tags[PROPOSAL] == str(first.id)
         assert request.tags["mltrainer/started_by"] == "agent"
         assert request.tags["dagster/asset_partition_range_start"].endswith(f"|{trial_id}")
         # asked again until Dagster has the run, with the key that keeps it from starting twice
@@ -113,7 +114,7 @@ def test_a_run_that_a_tick_asked_for_before_the_switch_computes_nothing_after_it
             [trial_predictions, *(dg.AssetSpec(name) for name in ("features", "labels"))],
             instance=instance,
             partition_key=request.tags["dagster/asset_partition_range_end"],
-            tags={defs.PROPOSAL: request.tags[defs.PROPOSAL]},
+            tags={PROPOSAL: request.tags[PROPOSAL]},
             resources={"database": installed, "lake": lake},
             raise_on_error=False,
         )
@@ -130,16 +131,13 @@ def test_sensors_that_note_a_launch_at_the_same_moment_do_not_trip_each_other(in
     begun = threading.Barrier(6)
 
     with dg.instance_for_test() as instance, ThreadPoolExecutor(6) as sensors:
-        run = instance.add_run(dg.DagsterRun(job_name="walk_forward", tags={defs.PROPOSAL: str(first.id)}))
+        run = instance.add_run(dg.DagsterRun(job_name="walk_forward", tags={REQUEST: "1", PROPOSAL: str(first.id)}))
 
-        class Instance:
-            """Looks runs up as the real one does; all who look have read the proposals by then."""
+        def note() -> None:
+            begun.wait(20)
+            RunLauncher(InstanceRuns(instance), installed.engine, Lake(str(tmp_path)), get_settings()).update()
 
-            def get_run_records(self, *given: Any, **named: Any) -> Any:
-                begun.wait(20)
-                return instance.get_run_records(*given, **named)
-
-        for noted in [sensors.submit(defs._note_launched, Instance(), installed) for _ in range(6)]:  # type: ignore[arg-type]
+        for noted in [sensors.submit(note) for _ in range(6)]:
             noted.result()
     (launched,) = proposals(installed.engine, "launched")
     assert (launched.id, launched.run_id) == (first.id, run.run_id)

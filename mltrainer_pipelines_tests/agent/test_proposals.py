@@ -6,7 +6,6 @@ from mltrainer_pipelines.agent.proposals import (
     Proposal,
     ProposalStateError,
     approve,
-    approved_unlaunched,
     mark_launched,
     proposals,
     record_result,
@@ -26,13 +25,13 @@ def proposal(seed: int = 0) -> Proposal:
 def test_a_proposal_goes_from_the_idea_to_its_result(database: Database) -> None:
     engine = database.engine
     (number,) = store_proposals(engine, [proposal()])
-    assert approved_unlaunched(engine) == []
+    assert proposals(engine, "approved") == []
     approve(engine, number, by="somebody")
-    (ready,) = approved_unlaunched(engine)
+    (ready,) = proposals(engine, "approved")
     assert ready.proposal == proposal()
     assert ready.decided_by == "somebody"
     mark_launched(engine, number, "run-1")
-    assert approved_unlaunched(engine) == []
+    assert proposals(engine, "approved") == []
     assert record_result(engine, proposal().config.trial_id, {"sharpe": 0.4})
     (done,) = proposals(engine, "done")
     assert (done.run_id, done.result) == ("run-1", {"sharpe": 0.4})

@@ -45,7 +45,7 @@ def make_installation(folder: Path, database: Database, dagster: Dagster, **sett
     given = Settings(
         mltrainer_home=folder,
         mltrainer_as_of=NOW,
-        mltrainer_history_start=SESSIONS[0],
+        mltrainer_history_start=date(2021, 6, 1),
         dagster_port=1,
         mlflow_port=1,
         exchange_port=1,

@@ -27,7 +27,7 @@ def test_whatever_happened_since_the_marks_is_told_once(installation: Installati
     assert changes_since(engine, now, current_marks(engine)) == []
     installation.client.post("/api/proposals/1/approve")
     (moved,) = changes_since(engine, now, current_marks(engine))
-    assert (moved.name, moved.data["status"]) == ("proposal", "approved")
+    assert (moved.name, moved.data["status"]) == ("proposal", "launched")
 
 
 def test_marks_survive_being_written_and_nothing_else_is_taken_for_them() -> None:

@@ -50,5 +50,7 @@ def test_switching_the_agent_off_cancels_what_it_started_and_rejects_what_waits(
     runs = {run.run_id: run.status for run in installation.dagster.runs}
     assert runs.pop(by_user) != "CANCELED"
     assert set(runs.values()) == {"CANCELED"}
-    assert installation.client.get(f"/api/proposals/{number}").json()["status"] == "rejected"
+    installation.app.state.agent.system.start_requested()  # whoever looks next
+    stopped = installation.client.get(f"/api/proposals/{number}").json()
+    assert (stopped["status"], stopped["result"]["error"]) == ("failed", "it was cancelled")
     assert installation.client.get("/api/actions").json()["pending"] == 0

@@ -48,13 +48,15 @@ def test_a_proposal_is_approved_or_rejected_once(installation: Installation) -> 
     number, other = propose(installation.database), propose(installation.database, "lightgbm-long-cccccccc")
     assert installation.client.get("/api/proposals").json()["waiting"] == 2
     approved = installation.client.post(f"/api/proposals/{number}/approve").json()
-    assert (approved["status"], approved["decided_by"]) == ("approved", "user")
+    assert (approved["status"], approved["decided_by"]) == ("launched", "user")
+    (run,) = installation.dagster.runs
+    assert (run.run_id, run.tags["mltrainer/proposal"]) == (approved["run_id"], str(number))
     again = installation.client.post(f"/api/proposals/{number}/reject")
     assert again.status_code == 409
-    assert "is approved" in again.json()["detail"]
+    assert "is launched" in again.json()["detail"]
     assert installation.client.post(f"/api/proposals/{other}/reject").json()["status"] == "rejected"
     assert installation.client.post("/api/proposals/99/approve").status_code == 404
-    assert installation.client.get("/api/proposals", params={"status": "approved"}).json()["total"] == 1
+    assert installation.client.get("/api/proposals", params={"status": "launched"}).json()["total"] == 1
 
 
 def test_proposers_are_compared_by_the_best_so_far(installation: Installation) -> None:

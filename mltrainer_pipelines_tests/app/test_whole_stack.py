@@ -33,10 +33,7 @@ pytestmark = [
     ),
     pytest.mark.timeout(900),
 ]
-SENSORS = (
-    *("launch_approved_proposals", "score_after_walk_forward"),
-    *("report_results_to_proposals", "report_cancellations_to_proposals"),
-)
+SENSORS = ("launch_requested_runs",)
 LOOKED_AT = {"light": tuple(PAGES), "dark": ("portfolio",), "phone": ("",)}
 """Pages of the real thing in each look; `test_pages.py` has all of them in every look."""
 EASY = {"MLTRAINER_MIN_PROFIT_PROBABILITY": "0.5", "MLTRAINER_MIN_CONFIDENCE": "0.1", "MLTRAINER_MIN_REGIME_SCORE": "0"}
@@ -298,7 +295,7 @@ def the_switch_stops_a_trial_in_the_middle_and_nothing_starts_again(walk: Walk) 
     before = {run.run_id for run in walk.dagster.runs()}
     # rejected where the sensor had not looked at its run yet; failed, because it was cancelled, where it had
     within(PATIENCE_S, lambda: walk.api.get(f"/api/proposals/{slow['id']}").json()["status"] in ("rejected", "failed"))
-    assert "switched off" in walk.tick("launch_approved_proposals")
+    assert "switched off" in walk.tick("launch_requested_runs")
     assert {run.run_id for run in walk.dagster.runs()} == before
     assert stopped.run_id in before
     answer = walk.api.post("/api/chat", json={"session_id": "afterwards", "message": "Start momentum analysis"})

@@ -8,9 +8,10 @@ import sys
 PROGRAM = """
 import json
 from mltrainer_pipelines.defs import partitions as p
-from mltrainer_pipelines.ops.trial_launch import quarters_here
+from mltrainer_pipelines.ops.run_launcher import quarters_of
+from mltrainer_pipelines.settings import get_settings
 keys = {name: getattr(p, name).get_partition_keys() for name in ("sessions", "months", "quarters")}
-assert keys["quarters"] == [str(day) for day in quarters_here()]
+assert keys["quarters"] == [str(day) for day in quarters_of(get_settings())]
 print(json.dumps(keys))
 """
 

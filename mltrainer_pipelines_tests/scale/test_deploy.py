@@ -15,6 +15,7 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 from dagster_ray.kuberay.configs import DEFAULT_WORKER_GROUP_SPECS, RayClusterSpec
 
+from mltrainer_pipelines.definitions import defs
 from mltrainer_pipelines.settings import PROJECT_ROOT, Settings
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
@@ -83,5 +84,17 @@ def test_the_settings_of_the_pods_are_settings(monkeypatch: pytest.MonkeyPatch) 
 def test_no_more_trials_run_at_once_than_the_cluster_can_grow_to() -> None:
     (workers,) = document("RayCluster", "mltrainer")["spec"]["workerGroupSpecs"]
     cpus = int(workers["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"])
-    (heavy,) = instance()["concurrency"]["runs"]["tag_concurrency_limits"]
+    heavy, coordinating = instance()["concurrency"]["runs"]["tag_concurrency_limits"]
     assert heavy == {"key": "mltrainer/heavy", "limit": workers["maxReplicas"] * cpus}
+    assert coordinating["key"] == "mltrainer/coordinating"
+
+
+@pytest.mark.parametrize("place", ["project", "kubernetes"])
+def test_runs_that_wait_for_others_leave_them_room(place: str) -> None:
+    config = instance() if place == "kubernetes" else yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
+    runs = config["concurrency"]["runs"]
+    limits = {limit["key"]: limit["limit"] for limit in runs["tag_concurrency_limits"]}
+    # whatever is waited for: trials, which are heavy, and a scorecard or a refresh beside them
+    assert limits["mltrainer/coordinating"] + limits["mltrainer/heavy"] < runs["max_concurrent_runs"]
+    for job in ("momentum_screening", "ensemble"):
+        assert "mltrainer/coordinating" in defs.resolve_job_def(job).tags

@@ -49,8 +49,6 @@ class Dagster:
         if "addDynamicPartition" in query:
             self.partitions.setdefault(variables["name"], []).append(variables["key"])
             return {"addDynamicPartition": {"__typename": "AddDynamicPartitionSuccess"}}
-        if "partitionKeysByDimension" in query:
-            return {"assetNodeOrError": {"partitionKeysByDimension": [{"name": "quarter", "partitionKeys": QUARTERS}]}}
         if "assetPartitionStatuses" in query:
             statuses = {"__typename": "MultiPartitionStatuses", "primaryDimensionName": "quarter", "ranges": []}
             return {"assetNodeOrError": {"__typename": "AssetNode", "assetPartitionStatuses": statuses}}
@@ -74,7 +72,8 @@ class Dagster:
             for run in reversed(self.runs)
             if wanted.get("pipelineName") in (None, run.job)
             and ("statuses" not in wanted or run.status in wanted["statuses"])
-            and (not wanted.get("runIds") or run.run_id in wanted["runIds"])
+            and ("runIds" not in wanted or run.run_id in wanted["runIds"])
+            and all(run.tags.get(tag["key"]) == tag["value"] for tag in wanted.get("tags", []))
         ]
         over = {"SUCCESS", "FAILURE", "CANCELED"}
         return [

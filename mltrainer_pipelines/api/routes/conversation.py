@@ -12,6 +12,7 @@ from mltrainer_pipelines.agent import actions as action_book
 from mltrainer_pipelines.agent.actions import Action, ActionStateError
 from mltrainer_pipelines.agent.chat import ChatAgent, ChatEvent, MessageError
 from mltrainer_pipelines.agent.conversation import SessionBusyError, SessionNameError
+from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.api.fields import Body, Identifier, Parameters, Text, with_example
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.turns import Turn
@@ -132,16 +133,19 @@ def get_history(request: Request, chosen: Annotated[HistoryParameters, Query()])
 def list_actions(request: Request, chosen: Annotated[ActionFilter, Query()]) -> Actions:
     """Actions, the newest first."""
     system = _agent(request).system
+    action_book.finish_ended(system)
     items = action_book.actions(system, chosen.session_id, chosen.status, chosen.limit)
     pending = len(action_book.actions(system, chosen.session_id, "pending", 500))
-    return Actions(pending=pending, items=[_state(found) for found in items])
+    return Actions(pending=pending, items=[_state(system, found) for found in items])
 
 
 @router.get("/actions/{number}")
 def get_action(request: Request, number: Identifier) -> ActionState:
     """One action."""
+    system = _agent(request).system
+    action_book.finish_ended(system)
     try:
-        return _state(action_book.action(_agent(request).system, number))
+        return _state(system, action_book.action(system, number))
     except ActionStateError as error:
         raise Problem(404, str(error)) from None
 
@@ -161,7 +165,7 @@ def reject_action(request: Request, number: Identifier) -> ActionState:
 def _decided(request: Request, number: int, approve: bool) -> ActionState:
     before, agent = get_action(request, number), _agent(request)
     try:
-        return _state((agent.approve if approve else agent.reject)(before.id, "user"))
+        return _state(agent.system, (agent.approve if approve else agent.reject)(before.id, "user"))
     except ActionStateError as error:
         raise Problem(409, str(error)) from None
 
@@ -180,6 +184,6 @@ async def _begin(request: Request, events: Iterator[ChatEvent]) -> Turn:
         raise Problem(409, str(error)) from None
 
 
-def _state(found: Action) -> ActionState:
+def _state(system: System, found: Action) -> ActionState:
     values = {name: getattr(found, name) for name in ActionState.model_fields if name != "progress"}
-    return ActionState(**values, progress=action_book.progress(found) if found.status == "running" else None)
+    return ActionState(**values, progress=action_book.progress(system, found) if found.status == "running" else None)

@@ -1,5 +1,6 @@
 """The facilitator: plain access to models, data, results and the state of the system, without strategy of its own."""
 
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
 
+from mltrainer_pipelines.agent.jobs import JobError
 from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.api import status
 from mltrainer_pipelines.api.context import Context, Installation
@@ -16,9 +18,11 @@ from mltrainer_pipelines.api.market_data import newest_signals
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, TimeframeName
 from mltrainer_pipelines.market.sessions import is_session, last_closed_session
-from mltrainer_pipelines.ops.dagster_jobs import DagsterJobs, JobRun, TooManyRunsError
-from mltrainer_pipelines.store.tables import AgentEvent, Trial, TrialScorecard
+from mltrainer_pipelines.ops.dagster_client import DagsterError, Run
+from mltrainer_pipelines.ops.run_launcher import REASON, STARTED_BY, TooManyRunsError, launcher_of
+from mltrainer_pipelines.store.tables import AgentEvent, Trial
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.run_requests import get_request, is_scored, request_trial
 
 router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=ReadingRoute)
 _SAVED = "results_saved"
@@ -45,7 +49,9 @@ class Execution202(BaseModel):
     """A trial that is under way, or was run before."""
 
     trial_id: str
-    status: Literal["launched", "scored", "predicted"] = Field(description="`scored`: the same trial ran before; see it.")
+    status: Literal["launched", "scored", "predicted", "waiting"] = Field(
+        description="`scored`: the same trial ran before; see it. `waiting`: Dagster does not answer; it starts when it does."
+    )
     run: Started | None
     trial_url: str = Field(examples=["/api/trials/lightgbm-short-3f9a1c2b"])
 
@@ -210,13 +216,32 @@ def execute_model(installation: Installation, execution: Execution) -> Execution
         config = TrialConfig.parse(values)
     except InvalidTrialError as error:
         raise Problem(422, str(error)) from None
-    run_id = _launching(lambda: _jobs(installation).submit(config, execution.rationale))
+    launcher = launcher_of(installation.settings, installation.engine, installation.dagster, installation.lake)
+    try:
+        launcher.validate(config)
+    except InvalidTrialError as error:
+        raise Problem(422, str(error)) from None
+    with suppress(DagsterError):
+        _require_room(installation)
+    with installation.engine.begin() as connection:
+        number = request_trial(connection, config, "api", execution.rationale)
+    with suppress(JobError):
+        launcher.update()
     with installation.engine.connect() as connection:
-        scored = connection.scalar(sa.select(TrialScorecard.trial_id).where(TrialScorecard.trial_id == config.trial_id))
+        request = get_request(connection, number)
+        scored = is_scored(connection, config.trial_id)
+    if request.status == "failed":
+        raise Problem(422, f"{config.trial_id} cannot run: {request.message}")
     return Execution202(
         trial_id=config.trial_id,
-        status="launched" if run_id else "scored" if scored else "predicted",
-        run=_started(installation, "walk_forward", run_id) if run_id else None,
+        status="launched"
+        if request.run_id
+        else "waiting"
+        if request.status == "waiting"
+        else "scored"
+        if scored
+        else "predicted",
+        run=_started(installation, "walk_forward", request.run_id) if request.run_id else None,
         trial_url=f"/api/trials/{config.trial_id}",
     )
 
@@ -230,7 +255,7 @@ def get_data_pipeline(installation: Installation) -> Pipeline:
 @router.post("/data-pipeline", status_code=202)
 def run_data_pipeline(installation: Installation, request: PipelineRequest) -> Started:
     """Run a part of the pipeline, through Dagster."""
-    jobs = _jobs(installation)
+    _require_room(installation)
     if request.operation == "ingest":
         newest = last_closed_session(installation.now())
         session = request.session or newest
@@ -252,7 +277,11 @@ def run_data_pipeline(installation: Installation, request: PipelineRequest) -> S
         job, arguments = "score_trials", [str(request.trial_id)]
     else:
         job, arguments = request.operation, []
-    run_id = _launching(lambda: jobs.launch(job, request.reason, *arguments))
+    tags = {STARTED_BY: "api"} | ({REASON: request.reason} if request.reason else {})
+    if len(arguments) == 2:
+        run_id = installation.dagster.launch_range(job, arguments[0], arguments[1], tags)
+    else:
+        run_id = installation.dagster.launch(job, tags | ({"dagster/partition": arguments[0]} if arguments else {}))
     return _started(installation, job, run_id)
 
 
@@ -308,24 +337,18 @@ def get_system_status(installation: Installation) -> SystemStatus:
     )
 
 
-def _jobs(installation: Context) -> DagsterJobs:
-    return DagsterJobs(installation.dagster, installation.engine)
-
-
-def _launching(start: Any) -> Any:
+def _require_room(installation: Context) -> None:
     try:
-        return start()
+        launcher_of(installation.settings, installation.engine, installation.dagster, installation.lake).require_room()
     except TooManyRunsError as error:
         raise Problem(429, str(error), {"Retry-After": "60"}) from None
-    except InvalidTrialError as error:
-        raise Problem(422, str(error)) from None
 
 
 def _started(installation: Context, job: str, run_id: str) -> Started:
     return Started(job=job, run_id=run_id, url=f"{installation.dagster.url}/runs/{run_id}")
 
 
-def _run(installation: Context, run: JobRun) -> RunState:
+def _run(installation: Context, run: Run) -> RunState:
     return RunState(
         run_id=run.run_id,
         job=run.job,
@@ -338,7 +361,7 @@ def _run(installation: Context, run: JobRun) -> RunState:
     )
 
 
-def _last_refresh(installation: Context, run: JobRun | None) -> LastRefresh | None:
+def _last_refresh(installation: Context, run: Run | None) -> LastRefresh | None:
     signals = newest_signals(installation.lake)
     if signals is None:
         return None

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.engine import RowMapping
 
@@ -105,24 +105,25 @@ def get_proposal(installation: Installation, number: Identifier) -> Proposal:
 
 
 @router.post("/proposals/{number}/approve")
-def approve_proposal(installation: Installation, number: Identifier) -> Proposal:
-    """Let a proposal be run; a sensor launches it."""
-    return _decide(installation, number, "approve")
+def approve_proposal(installation: Installation, request: Request, number: Identifier) -> Proposal:
+    """Let a proposal be run: its run starts at once, or when Dagster answers and the agent is switched on."""
+    return _decide(installation, request, number, "approve")
 
 
 @router.post("/proposals/{number}/reject")
-def reject_proposal(installation: Installation, number: Identifier) -> Proposal:
+def reject_proposal(installation: Installation, request: Request, number: Identifier) -> Proposal:
     """Decide that a proposal is not run."""
-    return _decide(installation, number, "reject")
+    return _decide(installation, request, number, "reject")
 
 
-def _decide(installation: Context, number: int, how: Literal["approve", "reject"]) -> Proposal:
+def _decide(installation: Context, request: Request, number: int, how: Literal["approve", "reject"]) -> Proposal:
     before = get_proposal(installation, number)
     step = agent_proposals.approve if how == "approve" else agent_proposals.reject
     try:
         step(installation.engine, before.id, "user")
     except ProposalStateError as error:
         raise Problem(409, str(error)) from None
+    request.app.state.agent.system.start_requested()
     return get_proposal(installation, number)
 
 

@@ -15,6 +15,7 @@ from mltrainer_pipelines.store.tables.learning import (
     Recalibration,
 )
 from mltrainer_pipelines.store.tables.operations import Alert, RuntimeSetting
+from mltrainer_pipelines.store.tables.requests import RunRequest
 from mltrainer_pipelines.store.tables.trading import (
     PortfolioPerformance,
     Recommendation,
@@ -43,6 +44,7 @@ __all__ = [
     "ProposalRun",
     "Recalibration",
     "Recommendation",
+    "RunRequest",
     "RuntimeSetting",
     "SamplePosition",
     "Trial",

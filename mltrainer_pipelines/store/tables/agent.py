@@ -1,7 +1,6 @@
 """What the agent asked, what it was answered, and what it did."""
 
 from sqlalchemy import BigInteger, ForeignKey, Index, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mltrainer_pipelines.store.tables.base import Base, Id, Json, JsonList, Moment, Money, one_of
@@ -52,8 +51,8 @@ class AgentEvent(Base):
 class AgentAction(Base):
     """Something that computes or changes a setting: waits for a yes, then runs once.
 
-    `pending`, then `rejected`, `expired` or `running`, and from there `done` or `failed`. `jobs` are the jobs it
-    started; `told` is whether its result has been in the agent's context.
+    `pending`, then `rejected`, `expired` or `running`, and from there `done` or `failed`. `request_id` is the run it
+    asked for; `reported` is whether its result has been in the agent's context.
     """
 
     __tablename__ = "agent_actions"
@@ -74,11 +73,11 @@ class AgentAction(Base):
     expires_at: Mapped[Moment]
     decided_by: Mapped[str | None]
     decided_at: Mapped[Moment | None]
-    jobs: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'"))
+    request_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("run_requests.id"))
     finished_at: Mapped[Moment | None]
     result: Mapped[Json | None]
     error: Mapped[str | None]
-    told: Mapped[bool] = mapped_column(server_default=text("false"))
+    reported: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class ChatSession(Base):

@@ -7,7 +7,10 @@ from mltrainer_pipelines.store.tables.base import Base, Id, Json, JsonList, Mome
 
 
 class Trial(Base):
-    """A trial that was run or is running: its whole configuration, so that it can be run again."""
+    """A trial that was run or is running: its whole configuration, so that it can be run again.
+
+    `status` is `created`, `running`, `predicted`, `scored`, `failed` or `cancelled`; `run_id` the run that last set it.
+    """
 
     __tablename__ = "trials"
 
@@ -20,6 +23,7 @@ class Trial(Base):
     rationale: Mapped[str | None]
     created_at: Mapped[RecordedAt]
     status: Mapped[str] = mapped_column(server_default="created")
+    run_id: Mapped[str | None]
 
 
 class TrialScorecard(Base):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
-from sqlalchemy import Select, Text, delete, func, select
+from sqlalchemy import Select, Text, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
@@ -64,10 +64,11 @@ def feature_set_versions(engine: Engine) -> dict[str, str]:
         return {row.trial_id: row.version for row in connection.execute(select(Trial.trial_id, version.label("version")))}
 
 
-def set_status(engine: Engine, trial_id: str, status: str) -> None:
-    """Note how far a trial is: `created`, `running`, `predicted`, `scored` or `failed`."""
+def set_status(engine: Engine, trial_id: str, status: str, run_id: str | None = None) -> None:
+    """Note how far a trial is: `created`, `running`, `predicted`, `scored`, `failed` or `cancelled`; and by which run."""
+    values = {"status": status} | ({"run_id": run_id} if run_id is not None else {})
     with engine.begin() as connection:
-        connection.execute(Trial.__table__.update().where(Trial.trial_id == trial_id).values(status=status))  # type: ignore[attr-defined]
+        connection.execute(update(Trial).where(Trial.trial_id == trial_id).values(values))
 
 
 def trials_run(engine: Engine) -> int:

@@ -1,0 +1,299 @@
+"""The one way from a request to a run: `RunLauncher.update` starts what waits and notes what Dagster's records say.
+
+Whoever writes a request calls it at once, over the webserver; a sensor calls it every few seconds, over its own instance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy.engine import Connection, Engine
+
+from mltrainer_pipelines.agent.jobs import JobError
+from mltrainer_pipelines.agent.proposal_results import follow_requests
+from mltrainer_pipelines.agent.sanitize import plain
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+from mltrainer_pipelines.ops.dagster_client import FINISHED, DagsterClient, DagsterError, Run
+from mltrainer_pipelines.settings import NEW_YORK, Settings
+from mltrainer_pipelines.store import runtime_settings
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials import run_requests
+from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.quarters import predictable_quarters
+from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.run_requests import RunRequest
+from mltrainer_pipelines.trials.validate_trial import validate_trial
+
+REQUEST = "mltrainer/request"
+"""Tag of a run: the id of the request it carries out."""
+PROPOSAL = "mltrainer/proposal"
+"""Tag of a run: the id of the proposal that it tries."""
+STARTED_BY = "mltrainer/started_by"
+"""Tag of a run: who asked for it. The agent's switch stops what `agent` asked for."""
+REASON = "mltrainer/reason"
+MOST_UNFINISHED = 50
+"""Runs that may wait or run before no more are added."""
+
+
+class TooManyRunsError(RuntimeError):
+    """So many runs are unfinished that none is added: says how many and what to do."""
+
+
+class DagsterRuns(Protocol):
+    """Dagster's records, and how a run is added to them; every method may raise `DagsterError`."""
+
+    reserves: bool
+    """Whether `launch` only asks the daemon for a run, which is there a moment later."""
+
+    def find(self, tags: dict[str, str]) -> str | None:
+        """Id of the newest run with these tags."""
+        ...
+
+    def launch(self, job: str, tags: dict[str, str], key: str) -> str | None:
+        """Add a run; returns its id, None where the daemon was asked for it (once for each `key`)."""
+        ...
+
+    def runs(self, ids: Sequence[str]) -> dict[str, Run]:
+        """Runs by id; those that Dagster no longer has are left out."""
+        ...
+
+    def failure(self, run_id: str) -> str:
+        """Why a run failed."""
+        ...
+
+    def doing(self, run: Run) -> str:
+        """What an unfinished run does now."""
+        ...
+
+    def add_partition(self, definition: str, key: str) -> None:
+        """Add a key to a dynamic partition set."""
+        ...
+
+    def materialized(self, asset: str, keys: Sequence[str]) -> set[str]:
+        """Which of these partitions of an asset are materialized."""
+        ...
+
+    def unfinished(self, most: int, tags: dict[str, str] | None = None) -> list[Run]:
+        """Runs that wait or run."""
+        ...
+
+    def cancel(self, run_id: str) -> None:
+        """Stop a run."""
+        ...
+
+
+@dataclass(frozen=True)
+class WebserverRuns:
+    """Dagster's runs over its webserver."""
+
+    client: DagsterClient
+    reserves = False
+
+    def find(self, tags: dict[str, str]) -> str | None:
+        found = self.client.runs(tags=tags, limit=1)
+        return found[0].run_id if found else None
+
+    def launch(self, job: str, tags: dict[str, str], key: str) -> str | None:
+        return self.client.launch(job, tags)
+
+    def runs(self, ids: Sequence[str]) -> dict[str, Run]:
+        return {run.run_id: run for run in self.client.runs(ids=ids, limit=len(ids))}
+
+    def failure(self, run_id: str) -> str:
+        return self.client.failure(run_id)
+
+    def doing(self, run: Run) -> str:
+        if run.status not in ("STARTED", "STARTING"):
+            return f"{run.job} waits for its turn"
+        done, step = self.client.finished_steps(run.run_id)
+        return f"{run.job}: {step or f'{len(done)} steps done'}"
+
+    def add_partition(self, definition: str, key: str) -> None:
+        self.client.add_partitions(definition, [key])
+
+    def materialized(self, asset: str, keys: Sequence[str]) -> set[str]:
+        return self.client.materialized_keys(asset, keys)
+
+    def unfinished(self, most: int, tags: dict[str, str] | None = None) -> list[Run]:
+        return self.client.runs(tags=tags, unfinished=True, limit=most)
+
+    def cancel(self, run_id: str) -> None:
+        self.client.cancel(run_id)
+
+
+@dataclass(frozen=True)
+class RunLauncher:
+    """Launches requests and follows their runs; the agent's `JobLauncher`.
+
+    Parameters
+    ----------
+    dagster : DagsterRuns
+    engine : Engine
+    lake : Lake
+        Where it is looked up what is predicted.
+    settings : Settings
+    """
+
+    dagster: DagsterRuns
+    engine: Engine
+    lake: Lake
+    settings: Settings
+
+    def update(self) -> list[RunRequest]:
+        """Start what waits, note what has ended, and ask for the scorecards that are missing; returns what was started.
+
+        Any number of callers may do so at once: each request becomes one run.
+
+        Raises
+        ------
+        JobError
+            If Dagster does not answer: everything waits as it is.
+        """
+        try:
+            started = self._launch_waiting()
+            self._follow()
+            if run_requests.request_missing_scores(self.engine, self.lake, self.quarters):
+                started += self._launch_waiting()
+        except DagsterError as error:
+            raise JobError(str(error)) from None
+        follow_requests(self.engine)
+        return started
+
+    def require_room(self) -> None:
+        """Raise `TooManyRunsError` if `MOST_UNFINISHED` runs are unfinished."""
+        waiting = len(self.dagster.unfinished(MOST_UNFINISHED))
+        if waiting >= MOST_UNFINISHED:
+            raise TooManyRunsError(f"{waiting} runs are unfinished already; wait for some, or cancel them in Dagster")
+
+    def cancel_all(self) -> list[str]:
+        try:
+            mine = self.dagster.unfinished(200, {STARTED_BY: "agent"})
+            for run in mine:
+                self.dagster.cancel(run.run_id)
+        except DagsterError as error:
+            raise JobError(str(error)) from None
+        return [run.run_id for run in mine]
+
+    @property
+    def quarters(self) -> list[date]:
+        """First days of the quarters that a trial is predicted over, in order."""
+        return quarters_of(self.settings)
+
+    def validate(self, config: TrialConfig) -> None:
+        """Refuse a trial that the history is too short for; raises `InvalidTrialError`."""
+        validate_trial(config, self.quarters, self.settings.mltrainer_history_start)
+
+    def _launch_waiting(self) -> list[RunRequest]:
+        started: list[RunRequest] = []
+        last = 0
+        with_agent = bool(runtime_settings.get(self.engine, "agent_enabled"))
+        while request := run_requests.next_waiting(self.engine, last, with_agent, self.dagster.reserves):
+            last = request.id
+            try:
+                self._prepare(request)
+            except InvalidTrialError as error:
+                with self.engine.begin() as connection:
+                    run_requests.finish(connection, request, "failed", plain(str(error), 1000))
+                continue
+            # The row stays locked until its run is noted: who looks at the same moment passes it by.
+            with self.engine.begin() as connection:
+                if run_requests.take(connection, request.id, self.dagster.reserves) and self._launch(connection, request):
+                    started.append(run_requests.get_request(connection, request.id))
+        return started
+
+    def _prepare(self, request: RunRequest) -> None:
+        """Record a trial before there is a run of it: a run whose launcher ends finds what it is to compute."""
+        if request.job == "walk_forward":
+            config = TrialConfig.from_record(request.params["config"])
+            config.require_today()
+            self.validate(config)
+            records.register(self.engine, config)
+            self.dagster.add_partition("trials", config.trial_id)
+
+    def _launch(self, connection: Connection, request: RunRequest) -> bool:
+        """Start the run of a request, unless it is there: whoever launched it may have ended before he noted it."""
+        run_id = self.dagster.find({REQUEST: str(request.id)})
+        if run_id is None:
+            tags = self._partition_tags(connection, request)
+            if tags is None:
+                run_requests.finish(connection, request, "succeeded", "every quarter is predicted already")
+                return False
+            tags |= {REQUEST: str(request.id), STARTED_BY: request.requested_by}
+            tags |= {REASON: request.reason} if request.reason else {}
+            tags |= {PROPOSAL: str(request.proposal_id)} if request.proposal_id else {}
+            run_id = self.dagster.launch(request.job, tags, f"request-{request.id}")
+        if run_id is None:
+            run_requests.reserve(connection, request.id)
+        else:
+            run_requests.mark_launched(connection, request.id, run_id)
+        return True
+
+    def _partition_tags(self, connection: Connection, request: RunRequest) -> dict[str, str] | None:
+        """The partitions of a request's run; None where a trial has none that is not predicted."""
+        if request.job == "promote_champion" and not request.params.get("partition"):
+            first, *_, last = TIMEFRAMES
+            return _range(first, last)
+        if request.job != "walk_forward" or request.trial_id is None:
+            partition = request.trial_id or request.params.get("partition")
+            return {"dagster/partition": partition} if partition else {}
+        keys = [f"{quarter}|{request.trial_id}" for quarter in self.quarters]
+        done = self.dagster.materialized("trial_predictions", keys)
+        missing = [key for key in keys if key not in done]
+        if not missing:
+            if not run_requests.is_scored(connection, request.trial_id):
+                run_requests.request_scoring(connection, request.trial_id, f"request-{request.id}")
+            return None
+        return _range(missing[0], missing[-1])
+
+    def _follow(self) -> None:
+        """Note of launched requests and of running trials what Dagster's records say of their runs."""
+        launched = run_requests.unfinished_requests(self.engine)
+        running = run_requests.trials_under_way(self.engine)
+        ids = {request.run_id for request in launched} | set(running.values())
+        runs = self.dagster.runs(sorted(run_id for run_id in ids if run_id)) if any(ids) else {}
+        for request in launched:
+            self._follow_request(request, runs.get(request.run_id or ""))
+        for trial_id, run_id in running.items():
+            run = runs.get(run_id or "")
+            if run is None or run.status in FINISHED:
+                cancelled = run is not None and run.status == "CANCELED"
+                with self.engine.begin() as connection:
+                    run_requests.stop_trial(connection, trial_id, run_id, "cancelled" if cancelled else "failed")
+
+    def _follow_request(self, request: RunRequest, run: Run | None) -> None:
+        with self.engine.begin() as connection:
+            if run is None:
+                run_requests.finish(connection, request, "failed", f"its run {request.run_id} is gone from Dagster's records")
+            elif run.status not in FINISHED:
+                run_requests.note_progress(connection, request, plain(self._doing(request, run), 300))
+            elif run.status == "SUCCESS":
+                run_requests.finish(connection, request, "succeeded", seconds=run.seconds or 0.0)
+            elif run.status == "CANCELED":
+                run_requests.finish(connection, request, "cancelled", "it was cancelled", run.seconds or 0.0)
+            else:
+                reason = plain(self.dagster.failure(run.run_id), 1000)
+                run_requests.finish(connection, request, "failed", reason, run.seconds or 0.0)
+
+    def _doing(self, request: RunRequest, run: Run) -> str:
+        if request.job == "walk_forward" and run.status == "STARTED":
+            done = sum(self.lake.exists("trial_predictions", f"{request.trial_id}/{quarter}") for quarter in self.quarters)
+            return f"{done} of {len(self.quarters)} quarters predicted"
+        return self.dagster.doing(run)
+
+
+def launcher_of(settings: Settings, engine: Engine, dagster: DagsterClient, lake: Lake | None = None) -> RunLauncher:
+    """A launcher over the webserver."""
+    return RunLauncher(WebserverRuns(dagster), engine, lake or Lake(settings.lake_url), settings)
+
+
+def quarters_of(settings: Settings) -> list[date]:
+    """First days of the quarters that a trial of this installation is predicted over, in order."""
+    # A pinned clock stands at the end of its day; otherwise today is not over.
+    pinned = settings.mltrainer_as_of
+    last = pinned.date() if pinned else datetime.now(NEW_YORK).date() - timedelta(days=1)
+    return predictable_quarters(settings.mltrainer_history_start, last)
+
+
+def _range(first: str, last: str) -> dict[str, str]:
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
