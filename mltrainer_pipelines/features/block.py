@@ -112,6 +112,7 @@ DERIVED: Mapping[str, Callable[[Block], np.ndarray]] = {
     "price": lambda b: _windows().filled(b.field("close")),
     "log_price": lambda b: _windows().logarithm(b.field("price")),
     "log_return": lambda b: _windows().log_return(b.field("close"), b.field("price")),
+    "direction": lambda b: np.sign(b.field("log_return")),
     "overnight_return": lambda b: _windows().log_return(b.field("open"), b.field("price")),
     "intraday_return": lambda b: _windows().logarithm(b.field("close") / b.field("open")),
     "illiquidity": _illiquidity,

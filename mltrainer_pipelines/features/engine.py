@@ -157,7 +157,7 @@ def _compute(task: _Task, panel: Panel, series: dict[str, np.ndarray], chosen: F
         slices, task.members.sectors, {name: v[task.begin : task.stop] for name, v in series.items()}, task.first - task.begin
     )
     read_later = {read for feature in chosen.all_features for read in feature.reads}
-    shown = {feature.name: number for number, feature in enumerate(chosen.features)}
+    columns_of = {feature.name: number for number, feature in enumerate(chosen.features)}
     with np.errstate(all="ignore"):
         for feature in chosen.all_features:
             values, shape = feature.formula(Window(block, feature.reads)), task.traded.shape
@@ -165,8 +165,8 @@ def _compute(task: _Task, panel: Panel, series: dict[str, np.ndarray], chosen: F
                 raise ValueError(f"the formula of {feature.name} gives {values.shape}, not (sessions, members) = {shape}")
             if feature.name in read_later:
                 block.features[feature.name] = np.where(task.traded & np.isfinite(values), values, np.nan)
-            if feature.name in shown:
-                cross_kernels.gather(values, task.traded, out[shown[feature.name]])
+            if feature.name in columns_of:
+                cross_kernels.gather(values, task.traded, out[columns_of[feature.name]])
 
 
 def _panel(bars: pl.DataFrame, universe: pl.DataFrame, first: date, last: date, chosen: FeatureSet) -> tuple[Panel, int]:

@@ -171,14 +171,14 @@ def members_by_month(universe: pl.DataFrame, panel_symbols: Sequence[str], month
     column = pl.DataFrame(
         {"symbol": pl.Series(panel_symbols, dtype=pl.String), "column": np.arange(len(panel_symbols), dtype=np.int64)}
     )
-    known = wanted.select("month", "symbol", sector.rank("dense").cast(pl.Int64).fill_null(0) - 1).join(column, on="symbol")
-    known = known.select("month", "column", pl.nth(2).alias("sector")).sort("month", "column")
-    starts, columns, sectors = (known[name].to_numpy() for name in ("month", "column", "sector"))
-    found = []
+    members = wanted.select("month", "symbol", sector.rank("dense").cast(pl.Int64).fill_null(0) - 1).join(column, on="symbol")
+    members = members.select("month", "column", pl.nth(2).alias("sector")).sort("month", "column")
+    starts, columns, sectors = (members[name].to_numpy() for name in ("month", "column", "sector"))
+    by_month = []
     for month in months:
         begin, end = (int(np.searchsorted(starts, np.datetime64(month), side=side)) for side in ("left", "right"))
-        found.append(Members(month, columns[begin:end], sectors[begin:end]))
-    return found
+        by_month.append(Members(month, columns[begin:end], sectors[begin:end]))
+    return by_month
 
 
 def symbols_of(universe: pl.DataFrame, months: Sequence[date]) -> list[str]:
@@ -193,8 +193,8 @@ def _of_months(universe: pl.DataFrame, months: Sequence[date]) -> pl.DataFrame:
     there = set(wanted["month"].unique().to_list())
     absent = [month for month in months if month not in there]
     if absent:
-        shown = ", ".join(str(month) for month in absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        raise BadPanelError(f"universe: no members for the month(s) {shown}; materialize universe for them first")
+        listed = ", ".join(str(month) for month in absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        raise BadPanelError(f"universe: no members for the month(s) {listed}; materialize universe for them first")
     return wanted
 
 

@@ -16,6 +16,7 @@ FIELDS = {
     "log_price": "natural log of price",
     "vwap": "adjusted volume-weighted mean price; the mean of open, high, low and close where the bars have none",
     "log_return": "log of close over the price of the session before",
+    "direction": "1 where log_return is above 0, -1 where it is below, else 0",
     "overnight_return": "log of open over the price of the session before",
     "intraday_return": "log of close over open",
     "illiquidity": "|log_return| a million dollars traded",

@@ -70,9 +70,9 @@ def stored_features(lake: Lake, first: date = date.min, end: date = date.max) ->
         if version != today
     }
     if stale:
-        shown = ", ".join(list(stale)[:5]) + (f" and {len(stale) - 5} more" if len(stale) > 5 else "")
+        listed = ", ".join(list(stale)[:5]) + (f" and {len(stale) - 5} more" if len(stale) > 5 else "")
         raise FeatureVersionError(
-            f"features of {shown} were computed by version {' and '.join(sorted(set(stale.values())))} of the feature set "
+            f"features of {listed} were computed by version {' and '.join(sorted(set(stale.values())))} of the feature set "
             f"{STORED!r}, which is now version {today}: materialize features for {'it' if len(stale) == 1 else 'them'} again"
         )
     return lake.scan("features", months or [from_month]).filter(pl.col("date").is_between(first, end, closed="left"))

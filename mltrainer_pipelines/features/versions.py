@@ -21,11 +21,11 @@ from mltrainer_pipelines.features.registry import feature_sets, resolved
 from mltrainer_pipelines.features.spec import Feature, FeatureSet
 
 RECORDED = {
-    "momentum": ("1", "48331418ca40"),
-    "technical": ("1", "6e354a28f7b9"),
-    "alpha158": ("1", "0e1a0bba5068"),
-    "cross_section": ("1", "79ca9a61638a"),
-    "macro": ("1", "2e52a0d236a1"),
+    "momentum": ("1", "bb66e00dcfba"),
+    "technical": ("1", "2d38806987cd"),
+    "alpha158": ("1", "7544c4b58443"),
+    "cross_section": ("1", "aec81e37eb6e"),
+    "macro": ("1", "57b71b165e29"),
 }
 """Versions with a name, and the digest of their content. Trials, champions and partitions that name no version are of "1".
 

@@ -74,10 +74,6 @@ class Window:
     def highest(self, name: str, sessions: int) -> np.ndarray:
         return self._once("highest", name, sessions)
 
-    def sign_balance(self, name: str, sessions: int) -> np.ndarray:
-        """Share of values above 0 less share below 0."""
-        return self._once("sign_balance", name, sessions)
-
     def deepest_fall(self, name: str, sessions: int) -> np.ndarray:
         """Largest fall from a running maximum, as a fraction."""
         return self._once("deepest_fall", name, sessions)
@@ -202,19 +198,19 @@ def _talib(function: str, inputs: Sequence[np.ndarray], parameters: Mapping[str,
     # Unwrapped: the wrapper looks at every argument of every call for a frame of pandas or Polars.
     call: Callable[..., np.ndarray | tuple[np.ndarray, ...]] = inspect.unwrap(getattr(talib, function))
     columns = [np.ascontiguousarray(values.T) for values in inputs]
-    known = ~np.isnan(columns[0])
+    present = ~np.isnan(columns[0])
     for values in columns[1:]:
-        known &= ~np.isnan(values)
-    whole = known.all(axis=1)
+        present &= ~np.isnan(values)
+    whole = present.all(axis=1)
     out: np.ndarray | None = None
-    for s in range(known.shape[0]):
-        kept = slice(None) if whole[s] else known[s]
-        if not whole[s] and not known[s].any():
+    for s in range(present.shape[0]):
+        kept = slice(None) if whole[s] else present[s]
+        if not whole[s] and not present[s].any():
             continue
         results = call(*(values[s, kept] for values in columns), **parameters)
         if out is None:
-            out = np.full((len(results) if isinstance(results, tuple) else 1, *known.shape), np.nan)
+            out = np.full((len(results) if isinstance(results, tuple) else 1, *present.shape), np.nan)
         out[:, s, kept] = results
     if out is None:
-        return np.full((3, *known.T.shape), np.nan)  # nobody has the fields: as many outputs as an indicator can have
+        return np.full((3, *present.T.shape), np.nan)  # nobody has the fields: as many outputs as an indicator can have
     return np.ascontiguousarray(out.transpose(0, 2, 1))

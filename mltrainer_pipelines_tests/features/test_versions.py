@@ -50,7 +50,7 @@ def test_a_set_that_nobody_added_to_is_still_the_recorded_version(name):
         ("features/sets/momentum.py", "Jegadeesh & Titman (1993)", "somebody else"),
         ("features/window.py", "least = math.ceil(MOST * sessions)", "least = math.ceil( MOST*sessions )  # a share"),
         ("features/window.py", "the formula reads", "your formula reads"),
-        ("features/window.py", "Share of values above 0 less share below 0.", "Another docstring."),
+        ("features/window.py", "Largest fall from a running maximum, as a fraction.", "Another docstring."),
         (
             "features/kernels/nested.py",
             "out[1, k, t - first, s] =",

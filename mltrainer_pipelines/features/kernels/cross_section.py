@@ -62,22 +62,22 @@ def ranks_and_zscores(values: np.ndarray, groups: np.ndarray, least: int, group_
     total, square = np.empty(size + 1), np.empty(size + 1)
     count, seen, equal = np.empty(size + 1), np.empty(size + 1), np.empty(size + 1)
     for t in range(rows):
-        known = np.flatnonzero(~np.isnan(values[t]))
-        if len(known) == 0:
+        present = np.flatnonzero(~np.isnan(values[t]))
+        if len(present) == 0:
             continue
         # The last place stands for the whole row, and for the group of those that have none.
         total[:], square[:], count[:], seen[:] = 0.0, 0.0, 0.0, 0.0
-        for m in known:
+        for m in present:
             total[size] += values[t, m]
             count[size] += 1.0
             if groups[m] >= 0:
                 total[groups[m]] += values[t, m]
                 count[groups[m]] += 1.0
-        for m in known:
+        for m in present:
             square[size] += (values[t, m] - total[size] / count[size]) ** 2
             if groups[m] >= 0:
                 square[groups[m]] += (values[t, m] - total[groups[m]] / count[groups[m]]) ** 2
-        ordered = known[np.argsort(values[t][known])]
+        ordered = present[np.argsort(values[t][present])]
         begin = 0
         while begin < len(ordered):
             end = begin
@@ -114,15 +114,15 @@ def winsorised_mean(values: np.ndarray, cut: float, least: int) -> np.ndarray:
     rows, columns = values.shape
     out = np.full(rows, np.nan)
     for t in range(rows):
-        known = np.empty(columns)
+        present = np.empty(columns)
         count = 0
         for s in range(columns):
             if values[t, s] == values[t, s]:
-                known[count] = values[t, s]
+                present[count] = values[t, s]
                 count += 1
         if count < least or count == 0:
             continue
-        ordered = np.sort(known[:count])
+        ordered = np.sort(present[:count])
         edge = int(cut * count)
         total = 0.0
         for i in range(count):

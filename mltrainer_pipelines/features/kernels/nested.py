@@ -45,11 +45,11 @@ def moments(values: np.ndarray, windows: np.ndarray, leasts: np.ndarray, first: 
             while back < windows[k]:
                 for s in range(columns):
                     apart = values[t - back, s] - origin[s]
-                    known = apart == apart
-                    apart = apart if known else 0.0
+                    present = apart == apart
+                    apart = apart if present else 0.0
                     total[s] += apart
                     square[s] += apart * apart
-                    count[s] += 1.0 if known else 0.0
+                    count[s] += 1.0 if present else 0.0
                 back += 1
             for s in range(columns):
                 n = count[s]
@@ -77,9 +77,9 @@ def means(values: np.ndarray, windows: np.ndarray, leasts: np.ndarray, first: in
             while back < windows[k]:
                 for s in range(columns):
                     value = values[t - back, s]
-                    known = value == value
-                    total[s] += value if known else 0.0
-                    count[s] += 1.0 if known else 0.0
+                    present = value == value
+                    total[s] += value if present else 0.0
+                    count[s] += 1.0 if present else 0.0
                 back += 1
             for s in range(columns):
                 if count[s] >= leasts[k]:
@@ -143,9 +143,9 @@ def correlation(left: np.ndarray, right: np.ndarray, windows: np.ndarray, leasts
             while back < windows[k]:
                 for s in range(columns):
                     x, y = left[t - back, s] - first_left[s], right[t - back, s] - first_right[s]
-                    known = x + y == x + y
-                    x, y = x if known else 0.0, y if known else 0.0
-                    n[s] += 1.0 if known else 0.0
+                    present = x + y == x + y
+                    x, y = x if present else 0.0, y if present else 0.0
+                    n[s] += 1.0 if present else 0.0
                     sx[s] += x
                     sy[s] += y
                     sxx[s] += x * x

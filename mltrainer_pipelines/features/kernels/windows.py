@@ -21,17 +21,11 @@ ROUNDING_VARIANCE = 1e-20
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@_compiled
 def filled(values: np.ndarray) -> np.ndarray:
     """Last known value at or before each row, at most `FILL_LIMIT` rows old."""
-    rows, columns = values.shape
     out = values.copy()
-    for t in range(rows):
-        for s in range(columns):
-            back = 1
-            while out[t, s] != out[t, s] and back <= FILL_LIMIT and t - back >= 0:
-                out[t, s] = values[t - back, s]
-                back += 1
+    for back in range(1, FILL_LIMIT + 1):
+        np.copyto(out[back:], values[:-back], where=np.isnan(out[back:]))
     return out
 
 
@@ -65,9 +59,9 @@ def mean(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
         for i in range(t - window + 1, t + 1):
             for s in range(columns):
                 value = values[i, s]
-                known = value == value
-                total[s] += value if known else 0.0
-                count[s] += 1.0 if known else 0.0
+                present = value == value
+                total[s] += value if present else 0.0
+                count[s] += 1.0 if present else 0.0
         for s in range(columns):
             out[t - first, s] = total[s] / count[s] if count[s] >= least else np.nan
     return out
@@ -84,9 +78,9 @@ def deviation(values: np.ndarray, window: int, least: int, first: int) -> np.nda
         for i in range(t - window + 1, t + 1):
             for s in range(columns):
                 apart = values[i, s] - centre[t - first, s]
-                known = apart == apart
-                total[s] += apart * apart if known else 0.0
-                count[s] += 1.0 if known else 0.0
+                present = apart == apart
+                total[s] += apart * apart if present else 0.0
+                count[s] += 1.0 if present else 0.0
         for s in range(columns):
             enough = count[s] >= least and count[s] > 1.0
             out[t - first, s] = math.sqrt(total[s] / (count[s] - 1.0)) if enough else np.nan
@@ -106,23 +100,6 @@ def highest(values: np.ndarray, window: int, least: int, first: int) -> np.ndarr
                 count[s] += 1.0 if value == value else 0.0
         for s in range(columns):
             out[t - first, s] = best[s] if count[s] >= least else np.nan
-    return out
-
-
-@_compiled
-def sign_balance(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
-    """Share of the window's known values above 0 less the share below 0."""
-    rows, columns = values.shape
-    out = np.full((rows - first, columns), np.nan)
-    for t in range(max(first, window - 1), rows):
-        balance, count = np.zeros(columns), np.zeros(columns)
-        for i in range(t - window + 1, t + 1):
-            for s in range(columns):
-                value = values[i, s]
-                balance[s] += (1.0 if value > 0.0 else 0.0) - (1.0 if value < 0.0 else 0.0)
-                count[s] += 1.0 if value == value else 0.0
-        for s in range(columns):
-            out[t - first, s] = balance[s] / count[s] if count[s] >= least else np.nan
     return out
 
 
@@ -155,18 +132,18 @@ def trend(values: np.ndarray, window: int, least: int, first: int) -> np.ndarray
         for i in range(t - window + 1, t + 1):
             x = float(i - t)
             for s in range(columns):
-                known = values[i, s] == values[i, s]
-                n[s] += 1.0 if known else 0.0
-                sx[s] += x if known else 0.0
-                sy[s] += values[i, s] if known else 0.0
+                present = values[i, s] == values[i, s]
+                n[s] += 1.0 if present else 0.0
+                sx[s] += x if present else 0.0
+                sy[s] += values[i, s] if present else 0.0
         mx, my = sx / n, sy / n
         xx, xy, yy = np.zeros(columns), np.zeros(columns), np.zeros(columns)
         for i in range(t - window + 1, t + 1):
             x = float(i - t)
             for s in range(columns):
-                known = values[i, s] == values[i, s]
-                dx = x - mx[s] if known else 0.0
-                dy = values[i, s] - my[s] if known else 0.0
+                present = values[i, s] == values[i, s]
+                dx = x - mx[s] if present else 0.0
+                dy = values[i, s] - my[s] if present else 0.0
                 xx[s] += dx * dx
                 xy[s] += dx * dy
                 yy[s] += dy * dy
@@ -192,10 +169,10 @@ def market_model(values: np.ndarray, market: np.ndarray, window: int, least: int
         for i in range(t - window + 1, t + 1):
             x = market[i]
             for s in range(columns):
-                known = values[i, s] + x == values[i, s] + x
-                n[s] += 1.0 if known else 0.0
-                sx[s] += x if known else 0.0
-                sy[s] += values[i, s] if known else 0.0
+                present = values[i, s] + x == values[i, s] + x
+                n[s] += 1.0 if present else 0.0
+                sx[s] += x if present else 0.0
+                sy[s] += values[i, s] if present else 0.0
         mx, my = sx / n, sy / n
         xx, xy, yy = np.zeros(columns), np.zeros(columns), np.zeros(columns)
         older_x, older_y = np.zeros(columns), np.zeros(columns)
@@ -203,14 +180,14 @@ def market_model(values: np.ndarray, market: np.ndarray, window: int, least: int
             x = market[i]
             kept = 1.0 if i <= t - skip else 0.0
             for s in range(columns):
-                known = values[i, s] + x == values[i, s] + x
-                dx = x - mx[s] if known else 0.0
-                dy = values[i, s] - my[s] if known else 0.0
+                present = values[i, s] + x == values[i, s] + x
+                dx = x - mx[s] if present else 0.0
+                dy = values[i, s] - my[s] if present else 0.0
                 xx[s] += dx * dx
                 xy[s] += dx * dy
                 yy[s] += dy * dy
-                older_x[s] += kept * x if known else 0.0
-                older_y[s] += kept * values[i, s] if known else 0.0
+                older_x[s] += kept * x if present else 0.0
+                older_y[s] += kept * values[i, s] if present else 0.0
         for s in range(columns):
             if n[s] >= least and n[s] > 2.0 and xx[s] > ROUNDING_VARIANCE * n[s]:
                 beta = xy[s] / xx[s]

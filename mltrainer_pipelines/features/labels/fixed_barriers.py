@@ -74,8 +74,8 @@ def panel_trades(
     check_columns(entries, ["date", "symbol"], "entries")
     open_, high, low, close = (np.ascontiguousarray(panel.fields[name].T) for name in PRICES)
     symbols, rows = _places(entries, panel.symbols, panel.sessions)
-    known = ~np.isnan(close[symbols, rows])
-    symbols, rows = symbols[known], rows[known]
+    traded = ~np.isnan(close[symbols, rows])
+    symbols, rows = symbols[traded], rows[traded]
     level = math.inf if math.isinf(target) else float(target)
     exits, codes, prices = barrier_kernels.trades(
         open_, high, low, close, symbols, rows, level, float(stop), max_sessions or NEVER, DELISTED_AFTER

@@ -120,7 +120,7 @@ def compute_labels(
 
     gross = prices / entry_prices - 1.0
     net = net_return(gross, cost_bps)
-    known = exits >= 0
+    ended = exits >= 0
     return pl.DataFrame(
         {
             "date": panel.sessions[rows + start],
@@ -128,10 +128,10 @@ def compute_labels(
             "timeframe": pl.repeat(timeframe.name, len(rows), dtype=pl.String, eager=True),
             "entry_date": _days(panel.sessions, entries),
             "exit_date": _days(panel.sessions, exits),
-            "barrier": pl.Series([*BARRIERS, None], dtype=pl.String).gather(np.where(known, codes, len(BARRIERS))),
+            "barrier": pl.Series([*BARRIERS, None], dtype=pl.String).gather(np.where(ended, codes, len(BARRIERS))),
             "gross_return": pl.Series(gross).fill_nan(None),
             "net_return": pl.Series(net).fill_nan(None),
-            "label": pl.Series([0, 1, None], dtype=pl.Int8).gather(np.where(known, net > 0.0, 2)),
+            "label": pl.Series([0, 1, None], dtype=pl.Int8).gather(np.where(ended, net > 0.0, 2)),
         },
         schema=LABELS.schema,
     )

@@ -63,6 +63,6 @@ def normal_log_likelihoods(observed: np.ndarray, means: np.ndarray, deviations: 
     -------
     ndarray, shape (n_sessions, n_states)
     """
-    known = ~np.isnan(observed)[:, None]
-    scores = (np.where(known, observed[:, None], 0.0) - means) / deviations
-    return np.where(known, -0.5 * scores**2 - np.log(deviations), 0.0)
+    present = ~np.isnan(observed)[:, None]
+    scores = (np.where(present, observed[:, None], 0.0) - means) / deviations
+    return np.where(present, -0.5 * scores**2 - np.log(deviations), 0.0)

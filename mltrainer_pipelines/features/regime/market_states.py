@@ -67,8 +67,8 @@ def state_probabilities(market: np.ndarray, ranges: np.ndarray, conditions: np.n
     """
 
     def typical(values: np.ndarray) -> np.ndarray:
-        known = pl.Series(np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
-        return known.rolling_median(YEAR, min_samples=LEAST).fill_null(float("nan")).to_numpy()
+        present = pl.Series(np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+        return present.rolling_median(YEAR, min_samples=LEAST).fill_null(float("nan")).to_numpy()
 
     with np.errstate(all="ignore"):
         logs = np.log(ranges)

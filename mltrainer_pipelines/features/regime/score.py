@@ -96,8 +96,8 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     members = _membership(panel.sessions, panel.symbols, universe)
     with np.errstate(all="ignore"):
         average = kernels.mean(price, BREADTH_WINDOW, math.ceil(0.8 * BREADTH_WINDOW), 0)
-        known = members & ~np.isnan(close) & ~np.isnan(average)
-        breadth = 100.0 * cross_kernels.cross_mean(np.where(known, (price > average) * 1.0, np.nan), LEAST_SYMBOLS)
+        present = members & ~np.isnan(close) & ~np.isnan(average)
+        breadth = 100.0 * cross_kernels.cross_mean(np.where(present, (price > average) * 1.0, np.nan), LEAST_SYMBOLS)
         returns = np.where(members, kernels.log_return(close, price), np.nan)
     market = cross_kernels.winsorised_mean(returns, WINSORISED, LEAST_SYMBOLS)
 
@@ -137,8 +137,8 @@ def _mean_range(panel: Panel, price: np.ndarray, members: np.ndarray) -> np.ndar
     high, low = panel.fields["adj_high"], panel.fields["adj_low"]
     with np.errstate(all="ignore"):
         ranges = np.log(np.fmax(high, before) / np.fmin(low, before))
-    known = members & ~np.isnan(high) & ~np.isnan(low)
-    return cross_kernels.winsorised_mean(np.where(known, ranges, np.nan), WINSORISED, LEAST_SYMBOLS)
+    present = members & ~np.isnan(high) & ~np.isnan(low)
+    return cross_kernels.winsorised_mean(np.where(present, ranges, np.nan), WINSORISED, LEAST_SYMBOLS)
 
 
 def _membership(sessions: np.ndarray, symbols: list[str], universe: pl.DataFrame | None) -> np.ndarray:
@@ -182,9 +182,9 @@ def _average_lead(returns: np.ndarray, window: int) -> np.ndarray:
 
 def _trailing_percentile(values: np.ndarray, window: int) -> np.ndarray:
     """Share of the known values of the last `window` sessions that lie below the newest one, ties counting half."""
-    known = pl.Series(values).fill_nan(None)
-    count = known.is_not_null().cast(pl.Float64).rolling_sum(window, min_samples=1)
-    rank = known.rolling_rank(window, method="average", min_samples=RANK_LEAST)
+    present = pl.Series(values).fill_nan(None)
+    count = present.is_not_null().cast(pl.Float64).rolling_sum(window, min_samples=1)
+    rank = present.rolling_rank(window, method="average", min_samples=RANK_LEAST)
     return ((rank - 0.5) / count).fill_null(float("nan")).to_numpy()
 
 

@@ -106,7 +106,7 @@ def _rolling(d: int) -> dict[str, Feature]:
                  f"slope a session of the line through {d} closes, over the close"),
         _feature(f"RSQR{d}", ("close",), d - 1, lambda w: _line(w, d)[1], f"R² of the line through {d} closes"),
         _feature(f"RESI{d}", ("close",), d - 1, lambda w: _line(w, d)[2] / w.now("close"),
-                 f"the close less the line through {d} closes, over the close"),
+                 f"the close minus the line through {d} closes, over the close"),
         _feature(f"MAX{d}", ("high", "close"), d - 1, lambda w: _highest(w, d)[0] / w.now("close"),
                  f"highest high of {d} sessions over the close"),
         _feature(f"MIN{d}", ("low", "close"), d - 1, lambda w: _lowest(w, d)[0] / w.now("close"),
@@ -134,13 +134,13 @@ def _rolling(d: int) -> dict[str, Feature]:
         _feature(f"CNTP{d}", ("rose",), d, lambda w: _mean(w, "rose", d), f"share of {d} sessions that closed higher"),
         _feature(f"CNTN{d}", ("fell",), d, lambda w: _mean(w, "fell", d), f"share of {d} sessions that closed lower"),
         _feature(f"CNTD{d}", ("rose", "fell"), d, lambda w: _mean(w, "rose", d) - _mean(w, "fell", d),
-                 f"share of {d} sessions that closed higher less share that closed lower"),
+                 f"share of {d} sessions that closed higher minus share that closed lower"),
         _feature(f"SUMP{d}", ("rise", "move"), d, lambda w: _gains(w, "rise", "move", d),
                  f"rises of the close over all its moves of {d} sessions"),
         _feature(f"SUMN{d}", ("rise", "move"), d, lambda w: 1.0 - _gains(w, "rise", "move", d),
                  f"falls of the close over all its moves of {d} sessions"),
         _feature(f"SUMD{d}", ("rise", "move"), d, lambda w: 2.0 * _gains(w, "rise", "move", d) - 1.0,
-                 f"rises less falls of the close over all its moves of {d} sessions"),
+                 f"rises minus falls of the close over all its moves of {d} sessions"),
         _feature(f"VMA{d}", ("volume",), d - 1, lambda w: _moments(w, "volume", d)[0] / w.now("volume"),
                  f"mean volume of {d} sessions over the volume"),
         _feature(f"VSTD{d}", ("volume",), d - 1, lambda w: _moments(w, "volume", d)[1] / w.now("volume"),
@@ -154,7 +154,7 @@ def _rolling(d: int) -> dict[str, Feature]:
                  f"falls of volume over all its moves of {d} sessions"),
         _feature(f"VSUMD{d}", ("volume_rise", "volume_move"), d,
                  lambda w: 2.0 * _gains(w, "volume_rise", "volume_move", d) - 1.0,
-                 f"rises less falls of volume over all its moves of {d} sessions"),
+                 f"rises minus falls of volume over all its moves of {d} sessions"),
     )
     return {feature.name.rstrip("0123456789"): feature for feature in features}
 
@@ -162,15 +162,15 @@ def _rolling(d: int) -> dict[str, Feature]:
 _BY_WINDOW = [_rolling(d) for d in WINDOWS]
 
 ALPHA158 = FeatureSet("alpha158", (
-    _session("KMID", _body, "open", "close less open, over open"),
-    _session("KLEN", lambda w: w.now("high") - w.now("low"), "open", "high less low, over open"),
-    _session("KMID2", _body, "range", "close less open, over the day's range"),
+    _session("KMID", _body, "open", "close minus open, over open"),
+    _session("KLEN", lambda w: w.now("high") - w.now("low"), "open", "high minus low, over open"),
+    _session("KMID2", _body, "range", "close minus open, over the day's range"),
     _session("KUP", _upper, "open", "upper shadow over open"),
     _session("KUP2", _upper, "range", "upper shadow over the day's range"),
     _session("KLOW", _lower, "open", "lower shadow over open"),
     _session("KLOW2", _lower, "range", "lower shadow over the day's range"),
-    _session("KSFT", _shift, "open", "close less the middle of the day's range, twice, over open"),
-    _session("KSFT2", _shift, "range", "close less the middle of the day's range, twice, over the range"),
+    _session("KSFT", _shift, "open", "close minus the middle of the day's range, twice, over open"),
+    _session("KSFT2", _shift, "range", "close minus the middle of the day's range, twice, over the range"),
     *(_over_close(field) for field in ("open", "high", "low", "vwap")),
     *(features[name] for name in _BY_WINDOW[0] for features in _BY_WINDOW),
 ), description=__doc__ or "")

@@ -13,11 +13,11 @@ SOURCE = "Asness, Moskowitz & Pedersen (2013), Value and Momentum Everywhere"
 
 KINDS = {
     "rank": "percentile of {} within the universe, 0 to 1",
-    "zscore": "{} less the universe's mean, in its standard deviations",
+    "zscore": "{} minus the universe's mean, in its standard deviations",
     "sector_rank": "percentile of {} within the sector, 0 to 1",
-    "sector_zscore": "{} less the sector's mean, in its standard deviations",
+    "sector_zscore": "{} minus the sector's mean, in its standard deviations",
 }
-"""What is said of each feature, in the order of the kernel's outputs."""
+"""What each column says of a feature, in the order of the kernel's outputs."""
 
 _SHARED = frozenset({"market_return_21", "market_return_252", "market_volatility_21", "breadth_50"})
 """Features that are the same for every member."""

@@ -49,12 +49,12 @@ def _score(name: str, field: str, source: str, summary: str) -> Feature:
     return _feature(
         f"{name}_zscore_{YEAR}", (field,), YEAR,
         lambda w: (w.now(field) - w.mean(field, YEAR)) / w.deviation(field, YEAR), source,
-        f"{summary} less its mean of {YEAR} sessions, in its standard deviations",
+        f"{summary} minus its mean of {YEAR} sessions, in its standard deviations",
     )  # fmt: skip
 
 
 def _volatility_premium(w: Window) -> np.ndarray:
-    """Implied less realised, both a session."""
+    """Implied minus realised, both a session."""
     return w.now("macro:VIXCLS") / (100.0 * np.sqrt(252.0)) - w.deviation("market_return", 21)
 
 
@@ -67,11 +67,11 @@ MACRO = FeatureSet("macro", (
     *(_change("rate_2y", "macro:DGS2", n, RATES, "the 2-year yield, percentage points,") for n in (21, 63)),
     *(_change("rate_10y", "macro:DGS10", n, RATES, "the 10-year yield, percentage points,") for n in (21, 63)),
     _change("rate_funds", "macro:FEDFUNDS", 126, RATES, "the federal funds rate, percentage points,"),
-    _level("curve_10y_2y", "macro:T10Y2Y", CURVE, "10-year less 2-year yield, percentage points"),
+    _level("curve_10y_2y", "macro:T10Y2Y", CURVE, "10-year minus 2-year yield, percentage points"),
     *(_change("curve_10y_2y", "macro:T10Y2Y", n, CURVE, "the curve's slope, percentage points,") for n in (21, 63)),
     _feature("curve_10y_funds", ("macro:DGS10", "macro:FEDFUNDS"), 0,
              lambda w: w.now("macro:DGS10") - w.now("macro:FEDFUNDS"), CURVE,
-             "10-year yield less the federal funds rate, percentage points"),
+             "10-year yield minus the federal funds rate, percentage points"),
     _level("spread_high_yield", "macro:BAMLH0A0HYM2", CREDIT, "high-yield spread, percentage points"),
     *(_change("spread_high_yield", "macro:BAMLH0A0HYM2", n, CREDIT, "the high-yield spread, percentage points,")
       for n in (5, 21, 63)),
@@ -80,7 +80,7 @@ MACRO = FeatureSet("macro", (
     *(_growth("vix", "macro:VIXCLS", n, VOLATILITY, "the VIX") for n in (5, 21)),
     _score("vix", "macro:VIXCLS", VOLATILITY, "the VIX"),
     _feature("volatility_premium_21", ("macro:VIXCLS", "market_return"), 22, _volatility_premium, PREMIUM,
-             "the VIX, a session, less the universe's volatility of 21 sessions"),
+             "the VIX, a session, minus the universe's volatility of 21 sessions"),
     _growth("dollar", "macro:DTWEXBGS", 63, GROWTH, "the broad dollar index"),
     _level("unemployment", "macro:UNRATE", GROWTH, "unemployment rate, %"),
     _change("unemployment", "macro:UNRATE", 126, GROWTH, "the unemployment rate, percentage points,"),

@@ -39,7 +39,7 @@ def _residual_momentum(w: Window) -> np.ndarray:
 
 
 def _information_discreteness(w: Window) -> np.ndarray:
-    return -np.sign(w.change(252)) * w.sign_balance("log_return", 252)
+    return -np.sign(w.change(252)) * w.mean("direction", 252)
 
 
 def _scaled(sessions: int) -> Callable[[Window], np.ndarray]:
@@ -50,7 +50,7 @@ def _distance_to_mean(sessions: int) -> Feature:
     return Feature(
         f"distance_to_mean_{sessions}", ("price",), sessions, lambda w: w.now("price") / w.mean("price", sessions) - 1.0,
         "Brock, Lakonishok & LeBaron (1992), Simple Technical Trading Rules",
-        f"price over its mean of {sessions} sessions, less 1",
+        f"how far the price is above its average of {sessions} sessions, as a share of it",
     )  # fmt: skip
 
 
@@ -68,17 +68,17 @@ MOMENTUM = FeatureSet("momentum", (
     Feature("sector_relative_21", ("log_return", "sector_return"), 21,
             lambda w: (w.mean("log_return", 21) - w.mean("sector_return", 21)) * 21.0,
             "Moskowitz & Grinblatt (1999), Do Industries Explain Momentum?",
-            "log return over 21 sessions less the sector's; null where the sector is unknown"),
+            "log return over 21 sessions minus the sector's; null where the sector is unknown"),
     Feature("sector_relative_126", ("log_return", "sector_return"), 126,
             lambda w: (w.mean("log_return", 126) - w.mean("sector_return", 126)) * 126.0,
             "Moskowitz & Grinblatt (1999), Do Industries Explain Momentum?",
-            "log return over 126 sessions less the sector's; null where the sector is unknown"),
+            "log return over 126 sessions minus the sector's; null where the sector is unknown"),
     Feature("high_distance_252", ("price", "high"), 252, lambda w: w.now("price") / w.highest("high", 252) - 1.0,
             "George & Hwang (2004), The 52-Week High and Momentum Investing",
-            "price over the highest high of 252 sessions, less 1"),
+            "how far the price is from its highest high of 252 sessions, 0 or below"),
     Feature("drawdown_63", ("price",), 63, lambda w: w.now("price") / w.highest("price", 63) - 1.0,
             "Chekhlov, Uryasev & Zabarankin (2005), Drawdown Measure in Portfolio Optimization",
-            "price over its highest close of 63 sessions, less 1"),
+            "how far the price is from its highest close of 63 sessions, 0 or below"),
     Feature("deepest_fall_126", ("price",), 126, lambda w: w.deepest_fall("price", 126),
             "Chekhlov, Uryasev & Zabarankin (2005), Drawdown Measure in Portfolio Optimization",
             "deepest fall from a running high within 126 sessions, as a fraction"),
@@ -89,13 +89,13 @@ MOMENTUM = FeatureSet("momentum", (
     Feature("trend_slope_63", ("log_price", "log_return"), 63,
             lambda w: w.slope("log_price", 63) / w.deviation("log_return", 63),
             "Clenow (2015), Stocks on the Move", "slope of the line through log prices of 63 sessions, in daily volatilities"),
-    Feature("information_discreteness_252", ("price", "log_return"), 252, _information_discreteness,
+    Feature("information_discreteness_252", ("price", "direction"), 252, _information_discreteness,
             "Da, Gurun & Warachka (2014), Frog in the Pan",
-            "sign of the return over 252 sessions times the share of falls less the share of rises; low is smooth"),
+            "sign of the return over 252 sessions times the share of falls minus the share of rises; low is smooth"),
     Feature("acceleration_63", ("price",), 126, lambda w: w.change(63) - w.change(126, skip=63),
-            "Gettleman & Marks (2006), Acceleration Strategies", "return of the last 63 sessions less that of the 63 before"),
+            "Gettleman & Marks (2006), Acceleration Strategies", "return of the last 63 sessions minus that of the 63 before"),
     Feature("acceleration_21", ("price",), 42, lambda w: w.change(21) - w.change(42, skip=21),
-            "Gettleman & Marks (2006), Acceleration Strategies", "return of the last 21 sessions less that of the 21 before"),
+            "Gettleman & Marks (2006), Acceleration Strategies", "return of the last 21 sessions minus that of the 21 before"),
     Feature("scaled_momentum_63", ("log_return",), 63, _scaled(63),
             "Barroso & Santa-Clara (2015), Momentum Has Its Moments", "log return over 63 sessions in volatilities of that span"),
     Feature("scaled_momentum_252", ("log_return",), 252, _scaled(252),
@@ -104,7 +104,7 @@ MOMENTUM = FeatureSet("momentum", (
     Feature("reversal_5", ("log_return", "market_return"), 21,
             lambda w: -(w.mean("log_return", 5) - w.mean("market_return", 5)) / w.deviation("log_return", 21),
             "Lehmann (1990), Fads, Martingales, and Market Efficiency",
-            "the market's mean daily return over 5 sessions less the symbol's, in daily volatilities"),
+            "the market's mean daily return over 5 sessions minus the symbol's, in daily volatilities"),
     _distance_to_mean(50),
     _distance_to_mean(200),
     Feature("volume_surge_5", ("volume",), 63, lambda w: w.log(w.mean("volume", 5) / w.mean("volume", 63)),
@@ -154,6 +154,6 @@ MOMENTUM = FeatureSet("momentum", (
             "Daniel & Moskowitz (2016), Momentum Crashes", "standard deviation of the universe's daily return over 21 sessions"),
     Feature("breadth_50", ("distance_to_mean_50",), 0,
             lambda w: w.members_mean(np.where(np.isnan(d := w.feature("distance_to_mean_50")), np.nan, (d > 0.0) * 1.0)),
-            "Zakamulin (2018), Market Timing with Moving Averages", "share of the universe above its mean of 50 sessions"),
+            "Zakamulin (2018), Market Timing with Moving Averages", "share of the universe above its average of 50 sessions"),
 ), description=__doc__ or "")
 # fmt: on

@@ -56,7 +56,7 @@ def _oscillator(
 
 
 def _distance(
-    name: str, function: str, reads: tuple[str, ...], source: str, summary: str, output: int = 0, **parameters: float
+    name: str, function: str, reads: tuple[str, ...], source: str, level: str, output: int = 0, **parameters: float
 ) -> Feature:
     """How far the close is from a level, as a share of the level."""
 
@@ -64,7 +64,7 @@ def _distance(
         return w.now("close") / w.indicator(function, reads, output, **parameters) - 1.0
 
     fields = reads if "close" in reads else (*reads, "close")
-    return _declared(name, function, fields, formula, source, summary)
+    return _declared(name, function, fields, formula, source, f"how far the close is above {level}, as a share of it")
 
 
 def _over(
@@ -140,9 +140,9 @@ TECHNICAL = FeatureSet("technical", (
     _oscillator("aroon_up_25", "AROON", ("high", "low"), "Chande (1995), The Time Price Oscillator",
                 "how recent the high of 25 sessions is, 0 to 1", scale=100.0, output=1, moves=("high", 26), timeperiod=25),
     _declared("vortex_14", "VORTEX", HLC, _vortex, "Botes & Siepman (2010), The Vortex Indicator",
-              "upward less downward movement over the true range of 14 sessions"),
+              "upward minus downward movement over the true range of 14 sessions"),
     _oscillator("cci_20", "CCI", HLC, "Lambert (1980), Commodity Channel Index",
-                "typical price less its mean of 20 sessions, in 1.5 mean deviations", scale=100.0, moves=("close", 20),
+                "typical price minus its mean of 20 sessions, in 1.5 mean deviations", scale=100.0, moves=("close", 20),
                 timeperiod=20),
     _oscillator("williams_r_14", "WILLR", HLC, "Williams (1979), How I Made One Million Dollars",
                 "place of the close in the range of 14 sessions, -1 to 0", scale=100.0, moves=("close", 14), timeperiod=14),
@@ -156,7 +156,7 @@ TECHNICAL = FeatureSet("technical", (
                 "buying pressure over 7, 14 and 28 sessions, 0 to 1", scale=100.0, moves=("close", 28),
                 timeperiod1=7, timeperiod2=14, timeperiod3=28),
     _declared("balance_of_power", "BOP", ("open", "high", "low", "close"), _balance_of_power,
-              "Livshin (2001), The Balance of Power", "close less open over the day's range, -1 to 1"),
+              "Livshin (2001), The Balance of Power", "close minus open over the day's range, -1 to 1"),
     _oscillator("intraday_momentum_14", "IMI", ("open", "close"), "Chande & Kroll (1994), The New Technical Trader",
                 "rises from open to close over all moves of 14 sessions, 0 to 1", scale=100.0, moves=("close", 14),
                 timeperiod=14),
@@ -167,7 +167,7 @@ TECHNICAL = FeatureSet("technical", (
                 "range over path length of 28 sessions", moves=("close", 28), timeperiod=28),
     _oscillator("efficiency_20", "ER", ("close",), KAUFMAN, "net change over path length of 20 sessions", moves=("close", 21),
                 timeperiod=20),
-    _oscillator("ppo_12_26", "PPO", ("close",), APPEL, "average of 12 over average of 26 sessions, less 1", scale=100.0,
+    _oscillator("ppo_12_26", "PPO", ("close",), APPEL, "how far the average of 12 sessions is above that of 26", scale=100.0,
                 fastperiod=12, slowperiod=26, matype=1),
     _oscillator("trix_15", "TRIX", ("close",), "Hutson (1983), Good TRIX",
                 "daily change of a triple exponential average of 15 sessions", scale=100.0, timeperiod=15),
@@ -178,29 +178,29 @@ TECHNICAL = FeatureSet("technical", (
                 wmaperiod=10, roc1period=14, roc2period=11),
     *(_over(name, "MACD", ("close",), APPEL, summary, output=output, fastperiod=12, slowperiod=26, signalperiod=9)
       for output, (name, summary) in enumerate((
-          ("macd", "average of 12 less average of 26 sessions, over the close"),
+          ("macd", "average of 12 minus average of 26 sessions, over the close"),
           ("macd_signal", "the MACD's average of 9 sessions, over the close"),
-          ("macd_histogram", "the MACD less its average of 9 sessions, over the close")))),
-    *(_distance(f"distance_to_ema_{n}", "EMA", ("close",), APPEL, f"close over its exponential average of {n} sessions, less 1",
+          ("macd_histogram", "the MACD minus its average of 9 sessions, over the close")))),
+    *(_distance(f"distance_to_ema_{n}", "EMA", ("close",), APPEL, f"its exponential average of {n} sessions",
                 timeperiod=n) for n in (10, 20)),
-    _distance("distance_to_wma_20", "WMA", ("close",), KAUFMAN, "close over its weighted mean of 20 sessions, less 1",
+    _distance("distance_to_wma_20", "WMA", ("close",), KAUFMAN, "its weighted mean of 20 sessions",
               timeperiod=20),
     _distance("distance_to_dema_20", "DEMA", ("close",), "Mulloy (1994), Smoothing Data with Faster Moving Averages",
-              "close over its double exponential average of 20 sessions, less 1", timeperiod=20),
+              "its double exponential average of 20 sessions", timeperiod=20),
     _distance("distance_to_tema_20", "TEMA", ("close",), "Mulloy (1994), Smoothing Data with Faster Moving Averages",
-              "close over its triple exponential average of 20 sessions, less 1", timeperiod=20),
+              "its triple exponential average of 20 sessions", timeperiod=20),
     _distance("distance_to_t3_5", "T3", ("close",), "Tillson (1998), Better Moving Averages",
-              "close over its T3 average of 5 sessions, less 1", timeperiod=5, vfactor=0.7),
+              "its T3 average of 5 sessions", timeperiod=5, vfactor=0.7),
     _distance("distance_to_hma_20", "HMA", ("close",), "Hull (2005), The Hull Moving Average",
-              "close over its Hull average of 20 sessions, less 1", timeperiod=20),
+              "its Hull average of 20 sessions", timeperiod=20),
     _distance("distance_to_vwma_20", "VWMA", ("close", "volume"), KAUFMAN,
-              "close over its volume-weighted mean of 20 sessions, less 1", timeperiod=20),
+              "its volume-weighted mean of 20 sessions", timeperiod=20),
     _distance("distance_to_midprice_20", "MIDPRICE", ("high", "low"), KAUFMAN,
-              "close over the middle of the range of 20 sessions, less 1", timeperiod=20),
-    _distance("distance_to_sar", "SAR", ("high", "low"), WILDER, "close over the parabolic stop, less 1",
+              "the middle of the range of 20 sessions", timeperiod=20),
+    _distance("distance_to_sar", "SAR", ("high", "low"), WILDER, "the parabolic stop",
               acceleration=0.02, maximum=0.2),
     _distance("distance_to_forecast_14", "TSF", ("close",), KAUFMAN,
-              "close over where the line through 14 closes leads next, less 1", timeperiod=14),
+              "where the line through 14 closes leads next", timeperiod=14),
     _over("regression_slope_14", "LINEARREG_SLOPE", ("close",), KAUFMAN,
           "slope a session of the line through 14 closes, over the close", timeperiod=14),
     _place("bollinger_place_20", "BBANDS", ("close",), "Bollinger (2001), Bollinger on Bollinger Bands",
@@ -229,11 +229,11 @@ TECHNICAL = FeatureSet("technical", (
                 moves=("volume", 20), timeperiod=20),
     _oscillator("relative_volume_20", "RVOL", ("volume",), KAUFMAN, "volume over its mean of 20 sessions", moves=("volume", 20),
                 timeperiod=20),
-    _oscillator("pvo_12_26", "PVO", ("volume",), APPEL, "volume's average of 12 over its average of 26 sessions, less 1",
+    _oscillator("pvo_12_26", "PVO", ("volume",), APPEL, "how far the volume's average of 12 sessions is above that of 26",
                 scale=100.0, moves=("volume", 26), fastperiod=12, slowperiod=26, matype=1),
     _declared("chaikin_oscillator", "ADOSC", HLCV,
               lambda w: w.indicator("ADOSC", HLCV, fastperiod=3, slowperiod=10) / _a_days_volume(w),
-              CHAIKIN, "accumulation's average of 3 less its average of 10 sessions, in mean daily volumes"),
+              CHAIKIN, "accumulation's average of 3 minus its average of 10 sessions, in mean daily volumes"),
     _declared("on_balance_volume_20", "OBV", ("close", "volume"), _on_balance,
               "Granville (1963), New Key to Stock Market Profits", "on-balance volume of 20 sessions as a share of the volume"),
 ), description=__doc__ or "")
