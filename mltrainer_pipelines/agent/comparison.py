@@ -188,22 +188,17 @@ def plot(comparison: Comparison, path: Path) -> None:
 
 def _first_at(course: Sequence[float | None], random: Sequence[float | None] | None) -> int | None:
     """The first trial, counted from 1, after which a course is as good as `random` is at its end."""
-    bar = random[-1] if random else None
-    if bar is None:
+    if not random or (bar := random[-1]) is None:
         return None
     return next((n for n, best in enumerate(course, start=1) if best is not None and best >= bar), None)
 
 
 def _course(name: str, seed: int, tried: Sequence[Tried], evaluations: Sequence[Evaluation]) -> Course:
-    best: list[float | None] = []
-    later: list[float | None] = []
-    leader: Evaluation | None = None
-    for one in evaluations:
-        if one.learnt is not None and (leader is None or leader.learnt is None or one.learnt > leader.learnt):
-            leader = one
-        best.append(leader.learnt if leader else None)
-        later.append(leader.later if leader else None)
-    return Course(name, seed, best, later, [one.config.trial_id for one in tried])
+    learnt = [-math.inf if one.learnt is None else one.learnt for one in evaluations]
+    leaders = [learnt.index(max(learnt[:n])) for n in range(1, len(learnt) + 1)]
+    best = [evaluations[n] if learnt[n] > -math.inf else Evaluation(None, None) for n in leaders]
+    trials = [one.config.trial_id for one in tried]
+    return Course(name, seed, [one.learnt for one in best], [one.later for one in best], trials)
 
 
 def _sharpe(quarters: Sequence[QuarterScore]) -> float | None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from mltrainer_pipelines.audits.simulated_market import COST_BPS, AuditMarket, SimulatedFrames
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
-from mltrainer_pipelines.features.causality import CausalityReport, Violation, audit
+from mltrainer_pipelines.features.causality import Violation, audit
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.registry import feature_sets, get_feature_set
@@ -136,8 +136,11 @@ def audit_simulated_market(feature_set: str | None = None, market: CausalityMark
         audit(frames.bars, frames.actions, universe, cuts, name, frames.observations, chosen.sessions, seed=chosen.seed)
         for name in sets
     ]
+    checked = {name: count for report in reports for name, count in report.checked.items()}
+    # what does not depend on the feature set shows in each report
+    violations = tuple(dict.fromkeys(violation for report in reports for violation in report.violations))
     rows, unpurged = _purge(frames, universe(frames.bars))
-    return SimulatedAudit(sets, tuple(cuts), _checked(reports), _violations(reports), rows, unpurged, time.perf_counter() - start)
+    return SimulatedAudit(sets, tuple(cuts), checked, violations, rows, unpurged, time.perf_counter() - start)
 
 
 def _cuts(bars: pl.DataFrame, market: CausalityMarket) -> list[date]:
@@ -169,15 +172,3 @@ def _purge(frames: SimulatedFrames, members: pl.DataFrame) -> tuple[int, dict[st
 def rows_not_over(trained: pl.DataFrame, window: Window) -> int:
     """Training rows whose exit session is unknown, inside the window, or after it."""
     return trained.filter((pl.col("exit_date") >= window.test_first).fill_null(value=True)).height
-
-
-def _checked(reports: list[CausalityReport]) -> dict[str, int]:
-    checked: dict[str, int] = {}
-    for report in reports:
-        checked.update(report.checked)
-    return checked
-
-
-def _violations(reports: list[CausalityReport]) -> tuple[Violation, ...]:
-    """Violations once: what does not depend on the feature set shows in each report."""
-    return tuple(dict.fromkeys(violation for report in reports for violation in report.violations))

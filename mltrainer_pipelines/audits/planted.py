@@ -17,6 +17,8 @@ from mltrainer_pipelines.trials.scoring.scorecard import TOP
 from mltrainer_pipelines.trials.validation.run_in_memory import History, Rehearsed
 
 MIN_RANK_IC_T = 3.0
+METRICS = ("rank_ic", "rank_ic_t", "brier_skill", "calibration_error", "sharpe", "momentum_sharpe", "deflated_sharpe")
+"""Of a scorecard, in the findings."""
 
 
 def audit_planted(
@@ -49,13 +51,7 @@ def audit_planted(
                 "timeframe": card.timeframe,
                 "passed": all(checks.values()),
                 **checks,
-                "rank_ic": card.rank_ic,
-                "rank_ic_t": card.rank_ic_t,
-                "brier_skill": card.brier_skill,
-                "calibration_error": card.calibration_error,
-                "sharpe": card.sharpe,
-                "momentum_sharpe": card.momentum_sharpe,
-                "deflated_sharpe": card.deflated_sharpe,
+                **{name: getattr(card, name) for name in METRICS},
                 "expected_pick_return": expected,
                 "pick_return": earned,
                 "pick_return_low": low,
