@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.libraries import lightgbm, sklearn
 from mltrainer_pipelines.models.spec import ModelSpec
 
 Fit = Callable[[], Any]
@@ -33,27 +34,21 @@ def library_fit(spec: ModelSpec, X: np.ndarray, y: np.ndarray, symbols: int) -> 
 
 
 def _prepared(*steps: Any) -> Any:
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(SimpleImputer(strategy="mean"), *steps)
+    return sklearn.pipeline.make_pipeline(sklearn.impute.SimpleImputer(strategy="mean"), *steps)
 
 
 def _pipeline(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Any:
-    from sklearn.preprocessing import StandardScaler
-
     if spec.id == "logistic_l2":
-        from sklearn.linear_model import LogisticRegression
-
         C = spec.resolved({})["C"] / len(X)  # type: ignore[operator]
-        return _prepared(StandardScaler(), LogisticRegression(C=C, solver="newton-cholesky", max_iter=50, tol=1e-6)).fit(X, y)
+        return _prepared(
+            sklearn.preprocessing.StandardScaler(),
+            sklearn.linear_model.LogisticRegression(C=C, solver="newton-cholesky", max_iter=50, tol=1e-6),
+        ).fit(X, y)
     if spec.id == "binned_naive_bayes":  # a member of the ensembles
-        from sklearn.naive_bayes import CategoricalNB
-        from sklearn.preprocessing import KBinsDiscretizer
-
-        return _prepared(KBinsDiscretizer(8, encode="ordinal", quantile_method="averaged_inverted_cdf"), CategoricalNB()).fit(
-            X, y
-        )
+        return _prepared(
+            sklearn.preprocessing.KBinsDiscretizer(8, encode="ordinal", quantile_method="averaged_inverted_cdf"),
+            sklearn.naive_bayes.CategoricalNB(),
+        ).fit(X, y)
 
     from mltrainer_pipelines.models import table_model
 
@@ -64,19 +59,15 @@ def _pipeline(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Any:
     fitting = table_model.Fitting(spec.resolved({}), 0, 1, X, y, np.arange(len(X)))
     estimator = method.make(fitting)
     if not hasattr(estimator, "predict_proba"):
-        from sklearn.calibration import CalibratedClassifierCV
-
-        estimator = CalibratedClassifierCV(estimator, method="sigmoid", cv=2, ensemble=False)
+        estimator = sklearn.calibration.CalibratedClassifierCV(estimator, method="sigmoid", cv=2, ensemble=False)
     if method.prepare == "scaled":
-        estimator = _prepared(StandardScaler(), estimator)
+        estimator = _prepared(sklearn.preprocessing.StandardScaler(), estimator)
     elif method.prepare == "filled" and not estimator.__sklearn_tags__().input_tags.allow_nan:
         estimator = _prepared(estimator)
     return estimator.fit(X, y)
 
 
 def _lightgbm(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Any:
-    import lightgbm
-
     params = spec.resolved({})
     settings = {key: value for key, value in params.items() if key != "rounds"} | {
         "objective": "binary", "bin_construct_sample_cnt": 25_000, "deterministic": True, "force_col_wise": True,
@@ -95,15 +86,13 @@ def _ensemble(spec: ModelSpec, X: np.ndarray, y: np.ndarray) -> Fit:
         return [library_fit(member, X[rows], y[rows], 1)() for member in members]
 
     def stacked() -> Any:
-        from sklearn.linear_model import LogisticRegression
-
         edges = [0, len(X) // 3, 2 * len(X) // 3, len(X)]
         held_out = [
             np.stack([_probabilities(member, X[start:end]) for member in fitted(slice(0, start))], axis=1)
             for start, end in itertools.pairwise(edges[1:])
         ]
         P = np.clip(np.vstack(held_out), 1e-4, 1 - 1e-4)
-        LogisticRegression(C=0.01).fit(np.log(P / (1 - P)), y[edges[1] :])
+        sklearn.linear_model.LogisticRegression(C=0.01).fit(np.log(P / (1 - P)), y[edges[1] :])
         return fitted(slice(None))
 
     return stacked if spec.id == "stacked" else lambda: fitted(slice(None))
@@ -118,14 +107,13 @@ def _probabilities(fitted: Any, X: np.ndarray) -> np.ndarray:
 def _network(spec: ModelSpec, X: np.ndarray, y: np.ndarray, symbols: int) -> Any:
     import torch
     import torch.nn.functional as F  # noqa: N812 - the name that every torch program gives it
-    from sklearn.preprocessing import StandardScaler
 
     from mltrainer_pipelines.models.networks.model import ARCHITECTURES, SEQUENCE_SESSIONS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     params, architecture = spec.resolved({}), ARCHITECTURES[spec.id]
-    values = torch.as_tensor(_prepared(StandardScaler()).fit_transform(X).astype(np.float32))
+    values = torch.as_tensor(_prepared(sklearn.preprocessing.StandardScaler()).fit_transform(X).astype(np.float32))
     network = architecture.network(X.shape[1], int(params["units"]), int(params.get("layers", 1)), float(params["dropout"]))
     lags = torch.arange(SEQUENCE_SESSIONS - 1, -1, -1) * symbols
     if architecture.sequence:  # a last row of zeros stands for the sessions before the table's first

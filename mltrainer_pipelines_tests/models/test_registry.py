@@ -1,13 +1,16 @@
 """The catalogue, its specs, and the two models that every other one is measured against."""
 
 import pickle
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mltrainer_pipelines.models import registry
 from mltrainer_pipelines.models.costs import SECONDS, cost_of
 from mltrainer_pipelines.models.estimator import UntrainableError
 from mltrainer_pipelines.models.registry import UnknownModelError, get_model, list_models
@@ -139,6 +142,12 @@ def test_there_are_32_core_models_and_more_than_140_in_all():
     assert len(specs) > 140
     assert sum(spec.family == "rules" for spec in specs) >= 40
     assert len({spec.summary for spec in specs}) == len(specs)
+
+
+def test_no_model_reads_the_registry_that_finds_it():
+    room = Path(registry.__file__).parent
+    readers = {path.name for path in room.rglob("*.py") if re.search(r"import .*\bregistry\b|models\.registry", path.read_text())}
+    assert readers == {"documentation.py"}
 
 
 def test_reading_the_catalogue_imports_no_library():
