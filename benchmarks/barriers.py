@@ -12,7 +12,7 @@ LABELS_A_SECOND = 1_000_000
 TARGET, STOP, RATE, SEED = 0.07, 0.05, 0.05, 0
 
 
-@benchmark("labels of both timeframes, 293,509 bars", 20, bars_file)
+@benchmark("labels of both timeframes, 293,509 bars", 10, bars_file)
 def labels() -> Iterator[Row]:
     """Labels a second of each timeframe."""
     import polars as pl
@@ -32,7 +32,7 @@ def labels() -> Iterator[Row]:
         yield Row(name, seconds, "at least 1 million a second", rate >= LABELS_A_SECOND)
 
 
-@benchmark("trades between fixed barriers beside vectorbt", 30, bars_file, peer_environment)
+@benchmark("trades between fixed barriers beside vectorbt", 35, bars_file, peer_environment)
 def barriers() -> Iterator[Row]:
     """The trades beside vectorbt's; both start from aligned prices and end with a frame of trades."""
     from mltrainer_pipelines.features.files import read_bars

@@ -19,7 +19,7 @@ SIZES = (1250, 2500, 5000, 10_000)
 WORKERS = 2
 
 
-@benchmark("the default features of 293,509 bars and of their newest session", 20, bars_file)
+@benchmark("the default features of 293,509 bars and of their newest session", 10, bars_file)
 def default_features() -> Iterator[Row]:
     """The whole file, and the newest session."""
     whole, newest = shared_bars()

@@ -31,7 +31,7 @@ TURNS = 15
 """Of each; their medians differ by a tenth or two on a busy machine."""
 
 
-@benchmark("60 sessions of 10,000 symbols from the local exchange, five years read, one session more", 150)
+@benchmark("60 sessions of 10,000 symbols from the local exchange, five years read, one session more", 80)
 def ingestion() -> Iterator[Row]:
     """The backfill of a few sessions, stretched to five years: every session costs the same."""
     yield from _measured(60)

@@ -13,7 +13,7 @@ from mltrainer_pipelines.commands.benchmark import Row, benchmark
 POSITIONS, MARK_SECONDS = 10_000, 1.0
 
 
-@benchmark("marking 10,000 open positions", 15)
+@benchmark("marking 10,000 open positions", 25)
 def paper_trades() -> Iterator[Row]:
     """The best of three."""
     from mltrainer_pipelines.store.database import Database

@@ -74,4 +74,4 @@ def test_the_example_of_a_section_works(section: str, copy: Path) -> None:
 
 
 def test_the_page_tells_how_to_add_each_kind_of_thing() -> None:
-    assert {name.split()[-1] for name in SECTIONS} >= {"feature", "model", "page", "proposer", "migration"}
+    assert {name.split()[-1] for name in SECTIONS} >= {"feature", "model", "vendor", "page", "proposer", "migration"}
