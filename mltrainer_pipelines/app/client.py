@@ -1,4 +1,4 @@
-"""The API, for the pages: one connection pool a process, and errors that can be shown."""
+"""The API's client: one connection pool a process, and errors that can be shown to a reader."""
 
 import json
 import os
@@ -19,7 +19,7 @@ class ApiDownError(ConnectionError):
 
 
 class ApiProblemError(RuntimeError):
-    """The API answered with a problem; the message is what it said."""
+    """The API answered with a problem; its message can be shown."""
 
     def __init__(self, status: int, detail: str):
         super().__init__(detail)
@@ -58,7 +58,7 @@ class Api:
         return self._json("GET", path, params=_given(parameters))
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The answer to a request that changes something; raises as `get` does."""
+        """The answer to a request that changes something, empty where it has none; raises as `get` does."""
         return self._json(method, path, json=body)
 
     def download(self, path: str, **parameters: Any) -> bytes:
@@ -79,7 +79,8 @@ class Api:
 
     def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         answer = self._request(method, path, **more)
-        return answer.json() if answer.content else {}
+        document: dict[str, Any] = answer.json() if answer.content else {}
+        return document
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
@@ -120,19 +121,20 @@ def _problem(answer: httpx.Response) -> ApiProblemError:
     try:
         document = answer.json()
     except ValueError:
-        return ApiProblemError(answer.status_code, f"the API answered {answer.status_code} and nothing readable")
+        return ApiProblemError(answer.status_code, f"the API answered with status {answer.status_code} and no explanation")
     detail = str(document.get("detail", ""))
-    reasons = "; ".join(f"{found['field'].removeprefix('body.')}: {found['reason']}" for found in document.get("errors") or [])
+    reasons = "; ".join(f"{one['field'].removeprefix('body.')}: {one['reason']}" for one in document.get("errors") or [])
     return ApiProblemError(answer.status_code, reasons or detail)
 
 
 def _events(lines: Iterator[str]) -> Iterator[ServerEvent]:
     name, data = "message", ""
     for line in lines:
-        if line.startswith("event:"):
-            name = line.removeprefix("event:").strip()
-        elif line.startswith("data:"):
-            data += line.removeprefix("data:").strip()
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data += value
         elif not line and data:
             yield ServerEvent(name, json.loads(data))
             name, data = "message", ""

@@ -10,16 +10,16 @@ NEW_YORK = ZoneInfo("America/New_York")
 NONE = "–"
 
 
-def moment(text: str | None) -> str:
+def moment(iso: str | None) -> str:
     """A moment in New York, and in the reader's own zone where that differs."""
-    if not text:
+    if not iso:
         return NONE
-    when = datetime.fromisoformat(text)
+    when = datetime.fromisoformat(iso)
     there, here = when.astimezone(NEW_YORK), when.astimezone(local_zone())
-    shown = f"{there:%Y-%m-%d %H:%M} New York"
+    text = f"{there:%Y-%m-%d %H:%M} New York"
     if there.utcoffset() == here.utcoffset():
-        return shown
-    return f"{shown} ({here:%H:%M} your time)" if there.date() == here.date() else f"{shown} ({here:%m-%d %H:%M} your time)"
+        return text
+    return f"{text} ({here:%H:%M} your time)" if there.date() == here.date() else f"{text} ({here:%m-%d %H:%M} your time)"
 
 
 def short_moment(text: str | None) -> str:

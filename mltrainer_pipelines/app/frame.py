@@ -1,4 +1,4 @@
-"""What every page has around it: which market it is, that nothing is ordered, and what to do when the API is away."""
+"""What every page has around it: the banner, error messages, and empty states."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ import streamlit as st
 
 from mltrainer_pipelines.app.client import ApiDownError, ApiProblemError, api
 
-_PROMISE = "Recommendations for paper trading; this system cannot place orders."
+_PROMISE = "For paper trading only: this system cannot place orders."
 _KIND = {
-    "simulated": ("SIMULATED", "a simulated market: none of its prices, companies or results are real"),
-    "replay": ("REPLAY", "recorded prices of the past are lived through again"),
+    "simulated": ("SIMULATED", "Prices, companies and results are made up."),
+    "replay": ("REPLAY", "Recorded prices of the past are played again."),
 }
 _STYLE = """
 <style>
@@ -37,7 +37,7 @@ button[role="radio"][aria-checked="true"], button[role="radio"][aria-checked="tr
 
 
 def banner() -> None:
-    """The market's kind where it is not real, and what this is for. Without the API the kind is not known."""
+    """The market's kind where it is not real, and what the pages are for."""
     try:
         kind = api().get("/api/regime", sessions=1)["market"]
     except (ApiDownError, ApiProblemError):
@@ -48,41 +48,48 @@ def banner() -> None:
 
 
 @contextmanager
-def understandable() -> Iterator[None]:
-    """Show what went wrong instead of a trace, and come back by itself when the API does."""
+def error_messages() -> Iterator[None]:
+    """Show errors of the API in place of a traceback; the page reloads by itself when the API is back."""
     try:
         yield
     except ApiDownError as error:
-        st.error(f"**The data cannot be reached:** {error}. This page tries again by itself.", icon=":material/cloud_off:")
-        _try_again()
+        _reconnect(f"**Cannot reach the data:** {error}.")
     except ApiProblemError as error:
         if error.status == 503:
-            st.error(f"**Not available right now:** {error}. This page tries again by itself.", icon=":material/cloud_off:")
-            _try_again()
+            _reconnect(f"**Not available right now:** {error}.")
         else:
-            st.error(f"**That did not work:** {error}.", icon=":material/error:")
+            _failed(error)
+
+
+def _reconnect(message: str) -> None:
+    st.error(f"{message} This page reconnects automatically.", icon=":material/cloud_off:")
+    _await_api()
 
 
 @st.fragment(run_every=3)
-def _try_again() -> None:
+def _await_api() -> None:
     try:
         if api().get("/health")["status"] == "ok":
             st.rerun()
     except (ApiDownError, ApiProblemError):
-        st.caption("Waiting for the API …")
+        st.caption("Reconnecting …")
 
 
 def attempt(act: Callable[[], Any], done: str) -> bool:
-    """Do what a click asked for and say how it went; whether it went well."""
+    """Do what a click asked for and show the outcome; True where it worked."""
     try:
         act()
     except (ApiDownError, ApiProblemError) as error:
-        st.error(f"**That did not work:** {error}.", icon=":material/error:")
+        _failed(error)
         return False
     st.toast(done, icon=":material/check:")
     return True
 
 
-def empty(what: str, next_step: str) -> None:
-    """An empty state: what there is none of, and what to do next."""
+def _failed(error: Exception) -> None:
+    st.error(f"**That did not work:** {error}.", icon=":material/error:")
+
+
+def empty_state(what: str, next_step: str) -> None:
+    """What is missing, and what to do next."""
     st.info(f"**{what}** {next_step}", icon=":material/inbox:")

@@ -75,8 +75,8 @@ def furnish(installation: Installation) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"mltrainer_exchange": "replay:HERE/bars.csv"}, "REPLAY recorded prices of the past"),
-        ({"polygon_api_key": "pk", "fred_api_key": "fk", "anthropic_api_key": "sk"}, "Recommendations for paper trading"),
+        ({"mltrainer_exchange": "replay:HERE/bars.csv"}, "REPLAY Recorded prices of the past"),
+        ({"polygon_api_key": "pk", "fred_api_key": "fk", "anthropic_api_key": "sk"}, "For paper trading only"),
     ],
     ids=["a recording", "real prices"],
 )
@@ -249,7 +249,7 @@ def test_a_proposal_is_approved_with_a_click(house: House, pages: Served, browse
     page = visit(context, pages, "trials")
     page.get_by_text("smaller trees forget less").first.wait_for()
     page.get_by_role("button", name="Approve").click()
-    page.get_by_text("None waits for a yes.").wait_for()
+    page.get_by_text("No proposal needs your approval.").wait_for()
     assert house.installation.client.get("/api/proposals/1").json()["status"] == "approved"
     context.close()
 
@@ -262,7 +262,7 @@ def test_settings_are_changed_and_taken_back(house: House, pages: Served, browse
     page.get_by_role("button", name="Save the settings").click()
     page.get_by_text("Version 1.").wait_for()
     page.get_by_text("Changes (1)").click()
-    page.get_by_role("button", name="Take the last change of min_confidence back").click()
+    page.get_by_role("button", name="Undo the last change of min_confidence").click()
     page.get_by_text("Version 2.").wait_for()
     context.close()
 
@@ -273,11 +273,11 @@ def test_a_page_without_its_api_says_so_and_comes_back_by_itself(house: House, p
     page = visit(context, pages)
     page.get_by_text("1 recommendation ·").wait_for()
     house.close_api()
-    page.get_by_text("The data cannot be reached:").first.wait_for()
+    page.get_by_text("Cannot reach the data:").first.wait_for()
     assert "start it with mltrainer up" in page.get_by_role("alert").first.inner_text()
     assert "cannot place orders" in page.get_by_role("note").inner_text()
     house.open_api()
-    page.get_by_text("The data cannot be reached:").first.wait_for(state="detached")
+    page.get_by_text("Cannot reach the data:").first.wait_for(state="detached")
     page.get_by_text("1 recommendation ·").wait_for()
     context.close()
 
@@ -287,8 +287,8 @@ def test_every_page_has_an_empty_state_that_says_what_to_do_next(house: House, p
     for path, said in {
         "portfolio": "Your portfolio is empty.",
         "chat": "begin with one of the suggestions",
-        "trials": "No trial was run yet.",
-        "system": "None is open.",
+        "trials": "No trial has run yet.",
+        "system": "No open alerts.",
     }.items():
         page = visit(context, pages, path)
         page.get_by_text(said).first.wait_for()

@@ -243,10 +243,10 @@ def the_api_is_gone_and_back(walk: Walk, context: Any) -> None:
     page.get_by_text("unrealized").first.wait_for()
     server.suspend()
     try:
-        page.get_by_text("The data cannot be reached:").first.wait_for(timeout=60_000)
+        page.get_by_text("Cannot reach the data:").first.wait_for(timeout=60_000)
     finally:
         server.resume()
-    page.get_by_text("The data cannot be reached:").first.wait_for(state="detached", timeout=60_000)
+    page.get_by_text("Cannot reach the data:").first.wait_for(state="detached", timeout=60_000)
     page.get_by_text("unrealized").first.wait_for()
     page.close()
 

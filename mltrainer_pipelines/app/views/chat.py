@@ -11,48 +11,48 @@ import streamlit as st
 from mltrainer_pipelines.app import charts
 from mltrainer_pipelines.app.client import ApiDownError, ApiProblemError, ServerEvent, api
 from mltrainer_pipelines.app.formats import moment, plain
-from mltrainer_pipelines.app.frame import attempt, understandable
+from mltrainer_pipelines.app.frame import attempt, error_messages
 
 _SESSION = "main"
 _SUGGESTIONS = ("Start momentum analysis", "Show the leaderboard", "What is the regime?", "Refresh the signals", "Status", "Help")
-_WATCH_SECONDS = 2
+_REFRESH_SECONDS = 2
 _BUSY = 409
 _FIRST = ("trial_id", "symbol", "timeframe", "grade", "status", "sharpe", "net_return", "profit_probability", "confidence")
 
 
 def show() -> None:
     st.title("mlTrainer chat")
-    with understandable():
+    with error_messages():
         _conversation()
-        # What was asked for by a click or typed is said once, at the end of what was said before.
-        if asked := st.session_state.pop("ask", None):
-            _say(asked)
+        # A message, clicked or typed, is sent once, after the conversation so far.
+        if text := st.session_state.pop("outgoing", None):
+            _send(text)
             st.rerun()
         if st.session_state.get("follow"):
-            # still to be done where the API goes away in the middle
+            # It stays set where the API goes away in the middle.
             st.session_state["follow"] = not _follow()
             st.rerun()
         _next_steps()
-        _watch()
-    typed = st.chat_input("Ask mlTrainer, or say yes to what waits", max_chars=4000)
+        _running_actions()
+    typed = st.chat_input("Ask a question, or type yes to run an action", max_chars=4000)
     if typed:
-        st.session_state["ask"] = typed
+        st.session_state["outgoing"] = typed
         st.rerun()
 
 
 def _conversation() -> None:
-    """Everything said, and the actions in their places."""
-    said = api().get("/api/chat/history", session_id=_SESSION, limit=200)["items"]
+    """All messages, and the actions in their places."""
+    messages = api().get("/api/chat/history", session_id=_SESSION, limit=200)["items"]
     actions = api().get("/api/actions", session_id=_SESSION, limit=100)["items"]
     st.session_state["running"] = [action["id"] for action in actions if action["status"] == "running"]
-    _note_what_ended(said, actions)
-    entries = [(datetime.fromisoformat(one["written_at"]), 0, one) for one in said]
+    _follow_ended(messages, actions)
+    entries = [(datetime.fromisoformat(one["written_at"]), 0, one) for one in messages]
     # An action is kept just before the words that put it.
     entries += [(datetime.fromisoformat(one["created_at"]) + timedelta(seconds=1), 1, one) for one in actions]
     if not entries:
         with st.chat_message("assistant"):
             st.markdown(
-                "I read what the system has learned, propose what to try next, and start it when you say yes. "
+                "I look up results, propose what to try next, and run it once you approve. "
                 "Ask me something, or begin with one of the suggestions below."
             )
     for _, kind, one in sorted(entries, key=lambda entry: entry[:2]):
@@ -62,16 +62,17 @@ def _conversation() -> None:
             _card(one)
 
 
-def _note_what_ended(said: list[dict[str, Any]], actions: list[dict[str, Any]]) -> None:
-    """What ended since anything was said is commented on once, also where it ended while nobody looked."""
-    last = max((datetime.fromisoformat(one["written_at"]) for one in said), default=None)
-    over = {one["id"] for one in actions if one["finished_at"] and one["status"] in ("done", "failed")}
-    over = {
-        one["id"] for one in actions if one["id"] in over and (last is None or datetime.fromisoformat(one["finished_at"]) > last)
+def _follow_ended(messages: list[dict[str, Any]], actions: list[dict[str, Any]]) -> None:
+    """Have actions that ended after the last message commented on once, also those that ended while no page was open."""
+    last = max((datetime.fromisoformat(one["written_at"]) for one in messages), default=None)
+    ended = {
+        one["id"]
+        for one in actions
+        if one["status"] in ("done", "failed") and (last is None or datetime.fromisoformat(one["finished_at"]) > last)
     }
     commented = st.session_state.setdefault("commented", set())
-    if over - commented:
-        commented |= over
+    if ended - commented:
+        commented |= ended
         st.session_state["follow"] = True
 
 
@@ -80,17 +81,17 @@ def _message(one: dict[str, Any]) -> None:
         if one["tools"]:
             st.caption(f"looked up: {', '.join(one['tools'])}")
         if one["text"]:
-            st.markdown(_quiet(one["text"]))
+            st.markdown(_escaped(one["text"]))
 
 
 def _card(action: dict[str, Any]) -> None:
-    """An action: what it would do, the two buttons while it waits, then how it is going and what came of it."""
+    """An action: what it does, two buttons while it is pending, then its progress and its result."""
     number, status = action["id"], action["status"]
     with st.chat_message("assistant", avatar=":material/bolt:"), st.container(border=True):
         colour = {"pending": "orange", "running": "blue", "done": "green", "failed": "red"}.get(status, "gray")
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**Action {number}:** {_quiet(action['summary'])}")
-            st.badge("waits for your yes" if status == "pending" else status, color=colour)  # type: ignore[arg-type]
+            st.markdown(f"**Action {number}:** {_escaped(action['summary'])}")
+            st.badge("needs your approval" if status == "pending" else status, color=colour)  # type: ignore[arg-type]
         if status == "pending":
             with st.container(horizontal=True):
                 if st.button("Execute", key=f"execute-{number}", type="primary", icon=":material/play_arrow:"):
@@ -99,9 +100,9 @@ def _card(action: dict[str, Any]) -> None:
                     _decide(number, "reject")
             st.caption(f"Expires {moment(action['expires_at'])}.")
         if status == "running":
-            st.caption(action["progress"] or "It runs.")
+            st.caption(action["progress"] or "Running.")
         if action["error"]:
-            st.error(_quiet(action["error"]))
+            st.error(_escaped(action["error"]))
         if action["result"]:
             _result(number, action["result"])
 
@@ -115,11 +116,12 @@ def _decide(number: int, decision: str) -> None:
 
 
 def _result(number: int, result: dict[str, Any]) -> None:
-    """Lists of records as tables, screened candidates as a chart too, the rest as lines."""
+    """Lists of records as tables, candidates as a chart too, the rest as lines."""
     for name, value in result.items():
+        title = name.replace("_", " ").capitalize()
         rows = value.get("candidates") or value.get("best") if isinstance(value, dict) else value
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-            st.markdown(f"**{name.replace('_', ' ').capitalize()}**")
+            st.markdown(f"**{title}**")
             frame = pd.DataFrame([{key: item for key, item in row.items() if not isinstance(item, dict | list)} for row in rows])
             first = [column for column in _FIRST if column in frame.columns]
             frame = frame[[*first, *(column for column in frame.columns if column not in (*first, "found", "market"))]]
@@ -138,29 +140,27 @@ def _result(number: int, result: dict[str, Any]) -> None:
                     alt="probability of profit of the best candidates",
                 )
         elif isinstance(value, dict):
-            shown = ", ".join(
-                f"{key.replace('_', ' ')} {plain(item)}" for key, item in value.items() if not isinstance(item, dict | list)
-            )
-            st.markdown(f"**{name.replace('_', ' ').capitalize()}**: {_quiet(shown) or 'none'}")
+            parts = (f"{key.replace('_', ' ')} {plain(item)}" for key, item in value.items() if not isinstance(item, dict | list))
+            st.markdown(f"**{title}**: {_escaped(', '.join(parts)) or 'none'}")
         elif not isinstance(value, list):
-            st.markdown(f"**{name.replace('_', ' ').capitalize()}**: {_quiet(plain(value))}")
+            st.markdown(f"**{title}**: {_escaped(plain(value))}")
 
 
-def _say(text: str) -> None:
+def _send(text: str) -> None:
     """Send a message and write the answer as it comes."""
     with st.chat_message("user"):
-        st.markdown(_quiet(text))
+        st.markdown(_escaped(text))
     with st.chat_message("assistant"):
         st.write_stream(_pieces(api().stream("/api/chat", {"session_id": _SESSION, "message": text})))
 
 
 def _follow() -> bool:
-    """Watch what was just approved for a moment; what takes longer goes on by itself. False while another answer is given."""
-    with st.chat_message("assistant"), st.spinner("It begins …"):
+    """Show the first seconds of an approved action; False while another answer is being written."""
+    with st.chat_message("assistant"), st.spinner("Starting …"):
         try:
             for event in api().stream("/api/chat/follow", {"session_id": _SESSION, "timeout_s": 3}):
                 if event.name == "text":
-                    st.markdown(_quiet(event.data["text"]))
+                    st.markdown(_escaped(event.data["text"]))
         except ApiProblemError as error:
             st.caption(f"{error}.")
             if error.status == _BUSY:
@@ -172,43 +172,43 @@ def _follow() -> bool:
 def _pieces(events: Iterator[ServerEvent]) -> Iterator[str]:
     for event in events:
         if event.name == "text":
-            yield _quiet(event.data["text"]) + "\n\n" if event.data["text"].endswith(".") else _quiet(event.data["text"])
+            yield _escaped(event.data["text"]) + "\n\n" if event.data["text"].endswith(".") else _escaped(event.data["text"])
         elif event.name == "tool":
             yield f":gray[looked up {event.data['name']}{' (failed)' if event.data['failed'] else ''}]\n\n"
         elif event.name in ("notice", "error"):
-            yield f"\n\n*{_quiet(event.data.get('text') or event.data.get('detail', ''))}*\n\n"
+            yield f"\n\n*{_escaped(event.data.get('text') or event.data.get('detail', ''))}*\n\n"
 
 
 def _next_steps() -> None:
-    chosen = st.pills("Suggested next steps", _SUGGESTIONS, key=f"next-{st.session_state.get('asked', 0)}")
+    chosen = st.pills("Suggested next steps", _SUGGESTIONS, key=f"next-{st.session_state.get('clicks', 0)}")
     if chosen:
-        st.session_state["asked"] = st.session_state.get("asked", 0) + 1
-        st.session_state["ask"] = chosen
+        st.session_state["clicks"] = st.session_state.get("clicks", 0) + 1
+        st.session_state["outgoing"] = chosen
         st.rerun()
 
 
-@st.fragment(run_every=_WATCH_SECONDS)
-def _watch() -> None:
-    """While something runs, say how far it is; when it ends, show the page anew and let mlTrainer comment on it."""
+@st.fragment(run_every=_REFRESH_SECONDS)
+def _running_actions() -> None:
+    """Progress of what runs; when it ends, the page is drawn again and mlTrainer comments on it."""
     running = st.session_state.get("running") or []
     if not running:
         return
     try:
         now = {one["id"]: one for one in api().get("/api/actions", session_id=_SESSION, limit=100)["items"]}
     except (ApiDownError, ApiProblemError) as error:
-        st.caption(f"How it goes is not known right now: {error}.")
+        st.caption(f"Progress is unavailable: {error}.")
         return
     for number in running:
         action = now.get(number)
         if action is not None and action["status"] == "running":
-            st.status(f"Action {number}: {action['progress'] or 'it runs'}", state="running")
+            st.status(f"Action {number}: {action['progress'] or 'running'}", state="running")
     if any(now[number]["status"] != "running" for number in running if number in now):
         st.session_state["follow"] = True
         st.rerun()
 
 
-def _quiet(text: str) -> str:
-    """Text as it is: lines stay lines, dollars are no formulas, and names from outside are no markup."""
+def _escaped(text: str) -> str:
+    """Text as it is, without markup: line breaks stay, dollars are no formulas, names from outside no links."""
     for letter in ("$", "<", "["):
         text = text.replace(letter, f"\\{letter}")
     text = text.replace(":", "\\:") if ":material" in text else text

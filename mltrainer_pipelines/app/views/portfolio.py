@@ -1,38 +1,38 @@
-"""Portfolio: the user's own, the paper trades of everything, and what was passed over, side by side."""
+"""Portfolio: the user's own, the paper trades of all recommendations, and those passed over, side by side."""
 
 import csv
 import io
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from mltrainer_pipelines.app import charts
 from mltrainer_pipelines.app.client import api
 from mltrainer_pipelines.app.formats import NONE, dollars, share, short_moment
-from mltrainer_pipelines.app.frame import attempt, empty, understandable
+from mltrainer_pipelines.app.frame import attempt, empty_state, error_messages
+from mltrainer_pipelines.app.tables import column_or_dash, decimals, money, percent, table
 
 _REFRESH_SECONDS = 10
 _BOOKS = {"user": "Mine", "recommendations": "All recommendations", "passed_over": "Passed over"}
-_MOST = 500
+_PAGE_SIZE = 500
+_ORDERS = {
+    "newest first": "-id",
+    "best first": "-profit_loss",
+    "worst first": "profit_loss",
+    "last closed first": "-exit_session",
+}
 
 
 def show() -> None:
     st.title("Portfolio")
-    with understandable():
+    with error_messages():
         performance = api().get("/api/performance")
         _summary(performance)
         _curves(performance)
-        mine, virtual, passed = st.tabs(list(_BOOKS.values()), key="book", on_change="rerun")
-        if mine.open:
-            with mine:
-                _mine()
-        if virtual.open:
-            with virtual:
-                _virtual("recommendations")
-        if passed.open:
-            with passed:
-                _virtual("passed_over")
+        for book, tab in zip(_BOOKS, st.tabs(list(_BOOKS.values()), key="book", on_change="rerun"), strict=True):
+            if tab.open:
+                with tab:
+                    _mine() if book == "user" else _paper_trades(book)
 
 
 def _summary(performance: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ def _summary(performance: dict[str, Any]) -> None:
         with column.container(border=True):
             st.markdown(f"**{name}**")
             if not days:
-                st.caption("Recorded with the first refresh after a session's close.")
+                st.caption("No results yet: they start after the first market close.")
                 continue
             last = days[-1]
             gain = last["equity"] - performance["account"]
@@ -61,12 +61,10 @@ def _curves(performance: dict[str, Any]) -> None:
         for day in performance["books"][book]:
             equity.append({"date": day["date"], "dollars": day["equity"], "book": name})
             below.append({"date": day["date"], "drawdown": day["drawdown"], "book": name})
-    equity += [
-        {"date": day["date"], "dollars": day["equity"], "book": "Equal-weight universe"} for day in performance["benchmark"]
-    ]
-    sessions = {row["date"] for row in equity}
-    if len(sessions) < 2:
-        st.caption("The curves begin with the second recorded session.")
+    benchmark = performance["benchmark"]
+    equity += [{"date": day["date"], "dollars": day["equity"], "book": "Equal-weight universe"} for day in benchmark]
+    if len({row["date"] for row in equity}) < 2:
+        st.caption("Charts appear after two market closes.")
         return
     left, right = st.columns(2)
     with left:
@@ -85,75 +83,63 @@ def _curves(performance: dict[str, Any]) -> None:
 def _mine() -> None:
     if st.session_state.pop("changed", False):
         st.rerun()
-    with understandable():
-        found = api().get("/api/portfolio", limit=_MOST)
-        if not found["items"]:
-            empty("Your portfolio is empty.", "Open a recommendation, and add it with the price you paid.")
+    with error_messages():
+        portfolio = api().get("/api/portfolio", limit=_PAGE_SIZE)
+        items = portfolio["items"]
+        if not items:
+            empty_state("Your portfolio is empty.", "Open a recommendation and add it with the price you paid.")
             return
-        held = [item for item in found["items"] if item["status"] == "open"]
-        sold = [item for item in found["items"] if item["status"] == "closed"]
         st.markdown(
-            f"Worth **{dollars(found['value'])}** at a cost of {dollars(found['cost'])} · unrealized "
-            f"**{dollars(found['unrealized'], signed=True)}** · realized **{dollars(found['realized'], signed=True)}** · "
-            f"hit rate {share(found['hit_rate'], 0)}"
+            f"Worth **{dollars(portfolio['value'])}**, bought for {dollars(portfolio['cost'])} · unrealized "
+            f"**{dollars(portfolio['unrealized'], signed=True)}** · realized **{dollars(portfolio['realized'], signed=True)}** · "
+            f"hit rate {share(portfolio['hit_rate'], 0)}"
         )
-        if held:
-            st.markdown("**Open**")
-            _holdings(held, "held")
-        if sold:
-            st.markdown("**Closed**")
-            _holdings(sold, "sold")
+        for status in ("open", "closed"):
+            if holdings := [item for item in items if item["status"] == status]:
+                st.markdown(f"**{status.capitalize()}**")
+                _holdings(holdings, status)
         # Made on the click: a file made beforehand is gone once a sale or the next refresh has redrawn the page.
         st.download_button(
             "Export as CSV",
-            lambda: _csv(api().get("/api/portfolio", limit=_MOST)["items"]),
+            lambda: _csv(api().get("/api/portfolio", limit=_PAGE_SIZE)["items"]),
             "portfolio.csv",
             "text/csv",
             icon=":material/download:",
             on_click="ignore",
             key="mine-csv",
         )
-        _change(found["items"])
+        _change(items)
 
 
-def _holdings(items: list[dict[str, Any]], key: str) -> None:
-    price = st.column_config.NumberColumn(format="$%.2f")
-    frame = pd.DataFrame(
+def _holdings(items: list[dict[str, Any]], status: str) -> None:
+    price = ("Now", "current_price") if status == "open" else ("Sold at", "actual_sell_price")
+    table(
+        items,
         {
-            "Symbol": [item["symbol"] for item in items],
-            "Company": [item["company"] or NONE for item in items],
-            "Profit and loss": [item["profit_loss"] for item in items],
-            "%": [None if item["profit_loss_share"] is None else 100 * item["profit_loss_share"] for item in items],
-            "Paid": [item["actual_buy_price"] for item in items],
-            "Now" if key == "held" else "Sold at": [
-                item["current_price"] if key == "held" else item["actual_sell_price"] for item in items
-            ],
-            "Shares": [item["shares_now"] for item in items],
-            "Target": [item["target_price"] for item in items],
-            "Stop": [item["stop_loss"] for item in items],
-            "Since (New York)": [short_moment(item["selected_time"]) for item in items],
-            "The rules say": [
-                item["advice"] or (f"paper trade {item['virtual_status']}" if item["virtual_status"] else NONE) for item in items
-            ],
-            "Notes": [item["notes"] or "" for item in items],
-        }
-    )
-    st.dataframe(
-        frame,
-        hide_index=True,
-        key=key,
-        alt=f"{len(items)} holdings",
+            "Symbol": "symbol",
+            "Company": column_or_dash("company"),
+            "Profit and loss": "profit_loss",
+            "%": percent("profit_loss_share"),
+            "Paid": "actual_buy_price",
+            price[0]: price[1],
+            "Shares": "shares_now",
+            "Target": "target_price",
+            "Stop": "stop_loss",
+            "Since (New York)": lambda item: short_moment(item["selected_time"]),
+            "Paper trade": lambda item: item["advice"] or item["virtual_status"] or NONE,
+            "Notes": lambda item: item["notes"] or "",
+        },
+        f"{status}-holdings",
+        f"{len(items)} {status} holdings",
         column_config={
             "Symbol": st.column_config.TextColumn(pinned=True, width="small"),
-            "Profit and loss": st.column_config.NumberColumn(format="%+.2f"),
-            "%": st.column_config.NumberColumn(format="%+.2f"),
-            **dict.fromkeys(("Paid", "Now", "Sold at", "Target", "Stop"), price),
+            **decimals({"Profit and loss": "%+.2f", "%": "%+.2f"}),
+            **money(("Paid", price[0], "Target", "Stop")),
         },
     )
 
 
 def _change(items: list[dict[str, Any]]) -> None:
-    """Close, correct or remove a holding."""
     with st.expander("Close, correct or remove a holding", icon=":material/edit:"):
         labels = {f"{item['symbol']} · {item['timeframe']} · {item['status']} · no. {item['id']}": item for item in items}
         item = labels[st.selectbox("Holding", list(labels), key="holding")]
@@ -163,88 +149,77 @@ def _change(items: list[dict[str, Any]]) -> None:
             start = float(item["current_price"] or item["actual_buy_price"] or 1.0)
             sold = st.number_input("Sold at ($)", min_value=0.01, value=start, format="%.2f", disabled=item["status"] == "closed")
             if st.form_submit_button("Close it", disabled=item["status"] == "closed", type="primary"):
-                _sent("PATCH", number, {"actual_sell_price": round(sold, 4)}, f"{item['symbol']} is closed")
+                _send("PATCH", number, {"actual_sell_price": round(sold, 4)}, f"{item['symbol']} is closed")
         with correct, st.form(f"correct-{number}"):
             paid = st.number_input("Price paid ($)", min_value=0.01, value=float(item["actual_buy_price"] or 1.0), format="%.2f")
             shares = st.number_input("Shares bought", min_value=0.0001, value=float(item["actual_shares"] or 1.0), format="%.4f")
             notes = st.text_input("Notes", value=item["notes"] or "", max_chars=1000)
             if st.form_submit_button("Correct it"):
                 body = {"actual_buy_price": round(paid, 4), "actual_shares": round(shares, 4), "notes": notes or None}
-                _sent("PATCH", number, body, f"{item['symbol']} is corrected")
+                _send("PATCH", number, body, f"{item['symbol']} is corrected")
         with remove, st.form(f"remove-{number}"):
-            st.caption("Takes it out as if it had never been added.")
+            st.caption("Removes it as if it had never been added.")
             if st.form_submit_button("Remove it"):
-                _sent("DELETE", number, None, f"{item['symbol']} is removed")
+                _send("DELETE", number, None, f"{item['symbol']} is removed")
 
 
-def _sent(method: str, number: int, body: dict[str, Any] | None, done: str) -> None:
+def _send(method: str, number: int, body: dict[str, Any] | None, done: str) -> None:
     if attempt(lambda: api().send(method, f"/api/portfolio/{number}", body), done):
         st.session_state["changed"] = True
         st.rerun()
 
 
-def _virtual(book: str) -> None:
+def _paper_trades(book: str) -> None:
     """Paper trades, a page at a time."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         status = st.segmented_control(
             "Status", ["all", "pending", "open", "closed"], default="all", key=f"{book}-status", required=True
         )
-        orders = {
-            "newest first": "-id",
-            "best first": "-profit_loss",
-            "worst first": "profit_loss",
-            "last closed first": "-exit_session",
-        }
-        order = st.selectbox("Sort by", list(orders), key=f"{book}-order", width=220)
+        order = st.selectbox("Sort by", list(_ORDERS), key=f"{book}-order", width=220)
         symbol = st.text_input("Symbol", key=f"{book}-symbol", max_chars=20, width=160)
-    chosen = {"book": book, "status": None if status == "all" else status, "symbol": symbol.strip() or None}
+    filters = {"book": book, "status": None if status == "all" else status, "symbol": symbol.strip() or None}
     pages = st.session_state.get(f"{book}-pages", 1)
-    page = st.pagination(pages, key=f"{book}-page") if pages > 1 else 1
-    found = api().get("/api/virtual-positions", sort=orders[order], limit=100, offset=100 * (page - 1), **chosen)
-    needed = max(1, -(-found["total"] // 100))
+    number = st.pagination(pages, key=f"{book}-page") if pages > 1 else 1
+    page = api().get("/api/virtual-positions", sort=_ORDERS[order], limit=100, offset=100 * (number - 1), **filters)
+    needed = max(1, -(-page["total"] // 100))
     if needed != pages:
         st.session_state[f"{book}-pages"] = needed
         st.rerun()
-    if not found["items"]:
-        empty("No paper trade matches.", "Every recommendation gets one with the refresh that makes it.")
+    if not page["items"]:
+        empty_state("No paper trade matches.", "Each recommendation is paper-traded as soon as it is made.")
         return
     st.markdown(
-        f"**{found['total']:,}** paper trades · realized **{dollars(found['realized'], signed=True)}** · unrealized "
-        f"**{dollars(found['unrealized'], signed=True)}** · hit rate **{share(found['hit_rate'], 0)}**"
+        f"**{page['total']:,}** paper trades · realized **{dollars(page['realized'], signed=True)}** · unrealized "
+        f"**{dollars(page['unrealized'], signed=True)}** · hit rate **{share(page['hit_rate'], 0)}**"
     )
-    items = found["items"]
-    frame = pd.DataFrame(
+    table(
+        page["items"],
         {
-            "Symbol": [item["symbol"] for item in items],
-            "Period": [item["timeframe"] for item in items],
-            "Status": [item["status"] for item in items],
-            "Profit and loss": [item["profit_loss"] for item in items],
-            "Entry": [item["entry_price"] for item in items],
-            "Now": [item["current_price"] for item in items],
-            "Exit": [item["exit_price"] for item in items],
-            "Target": [item["target_price"] for item in items],
-            "Stop": [item["stop_loss"] for item in items],
-            "Shares": [item["shares"] for item in items],
-            "Entered": [item["entry_session"] for item in items],
-            "Left": [item["exit_session"] for item in items],
-            "Left by": [item["exit_reason"] for item in items],
-        }
-    )
-    price = st.column_config.NumberColumn(format="$%.2f")
-    st.dataframe(
-        frame,
-        hide_index=True,
-        key=f"{book}-table",
-        alt=f"paper trades, page {page} of {needed}",
+            "Symbol": "symbol",
+            "Period": "timeframe",
+            "Status": "status",
+            "Profit and loss": "profit_loss",
+            "Entry": "entry_price",
+            "Now": "current_price",
+            "Exit": "exit_price",
+            "Target": "target_price",
+            "Stop": "stop_loss",
+            "Shares": "shares",
+            "Entered": "entry_session",
+            "Closed": "exit_session",
+            "Closed by": "exit_reason",
+        },
+        f"{book}-table",
+        f"paper trades, page {number} of {needed}",
         column_config={
             "Symbol": st.column_config.TextColumn(pinned=True, width="small"),
-            "Profit and loss": st.column_config.NumberColumn(format="%+.2f"),
-            **dict.fromkeys(("Entry", "Now", "Exit", "Target", "Stop"), price),
+            **decimals({"Profit and loss": "%+.2f"}),
+            **money(("Entry", "Now", "Exit", "Target", "Stop")),
         },
     )
     st.download_button(
         "Export as CSV",
-        lambda: api().download("/api/virtual-positions.csv", **chosen),
+        lambda: api().download("/api/virtual-positions.csv", **filters),
         f"{book}.csv",
         "text/csv",
         icon=":material/download:",

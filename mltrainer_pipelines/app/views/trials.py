@@ -1,4 +1,4 @@
-"""Trials: who leads and by how much, one beside the other, what waits for a yes, and who proposes best."""
+"""Trials: the champion, the leaderboard, trials compared, proposals to approve, and which proposer does best."""
 
 from functools import partial
 from typing import Any
@@ -9,31 +9,32 @@ import streamlit as st
 from mltrainer_pipelines.app import charts
 from mltrainer_pipelines.app.client import ApiProblemError, api
 from mltrainer_pipelines.app.formats import NONE, moment, number, share
-from mltrainer_pipelines.app.frame import attempt, empty, understandable
+from mltrainer_pipelines.app.frame import attempt, empty_state, error_messages
+from mltrainer_pipelines.app.tables import Column, column_or_dash, decimals, table
 
-_MOST_COMPARED = 6
+_MAX_COMPARED = 6
 
 
 def show() -> None:
     st.title("Trials")
-    with understandable():
+    with error_messages():
         timeframe = st.segmented_control(
             "Holding period", ["short", "long"], default="short", key="trial-timeframe", required=True
         )
-        found = api().get("/api/trials", timeframe=timeframe, limit=500)
-        if found["trials_run"] == 0:
-            empty("No trial was run yet.", "Say “start momentum analysis” in the chat, or run `mltrainer demo`.")
+        page = api().get("/api/trials", timeframe=timeframe, limit=500)
+        if page["trials_run"] == 0:
+            empty_state("No trial has run yet.", "Type “start momentum analysis” in the chat, or run `mltrainer demo`.")
         else:
-            _champion(found, timeframe)
-            _compared(_leaderboard(found))
+            _champion(page, timeframe)
+            _comparison(_leaderboard(page))
         _proposals()
         _proposers()
 
 
-def _champion(found: dict[str, Any], timeframe: str) -> None:
-    champion = next((one for one in found["champions"] if one["timeframe"] == timeframe), None)
+def _champion(page: dict[str, Any], timeframe: str) -> None:
+    champion = next((one for one in page["champions"] if one["timeframe"] == timeframe), None)
     if champion is None:
-        empty(f"There is no {timeframe} champion yet.", "The job promote_champion chooses one from the scored trials.")
+        empty_state(f"There is no {timeframe} champion yet.", "The job promote_champion chooses one from the scored trials.")
         return
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -43,58 +44,51 @@ def _champion(found: dict[str, Any], timeframe: str) -> None:
         st.markdown("\n".join(f"- {reason}" for reason in champion["reasons"]))
 
 
-def _leaderboard(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The table; gives the trials that are chosen for comparison."""
-    items = found["items"]
+def _leaderboard(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """Show the table; returns the trials selected for comparison, the first two by default."""
+    items = page["items"]
     st.subheader("Leaderboard")
-    st.caption(f"Out of sample, after costs. {found['trials_run']} trials were run in all, and each counts against every one.")
-    frame = pd.DataFrame(
+    st.caption(f"Out of sample, after costs. “Luck-adjusted” takes all {page['trials_run']} trials run into account.")
+    link = st.column_config.LinkColumn(display_text="open")
+    table(
+        items,
         {
-            "Rank": [item["rank"] for item in items],
-            "Trial": [f"★ {item['trial_id']}" if item["champion"] else item["trial_id"] for item in items],
-            "Model": [item["model"] for item in items],
-            "Grade": [item["grade"] or item["status"] for item in items],
-            "Luck-adjusted": [item["deflated_sharpe"] for item in items],
-            "Sharpe": [item["sharpe"] for item in items],
-            "Return a year": [share(item["net_return"], 1, signed=True) for item in items],
-            "95 % interval": [_interval(item) for item in items],
-            "Universe": [share(item["universe_net_return"], 1, signed=True) for item in items],
-            "Momentum": [share(item["momentum_net_return"], 1, signed=True) for item in items],
-            "Brier skill": [item["brier_skill"] for item in items],
-            "Rank IC": [item["rank_ic"] for item in items],
-            "Drawdown": [share(item["maximum_drawdown"]) for item in items],
-            "MLflow": [item["mlflow_url"] for item in items],
-            "Dagster": [item["dagster_url"] for item in items],
-        }
-    )
-    st.dataframe(
-        frame,
-        hide_index=True,
-        key="leaderboard",
+            "Rank": "rank",
+            "Trial": lambda item: f"★ {item['trial_id']}" if item["champion"] else item["trial_id"],
+            "Model": "model",
+            "Grade": lambda item: item["grade"] or item["status"],
+            "Luck-adjusted": "deflated_sharpe",
+            "Sharpe": "sharpe",
+            "Return a year": lambda item: share(item["net_return"], 1, signed=True),
+            "95 % interval": _interval,
+            "Universe": lambda item: share(item["universe_net_return"], 1, signed=True),
+            "Momentum": lambda item: share(item["momentum_net_return"], 1, signed=True),
+            "Brier skill": "brier_skill",
+            "Rank IC": "rank_ic",
+            "Drawdown": lambda item: share(item["maximum_drawdown"]),
+            "MLflow": "mlflow_url",
+            "Dagster": "dagster_url",
+        },
+        "leaderboard",
+        f"leaderboard of {len(items)} trials; select rows to compare them",
         on_select="rerun",
         selection_mode="multi-row",
         height=min(36 * (len(items) + 1), 440),
-        alt=f"leaderboard of {len(items)} trials; select rows to compare them",
         column_config={
             "Trial": st.column_config.TextColumn(pinned=True),
             "Luck-adjusted": st.column_config.ProgressColumn(
-                min_value=0.0,
-                max_value=1.0,
-                format="%.3f",
-                help="Probability that the true Sharpe ratio is above 0 given all trials run.",
+                min_value=0.0, max_value=1.0, format="%.3f", help="Probability that the true Sharpe ratio is above 0."
             ),
-            "Sharpe": st.column_config.NumberColumn(format="%.2f"),
             "Brier skill": st.column_config.NumberColumn(
                 format="%.4f", help="Above 0: better than always forecasting the base rate."
             ),
-            "Rank IC": st.column_config.NumberColumn(format="%.3f"),
-            "MLflow": st.column_config.LinkColumn(display_text="open"),
-            "Dagster": st.column_config.LinkColumn(display_text="open"),
+            **decimals({"Sharpe": "%.2f", "Rank IC": "%.3f"}),
+            **dict.fromkeys(("MLflow", "Dagster"), link),
         },
     )
     rows = st.session_state["leaderboard"]["selection"]["rows"]
     chosen = [items[row] for row in rows if row < len(items)]
-    return (chosen or items[:2])[:_MOST_COMPARED]
+    return (chosen or items[:2])[:_MAX_COMPARED]
 
 
 def _interval(item: dict[str, Any]) -> str:
@@ -103,7 +97,7 @@ def _interval(item: dict[str, Any]) -> str:
     return f"{item['net_return_low']:+.1%} to {item['net_return_high']:+.1%}"
 
 
-def _compared(chosen: list[dict[str, Any]]) -> None:
+def _comparison(chosen: list[dict[str, Any]]) -> None:
     scored = [trial["trial_id"] for trial in chosen if trial["scored_at"]]
     if not scored:
         return
@@ -113,16 +107,14 @@ def _compared(chosen: list[dict[str, Any]]) -> None:
     with left:
         st.markdown("**A dollar, quarter by quarter**")
         rows = [
-            {"quarter": day["quarter"], "dollars": day["equity"], "of": one["trial_id"]}
+            {"quarter": point["quarter"], "dollars": point["equity"], "of": one["trial_id"]}
             for one in details
-            for day in one["equity"]
+            for point in one["equity"]
         ]
-        for name in ("universe", "momentum"):
-            label = {"universe": "equal-weight universe", "momentum": "12-1 momentum"}[name]
-            rows += [{"quarter": day["quarter"], "dollars": day[name], "of": label} for day in details[0]["equity"]]
-        st.altair_chart(
-            charts.lines(rows, "quarter", "dollars", "of", "dollars", ".2f"), alt="Equity of the chosen trials and both baselines"
-        )
+        for name, label in (("universe", "equal-weight universe"), ("momentum", "12-1 momentum")):
+            rows += [{"quarter": point["quarter"], "dollars": point[name], "of": label} for point in details[0]["equity"]]
+        lines = charts.lines(rows, "quarter", "dollars", "of", "dollars", ".2f")
+        st.altair_chart(lines, alt="Equity of the chosen trials and both baselines")
     with right:
         st.markdown("**Forecast and outcome**")
         bins = []
@@ -134,13 +126,13 @@ def _compared(chosen: list[dict[str, Any]]) -> None:
                 continue
             bins += [{**one, "trial": trial_id} for one in curve]
         if bins:
-            st.altair_chart(charts.calibration(bins), alt="Share that came true against the forecast probability")
+            st.altair_chart(charts.calibration(bins), alt="Share that was profitable against the forecast probability")
         else:
-            st.caption("No probability is calibrated yet.")
+            st.caption("No calibrated probabilities yet.")
     with st.expander("Configurations and scorecards"):
         names = sorted({name for one in details for name in one["metrics"] or {}})
-        table = {one["trial_id"]: [_cell((one["metrics"] or {}).get(name)) for name in names] for one in details}
-        st.dataframe(pd.DataFrame(table, index=[name.replace("_", " ") for name in names]), key="scorecards", alt="scorecards")
+        cards = {one["trial_id"]: [_cell((one["metrics"] or {}).get(name)) for name in names] for one in details}
+        st.dataframe(pd.DataFrame(cards, index=[name.replace("_", " ") for name in names]), key="scorecards", alt="scorecards")
         for one in details:
             st.json(one["config"], expanded=False)
 
@@ -150,66 +142,67 @@ def _cell(value: Any) -> str:
 
 
 def _proposals() -> None:
-    found = api().get("/api/proposals", limit=100)
     st.subheader("Proposals")
-    waiting = [one for one in found["items"] if one["status"] == "proposed"]
-    if not found["items"]:
-        empty(
-            "Nobody has proposed a trial yet.",
-            "Say “propose new trials” in the chat; the job propose_trials does it every night.",
+    proposals = api().get("/api/proposals", limit=100)["items"]
+    if not proposals:
+        empty_state(
+            "No trial has been proposed yet.",
+            "Type “propose new trials” in the chat, or wait for the night.",
         )
         return
-    if not waiting:
-        st.caption("None waits for a yes.")
-    for one in waiting:
-        with st.container(border=True):
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f"**{one['trial_id']}**")
-                st.badge("waits for your yes", color="orange")
-                st.caption(f"by {one['proposer']}, {moment(one['created_at'])}")
-            st.text(one["hypothesis"])
-            st.caption(f"Refuted if: {one['refuted_if']}")
-            with st.container(horizontal=True):
-                approve = st.button("Approve", key=f"approve-{one['id']}", type="primary", icon=":material/check:")
-                reject = st.button("Reject", key=f"reject-{one['id']}", icon=":material/close:")
-            if approve or reject:
-                how = "approve" if approve else "reject"
-                done = "Approved: it runs as soon as Dagster's sensor sees it" if approve else "Rejected"
-                if attempt(partial(api().send, "POST", f"/api/proposals/{one['id']}/{how}"), done):
-                    st.rerun()
-    decided = [one for one in found["items"] if one["status"] != "proposed"]
+    pending = [one for one in proposals if one["status"] == "proposed"]
+    if not pending:
+        st.caption("No proposal needs your approval.")
+    for one in pending:
+        _pending(one)
+    decided = [one for one in proposals if one["status"] != "proposed"]
     if decided:
-        with st.expander(f"Decided ({len(decided)})", expanded=not waiting):
-            rows = [
-                {
-                    "Trial": one["trial_id"],
-                    "By": one["proposer"],
-                    "Status": one["status"],
-                    "Decided by": one["decided_by"] or NONE,
-                    "Hypothesis": one["hypothesis"],
-                    "Refuted if": one["refuted_if"],
-                    "Run": one["run_id"] or NONE,
-                }
-                for one in decided
-            ]
-            st.dataframe(pd.DataFrame(rows), hide_index=True, key="decided", alt="proposals that are decided")
+        with st.expander(f"Decided ({len(decided)})", expanded=not pending):
+            columns: dict[str, Column] = {
+                "Trial": "trial_id",
+                "By": "proposer",
+                "Status": "status",
+                "Decided by": column_or_dash("decided_by"),
+                "Hypothesis": "hypothesis",
+                "Refuted if": "refuted_if",
+                "Run": column_or_dash("run_id"),
+            }
+            table(decided, columns, "decided", "decided proposals")
+
+
+def _pending(proposal: dict[str, Any]) -> None:
+    number = proposal["id"]
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{proposal['trial_id']}**")
+            st.badge("needs your approval", color="orange")
+            st.caption(f"by {proposal['proposer']}, {moment(proposal['created_at'])}")
+        st.text(proposal["hypothesis"])
+        st.caption(f"Refuted if: {proposal['refuted_if']}")
+        with st.container(horizontal=True):
+            approve = st.button("Approve", key=f"approve-{number}", type="primary", icon=":material/check:")
+            reject = st.button("Reject", key=f"reject-{number}", icon=":material/close:")
+        if approve or reject:
+            how = "approve" if approve else "reject"
+            done = "Approved: the trial starts within seconds" if approve else "Rejected"
+            if attempt(partial(api().send, "POST", f"/api/proposals/{number}/{how}"), done):
+                st.rerun()
 
 
 def _proposers() -> None:
-    found = api().get("/api/proposals/comparison")["items"]
+    comparison = api().get("/api/proposals/comparison")["items"]
     rows = [
         {"trial": count, "best": best, "of": f"{one['proposer']} ({one['timeframe']})"}
-        for one in found
+        for one in comparison
         for count, best in enumerate(one["best_deflated_sharpe"], 1)
     ]
     st.subheader("Who proposes best")
     if not rows:
-        st.caption("Compared once trials are scored.")
+        st.caption("The comparison starts with the first scored trial.")
         return
     chart = charts.steps(rows, "trial", "best", "of", "scored trials", "best luck-adjusted Sharpe so far")
     st.altair_chart(chart, alt="Best luck-adjusted Sharpe against the number of scored trials, for each proposer")
     st.caption(
-        "The best of more tries is higher by luck alone, and who came later knew the results of who came before; each value is "
-        "as it was when its trial was scored. `mltrainer agent compare` lets every proposer begin from nothing on the same "
-        "simulated market and judges it by quarters that none was told of."
+        "More trials raise the best result by luck alone, and later proposers saw earlier results. For a fair comparison on one "
+        "simulated market run `mltrainer agent compare`."
     )
