@@ -1,4 +1,4 @@
-"""What the lake says about symbols, for showing it: names, prices around a decision, how fresh the data are."""
+"""Names, prices, regime and freshness from the lake, cached for readers of the API."""
 
 import threading
 import time
@@ -15,8 +15,8 @@ from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.lake import Lake
 
-_LOOK_SECONDS = 2.0
-SHOWN_BEFORE, SHOWN_AFTER = 120, 80
+_CACHE_SECONDS = 2.0
+SESSIONS_BEFORE, SESSIONS_AFTER = 120, 80
 """Sessions of a price history before and after its decision: half a year, and past the longest holding."""
 _LAKE_ASSETS = (
     *("daily_bars", "corporate_actions", "macro_series", "universe", "features", "labels", "regime"),
@@ -26,25 +26,25 @@ _LAKE_ASSETS = (
 T = TypeVar("T")
 
 
-def _looked_up_at_times(look: Callable[..., T]) -> Callable[..., T]:
-    """Look at the lake at most once in two seconds, in one thread, for which the others wait."""
+def _cached_for_seconds(read: Callable[..., T]) -> Callable[..., T]:
+    """Read the lake at most once in two seconds, in one thread, for which the others wait."""
     lock = threading.Lock()
 
     @lru_cache(maxsize=32)
-    def known(_: int, lake: Lake, *names: str) -> T:
-        return look(lake, *names)
+    def cached(_: int, lake: Lake, *names: str) -> T:
+        return read(lake, *names)
 
-    @wraps(look)
-    def looked_up(lake: Lake, *names: str) -> T:
+    @wraps(read)
+    def read_or_cached(lake: Lake, *names: str) -> T:
         with lock:
-            return known(int(time.monotonic() / _LOOK_SECONDS), lake, *names)
+            return cached(int(time.monotonic() / _CACHE_SECONDS), lake, *names)
 
-    return looked_up
+    return read_or_cached
 
 
 @dataclass(frozen=True)
 class Company:
-    name: str | None
+    company: str | None
     sector: str | None
 
 
@@ -57,7 +57,7 @@ class AssetState:
     newest: str | None
 
 
-@_looked_up_at_times
+@_cached_for_seconds
 def partitions(lake: Lake, asset: str) -> list[str]:
     """Names of an asset's partitions; a folder of years is long."""
     return lake.partitions(asset)
@@ -87,8 +87,8 @@ def price_history(lake: Lake, symbol: str, decision: date) -> pl.DataFrame:
         date, open, high, low, close; empty where the symbol has no bar.
     """
     sessions = partitions(lake, "daily_bars")
-    before = [key for key in sessions if key <= str(decision)][-SHOWN_BEFORE:]
-    after = [key for key in sessions if key > str(decision)][:SHOWN_AFTER]
+    before = [key for key in sessions if key <= str(decision)][-SESSIONS_BEFORE:]
+    after = [key for key in sessions if key > str(decision)][:SESSIONS_AFTER]
     if not before and not after:
         return _no_prices()
     first, last = (before or after)[0], (after or before)[-1]
@@ -110,17 +110,17 @@ def _no_prices() -> pl.DataFrame:
     return pl.DataFrame(schema={"date": pl.Date, **dict.fromkeys(("open", "high", "low", "close"), pl.Float64)})
 
 
-@_looked_up_at_times
+@_cached_for_seconds
 def regime_days(lake: Lake) -> pl.DataFrame:
     """date, score, trend, breadth, volatility, credit, curve of the sessions with a score, the oldest first."""
     numbers = ("score", "trend", "breadth", "volatility", "credit", "curve")
     if not lake.exists("regime"):
         return pl.DataFrame(schema={"date": pl.Date, **dict.fromkeys(numbers, pl.Float64)})
-    known = lake.read("regime").filter(pl.col("score").is_not_null()).sort("date")
-    return known.select("date", pl.col(numbers).fill_nan(None))
+    scored = lake.read("regime").filter(pl.col("score").is_not_null()).sort("date")
+    return scored.select("date", pl.col(numbers).fill_nan(None))
 
 
-@_looked_up_at_times
+@_cached_for_seconds
 def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
     """The newest price of each symbol, and its session: the last delayed quote, or the last close if that is newer."""
     quotes, bars = partitions(lake, "delayed_quotes")[-1:], partitions(lake, "daily_bars")[-1:]
@@ -133,13 +133,13 @@ def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
     return None, {}
 
 
-@_looked_up_at_times
-def known_actions(lake: Lake) -> pl.DataFrame | None:
+@_cached_for_seconds
+def corporate_actions(lake: Lake) -> pl.DataFrame | None:
     """Splits and dividends: symbol, ex_date, kind, ratio, cash; None before they were fetched."""
     return lake.read("corporate_actions") if lake.exists("corporate_actions") else None
 
 
-@_looked_up_at_times
+@_cached_for_seconds
 def newest_signals(lake: Lake) -> pl.DataFrame | None:
     """The signals of the last refresh; None before the first."""
     sessions = lake.partitions("signals")
@@ -151,11 +151,11 @@ def newest_signals(lake: Lake) -> pl.DataFrame | None:
 
 def asset_states(lake: Lake) -> list[AssetState]:
     """How much of each asset of the lake is there."""
-    found = []
-    for asset in _LAKE_ASSETS:
-        names = partitions(lake, asset)
-        found.append(AssetState(asset, len(names), max(name.rsplit("/", 1)[-1] for name in names) if names else None))
-    return found
+    by_asset = {asset: partitions(lake, asset) for asset in _LAKE_ASSETS}
+    return [
+        AssetState(asset, len(names), max((name.rsplit("/", 1)[-1] for name in names), default=None))
+        for asset, names in by_asset.items()
+    ]
 
 
 def sessions_behind(newest: str | None, expected: date) -> int | None:
@@ -180,8 +180,6 @@ def nearest_misses(signals: pl.DataFrame, thresholds: Thresholds, most: int) -> 
         (thresholds.min_expected_net_return - pl.col("expected_net_return")).clip(lower_bound=0.0),
     ]
     levels = ("profit_probability", "confidence", "expected_net_return", "entry_price", "target_price", "stop_loss")
-    known = signals.filter(~pl.col("strong_buy")).filter(
-        *(pl.col(name).is_not_null() & pl.col(name).is_finite() for name in levels)
-    )
-    ranked = known.with_columns(shortfall=pl.sum_horizontal(below))
+    complete = signals.filter(~pl.col("strong_buy"), *(pl.col(name).is_finite() for name in levels))
+    ranked = complete.with_columns(shortfall=pl.sum_horizontal(below))
     return ranked.sort("shortfall", "profit_probability", "symbol", descending=[False, True, False]).head(most)

@@ -67,7 +67,7 @@ def test_it_is_closed_at_the_price_it_was_sold_for_and_opened_again(installation
 def test_it_says_what_the_rules_would_do(installation: Installation) -> None:
     number = recommend(installation.database, "AAA", SESSIONS[-30])
     hold_virtually(installation.database, number, "AAA", status="closed")
-    assert select(installation, number)["advice"] == f"the paper trade was closed on {LAST} (target)"
+    assert select(installation, number)["advice"] == f"closed on {LAST} (target): consider selling"
 
 
 def test_a_selection_is_taken_back(installation: Installation) -> None:

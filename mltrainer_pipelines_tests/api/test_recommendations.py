@@ -65,7 +65,7 @@ def test_one_comes_with_its_reasons_its_prices_its_paper_trade_and_its_history(i
     detail = installation.client.get(f"/api/recommendations/{number}").json()
     assert detail["reasons"]["summary"] == "its 21-day return is high"
     assert detail["reasons"]["drivers"][0]["percentile"] == 0.97
-    assert "probability of profit 0.62, at least 0.60 was needed" in detail["reasons"]["rules"]
+    assert "probability of profit 0.62, threshold 0.60" in detail["reasons"]["rules"]
     assert detail["position"]["profit_loss"] == 178.0
     assert detail["in_portfolio"] is False
     assert [past["id"] for past in detail["history"]] == [earlier]

@@ -1,4 +1,4 @@
-"""The catalogue of models, and how far each of them was tried."""
+"""The catalogue of models, and how often each of them was tried."""
 
 from collections import defaultdict
 from functools import lru_cache
@@ -14,6 +14,7 @@ from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.routes.trials import newest_promotions
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.models.registry import list_models
+from mltrainer_pipelines.models.spec import ModelSpec
 from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)
@@ -71,21 +72,9 @@ def get_models(installation: Installation, _: Annotated[Parameters, Query()]) ->
 @lru_cache(maxsize=1)
 def _untried() -> tuple[Model, ...]:
     """The catalogue before anybody tried anything: it does not change while a process lives."""
-    return tuple(
-        Model(
-            id=spec.id,
-            family=spec.family,
-            core=spec.core,
-            source=spec.source,
-            summary=spec.summary,
-            cost=spec.cost,
-            gpu=spec.gpu,
-            handles_missing=spec.handles_missing,
-            parameters=[
-                Parameter(name=name, default=space.default, allowed=space.describe()) for name, space in spec.search_space.items()
-            ],
-            trials=0,
-            champion_of=[],
-        )
-        for spec in list_models()
-    )
+
+    def parameters(spec: ModelSpec) -> list[Parameter]:
+        spaces = spec.search_space.items()
+        return [Parameter(name=name, default=space.default, allowed=space.describe()) for name, space in spaces]
+
+    return tuple(Model(**vars(spec), parameters=parameters(spec), trials=0, champion_of=[]) for spec in list_models())

@@ -1,4 +1,4 @@
-"""The user's own portfolio: recommendations they say to have bought, at their own price."""
+"""The user's own portfolio: recommendations they bought, at their own price."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -12,19 +12,9 @@ from pydantic import AwareDatetime, BaseModel, Field, model_validator
 from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
-from mltrainer_pipelines.api.fields import (
-    Body,
-    Dollars,
-    Identifier,
-    MarketKind,
-    Number,
-    Page,
-    Paged,
-    Text,
-    with_example,
-)
+from mltrainer_pipelines.api.fields import Body, Dollars, Identifier, MarketKind, Number, Page, Paged, Text, with_example
 from mltrainer_pipelines.api.json_route import ReadingRoute
-from mltrainer_pipelines.api.market_data import Company, companies, known_actions, last_prices
+from mltrainer_pipelines.api.market_data import Company, companies, corporate_actions, last_prices
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.market.sessions import NEW_YORK
@@ -62,9 +52,9 @@ class Holding(BaseModel):
     dividends: Dollars | None = Field(description="Paid on the shares while they were held.")
     profit_loss: Dollars | None = Field(description="Value and dividends less the cost.")
     profit_loss_share: float | None = Field(description="Of the cost.")
-    virtual_status: Literal["pending", "open", "closed"] | None = Field(description="How the paper trade of the same stands.")
+    virtual_status: Literal["pending", "open", "closed"] | None = Field(description="Of its paper trade.")
     virtual_profit_loss: Dollars | None
-    advice: str | None = Field(description="What the rules would do: the paper trade was closed at its target, stop or time.")
+    advice: str | None = Field(description="Where its paper trade is closed and this is still open: when, and why.")
 
 
 class Portfolio(Page[Holding]):
@@ -105,12 +95,12 @@ class HoldingChange(Body):
     closed_time: AwareDatetime | None = Field(default=None, description="When it was sold; now by default.")
 
     @model_validator(mode="after")
-    def _says_something(self) -> "HoldingChange":
+    def _changes_something(self) -> "HoldingChange":
         if not self.model_fields_set:
             raise ValueError("give at least one field to change")
         for name in ("actual_buy_price", "actual_shares"):
             if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be taken away")
+                raise ValueError(f"{name} cannot be removed")
         if self.closed_time is not None and self.actual_sell_price is None:
             raise ValueError("closed_time needs actual_sell_price")
         return self
@@ -121,8 +111,8 @@ def list_portfolio(installation: Installation, chosen: Annotated[HoldingFilter, 
     """What the user holds and held, with profit and loss at the newest prices."""
     everything = _holdings(installation)
     matching = [holding for holding in everything if chosen.status in (None, holding.status)]
-    held = [holding for holding in everything if holding.status == "open"]
-    sold = [holding for holding in everything if holding.status == "closed"]
+    still_open = [holding for holding in everything if holding.status == "open"]
+    closed = [holding for holding in everything if holding.status == "closed"]
     return Portfolio(
         total=len(matching),
         limit=chosen.limit,
@@ -130,25 +120,25 @@ def list_portfolio(installation: Installation, chosen: Annotated[HoldingFilter, 
         items=matching[chosen.offset : chosen.offset + chosen.limit],
         market=installation.settings.market_kind,
         as_of=installation.now(),
-        cost=_sum(holding.cost for holding in held),
-        value=_sum(holding.value for holding in held),
-        unrealized=_sum(holding.profit_loss for holding in held),
-        realized=_sum(holding.profit_loss for holding in sold),
-        hit_rate=sum((holding.profit_loss or 0) > 0 for holding in sold) / len(sold) if sold else None,
+        cost=_sum(holding.cost for holding in still_open),
+        value=_sum(holding.value for holding in still_open),
+        unrealized=_sum(holding.profit_loss for holding in still_open),
+        realized=_sum(holding.profit_loss for holding in closed),
+        hit_rate=sum((holding.profit_loss or 0) > 0 for holding in closed) / len(closed) if closed else None,
     )
 
 
 @router.post("", status_code=201)
 def select_recommendation(installation: Installation, selection: Selection, response: Response) -> Holding:
-    """Note that the user bought a recommendation, at what price and how many shares."""
+    """Add a recommendation that the user bought, with price and number of shares."""
     u, r, wanted = tables.UserPosition, tables.Recommendation, selection.recommendation_id
     with installation.engine.begin() as connection:
         # The row is locked so that two requests at once cannot both select it.
         if connection.execute(sa.select(r.id).where(r.id == wanted).with_for_update()).first() is None:
             raise Problem(404, f"there is no recommendation {wanted}; /api/recommendations lists those there are")
-        held = connection.scalar(sa.select(u.id).where(u.recommendation_id == wanted, u.closed_time.is_(None)))
-        if held is not None:
-            raise Problem(409, f"recommendation {wanted} is in the portfolio already (holding {held}); change or close that one")
+        existing = connection.scalar(sa.select(u.id).where(u.recommendation_id == wanted, u.closed_time.is_(None)))
+        if existing is not None:
+            raise Problem(409, f"recommendation {wanted} is already in the portfolio as holding {existing}; change or close that")
         values = selection.model_dump() | {"selected_time": selection.selected_time or installation.now()}
         number = connection.execute(sa.insert(u).values(values).returning(u.id)).scalar_one()
     response.headers["Location"] = f"/api/portfolio/{number}"
@@ -179,7 +169,7 @@ def change_holding(installation: Installation, number: Identifier, change: Holdi
 
 @router.delete("/{number}", status_code=204)
 def remove_holding(installation: Installation, number: Identifier) -> None:
-    """Take a selection back, as if it had not been made."""
+    """Remove a holding as if it had never been added."""
     u = tables.UserPosition
     with installation.engine.begin() as connection:
         if connection.execute(sa.delete(u).where(u.id == number).returning(u.id)).first() is None:
@@ -191,17 +181,17 @@ def _unknown(number: int) -> Problem:
 
 
 def _holding(installation: Context, number: int) -> Holding:
-    found = _holdings(installation, number)
-    if not found:
+    holdings_of_id = _holdings(installation, number)
+    if not holdings_of_id:
         raise _unknown(number)
-    return found[0]
+    return holdings_of_id[0]
 
 
 def _holdings(installation: Context, number: int | None = None) -> list[Holding]:
     u, r, p = tables.UserPosition, tables.Recommendation, tables.VirtualPosition
     statement = (
         sa.select(
-            *(column for column in u.__table__.columns),
+            u.__table__,
             *(r.symbol, r.timeframe, r.target_price.label("first_target"), r.stop_loss.label("first_stop")),
             *(p.status.label("virtual_status"), p.profit_loss.label("virtual_profit_loss"), p.exit_reason, p.exit_session),
             *(p.target_price, p.stop_loss, p.current_price.label("virtual_price"), p.marked_session),
@@ -217,15 +207,15 @@ def _holdings(installation: Context, number: int | None = None) -> list[Holding]
     if not rows:
         return []
     priced_on, prices = last_prices(installation.lake)
-    known, actions = companies(installation.lake), known_actions(installation.lake)
-    return [_valued(row, priced_on, prices, known, actions) for row in rows]
+    by_symbol, actions = companies(installation.lake), corporate_actions(installation.lake)
+    return [_valued(row, priced_on, prices, by_symbol.get(row["symbol"]), actions) for row in rows]
 
 
 def _valued(
     row: RowMapping,
     priced_on: date | None,
     prices: Mapping[str, float],
-    known: Mapping[str, Company],
+    company: Company | None,
     actions: pl.DataFrame | None,
 ) -> Holding:
     price, day = _newest_price(row, priced_on, prices)
@@ -241,34 +231,23 @@ def _valued(
     gain = value + dividends - cost if value is not None and cost is not None and dividends is not None else None
     advice = None
     if row["closed_time"] is None and row["virtual_status"] == "closed" and row["exit_session"]:
-        advice = f"the paper trade was closed on {row['exit_session']} ({row['exit_reason']})"
-    return Holding(
-        id=row["id"],
-        recommendation_id=row["recommendation_id"],
-        symbol=row["symbol"],
-        company=known.get(row["symbol"], Company(None, None)).name,
-        timeframe=row["timeframe"],
-        status="open" if row["closed_time"] is None else "closed",
-        selected_time=row["selected_time"],
-        actual_buy_price=paid,
-        actual_shares=bought,
-        actual_sell_price=sold,
-        closed_time=row["closed_time"],
-        notes=row["notes"],
-        target_price=row["target_price"] or row["first_target"],
-        stop_loss=row["stop_loss"] or row["first_stop"],
-        shares_now=shares_now,
-        current_price=price,
-        priced_on=day,
-        cost=cost,
-        value=value,
-        dividends=dividends,
-        profit_loss=gain,
-        profit_loss_share=float(gain / cost) if gain is not None and cost else None,
-        virtual_status=row["virtual_status"],
-        virtual_profit_loss=row["virtual_profit_loss"],
-        advice=advice,
-    )
+        advice = f"closed on {row['exit_session']} ({row['exit_reason']}): consider selling"
+    computed = {
+        "company": company.company if company else None,
+        "status": "open" if row["closed_time"] is None else "closed",
+        "target_price": row["target_price"] or row["first_target"],
+        "stop_loss": row["stop_loss"] or row["first_stop"],
+        "shares_now": shares_now,
+        "current_price": price,
+        "priced_on": day,
+        "cost": cost,
+        "value": value,
+        "dividends": dividends,
+        "profit_loss": gain,
+        "profit_loss_share": float(gain / cost) if gain is not None and cost else None,
+        "advice": advice,
+    }
+    return Holding(**{**row, **computed})
 
 
 def _newest_price(row: RowMapping, priced_on: date | None, prices: Mapping[str, float]) -> tuple[Decimal | None, date | None]:

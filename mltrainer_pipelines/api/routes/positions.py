@@ -1,4 +1,4 @@
-"""Virtual positions, and how the books did."""
+"""Virtual positions, and the performance of the books."""
 
 import csv
 import io
@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol
 from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.store import tables
@@ -64,28 +65,22 @@ class VirtualPositions(Page[VirtualPosition]):
 Book = Literal["recommendations", "user", "passed_over"]
 
 
-class PositionFilter(Paged):
-    status: Status | None = None
-    timeframe: TimeframeName | None = None
-    symbol: Symbol | None = None
-    book: Book = Field(default="recommendations", description="All of them, the user's selection, or what the user passed over.")
-    sort: Literal["-id", "id", "-profit_loss", "profit_loss", "-exit_session", "exit_session", "symbol"] = "-id"
-
-
 class ExportFilter(Parameters):
     status: Status | None = None
     timeframe: TimeframeName | None = None
     symbol: Symbol | None = None
-    book: Book = "recommendations"
+    book: Book = Field(default="recommendations", description="All of them, the user's selection, or what the user passed over.")
+
+
+class PositionFilter(ExportFilter, Paged):
+    sort: Literal["-id", "id", "-profit_loss", "profit_loss", "-exit_session", "exit_session", "symbol"] = "-id"
 
 
 @router.get("/virtual-positions")
 def list_virtual_positions(installation: Installation, chosen: Annotated[PositionFilter, Query()]) -> VirtualPositions:
     """Paper trades of the recommendations that match."""
     p = tables.VirtualPosition
-    conditions = _conditions(chosen.status, chosen.timeframe, chosen.symbol, chosen.book)
-    column = getattr(p, chosen.sort.removeprefix("-"))
-    order = column.desc().nulls_last() if chosen.sort.startswith("-") else column.asc().nulls_last()
+    conditions = _conditions(chosen)
     closed = p.status == "closed"
     entered = closed & p.fill_price.is_not(None)
     totals = sa.select(
@@ -95,7 +90,7 @@ def list_virtual_positions(installation: Installation, chosen: Annotated[Positio
         sa.func.count().filter(entered),
         sa.func.count().filter(entered & (p.profit_loss > 0)),
     ).where(*conditions)
-    page = virtual_positions().where(*conditions).order_by(order, p.id.desc()).limit(chosen.limit).offset(chosen.offset)
+    page = page_of(virtual_positions().where(*conditions).order_by(order_of(p, chosen.sort), p.id.desc()), chosen)
     with installation.reader.connect() as connection:
         total, realized, unrealized, ended, won = connection.execute(totals).one()
         rows = connection.execute(page).mappings().all()
@@ -119,7 +114,7 @@ def list_virtual_positions(installation: Installation, chosen: Annotated[Positio
 def export_virtual_positions(installation: Installation, chosen: Annotated[ExportFilter, Query()]) -> StreamingResponse:
     """All paper trades that match, as CSV."""
     p = tables.VirtualPosition
-    conditions = _conditions(chosen.status, chosen.timeframe, chosen.symbol, chosen.book)
+    conditions = _conditions(chosen)
     columns = [getattr(p, name) for name in VirtualPosition.model_fields]
 
     def rows() -> Iterator[str]:
@@ -138,13 +133,12 @@ def export_virtual_positions(installation: Installation, chosen: Annotated[Expor
     return StreamingResponse(rows(), media_type="text/csv; charset=utf-8")
 
 
-def _conditions(status: str | None, timeframe: str | None, symbol: str | None, book: Book) -> list[sa.ColumnElement[bool]]:
+def _conditions(chosen: ExportFilter) -> list[sa.ColumnElement[bool]]:
     p = tables.VirtualPosition
-    given = {"status": status, "timeframe": timeframe, "symbol": symbol}
-    conditions: list[sa.ColumnElement[bool]] = [getattr(p, name) == value for name, value in given.items() if value]
-    if book != "recommendations":
-        theirs = sa.exists().where(tables.UserPosition.recommendation_id == p.recommendation_id)
-        conditions.append(theirs if book == "user" else ~theirs)
+    conditions = equal_to(p, chosen, "status", "timeframe", "symbol")
+    if chosen.book != "recommendations":
+        selected = sa.exists().where(tables.UserPosition.recommendation_id == p.recommendation_id)
+        conditions.append(selected if chosen.book == "user" else ~selected)
     return conditions
 
 
@@ -181,10 +175,10 @@ class BenchmarkDay(BaseModel):
 
 
 class Performance(BaseModel):
-    """How the books stand: every recommendation, what the user selected, what the user passed over."""
+    """Performance of the books: every recommendation, what the user selected, what the user passed over."""
 
     market: MarketKind
-    account: Dollars = Field(description="Dollars each book began with.")
+    account: Dollars = Field(description="Dollars each book started with.")
     books: dict[Book, list[BookDay]] = Field(description="A row a recorded session, the oldest first.")
     benchmark: list[BenchmarkDay]
 
@@ -206,7 +200,7 @@ def get_performance(installation: Installation, span: Annotated[Span, Query()]) 
         rows = connection.execute(statement).mappings().all()
     books: dict[Book, list[BookDay]] = {"recommendations": [], "user": [], "passed_over": []}
     for row in rows:
-        books[row["book"]].append(BookDay(**{name: row[name] for name in BookDay.model_fields}))
+        books[row["book"]].append(BookDay(**row))
     account = PaperAccount().equity
     return Performance(
         market=installation.settings.market_kind, account=account, books=books, benchmark=_benchmark(rows, account)
@@ -219,7 +213,7 @@ def _benchmark(rows: Any, account: Decimal) -> list[BenchmarkDay]:
     for row in rows:
         if row["book"] != "recommendations" or row["benchmark_return"] is None:
             continue
-        # the first recorded session is where both begin
+        # Both start at the first recorded session.
         equity *= 1 if not days else Decimal(repr(1.0 + row["benchmark_return"]))
         days.append(BenchmarkDay(date=row["date"], equity=equity))
     return days

@@ -27,6 +27,7 @@ from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.market_data import Company, companies, nearest_misses, newest_signals, price_history
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
+from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.signals.thresholds import thresholds_at
 from mltrainer_pipelines.store import tables
@@ -198,16 +199,8 @@ def list_recommendations(installation: Installation, chosen: Annotated[Filter, Q
     """The recommendations that match, sorted, a page at a time."""
     r = tables.Recommendation
     conditions = _conditions(installation, chosen)
-    descending, name = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
-    column = getattr(r, name)
-    order = column.desc().nulls_last() if descending else column.asc().nulls_last()
-    statement = (
-        _joined()
-        .where(*conditions)
-        .order_by(order, r.signal_strength.desc(), r.id.desc())
-        .limit(chosen.limit)
-        .offset(chosen.offset)
-    )
+    matching = _joined().where(*conditions)
+    statement = page_of(matching.order_by(order_of(r, chosen.sort), r.signal_strength.desc(), r.id.desc()), chosen)
     counts = sa.select(
         sa.select(sa.func.count()).select_from(r).where(*conditions).scalar_subquery(),
         sa.select(sa.func.max(r.id)).scalar_subquery(),
@@ -216,17 +209,17 @@ def list_recommendations(installation: Installation, chosen: Annotated[Filter, Q
     with installation.reader.connect() as connection:
         total, newest_id, newest_session = connection.execute(counts).one()
         rows = connection.execute(statement).mappings().all()
-    known = companies(installation.lake)
+    by_symbol = companies(installation.lake)
     return Recommendations(
         total=total,
         limit=chosen.limit,
         offset=chosen.offset,
-        items=[_recommendation(row, known) for row in rows],
+        items=[_recommendation(row, by_symbol) for row in rows],
         market=installation.settings.market_kind,
         as_of=installation.now(),
         newest_id=newest_id,
         newest_session=newest_session,
-        sectors=sorted({company.sector for company in known.values() if company.sector}),
+        sectors=sorted({company.sector for company in by_symbol.values() if company.sector}),
     )
 
 
@@ -241,13 +234,11 @@ def list_near_misses(installation: Installation, chosen: Annotated[NearMissParam
     if chosen.timeframe:
         signals = signals.filter(pl.col("timeframe") == chosen.timeframe)
     thresholds = thresholds_at(installation.reader, installation.settings.threshold_defaults)
-    known = companies(installation.lake)
+    by_symbol = companies(installation.lake)
     items = []
     for row in nearest_misses(signals, thresholds, chosen.limit).iter_rows(named=True):
-        company = known.get(row["symbol"], Company(None, None))
-        values = {name: row[name] for name in NearMiss.model_fields if name in row}
-        values |= {"company": company.name, "sector": company.sector, "lacked": row["reason"].split("; ")}
-        items.append(NearMiss(**values))
+        company = by_symbol.get(row["symbol"], Company(None, None))
+        items.append(NearMiss(**{**row, **vars(company), "lacked": row["reason"].split("; ")}))
     return NearMisses(refreshed_at=refreshed_at, signals=signals.height, strong_buys=buys, items=items, **answer)
 
 
@@ -283,27 +274,26 @@ def _joined(*more: Any) -> sa.Select[Any]:
 
 def _conditions(installation: Context, chosen: Filter) -> list[sa.ColumnElement[bool]]:
     r = tables.Recommendation
-    given = {name: getattr(chosen, name) for name in ("timeframe", "grade", "symbol", "session")}
-    found: list[sa.ColumnElement[bool]] = [getattr(r, name) == value for name, value in given.items() if value is not None]
+    conditions = equal_to(r, chosen, "timeframe", "grade", "symbol", "session")
     if chosen.latest:
-        found.append(r.session == sa.select(sa.func.max(r.session)).scalar_subquery())
+        conditions.append(r.session == sa.select(sa.func.max(r.session)).scalar_subquery())
     if chosen.since_id is not None:
-        found.append(r.id > chosen.since_id)
+        conditions.append(r.id > chosen.since_id)
     if chosen.sector is not None:
         members = [symbol for symbol, company in companies(installation.lake).items() if company.sector == chosen.sector]
-        found.append(sa.or_(r.sector == chosen.sector, sa.and_(r.sector.is_(None), r.symbol.in_(members))))
+        conditions.append(sa.or_(r.sector == chosen.sector, sa.and_(r.sector.is_(None), r.symbol.in_(members))))
     lowest = {
         "profit_probability": chosen.min_probability,
         "confidence": chosen.min_confidence,
         "signal_strength": chosen.min_strength,
         "expected_net_return": chosen.min_expected_return,
     }
-    return found + [getattr(r, name) >= value for name, value in lowest.items() if value is not None]
+    return conditions + [getattr(r, name) >= value for name, value in lowest.items() if value is not None]
 
 
-def _recommendation(row: RowMapping, known: Mapping[str, Company]) -> Recommendation:
-    company = known.get(row["symbol"], Company(None, None))
-    return Recommendation(**{**row, "company": company.name, "sector": row["sector"] or company.sector})
+def _recommendation(row: RowMapping, by_symbol: Mapping[str, Company]) -> Recommendation:
+    company = by_symbol.get(row["symbol"], Company(None, None))
+    return Recommendation(**{**row, "company": company.company, "sector": row["sector"] or company.sector})
 
 
 def _reasons(row: RowMapping) -> Reasons:
@@ -315,12 +305,9 @@ def _reasons(row: RowMapping) -> Reasons:
         ("regime_score", "min_regime", "regime score", 0),
     ):
         if row[value] is not None and key in bars:
-            rules.append(f"{what} {row[value]:.{digits}f}, at least {bars[key]:.{digits}f} was needed")
+            rules.append(f"{what} {row[value]:.{digits}f}, threshold {bars[key]:.{digits}f}")
     if row["expected_net_return"] is not None:
         needed = bars.get("min_expected_net_return", 0.0)
-        rules.append(f"expected net return {row['expected_net_return']:+.2%}, more than {needed:.2%} was needed")
-    return Reasons(summary=row["why"], drivers=[_driver(found) for found in row["drivers"] or []], rules=rules)
-
-
-def _driver(found: Mapping[str, Any]) -> Driver:
-    return Driver(**{name: found.get(name) for name in Driver.model_fields})
+        rules.append(f"expected net return {row['expected_net_return']:+.2%}, threshold {needed:.2%}")
+    drivers = [Driver(**dict.fromkeys(Driver.model_fields) | driver) for driver in row["drivers"] or []]
+    return Reasons(summary=row["why"], drivers=drivers, rules=rules)

@@ -1,7 +1,7 @@
 """Settings that are changed while the system runs: thresholds, the agent's autonomy and its budgets; every change is kept."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Request
@@ -14,7 +14,7 @@ from mltrainer_pipelines.api.fields import Body, Name, Parameters, Text, with_ex
 from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.store import runtime_settings
-from mltrainer_pipelines.store.runtime_settings import Change, InvalidSettingError, UnknownSettingError
+from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
 from mltrainer_pipelines.store.tables import RuntimeSetting
 
 router = APIRouter(prefix="/api/settings", tags=["settings"], route_class=ReadingRoute)
@@ -87,20 +87,20 @@ def get_settings(installation: Installation, chosen: Annotated[HistoryParameters
 
 @router.put("")
 def put_settings(installation: Installation, changes: Changes, request: Request) -> Settings:
-    """Change settings; a refresh uses them from its next run on. Every change is kept and can be taken back.
+    """Change settings; a refresh uses them from its next run on. Every change is recorded and can be undone.
 
-    `agent_enabled` set to false stops everything the agent started: its runs are cancelled, what waits is rejected.
+    `agent_enabled` set to false stops everything the agent started: its runs are cancelled, what is pending is rejected.
     """
     before = _settings(installation, 0)
     if changes.if_version is not None and changes.if_version != before.version:
         raise Problem(
-            409, f"the settings are at version {before.version} by now, not {changes.if_version}; look at them again first"
+            409, f"the settings changed: they are at version {before.version}, not {changes.if_version}; read them again"
         )
     now = {setting.name: setting.value for setting in before.settings}
     for name, value in changes.values.items():
         if value is None or value != now[name]:
             runtime_settings.put(installation.engine, name, value, "user", changes.reason)
-    return _obeyed(before, _settings(installation, 20), request, changes.reason)
+    return _applied(before, _settings(installation, 20), request, changes.reason)
 
 
 @router.post("/{name}/revert")
@@ -109,7 +109,7 @@ def revert_setting(
     request: Request,
     name: Annotated[str, Path(pattern=r"^[a-z_]{1,60}$", examples=["min_confidence"])],
 ) -> Settings:
-    """Take the newest change of a setting back."""
+    """Undo the newest change of a setting."""
     before = _settings(installation, 0)
     try:
         runtime_settings.revert(installation.engine, name, "user")
@@ -117,10 +117,10 @@ def revert_setting(
         raise Problem(404, str(error).strip("'\"")) from None
     except InvalidSettingError as error:
         raise Problem(409, str(error)) from None
-    return _obeyed(before, _settings(installation, 20), request, f"{name} taken back")
+    return _applied(before, _settings(installation, 20), request, f"{name} undone")
 
 
-def _obeyed(before: Settings, after: Settings, request: Request, reason: str) -> Settings:
+def _applied(before: Settings, after: Settings, request: Request, reason: str) -> Settings:
     """The settings after a change; an agent that it switched off has been stopped with everything it started."""
     enabled = [next(one.value for one in settings.settings if one.name == "agent_enabled") for settings in (before, after)]
     if enabled == [True, False]:
@@ -128,7 +128,7 @@ def _obeyed(before: Settings, after: Settings, request: Request, reason: str) ->
         try:
             stop_started(system.engine, system.launcher, "user", reason, system.clock())
         except JobError as error:
-            raise Problem(503, f"the agent is off and starts nothing, but its runs could not be cancelled: {error}") from None
+            raise Problem(503, f"the agent is off, but its runs could not be cancelled: {error}") from None
     return after
 
 
@@ -137,27 +137,10 @@ def _settings(installation: Context, changes: int) -> Settings:
     values = runtime_settings.get_all(installation.reader, defaults)
     with installation.reader.connect() as connection:
         version = connection.scalar(sa.select(sa.func.max(RuntimeSetting.id))) or 0
-    found = []
+    settings = []
     for name, setting in runtime_settings.SETTINGS.items():
-        default = defaults.get(name, setting.default)
-        found.append(
-            Setting(
-                name=name,
-                value=values[name],
-                default=default,
-                kind=setting.kind,
-                meaning=setting.meaning,
-                allowed=setting.describe(),
-                low=setting.low,
-                high=setting.high,
-                choices=list(setting.choices),
-                changed=values[name] != default,
-            )
-        )
+        default, value = defaults.get(name, setting.default), values[name]
+        own = vars(setting) | {"default": default, "choices": list(setting.choices)}
+        settings.append(Setting(**own, value=value, allowed=setting.describe(), changed=value != default))
     past = runtime_settings.history(installation.reader, limit=changes) if changes else []
-    return Settings(version=version, settings=found, history=[_change(change) for change in past])
-
-
-def _change(change: Change) -> SettingChange:
-    values: dict[str, Any] = {name: getattr(change, name) for name in SettingChange.model_fields}
-    return SettingChange(**values)
+    return Settings(version=version, settings=settings, history=[SettingChange(**vars(change)) for change in past])

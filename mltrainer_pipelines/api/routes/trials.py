@@ -1,7 +1,7 @@
 """Trials, and the champions among them."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query
@@ -12,7 +12,8 @@ from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Grade, MarketKind, Name, Page, Paged, TrialId
 from mltrainer_pipelines.api.json_route import ReadingRoute
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.api.trial_curves import NotInTheLakeError, calibration_curve, equity_curve
+from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
+from mltrainer_pipelines.api.trial_curves import CalibrationBin, NotInTheLakeError, QuarterEquity, calibration_curve, equity_curve
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines.trials.registry import records
@@ -94,17 +95,8 @@ class QuarterScore(BaseModel):
     rank_ic: float | None
 
 
-class QuarterEquity(BaseModel):
-    """A dollar at a quarter's end, compounded."""
-
-    quarter: date
-    equity: float
-    universe: float
-    momentum: float
-
-
 class TrialDetail(Trial):
-    """A trial with everything that determines it and everything that is known of it."""
+    """A trial with its configuration, its scorecard and its curves."""
 
     config: dict[str, Any]
     metrics: dict[str, Any] | None = Field(description="The whole scorecard, without its parts.")
@@ -112,12 +104,6 @@ class TrialDetail(Trial):
     per_regime: list[PartScore]
     per_sector: list[PartScore]
     equity: list[QuarterEquity]
-
-
-class CalibrationBin(BaseModel):
-    probability: float = Field(description="Mean forecast of a tenth of all forecasts.")
-    observed: float = Field(description="Share of them that came true.")
-    rows: int
 
 
 class Calibration(BaseModel):
@@ -129,25 +115,16 @@ class Calibration(BaseModel):
 def list_trials(installation: Installation, chosen: Annotated[TrialFilter, Query()]) -> Trials:
     """Trials that match, best first, and the champions."""
     t, c, b = tables.Trial, tables.TrialScorecard, tables.LeaderboardRow
-    given = {name: getattr(chosen, name) for name in ("timeframe", "model", "status")}
-    conditions: list[sa.ColumnElement[bool]] = [getattr(t, name) == value for name, value in given.items() if value is not None]
+    conditions = equal_to(t, chosen, "timeframe", "model", "status")
     if chosen.grade is not None:
         conditions.append(sa.func.coalesce(b.grade, c.grade) == chosen.grade)
-    orders: dict[str, list[Any]] = {
-        "rank": [b.rank.asc().nulls_last(), t.timeframe],
-        "-sharpe": [b.sharpe.desc().nulls_last()],
-        "-deflated_sharpe": [b.deflated_sharpe.desc().nulls_last()],
-        "-net_return": [b.net_return.desc().nulls_last()],
-        "-brier_skill": [b.brier_skill.desc().nulls_last()],
-        "-created_at": [t.created_at.desc()],
-        "created_at": [t.created_at],
-    }
+    order = [order_of(t if "created_at" in chosen.sort else b, chosen.sort), *([t.timeframe] if chosen.sort == "rank" else [])]
     base = _trials().where(*conditions)
     counts = sa.select(
         sa.select(sa.func.count()).select_from(base.subquery()).scalar_subquery(),
         sa.select(sa.func.count()).select_from(t).scalar_subquery(),
     )
-    page = base.order_by(*orders[chosen.sort], t.trial_id).limit(chosen.limit).offset(chosen.offset)
+    page = page_of(base.order_by(*order, t.trial_id), chosen)
     with installation.reader.connect() as connection:
         total, trials_run = connection.execute(counts).one()
         rows = connection.execute(page).mappings().all()
@@ -157,7 +134,7 @@ def list_trials(installation: Installation, chosen: Annotated[TrialFilter, Query
         total=total,
         limit=chosen.limit,
         offset=chosen.offset,
-        items=[Trial(**_trial(installation, row, ids)) for row in rows],
+        items=[_trial(Trial, installation, row, ids) for row in rows],
         market=installation.settings.market_kind,
         champions=champions,
         trials_run=trials_run,
@@ -174,27 +151,18 @@ def get_trial(installation: Installation, trial_id: TrialId) -> TrialDetail:
         ids = {champion.trial_id for champion in _champions(connection)}
     metrics = dict(row["metrics"]) if row["metrics"] else None
     quarters, regimes, sectors = (metrics.pop(name, []) if metrics else [] for name in PARTS)
-    names = QuarterScore.model_fields
-    return TrialDetail(
-        **_trial(installation, row, ids),
-        config=row["config"],
-        metrics=metrics,
-        per_quarter=[QuarterScore(**{name: quarter[name] for name in names}) for quarter in quarters],
-        per_regime=regimes,
-        per_sector=sectors,
-        equity=[QuarterEquity(**vars(point)) for point in equity_curve(quarters)],
-    )
+    parts = {"per_quarter": quarters, "per_regime": regimes, "per_sector": sectors, "equity": equity_curve(quarters)}
+    return _trial(TrialDetail, installation, row, ids, metrics=metrics, **parts)
 
 
 @router.get("/trials/{trial_id}/calibration")
 def get_calibration(installation: Installation, trial_id: TrialId) -> Calibration:
-    """What a trial forecast against what came, out of sample, over ten bins of equal mass."""
+    """Forecast probabilities against the share that was profitable, out of sample, over ten bins of equal mass."""
     try:
         config = records.config_of(installation.engine, trial_id)
-        bins = calibration_curve(installation.lake, trial_id, config)
+        return Calibration(trial_id=trial_id, bins=calibration_curve(installation.lake, trial_id, config))
     except (UnknownTrialError, NotInTheLakeError) as error:
         raise Problem(404, str(error)) from None
-    return Calibration(trial_id=trial_id, bins=[CalibrationBin(**vars(point)) for point in bins])
 
 
 def _trials() -> sa.Select[Any]:
@@ -210,31 +178,26 @@ def _trials() -> sa.Select[Any]:
     )
 
 
-_FROM_THE_CARD = (
+AnyTrial = TypeVar("AnyTrial", bound=Trial)
+_SCORECARD_FIELDS = (
     *("sharpe", "net_return", "net_return_low", "net_return_high", "universe_net_return", "momentum_net_return", "brier_skill"),
     *("calibration_error", "auc", "rank_ic", "rank_ic_t", "precision_top_decile", "maximum_drawdown", "turnover"),
 )
 
 
-def _trial(installation: Context, row: RowMapping, champions: set[str]) -> dict[str, Any]:
+def _trial(kind: type[AnyTrial], installation: Context, row: RowMapping, champions: set[str], **more: Any) -> AnyTrial:
     card = row["metrics"] or {}
-    settings = installation.settings
-    names = ("trial_id", "model", "timeframe", "feature_set", "status", "proposed_by", "rationale", "probability_of_overfitting")
-    own = {name: row[name] for name in names}
-    deflated = row["board_deflated"] if row["board_deflated"] is not None else card.get("deflated_sharpe")
-    return {
-        **own,
-        **{name: card.get(name) for name in _FROM_THE_CARD},
-        "created_at": row["created_at"],
-        "rank": row["rank"],
+    mlflow, dagster = installation.settings.tracking_uri, installation.dagster.url
+    values = {
+        **row,
+        **{name: card.get(name) for name in _SCORECARD_FIELDS},
         "grade": row["grade"] or row["card_grade"],
         "champion": row["trial_id"] in champions,
-        "deflated_sharpe": deflated,
-        "sessions": row["sessions"],
-        "scored_at": row["scored_at"],
-        "mlflow_url": f"{settings.tracking_uri}/#/runs/{row['mlflow_run_id']}" if row["mlflow_run_id"] else None,
-        "dagster_url": f"{installation.dagster.url}/runs/{row['dagster_run_id']}" if row["dagster_run_id"] else None,
+        "deflated_sharpe": card.get("deflated_sharpe") if row["board_deflated"] is None else row["board_deflated"],
+        "mlflow_url": f"{mlflow}/#/runs/{row['mlflow_run_id']}" if row["mlflow_run_id"] else None,
+        "dagster_url": f"{dagster}/runs/{row['dagster_run_id']}" if row["dagster_run_id"] else None,
     }
+    return kind(**values | more)
 
 
 def newest_promotions() -> sa.Select[Any]:
@@ -246,4 +209,4 @@ def newest_promotions() -> sa.Select[Any]:
 
 def _champions(connection: sa.Connection) -> list[Champion]:
     rows = connection.execute(newest_promotions()).mappings().all()
-    return [Champion(**{name: row[name] for name in Champion.model_fields}) for row in rows]
+    return [Champion(**row) for row in rows]
