@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from mltrainer_pipelines.learning.point_in_time import Hindsight
+from mltrainer_pipelines.learning.point_in_time import PointInTime
 from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.ops.temporary_services import services_up
 from mltrainer_pipelines.portfolio.replay import replay
@@ -40,7 +40,7 @@ def replay_period(settings: Settings, first: date, last: date) -> dict[str, Any]
         with console.status(f"Replaying {first} to {last} …") as status:
             labels = lake.scan("labels").filter(pl.col("date") <= last).collect()
             pinned = settings.mltrainer_as_of is not None
-            known = Hindsight(lake, database.engine, champions, settings.threshold_defaults, labels, first, last, pinned)
+            known = PointInTime(lake, database.engine, champions, settings.threshold_defaults, labels, first, last, pinned)
             result = replay(lake, first, last, known, settings.cost_bps, None, lambda day: status.update(f"Replaying {day} …"))
         seconds = round(time.monotonic() - begin, 1)
     closed = [position for position in result.positions if position["status"] == "closed" and position["fill_price"] is not None]

@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 
 _LEARNT_FROM = timedelta(days=3 * 365)
 """How far back forecasts are weighed: with a fixed share, older ones no longer matter."""
-_REFITTED_AT_MOST_EVERY = timedelta(days=14)
-"""Drift asks for retraining once; a refit needs new outcomes to be another one."""
 
 
 @dg.asset(deps=[virtual_positions], group_name="learning", kinds={"postgres"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
-def outcomes(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+def outcomes(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """Each closed position beside what was predicted for it."""
     from mltrainer_pipelines.learning.outcomes import record_outcomes
 
@@ -44,73 +42,55 @@ def outcomes(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
     kinds={"postgres"},
     owners=OWNERS,
 )
-def model_weights(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
-    """How much each trial's model counts, by how well its matured forecasts came true; equal before the first.
+def model_weights(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+    """How much each trial's model counts, by the Brier score of its resolved forecasts; equal before the first.
 
     Also corrects the champions' probabilities by what became of the signals they made.
     """
-    from mltrainer_pipelines.learning.resolved import matured_forecasts
-    from mltrainer_pipelines.learning.weights import on_the_leaderboard, update_weights
+    from mltrainer_pipelines.learning.recalibrate import update_recalibrations
+    from mltrainer_pipelines.learning.resolved import resolved_forecasts
+    from mltrainer_pipelines.learning.weights import leaderboard_trials, update_weights
 
     as_of = last_closed_session(now())
-    experts, labels = on_the_leaderboard(database.engine), _labels(lake, as_of)
-    matured = matured_forecasts(lake, experts, labels, as_of, as_of - _LEARNT_FROM)
-    weights = pl.DataFrame(update_weights(database.engine, matured, experts, as_of))
-    corrections = _recalibrate(lake, database, labels, as_of)
+    experts, labels = leaderboard_trials(database.engine), _labels(lake, as_of)
+    forecasts = resolved_forecasts(lake, experts, labels, as_of, as_of - _LEARNT_FROM)
+    weights = pl.DataFrame(update_weights(database.engine, forecasts, experts, as_of))
+    corrections = _frame(update_recalibrations(lake, database.engine, timeframes.get_partition_keys(), labels, as_of))
     return dg.MaterializeResult(
-        metadata=frame_metadata(weights, weights=table(weights), corrections=table(corrections), forecasts=matured.height)
+        metadata=frame_metadata(weights, weights=table(weights), corrections=table(corrections), forecasts=forecasts.height)
     )
 
 
 @dg.asset(deps=[model_weights], group_name="learning", kinds={"postgres", "mlflow"}, owners=OWNERS)
 def drift(
     lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], tracking: dg.ResourceParam[Tracking]
-) -> dg.MaterializeResult:
-    """Whether features, predictions and calibration of the champions are still what they were; false alarms 1 look in 20."""
-    from mltrainer_pipelines.features.tables import stored_features
-    from mltrainer_pipelines.learning.alarms import keep_and_ask
-    from mltrainer_pipelines.learning.drift import Check, calibration_drift, feature_drift, prediction_drift
-    from mltrainer_pipelines.learning.resolved import calibrated_predictions, matured_forecasts
-    from mltrainer_pipelines.trials.registry import records
+) -> dg.MaterializeResult[None]:
+    """Whether features, predictions and calibration of the champions are still what they were; false alarms 1 check in 20."""
+    from mltrainer_pipelines.learning.monitoring import check_champions
 
-    as_of = last_closed_session(now())
-    first = as_of - _LEARNT_FROM
-    rows = stored_features(lake, first, as_of + timedelta(days=1)).collect()
-    labels, found = _labels(lake, as_of), []
-    of_features = feature_drift(rows)
-    for timeframe in timeframes.get_partition_keys():
-        champion = records.champion_of(database.engine, timeframe)
-        if champion is None:
-            continue
-        told = calibrated_predictions(lake, timeframe, champion, labels, first).rename({"decided": "date"})
-        matured = matured_forecasts(lake, {timeframe: [champion]}, labels, as_of, first)
-        checks: list[Check] = [
-            check for check in (of_features, prediction_drift(told), calibration_drift(matured)) if check is not None
-        ]
-        kept = keep_and_ask(database.engine, tracking, as_of, timeframe, champion, checks)
-        found += [{"timeframe": timeframe, "trial_id": champion, **vars(check)} for check in kept]
-    shown = pl.DataFrame(found) if found else pl.DataFrame(schema={"timeframe": pl.String})
-    crossed = sum(bool(check["crossed"]) for check in found)
-    return dg.MaterializeResult(metadata=frame_metadata(shown, crossed=crossed, checks=table(shown)))
+    as_of, keys = last_closed_session(now()), timeframes.get_partition_keys()
+    checks = _frame(check_champions(lake, database.engine, tracking, keys, _labels(lake, as_of), as_of, as_of - _LEARNT_FROM))
+    crossed = int(checks["crossed"].sum()) if checks.height else 0
+    return dg.MaterializeResult(metadata=frame_metadata(checks, crossed=crossed, checks=table(checks)))
 
 
 @dg.asset(deps=[model_weights, drift], group_name="learning", kinds={"postgres", "mlflow"}, owners=OWNERS)
 def learning_report(
     context: dg.AssetExecutionContext, database: dg.ResourceParam[Database], tracking: dg.ResourceParam[Tracking]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """What worked, what did not, and where the models promised too much; for people and for the agent."""
     from mltrainer_pipelines.learning import report
     from mltrainer_pipelines.learning.figures import learning_figures
     from mltrainer_pipelines.learning.publishing import log_report
 
     as_of, market = last_closed_session(now()), get_settings().market_kind
-    made = report.learning_report(database.engine, as_of)
-    report_id = report.store_report(database.engine, made)
+    content = report.learning_report(database.engine, as_of)
+    report_id = report.store_report(database.engine, content)
     figures = learning_figures(database.engine, as_of, market)
-    run_id = log_report(tracking, made, figures, market, context.run.run_id)
+    run_id = log_report(tracking, content, figures, market, context.run.run_id)
     return dg.MaterializeResult(
         metadata={
-            "report": dg.MetadataValue.md(made.markdown),
+            "report": dg.MetadataValue.md(content.markdown),
             "report_id": report_id,
             "mlflow_run": dg.MetadataValue.url(f"{tracking.uri}/#/runs/{run_id}"),
             "market": market,
@@ -123,38 +103,20 @@ def _labels(lake: Lake, as_of: date) -> pl.DataFrame:
     return lake.scan("labels").filter(pl.col("date") <= as_of).collect()
 
 
-def _recalibrate(lake: Lake, database: Database, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """Correct each champion by its own signals' outcomes; kept under `as_of`, for the sessions after it."""
-    from mltrainer_pipelines.learning.recalibrate import fit_recalibration, matured_signals, record_recalibration
-    from mltrainer_pipelines.trials.registry import records
-
-    found = []
-    sessions = [key for key in lake.partitions("signals") if key <= str(as_of)]
-    parts = [lake.read("signals", key) for key in sessions]
-    parts = [part for part in parts if "uncorrected_probability" in part.columns]
-    made = matured_signals(pl.concat(parts, how="diagonal_relaxed"), labels, as_of) if parts else None
-    for timeframe in timeframes.get_partition_keys():
-        champion = records.champion_of(database.engine, timeframe)
-        if champion is None or made is None:
-            continue
-        fitted = fit_recalibration(made.filter((pl.col("timeframe") == timeframe) & (pl.col("trial_id") == champion)))
-        record_recalibration(database.engine, as_of, timeframe, champion, fitted)
-        found.append(
-            {"timeframe": timeframe, "trial_id": champion, **vars(fitted.recalibration), "outcomes": fitted.observations}
-        )
-    return pl.DataFrame(found) if found else pl.DataFrame(schema={"timeframe": pl.String})
+def _frame(rows: list[dict[str, object]]) -> pl.DataFrame:
+    return pl.DataFrame(rows) if rows else pl.DataFrame(schema={"timeframe": pl.String})
 
 
 def _pictures(figures: Mapping[str, "Figure"]) -> dict[str, dg.MarkdownMetadataValue]:
     """Figures as Markdown that Dagster's UI shows."""
-    shown = {}
+    plots = {}
     for name, figure in figures.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=80)
-        shown[f"plot_{name}"] = dg.MetadataValue.md(
+        plots[f"plot_{name}"] = dg.MetadataValue.md(
             f"![{name}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
         )
-    return shown
+    return plots
 
 
 learn = dg.define_asset_job(
@@ -192,21 +154,19 @@ def retrain_on_drift(
     context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
 ) -> dg.SensorResult | dg.SkipReason:
     """Drift that crossed its threshold asks for the champions to be trained anew, at most every two weeks a timeframe."""
-    from mltrainer_pipelines.learning.drift import crossed_checks
+    from mltrainer_pipelines.learning.monitoring import retraining_due
 
-    today = now().date()
-    asked = dict(part.split("=") for part in context.cursor.split(";")) if context.cursor else {}
+    requested = dict(part.split("=") for part in context.cursor.split(";")) if context.cursor else {}
     requests = []
-    for check in crossed_checks(database.engine, today - _REFITTED_AT_MOST_EVERY):
-        before = asked.get(check.timeframe)
-        if before and check.as_of - date.fromisoformat(before) < _REFITTED_AT_MOST_EVERY:
-            continue
-        asked[check.timeframe] = str(check.as_of)
+    for check in retraining_due(
+        database.engine, now().date(), {name: date.fromisoformat(day) for name, day in requested.items()}
+    ):
+        requested[check.timeframe] = str(check.as_of)
         tags = {"mltrainer/asked_by": "drift", "mltrainer/drift": f"{check.kind} of {check.as_of}"}
         requests.append(dg.RunRequest(f"drift:{check.timeframe}:{check.as_of}", partition_key=check.timeframe, tags=tags))
     if not requests:
         return dg.SkipReason("nothing drifts, or it was asked for already")
-    return dg.SensorResult(run_requests=requests, cursor=";".join(f"{name}={day}" for name, day in sorted(asked.items())))
+    return dg.SensorResult(run_requests=requests, cursor=";".join(f"{name}={day}" for name, day in sorted(requested.items())))
 
 
 @dg.run_failure_sensor(monitor_all_code_locations=False)
@@ -215,7 +175,7 @@ def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceP
     from mltrainer_pipelines.store.alerts import raise_alert
 
     run, failures = context.dagster_run, context.get_step_failure_events()
-    reasons = [found for event in failures if (found := _innermost_error(event))]
+    reasons = [error for event in failures if (error := _innermost_error(event))]
     reason = (reasons[0] if reasons else context.failure_event.message or "").strip()[:2000]
     steps = [event.step_key for event in failures if event.step_key]
     where = f" in {', '.join(steps)}" if steps else ""
@@ -226,7 +186,7 @@ def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceP
 
 
 def _innermost_error(event: dg.DagsterEvent) -> str | None:
-    """What went wrong, as the code that failed said it; Dagster wraps it in an error of its own."""
+    """What went wrong, in the words of the code that failed; Dagster wraps it in an error of its own."""
     error = event.step_failure_data.error
     while error and error.cause:
         error = error.cause

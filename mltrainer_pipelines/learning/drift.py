@@ -1,6 +1,6 @@
 r"""Drift: whether the market that a champion scores is still the one it was made for.
 
-Three looks, each with a threshold that the champion's own past sets, so that its false-alarm rate is known without any
+Three checks, each with a threshold that the champion's own past sets, so that its false-alarm rate is known without any
 assumption on how features hang together:
 
 - **features**: the population stability index of each feature, recent sessions against the reference; the largest counts.
@@ -18,15 +18,9 @@ without any premium.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import polars as pl
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.engine import Engine
-
-from mltrainer_pipelines.store.tables import DriftCheck
 
 FALSE_ALARM_RATE = 0.05
 RECENT_SESSIONS = 20
@@ -41,13 +35,13 @@ _FLOOR = 1e-4
 
 @dataclass(frozen=True)
 class Check:
-    """One look for drift.
+    """One check for drift.
 
     Parameters
     ----------
     kind : {'features', 'predictions', 'calibration'}
     subject : str
-        What drifts most: a feature's name, or what was looked at.
+        What drifts most: a feature's name, or what was checked.
     statistic, threshold : float
         The recent window's, and the lowest that would have crossed; infinite where there are too few blocks to tell.
     p_value : float
@@ -105,11 +99,14 @@ def prediction_drift(forecasts: pl.DataFrame, recent_sessions: int = RECENT_SESS
     forecasts : DataFrame
         date and probability, of one model.
     """
+    from scipy.stats import ks_2samp
+
     blocks = [block["probability"].drop_nulls().to_numpy() for block in _blocks(forecasts, recent_sessions)]
     measured = range(COMPARED_BLOCKS, len(blocks))
     if len(measured) < 2:
         return None
-    scores = [_ks(blocks[n], np.concatenate(blocks[n - COMPARED_BLOCKS : n])) for n in measured]
+    earlier = [np.concatenate(blocks[n - COMPARED_BLOCKS : n]) for n in measured]
+    scores = [float(ks_2samp(blocks[n], rest, method="asymp").statistic) for n, rest in zip(measured, earlier, strict=True)]
     return _check("predictions", "the champion's probabilities", np.array(scores), "train champion_model anew")
 
 
@@ -119,7 +116,7 @@ def calibration_drift(forecasts: pl.DataFrame, recent_sessions: int = RECENT_SES
     Parameters
     ----------
     forecasts : DataFrame
-        date (on which the outcome was known), probability, label, of one model, matured.
+        date (on which the outcome was known), probability, label, of one model, resolved.
     """
     excess = (pl.col("probability") - pl.col("label")) ** 2 - pl.col("probability") * (1 - pl.col("probability"))
     daily = forecasts.drop_nulls(["probability", "label"]).group_by("date").agg(excess=excess.mean()).sort("date")
@@ -145,42 +142,16 @@ def cusum(excess: np.ndarray) -> np.ndarray:
 
 
 def population_stability(reference: np.ndarray, recent: np.ndarray, bins: int = BINS) -> float:
-    """PSI of two samples over the quantile bins of the first; unknown values are a bin of their own."""
+    """PSI of two samples over the quantile bins of the first; unknown values are a bin of their own.
+
+    >>> sample = np.arange(1000.0)
+    >>> population_stability(sample, sample)
+    0.0
+    >>> round(population_stability(sample, sample + 100.0), 2)
+    0.93
+    """
     counts = _binned([pl.DataFrame({"x": part}) for part in (reference, recent)], bins, edges_of=[0])
     return float(_psi(counts[0], counts[1])[0])
-
-
-def record_checks(engine: Engine, as_of: date, timeframe: str, trial_id: str, checks: Sequence[Check]) -> None:
-    """Keep the looks of a session; again replaces them."""
-    rows = [
-        {
-            "as_of": as_of,
-            "timeframe": timeframe,
-            "kind": check.kind,
-            "trial_id": trial_id,
-            "subject": check.subject,
-            "statistic": check.statistic,
-            "threshold": check.threshold,
-            "p_value": check.p_value,
-            "false_alarm_rate": FALSE_ALARM_RATE,
-            "crossed": check.crossed,
-            "advice": check.advice,
-        }
-        for check in checks
-    ]
-    with engine.begin() as connection:
-        connection.execute(sa.delete(DriftCheck).where(DriftCheck.as_of == as_of, DriftCheck.timeframe == timeframe))
-        if rows:
-            connection.execute(insert(DriftCheck), rows)
-
-
-def crossed_checks(engine: Engine, since: date) -> list[DriftCheck]:
-    """Looks that crossed their threshold, of a session or later, in order."""
-    from sqlalchemy.orm import Session
-
-    chosen = sa.select(DriftCheck).where(DriftCheck.crossed, DriftCheck.as_of >= since)
-    with Session(engine) as session:
-        return list(session.scalars(chosen.order_by(DriftCheck.as_of, DriftCheck.timeframe, DriftCheck.kind)))
 
 
 def _blocks(rows: pl.DataFrame, length: int) -> list[pl.DataFrame]:
@@ -211,14 +182,7 @@ def _binned(blocks: Sequence[pl.DataFrame], bins: int = BINS, edges_of: Sequence
 def _psi(reference: np.ndarray, recent: np.ndarray) -> np.ndarray:
     """PSI of each column, from rows in each bin, (columns, bins) each."""
     there, here = (np.maximum(part / part.sum(axis=1, keepdims=True), _FLOOR) for part in (reference, recent))
-    return ((here - there) * np.log(here / there)).sum(axis=1)
-
-
-def _ks(one: np.ndarray, other: np.ndarray) -> float:
-    """Kolmogorov–Smirnov distance of two samples."""
-    points = np.concatenate([one, other])
-    shares = [np.searchsorted(np.sort(part), points, side="right") / len(part) for part in (one, other)]
-    return float(np.abs(shares[0] - shares[1]).max())
+    return np.asarray(((here - there) * np.log(here / there)).sum(axis=1))
 
 
 def _check(kind: str, subject: str, scores: np.ndarray, remedy: str) -> Check:

@@ -1,4 +1,4 @@
-"""What was known at a session in the past, for living it through again: champions, weights, corrections, thresholds.
+"""What was known at a session in the past, for replaying it: champions, weights, corrections, thresholds.
 
 From the first promotion on, the versions that were registered then recommend, with the weights and corrections learnt
 before the session. For sessions before it there is a stand-in that knew as little: the trials' out-of-sample predictions,
@@ -16,8 +16,8 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.learning.resolved import matured_forecasts
-from mltrainer_pipelines.learning.weights import on_the_leaderboard, session_losses, weight_path
+from mltrainer_pipelines.learning.resolved import resolved_forecasts
+from mltrainer_pipelines.learning.weights import leaderboard_trials, session_losses, weight_path
 from mltrainer_pipelines.portfolio.replay import DecisionState
 from mltrainer_pipelines.signals.champions import Champions
 from mltrainer_pipelines.signals.learned import recalibration_before, weighted
@@ -42,13 +42,13 @@ class WalkForwardEnsemble:
     champion : TrialConfig
         The heaviest trial.
     weights : mapping of trial id to float
-    told : mapping of trial id to DataFrame
+    forecasts : mapping of trial id to DataFrame
         date, symbol, probability, probability_low, probability_high, expected_net_return of the session.
     """
 
     champion: TrialConfig
     weights: Mapping[str, float]
-    told: Mapping[str, pl.DataFrame]
+    forecasts: Mapping[str, pl.DataFrame]
 
     def predict(self, features: pl.DataFrame, threshold: float) -> pl.DataFrame:
         """As `ChampionEnsemble.predict`; symbols that no trial predicted have no forecast."""
@@ -57,7 +57,7 @@ class WalkForwardEnsemble:
         agreement, total = np.zeros(features.height), np.zeros(features.height)
         for trial_id, weight in self.weights.items():
             keys = features.select("date", "symbol")
-            rows = keys.join(self.told[trial_id], on=["date", "symbol"], how="left", maintain_order="left")
+            rows = keys.join(self.forecasts[trial_id], on=["date", "symbol"], how="left", maintain_order="left")
             values = rows.select(names).cast(pl.Float64).fill_null(float("nan")).to_numpy().T
             known = ~np.isnan(values).any(axis=0)
             sums[:, known] += weight * values[:, known]
@@ -66,7 +66,7 @@ class WalkForwardEnsemble:
         share = np.where(total > 0, total, np.nan)
         probability, low, high, expected = sums / share
         agreement = agreement / share
-        found = features.select("date", "symbol").with_columns(
+        scored = features.select("date", "symbol").with_columns(
             profit_probability=probability,
             probability_low=low,
             probability_high=high,
@@ -74,11 +74,11 @@ class WalkForwardEnsemble:
             agreement=agreement,
             confidence=agreement * (1.0 - (high - low)),
         )
-        return found.with_columns(pl.selectors.float().fill_nan(None))
+        return scored.with_columns(pl.selectors.float().fill_nan(None))
 
 
-class Hindsight:
-    """Answers what was known at a moment; nothing that came to be known later is in it.
+class PointInTime:
+    """The state of knowledge at a moment in the past; nothing that came to be known later is in it.
 
     Parameters
     ----------
@@ -107,31 +107,30 @@ class Hindsight:
     ):
         self.engine, self.champions, self.defaults, self.clock_is_pinned = engine, champions, defaults, clock_is_pinned
         self._loaded: dict[tuple[str, str], Any] = {}
-        row = Promotion
-        chosen = sa.select(row.timeframe, row.decided_at, row.model_version).where(row.model_version.is_not(None))
-        statement = chosen.order_by(row.id)
+        columns = sa.select(Promotion.timeframe, Promotion.decided_at, Promotion.model_version)
         with engine.connect() as connection:
-            self._promotions: Sequence[Any] = connection.execute(statement).all()
-        experts = on_the_leaderboard(engine)
+            self._promotions: Sequence[Any] = connection.execute(
+                columns.where(Promotion.model_version.is_not(None)).order_by(Promotion.id)
+            ).all()
         self._stand_ins = {
             timeframe: _StandIn(lake, engine, timeframe, sorted(trial_ids), labels, first, last)
-            for timeframe, trial_ids in experts.items()
+            for timeframe, trial_ids in leaderboard_trials(engine).items()
         }
 
     def __call__(self, moment: datetime, session: date) -> DecisionState:
         """What was known at `moment`, when `session` was decided on."""
-        found: dict[str, Any] = {}
+        champions: dict[str, Any] = {}
         corrections = {}
         for timeframe, stand_in in self._stand_ins.items():
             versions = [p.model_version for p in self._promotions if p.timeframe == timeframe and p.decided_at <= moment]
             if versions:
                 ensemble, version = self._version(timeframe, versions[-1])
-                found[timeframe] = weighted(self.engine, ensemble, session), version
+                champions[timeframe] = weighted(self.engine, ensemble, session), version
                 corrections[timeframe] = recalibration_before(self.engine, session, timeframe, version.trial_id)
             elif (ensemble := stand_in.at(session)) is not None:
-                found[timeframe] = ensemble, _as_version(timeframe, ensemble.champion.trial_id, moment)
-        asked = None if self.clock_is_pinned else moment
-        return DecisionState(found, corrections, thresholds_at(self.engine, self.defaults, moment=asked))
+                champions[timeframe] = ensemble, _as_version(timeframe, ensemble.champion.trial_id, moment)
+        moment_of_thresholds = None if self.clock_is_pinned else moment
+        return DecisionState(champions, corrections, thresholds_at(self.engine, self.defaults, moment=moment_of_thresholds))
 
     def _version(self, timeframe: str, version: str) -> Any:
         if (timeframe, version) not in self._loaded:
@@ -147,7 +146,7 @@ class _StandIn:
     ):
         own = labels.filter(pl.col("timeframe") == timeframe)
         regime = lake.read("regime") if lake.exists("regime") else None
-        self.configs, self.told = {}, {}
+        self.configs, self.forecasts = {}, {}
         for trial_id in trial_ids:
             keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
             if not keys:
@@ -156,19 +155,19 @@ class _StandIn:
             calibrated = calibrate_walk_forward(predictions, own, regime=regime).drop_nulls("probability")
             within = calibrated.filter(pl.col("date").is_between(first, last)).drop("score")
             parts = within.partition_by("date", as_dict=True, maintain_order=True)
-            self.told[trial_id] = {key[0]: part for key, part in parts.items()}
+            self.forecasts[trial_id] = {key[0]: part for key, part in parts.items()}
             self.configs[trial_id] = records.config_of(engine, trial_id)
-        self.names = sorted(self.told)
-        matured = matured_forecasts(lake, {timeframe: self.names}, labels, last) if self.names else None
+        self.names = sorted(self.forecasts)
+        resolved = resolved_forecasts(lake, {timeframe: self.names}, labels, last) if self.names else None
         self.sessions: list[date] = []
         self.path = None
-        if matured is not None and matured.height:
-            self.sessions, losses = session_losses(matured, self.names)
+        if resolved is not None and resolved.height:
+            self.sessions, losses = session_losses(resolved, self.names)
             self.path = weight_path(losses)
 
     def at(self, session: date) -> WalkForwardEnsemble | None:
         """The ensemble of a session; None where no trial predicted it."""
-        present = [name for name in self.names if session in self.told[name]]
+        present = [name for name in self.names if session in self.forecasts[name]]
         if not present:
             return None
         weights = self._before(session)
@@ -176,7 +175,7 @@ class _StandIn:
         total = sum(chosen.values())
         shares = {name: float(weight / total) for name, weight in chosen.items()}
         leader = max(shares, key=lambda name: (shares[name], name))
-        return WalkForwardEnsemble(self.configs[leader], shares, {name: self.told[name][session] for name in present})
+        return WalkForwardEnsemble(self.configs[leader], shares, {name: self.forecasts[name][session] for name in present})
 
     def _before(self, session: date) -> np.ndarray:
         """Weights by the outcomes of sessions before this one."""

@@ -5,6 +5,7 @@ the few that were chosen for being high. It is a correction of two numbers with 
 one holding period hang together, and ten thousand rows may be worth fifty.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -15,7 +16,9 @@ from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.models.log_odds import expit
 from mltrainer_pipelines.signals.learned import Recalibration
+from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
+from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines.trials.validation.calibrated_quarters import holding_blocks
 
 INTERCEPT_PRIOR, SLOPE_PRIOR = 0.5, 0.35
@@ -74,9 +77,9 @@ def fit_recalibration(forecasts: pl.DataFrame) -> Fitted:
         beta = beta + step
         if np.abs(step).max() < 1e-9:
             break
-    found = Recalibration(float(beta[0]), float(max(beta[1], LEAST_SLOPE)))
-    after = found.apply(probability)
-    return Fitted(found, rows, effective, float(((probability - label) ** 2).mean()), float(((after - label) ** 2).mean()))
+    correction = Recalibration(float(beta[0]), float(max(beta[1], LEAST_SLOPE)))
+    after = correction.apply(probability)
+    return Fitted(correction, rows, effective, float(((probability - label) ** 2).mean()), float(((after - label) ** 2).mean()))
 
 
 def effective_observations(probability: np.ndarray, label: np.ndarray, blocks: np.ndarray) -> float:
@@ -97,6 +100,32 @@ def effective_observations(probability: np.ndarray, label: np.ndarray, blocks: n
     return float(np.clip(rows * within / between if between > 0 else rows, min(len(numbers), rows), rows))
 
 
+def update_recalibrations(
+    lake: Lake, engine: Engine, timeframes: Sequence[str], labels: pl.DataFrame, as_of: date
+) -> list[dict[str, object]]:
+    """Correct each champion by the outcomes of its own signals, and keep the corrections under `as_of`, for the sessions after.
+
+    Returns
+    -------
+    list of dict
+        timeframe, trial_id, intercept, slope, outcomes; empty before the first signal.
+    """
+    stored = [lake.read("signals", session) for session in lake.partitions("signals") if session <= str(as_of)]
+    parts = [part for part in stored if "uncorrected_probability" in part.columns]
+    if not parts:
+        return []
+    signals, rows = resolved_signals(pl.concat(parts, how="diagonal_relaxed"), labels, as_of), list[dict[str, object]]()
+    for timeframe in timeframes:
+        champion = records.champion_of(engine, timeframe)
+        if champion is not None:
+            own = signals.filter((pl.col("timeframe") == timeframe) & (pl.col("trial_id") == champion))
+            fitted = fit_recalibration(own)
+            record_recalibration(engine, as_of, timeframe, champion, fitted)
+            correction = vars(fitted.recalibration)
+            rows.append({"timeframe": timeframe, "trial_id": champion, **correction, "outcomes": fitted.observations})
+    return rows
+
+
 def record_recalibration(engine: Engine, as_of: date, timeframe: str, trial_id: str, fitted: Fitted) -> None:
     """Keep a correction under the session after which it was learnt; again replaces it. Refreshes of later sessions use it."""
     values = {
@@ -115,7 +144,7 @@ def record_recalibration(engine: Engine, as_of: date, timeframe: str, trial_id: 
         connection.execute(statement.on_conflict_do_update(index_elements=["as_of", "timeframe", "trial_id"], set_=values))
 
 
-def matured_signals(signals: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
+def resolved_signals(signals: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """Each session's last signals, uncorrected, beside their outcomes known at the close of `as_of`.
 
     Parameters

@@ -123,7 +123,7 @@ def store_report(engine: Engine, report: Report) -> int:
             .limit(1)
         ).first()
         if newest is not None and newest.markdown == report.markdown:
-            return newest.id
+            return int(newest.id)
         values = {"as_of": report.as_of, "report": report.json, "markdown": report.markdown}
         return connection.execute(sa.insert(LearningReport).values(values).returning(LearningReport.id)).scalar_one()
 

@@ -1,8 +1,8 @@
-"""Forecasts whose outcome is known: what every model said, of every symbol, beside what became of it.
+"""Forecasts whose outcome is known: the forecast of every model for every symbol, and its label.
 
 Two sources make one record. Of quarters that have ended, the walk-forward's out-of-sample predictions, calibrated on the
-quarters before; after them, what the members of the ensemble said at the last refresh of each session. The positions that
-were recommended are a few of these rows: too few, and too well chosen, to learn a model's worth from.
+quarters before; after them, those of the ensemble's members at the last refresh of each session. The positions that were
+recommended are a few of these rows: too few, and too well chosen, to learn a model's worth from.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,10 +26,10 @@ FORECAST_SCHEMA: dict[str, pl.DataType] = {
 _KEYS = ("timeframe", "trial_id", "decided", "symbol")
 
 
-def matured_forecasts(
+def resolved_forecasts(
     lake: Lake, experts: Mapping[str, Iterable[str]], labels: pl.DataFrame, as_of: date, since: date | None = None
 ) -> pl.DataFrame:
-    """What the trials said of decisions whose outcome was known at the close of a session.
+    """The trials' forecasts of decisions whose outcome was known at the close of a session.
 
     Parameters
     ----------
@@ -48,15 +48,15 @@ def matured_forecasts(
         `FORECAST_SCHEMA`: `decided` is the decision's session, `date` the one on which its outcome was known;
         probabilities are calibrated. Sorted by these keys; one row a timeframe, trial, decision and symbol.
     """
-    known = labels.filter((pl.col("exit_date") <= as_of) & pl.col("label").is_not_null())
+    resolved = labels.filter((pl.col("exit_date") <= as_of) & pl.col("label").is_not_null())
     parts = [
         calibrated_predictions(lake, timeframe, trial_id, labels, since)
         for timeframe, trial_ids in experts.items()
         for trial_id in trial_ids
     ]
-    found = pl.concat([*parts, _live(lake, experts, since)]).unique(_KEYS, keep="first", maintain_order=True)
-    outcomes = known.select("timeframe", "symbol", "label", decided="date", date="exit_date")
-    joined = found.join(outcomes, on=["timeframe", "decided", "symbol"])
+    forecasts = pl.concat([*parts, _live(lake, experts, since)]).unique(_KEYS, keep="first", maintain_order=True)
+    outcomes = resolved.select("timeframe", "symbol", "label", decided="date", date="exit_date")
+    joined = forecasts.join(outcomes, on=["timeframe", "decided", "symbol"])
     return joined.select(pl.col(name).cast(kind) for name, kind in FORECAST_SCHEMA.items()).sort("date", *_KEYS)
 
 

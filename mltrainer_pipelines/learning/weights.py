@@ -1,6 +1,6 @@
 r"""Weights of the models in the ensemble of a timeframe: exponential weighting by their Brier score, with a fixed share.
 
-Each model is an expert, each session on which forecasts matured a round, the loss of a round the mean squared error of
+Each model is an expert, each session on which forecasts were resolved a round, the loss of a round the mean squared error of
 the expert's probabilities (0 to 1). Weights start equal. A round of losses l multiplies each by exp(−η l); then every
 expert gets a share α/N back, so that a model that was poor for years can lead again within weeks once the market is its
 own (Herbster & Warmuth 1998, Tracking the best expert, Machine Learning 32). The rate is set by what models differ by,
@@ -21,7 +21,7 @@ in hindsight. `regret_bound` computes it; the tests hold it against adversaries.
 A model without a forecast in a round is given the loss of the others' weighted mean (Freund, Schapire, Singer & Warmuth
 1997, Using and combining predictors that specialize, STOC): it neither gains nor loses by having sat out a time.
 
-The bound holds for the weights known in each round. A forecast matures 12 or 70 sessions after it was made, so that the
+The bound holds for the weights known in each round. A forecast is resolved 12 or 70 sessions after it was made, so that the
 weights used are that much older: what is learnt is right, and late by the holding period.
 """
 
@@ -36,7 +36,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.store.tables import LeaderboardRow, ModelWeight, ModelWeightHistory, Outcome
+from mltrainer_pipelines.store.tables import LeaderboardRow, ModelWeight, ModelWeightHistory
 
 LEARNING_RATE = 0.8
 """c: the log of the factor between the weights of the best and the worst model after a round as telling as any so far."""
@@ -44,14 +44,14 @@ SHARE = 1 / 120
 """α: share of the weights that is dealt out anew each session; a model is expected to lead for half a year."""
 LEAST_RANGE = 0.005
 """Differences of Brier scores below this are not taken for more than they are."""
-MATURED_COLUMNS = ("timeframe", "trial_id", "date", "probability", "label")
+FORECAST_COLUMNS = ("timeframe", "trial_id", "date", "probability", "label")
 
 
 @dataclass(frozen=True)
 class Weight:
     """A model's weight among those of its timeframe; they sum to 1.
 
-    `observations` is how many matured forecasts it rests on, 0 where all weights are still equal because there is
+    `observations` is how many resolved forecasts it rests on, 0 where all weights are still equal because there is
     nothing to learn from; `brier` is then None.
     """
 
@@ -142,26 +142,26 @@ def regret_bound(path: WeightPath, switches: int = 0, share: float = SHARE) -> f
     stays = (rounds - 1 - switches) * -math.log1p(-share)
     changes = switches * math.log(experts / share) if switches else 0.0
     spread = float((path.rates * np.ptp(path.losses, axis=1) ** 2).sum() / 8)
-    return (math.log(experts) + changes + stays) / float(path.rates[-1]) + spread
+    return float((math.log(experts) + changes + stays) / path.rates[-1] + spread)
 
 
 def update_weights(
     engine: Engine,
-    matured: pl.DataFrame,
+    forecasts: pl.DataFrame,
     experts: Mapping[str, Sequence[str]] | None = None,
     as_of: date | None = None,
     learning_rate: float = LEARNING_RATE,
 ) -> list[Weight]:
-    """Weigh the models of each timeframe by their matured forecasts, and record it, replacing what was there.
+    """Weigh the models of each timeframe by their resolved forecasts, and record it, replacing what was there.
 
     Weights are computed from the whole record each time: running it twice changes nothing.
 
     Parameters
     ----------
     engine : Engine
-    matured : DataFrame
+    forecasts : DataFrame
         timeframe, trial_id, date (session on which the outcome was known), probability (calibrated), label (0 or 1):
-        out-of-sample forecasts of matured labels. Rows with an unknown probability or label are left out. May be empty.
+        out-of-sample, resolved. Rows with an unknown probability or label are left out. May be empty.
     experts : mapping of timeframe to trial ids, optional
         By default the trials on the leaderboard.
     as_of : date, optional
@@ -171,22 +171,22 @@ def update_weights(
     Returns
     -------
     list of Weight
-        Sorted by timeframe, heaviest first. Equal, with 0 observations, where nothing has matured.
+        Sorted by timeframe, heaviest first. Equal, with 0 observations, where nothing is resolved.
 
     Raises
     ------
     ValueError
         If a column is missing, or a probability lies outside of [0, 1].
     """
-    absent = [name for name in MATURED_COLUMNS if name not in matured.columns]
+    absent = [name for name in FORECAST_COLUMNS if name not in forecasts.columns]
     if absent:
-        raise ValueError(f"matured forecasts lack the columns {', '.join(absent)}; they need {', '.join(MATURED_COLUMNS)}")
-    known = matured.select(MATURED_COLUMNS).drop_nulls()
+        raise ValueError(f"forecasts lack the columns {', '.join(absent)}; they need {', '.join(FORECAST_COLUMNS)}")
+    known = forecasts.select(FORECAST_COLUMNS).drop_nulls()
     if as_of is not None:
         known = known.filter(pl.col("date") <= as_of)
     if not known.is_empty() and not known["probability"].is_between(0, 1).all():
-        raise ValueError("matured forecasts hold a probability outside of [0, 1]; give calibrated probabilities")
-    experts = experts if experts is not None else on_the_leaderboard(engine)
+        raise ValueError("forecasts hold a probability outside of [0, 1]; give calibrated probabilities")
+    experts = experts if experts is not None else leaderboard_trials(engine)
     weights = [weight for timeframe in sorted(experts) for weight in _weigh(timeframe, experts[timeframe], known, learning_rate)]
     with engine.begin() as connection:
         connection.execute(sa.text("LOCK TABLE model_weights IN SHARE ROW EXCLUSIVE MODE"))
@@ -201,45 +201,26 @@ def update_weights(
     return weights
 
 
-def matured_outcomes(engine: Engine) -> pl.DataFrame:
-    """What the recorded outcomes say about the models that recommended them, in the columns of `update_weights`.
-
-    Only the models that were champion at the time appear: what the others would have said is known from the
-    walk-forward's predictions alone.
-    """
-    statement = sa.select(
-        Outcome.timeframe,
-        Outcome.trial_id,
-        Outcome.closed_session.label("date"),
-        Outcome.predicted_probability.label("probability"),
-        sa.cast(Outcome.profitable, sa.Integer).label("label"),
-    ).where(Outcome.trial_id.is_not(None))
-    with engine.connect() as connection:
-        rows = connection.execute(statement.order_by(Outcome.position_id)).all()
-    schema = {"timeframe": pl.String, "trial_id": pl.String, "date": pl.Date, "probability": pl.Float64, "label": pl.Int8}
-    return pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
-
-
-def on_the_leaderboard(engine: Engine) -> dict[str, list[str]]:
+def leaderboard_trials(engine: Engine) -> dict[str, list[str]]:
     """Trial ids of each timeframe's leaderboard."""
-    found: dict[str, list[str]] = {}
+    trials: dict[str, list[str]] = {}
     with engine.connect() as connection:
         for timeframe, trial_id in connection.execute(sa.select(LeaderboardRow.timeframe, LeaderboardRow.trial_id)):
-            found.setdefault(timeframe, []).append(trial_id)
-    return found
+            trials.setdefault(timeframe, []).append(trial_id)
+    return trials
 
 
-def session_losses(known: pl.DataFrame, experts: Sequence[str]) -> tuple[list[date], np.ndarray]:
-    """Brier score of each expert on the forecasts that matured on each session: sessions, and (sessions, experts), NaN without.
+def session_losses(forecasts: pl.DataFrame, experts: Sequence[str]) -> tuple[list[date], np.ndarray]:
+    """Brier score of each expert on the forecasts resolved on each session: sessions, and (sessions, experts), NaN without.
 
     Parameters
     ----------
-    known : DataFrame
+    forecasts : DataFrame
         trial_id, date, probability, label of one timeframe, no null.
     experts : sequence of str
         The columns, in order.
     """
-    daily = known.group_by("date", "trial_id").agg(loss=((pl.col("probability") - pl.col("label")) ** 2).mean())
+    daily = forecasts.group_by("date", "trial_id").agg(loss=((pl.col("probability") - pl.col("label")) ** 2).mean())
     wide = daily.filter(pl.col("trial_id").is_in(list(experts))).pivot("trial_id", index="date", values="loss").sort("date")
     if wide.is_empty():
         return [], np.empty((0, len(experts)))
@@ -247,13 +228,13 @@ def session_losses(known: pl.DataFrame, experts: Sequence[str]) -> tuple[list[da
     return wide["date"].to_list(), wide.with_columns(absent).select(experts).fill_null(float("nan")).to_numpy()
 
 
-def _weigh(timeframe: str, experts: Sequence[str], known: pl.DataFrame, learning_rate: float) -> list[Weight]:
+def _weigh(timeframe: str, experts: Sequence[str], forecasts: pl.DataFrame, learning_rate: float) -> list[Weight]:
     names = sorted(set(experts))
     if not names:
         return []
-    rows = known.filter((pl.col("timeframe") == timeframe) & pl.col("trial_id").is_in(names))
+    rows = forecasts.filter((pl.col("timeframe") == timeframe) & pl.col("trial_id").is_in(names))
     path = weight_path(session_losses(rows, names)[1], learning_rate)
     square = (pl.col("probability") - pl.col("label")) ** 2
     scores = {name: (count, brier) for name, count, brier in rows.group_by("trial_id").agg(pl.len(), square.mean()).iter_rows()}
-    found = [Weight(timeframe, name, float(path.last[i]), *scores.get(name, (0, None))) for i, name in enumerate(names)]
-    return sorted(found, key=lambda weight: (-weight.weight, weight.trial_id))
+    weights = [Weight(timeframe, name, float(path.last[i]), *scores.get(name, (0, None))) for i, name in enumerate(names)]
+    return sorted(weights, key=lambda weight: (-weight.weight, weight.trial_id))

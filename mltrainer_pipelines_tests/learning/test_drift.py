@@ -7,13 +7,12 @@ import pytest
 from mltrainer_pipelines.learning.drift import (
     FALSE_ALARM_RATE,
     calibration_drift,
-    crossed_checks,
     cusum,
     feature_drift,
     population_stability,
     prediction_drift,
-    record_checks,
 )
+from mltrainer_pipelines.learning.monitoring import crossed_checks, record_checks
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.store.database import Database
 
@@ -29,7 +28,7 @@ def keeping(rng: np.random.Generator, columns: int, persistence: float) -> np.nd
 
 
 def market(seed: int, shift: float = 0.0, doubt: float = 0.0) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Features and matured forecasts of a market that keeps its ways, but for the last 20 sessions where told otherwise."""
+    """Features and resolved forecasts of a market that keeps its ways, but for the last 20 sessions where told otherwise."""
     rng = np.random.default_rng(seed)
     last = (np.arange(len(DAYS)) >= len(DAYS) - 20)[:, None]
     columns = {f"f{n}": keeping(rng, SYMBOLS, p) + keeping(rng, 1, p) / 2 + shift * last for n, p in enumerate((0.5, 0.97))}

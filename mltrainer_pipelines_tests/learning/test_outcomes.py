@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import select
 
 from mltrainer_pipelines.learning.outcomes import record_outcomes
-from mltrainer_pipelines.learning.weights import matured_outcomes
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.portfolio.positions import open_positions
@@ -59,11 +58,13 @@ def test_outcomes_are_recorded_once_from_however_many_threads(closed: Database) 
 
 def test_without_closed_positions_there_are_no_outcomes(database: Database) -> None:
     assert record_outcomes(database.engine) == 0
-    assert matured_outcomes(database.engine).is_empty()
+    with database.engine.connect() as connection:
+        assert connection.execute(select(Outcome.__table__)).all() == []
 
 
-def test_outcomes_become_matured_forecasts(closed: Database) -> None:
+def test_outcomes_hold_the_forecast_and_whether_it_came_true(closed: Database) -> None:
     record_outcomes(closed.engine)
-    forecasts = matured_outcomes(closed.engine)
-    assert forecasts.select("probability", "label").rows() == [(0.6, 1), (0.7, 0)]
-    assert forecasts["date"].unique().to_list() == [DAYS[2]]
+    columns = select(Outcome.predicted_probability, Outcome.profitable, Outcome.closed_session).order_by(Outcome.position_id)
+    with closed.engine.connect() as connection:
+        rows = [tuple(row) for row in connection.execute(columns)]
+    assert rows == [(0.6, True, DAYS[2]), (0.7, False, DAYS[2])]

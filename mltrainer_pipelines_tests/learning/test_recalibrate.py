@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mltrainer_pipelines.learning.recalibrate import fit_recalibration, matured_signals, record_recalibration
+from mltrainer_pipelines.learning.recalibrate import fit_recalibration, record_recalibration, resolved_signals
 from mltrainer_pipelines.market.sessions import next_session, sessions_between
 from mltrainer_pipelines.signals.learned import Recalibrated, Recalibration, recalibration_before
 from mltrainer_pipelines.store.database import Database
@@ -115,5 +115,5 @@ def test_of_a_session_its_last_signals_count_and_only_where_the_outcome_is_known
             "label": [1, 1],
         }
     )
-    known = matured_signals(signals, labels, DAYS[46])
+    known = resolved_signals(signals, labels, DAYS[46])
     assert known.select("symbol", "probability", "label").rows() == [("A", 0.6, 1)]

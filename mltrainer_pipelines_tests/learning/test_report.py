@@ -7,7 +7,8 @@ import pytest
 from mltrainer_pipelines.learning.figures import learning_figures
 from mltrainer_pipelines.learning.outcomes import record_outcomes
 from mltrainer_pipelines.learning.report import learning_report, store_report
-from mltrainer_pipelines.learning.weights import matured_outcomes, update_weights
+from mltrainer_pipelines.learning.resolved import FORECAST_SCHEMA
+from mltrainer_pipelines.learning.weights import update_weights
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.portfolio.positions import open_positions
@@ -17,12 +18,13 @@ from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, bars_of, rec
 
 DAYS = sessions_between(date(2015, 3, 2), date(2015, 3, 31))
 FLAT = (100.0,) * 4
+NO_FORECASTS = pl.DataFrame(schema=FORECAST_SCHEMA)
 
 
 def test_with_nothing_closed_the_report_says_so_and_holds_no_number(database: Database) -> None:
     recommend(database.engine, DAYS[0])
     open_positions(database.engine, 10.0)
-    update_weights(database.engine, matured_outcomes(database.engine), {"short": ["a", "b"]})
+    update_weights(database.engine, NO_FORECASTS, {"short": ["a", "b"]})
     report = learning_report(database.engine, DAYS[0])
     assert "No closed positions yet (0 open, 1 waiting for their entry): there is nothing to learn from." in report.markdown
     assert "Weights that rest on 0 forecasts are equal because nothing has been observed." in report.markdown

@@ -6,7 +6,7 @@ import pytest
 
 from mltrainer_pipelines.contracts.lake_tables import MEMBER_FORECASTS
 from mltrainer_pipelines.learning.point_in_time import WalkForwardEnsemble
-from mltrainer_pipelines.learning.resolved import FORECAST_SCHEMA, matured_forecasts
+from mltrainer_pipelines.learning.resolved import FORECAST_SCHEMA, resolved_forecasts
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines_tests.trials.planted import planted_market
@@ -31,24 +31,24 @@ def lake(tmp_path: Path) -> Lake:
 
 def test_what_is_not_known_yet_is_not_learnt_from(lake: Lake) -> None:
     as_of = date(2019, 11, 15)
-    found = matured_forecasts(lake, {"short": ["t"]}, MARKET.labels, as_of)
+    found = resolved_forecasts(lake, {"short": ["t"]}, MARKET.labels, as_of)
     assert dict(found.schema) == FORECAST_SCHEMA
     assert found["date"].max() <= as_of
     assert found["decided"].max() < as_of
     assert found["label"].null_count() == found["probability"].null_count() == 0
-    later = matured_forecasts(lake, {"short": ["t"]}, MARKET.labels, date(2019, 12, 20))
+    later = resolved_forecasts(lake, {"short": ["t"]}, MARKET.labels, date(2019, 12, 20))
     assert later.filter(pl.col("date") <= as_of).equals(found)
 
 
 def test_after_the_last_quarter_the_members_own_words_count_and_nothing_counts_twice(lake: Lake) -> None:
-    found = matured_forecasts(lake, {"short": ["t"]}, MARKET.labels, date(2019, 12, 20))
+    found = resolved_forecasts(lake, {"short": ["t"]}, MARKET.labels, date(2019, 12, 20))
     assert found["decided"].max() > LAST_QUARTER
     assert not found.select("timeframe", "trial_id", "decided", "symbol").is_duplicated().any()
     assert (
-        matured_forecasts(lake, {"short": ["t"]}, MARKET.labels, date(2019, 12, 20), LAST_QUARTER)["decided"].min()
+        resolved_forecasts(lake, {"short": ["t"]}, MARKET.labels, date(2019, 12, 20), LAST_QUARTER)["decided"].min()
         >= LAST_QUARTER
     )
-    assert matured_forecasts(lake, {"short": ["nobody"]}, MARKET.labels, date(2019, 12, 20)).is_empty()
+    assert resolved_forecasts(lake, {"short": ["nobody"]}, MARKET.labels, date(2019, 12, 20)).is_empty()
 
 
 def test_a_stand_in_weighs_what_its_trials_predicted_and_leaves_the_rest_open() -> None:

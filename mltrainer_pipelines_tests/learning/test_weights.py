@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from mltrainer_pipelines.learning.weights import MATURED_COLUMNS, SHARE, regret_bound, update_weights, weight_path
+from mltrainer_pipelines.learning.weights import FORECAST_COLUMNS, SHARE, regret_bound, update_weights, weight_path
 from mltrainer_pipelines.signals.learned import weights_before
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import ModelWeight
@@ -103,14 +103,12 @@ def test_the_better_model_becomes_the_heavier_and_again_changes_nothing(database
     labels = [n % 3 == 0 for n in range(60)]
     good = forecasts("good", [0.7 if y else 0.3 for y in labels], list(map(int, labels)))
     poor = forecasts("poor", [0.4 if y else 0.6 for y in labels], list(map(int, labels)))
-    matured = pl.concat([good, poor])
-    first = update_weights(database.engine, matured, {"short": ["good", "poor"]})
+    both = pl.concat([good, poor])
+    first = update_weights(database.engine, both, {"short": ["good", "poor"]})
     assert [w.trial_id for w in first] == ["good", "poor"]
     assert first[0].weight > 0.95
     assert (first[0].observations, first[0].brier) == (60, pytest.approx(0.09))
-    assert (
-        update_weights(database.engine, matured.sample(fraction=1.0, shuffle=True, seed=1), {"short": ["good", "poor"]}) == first
-    )
+    assert update_weights(database.engine, both.sample(fraction=1.0, shuffle=True, seed=1), {"short": ["good", "poor"]}) == first
     with database.engine.connect() as connection:
         assert len(connection.execute(select(ModelWeight.trial_id)).all()) == 2
 
@@ -159,4 +157,4 @@ def test_bad_forecasts_are_named(database: Database) -> None:
         update_weights(database.engine, NOTHING.drop("probability"))
     with pytest.raises(ValueError, match=r"outside of \[0, 1\]"):
         update_weights(database.engine, forecasts("a", [1.2], [1]), {"short": ["a"]})
-    assert set(MATURED_COLUMNS) == set(NOTHING.columns)
+    assert set(FORECAST_COLUMNS) == set(NOTHING.columns)

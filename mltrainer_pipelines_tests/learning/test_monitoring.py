@@ -6,8 +6,8 @@ from datetime import date
 import pytest
 from mlflow import MlflowClient
 
-from mltrainer_pipelines.learning.alarms import keep_and_ask
-from mltrainer_pipelines.learning.drift import Check, crossed_checks
+from mltrainer_pipelines.learning.drift import Check
+from mltrainer_pipelines.learning.monitoring import crossed_checks, record_and_alert
 from mltrainer_pipelines.learning.report import learning_report
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.store.alerts import alerts
@@ -36,7 +36,7 @@ def test_calibration_that_drifts_asks_for_a_rollback_by_command_and_version_once
     registered(tracking, "weekly", "lightgbm-1", "gru-2", "gru-2")
     moves = replace(CROSSED, kind="features", advice="train champion_model anew")
     for day, check in zip(DAYS, (CALM, CROSSED, CROSSED, CALM, CROSSED), strict=False):
-        kept = keep_and_ask(database.engine, tracking, day, "weekly", "gru-2", [check, moves])
+        kept = record_and_alert(database.engine, tracking, day, "weekly", "gru-2", [check, moves])
     ask = "`mltrainer trial rollback weekly --to 1`"
     assert kept[0].advice == f"recalibrate, retrain, or roll back: {ask} goes to version 1 (lightgbm-1)"
     raised = [alert for alert in alerts(database.engine) if alert["key"].startswith("rollback:")]
@@ -57,14 +57,14 @@ def test_calibration_that_drifts_asks_for_a_rollback_by_command_and_version_once
 
 def test_without_a_version_before_nothing_is_asked_that_cannot_be_done(tracking: Tracking, database: Database) -> None:
     registered(tracking, "first", "gru-2")
-    (kept,) = keep_and_ask(database.engine, tracking, DAYS[0], "first", "gru-2", [CROSSED])
+    (kept,) = record_and_alert(database.engine, tracking, DAYS[0], "first", "gru-2", [CROSSED])
     assert kept.advice.endswith("(there is no version before)")
     assert [alert["key"] for alert in alerts(database.engine)] == ["drift:first:calibration:2015-03"]
 
 
-def test_the_looks_are_kept_where_the_registry_does_not_answer(database: Database) -> None:
+def test_the_checks_are_kept_where_the_registry_does_not_answer(database: Database) -> None:
     gone = Tracking("http://127.0.0.1:9", patience=0.5)
     with pytest.raises(TrackingUnavailableError, match="does not answer"):
-        keep_and_ask(database.engine, gone, DAYS[0], "weekly", "gru-2", [CROSSED])
+        record_and_alert(database.engine, gone, DAYS[0], "weekly", "gru-2", [CROSSED])
     assert [check.kind for check in crossed_checks(database.engine, DAYS[0])] == ["calibration"]
-    keep_and_ask(database.engine, gone, DAYS[1], "weekly", "gru-2", [CALM])  # which is not asked where nothing crossed
+    record_and_alert(database.engine, gone, DAYS[1], "weekly", "gru-2", [CALM])  # which is not asked where nothing crossed
