@@ -1,11 +1,14 @@
 """`mltrainer bench` on tiny benchmarks in a folder of their own: what was measured is kept, whatever happens to the rest."""
 
+import ast
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -150,3 +153,23 @@ def test_our_own_benchmarks_end_within_fifteen_minutes_by_default() -> None:
     assert {"alpha158", "barriers", "walk_forward", "leaderboard", "refresh", "models", "ingestion"} <= set(declared)
     assert sum(one.seconds for one in declared.values() if not one.by_name_only) <= 15 * 60
     assert all(one.measures and one.seconds > 0 for one in declared.values())
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT_ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_when_it_runs_is_there(path: Path) -> None:
+    tree, modules = ast.parse(path.read_text()), {}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.split(".")[0] in ("mltrainer_pipelines", "benchmarks")
+        ):
+            module = importlib.import_module(node.module or "")
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    modules[alias.asname or alias.name] = importlib.import_module(f"{node.module}.{alias.name}")
+                elif isinstance(value := getattr(module, alias.name), ModuleType):
+                    modules[alias.asname or alias.name] = value
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), f"{path.name}, line {node.lineno}"
