@@ -6,6 +6,7 @@ The names are invented; none is meant to be a real company.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mltrainer_pipelines.exchange.randomness import stream
 
@@ -33,32 +34,7 @@ INDUSTRIES = (
     Industry("materials", "2810", "INDUSTRIAL INORGANIC CHEMICALS", ("Chemicals", "Materials")),
     Industry("real estate", "6798", "REAL ESTATE INVESTMENT TRUSTS", ("Properties", "Realty Trust")),
 )
-_ONSETS = (
-    "b",
-    "br",
-    "c",
-    "cal",
-    "d",
-    "dr",
-    "el",
-    "f",
-    "gr",
-    "h",
-    "k",
-    "l",
-    "m",
-    "n",
-    "or",
-    "p",
-    "qu",
-    "r",
-    "s",
-    "st",
-    "t",
-    "v",
-    "w",
-    "z",
-)
+_ONSETS = "b br c cal d dr el f gr h k l m n or p qu r s st t v w z".split()  # noqa: SIM905
 _VOWELS = ("a", "e", "i", "o", "u", "ar", "en", "il", "on", "ul")
 _ENDS = ("dane", "lex", "mar", "nor", "ris", "sen", "ta", "thos", "via", "wick", "xis", "yon")
 
@@ -83,7 +59,7 @@ def companies(seed: int, count: int) -> list[Company]:
     while len(symbols) < count:
         length = 3 if rng.random() < 0.4 and count < 2000 else 4
         symbols.add("".join(chr(65 + letter) for letter in rng.integers(0, 26, length)))
-    named = []
+    members = []
     for number, symbol in enumerate(sorted(symbols)):
         sector = number % len(INDUSTRIES) if count < 2 * len(INDUSTRIES) else int(rng.integers(len(INDUSTRIES)))
         stem = _ONSETS[rng.integers(len(_ONSETS))] + _VOWELS[rng.integers(len(_VOWELS))] + _ENDS[rng.integers(len(_ENDS))]
@@ -91,10 +67,10 @@ def companies(seed: int, count: int) -> list[Company]:
         form = "plc American Depositary Shares" if foreign else ("Inc.", "Corp.", "Co.")[rng.integers(3)]
         name = f"{stem.capitalize()} {INDUSTRIES[sector].words[rng.integers(2)]} {form}"
         venue = "XNYS" if rng.random() < 0.5 else "XNAS"
-        named.append(Company(number, symbol, name, "ADRC" if foreign else "CS", venue, sector))
-    return named
+        members.append(Company(number, symbol, name, "ADRC" if foreign else "CS", venue, sector))
+    return members
 
 
-def sector_of(members: list[Company]) -> np.ndarray:
+def sector_of(members: list[Company]) -> NDArray[np.int64]:
     """Sector of each company, shape (companies,)."""
     return np.array([company.sector for company in members])

@@ -6,7 +6,6 @@ on the next session and never revised; jobs, prices and money come out weeks lat
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
@@ -20,28 +19,20 @@ from mltrainer_pipelines.market.sessions import holidays_between
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Description:
-    title: str
-    units: str
-    frequency: str
-    seasonal_adjustment: str
-
-
 _NOT_ADJUSTED, _ADJUSTED = "Not Seasonally Adjusted", "Seasonally Adjusted"
 _FEAR_PREMIUM = 1.8
 """Volatility index over expected volatility of the market."""
-_DESCRIPTIONS = {
-    "DGS10": _Description("Treasury Yield at 10-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
-    "DGS2": _Description("Treasury Yield at 2-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
-    "T10Y2Y": _Description("10-Year Treasury Constant Maturity Minus 2-Year", "Percent", "Daily", _NOT_ADJUSTED),
-    "BAMLH0A0HYM2": _Description("High Yield Index Option-Adjusted Spread", "Percent", "Daily, Close", _NOT_ADJUSTED),
-    "VIXCLS": _Description("CBOE Volatility Index: VIX", "Index", "Daily, Close", _NOT_ADJUSTED),
-    "DTWEXBGS": _Description("Nominal Broad U.S. Dollar Index", "Index Jan 2006=100", "Daily", _NOT_ADJUSTED),
-    "UNRATE": _Description("Unemployment Rate", "Percent", "Monthly", _ADJUSTED),
-    "CPIAUCSL": _Description("Consumer Price Index: All Items", "Index 1982-1984=100", "Monthly", _ADJUSTED),
-    "M2SL": _Description("M2", "Billions of Dollars", "Monthly", _ADJUSTED),
-    "FEDFUNDS": _Description("Federal Funds Effective Rate", "Percent", "Monthly", _NOT_ADJUSTED),
+_DESCRIPTIONS = {  # title, units, frequency, seasonal adjustment
+    "DGS10": ("Treasury Yield at 10-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
+    "DGS2": ("Treasury Yield at 2-Year Constant Maturity", "Percent", "Daily", _NOT_ADJUSTED),
+    "T10Y2Y": ("10-Year Treasury Constant Maturity Minus 2-Year", "Percent", "Daily", _NOT_ADJUSTED),
+    "BAMLH0A0HYM2": ("High Yield Index Option-Adjusted Spread", "Percent", "Daily, Close", _NOT_ADJUSTED),
+    "VIXCLS": ("CBOE Volatility Index: VIX", "Index", "Daily, Close", _NOT_ADJUSTED),
+    "DTWEXBGS": ("Nominal Broad U.S. Dollar Index", "Index Jan 2006=100", "Daily", _NOT_ADJUSTED),
+    "UNRATE": ("Unemployment Rate", "Percent", "Monthly", _ADJUSTED),
+    "CPIAUCSL": ("Consumer Price Index: All Items", "Index 1982-1984=100", "Monthly", _ADJUSTED),
+    "M2SL": ("M2", "Billions of Dollars", "Monthly", _ADJUSTED),
+    "FEDFUNDS": ("Federal Funds Effective Rate", "Percent", "Monthly", _NOT_ADJUSTED),
 }
 
 
@@ -87,21 +78,14 @@ def simulated_economy(seed: int, sessions: list[date], regimes: Regimes, market_
     ]
     last = sessions[-1]
     return {
-        name: MacroSeries(
-            name,
-            text.title,
-            text.units,
-            text.frequency,
-            text.seasonal_adjustment,
-            [value for value in rows[name] if value.published <= last],
-        )
-        for name, text in _DESCRIPTIONS.items()
+        name: MacroSeries(name, [value for value in rows[name] if value.published <= last], *description)
+        for name, description in _DESCRIPTIONS.items()
     }
 
 
 def _daily(sessions: list[date], values: Array) -> list[MacroValue]:
     """Published on the next session; a weekday without trading has a row without a value, as at FRED."""
-    known = {
+    rows = {
         session: MacroValue(session, value, following)
         for session, following, value in zip(sessions, sessions[1:], values.tolist(), strict=False)
     }
@@ -109,8 +93,8 @@ def _daily(sessions: list[date], values: Array) -> list[MacroValue]:
     for holiday in holidays_between(sessions[0], sessions[-1]):
         after = int(np.searchsorted(position, np.datetime64(holiday), side="right"))
         if after + 1 < len(sessions):
-            known[holiday] = MacroValue(holiday, None, sessions[after + 1])
-    return [known[day] for day in sorted(known)]
+            rows[holiday] = MacroValue(holiday, None, sessions[after + 1])
+    return [rows[day] for day in sorted(rows)]
 
 
 def _weekly_published(sessions: list[date], values: Array) -> list[MacroValue]:

@@ -28,7 +28,8 @@ class Paths:
 
     def day_vwap(self) -> NDArray[np.float64]:
         """Volume-weighted average price of each pair's whole session; shape (pairs,)."""
-        return np.round((self.vwap * self.volume).sum(axis=1) / self.volume.sum(axis=1), 4)
+        vwap: NDArray[np.float64] = np.round((self.vwap * self.volume).sum(axis=1) / self.volume.sum(axis=1), 4)
+        return vwap
 
 
 def intraday_paths(
@@ -108,7 +109,8 @@ def _edges(
 def _activity(count: int) -> NDArray[np.float64]:
     """Share of the session's trading in each bar: busy at the open and at the close, quiet at noon."""
     middle = np.linspace(-1, 1, count)
-    return 0.6 + 1.4 * middle**2 + 0.6 * (np.arange(count) == 0)
+    shares: NDArray[np.float64] = 0.6 + 1.4 * middle**2 + 0.6 * (np.arange(count) == 0)
+    return shares
 
 
 def _parts(total: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,15 +5,16 @@ look at the clock and never serve what was not public yet.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from itertools import compress
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-NEW_YORK = ZoneInfo("America/New_York")
+from mltrainer_pipelines.market.sessions import NEW_YORK
+
 BAR_MINUTES = 15
 """Length of an intraday bar, minutes."""
 EVER = date(9999, 12, 31)
@@ -43,55 +44,44 @@ class Bars:
 
     def where(self, keep: NDArray[np.bool_]) -> "Bars":
         """The bars at which `keep` (shape: one flag a bar) is true."""
-        return Bars(
-            symbol=[symbol for symbol, kept in zip(self.symbol, keep.tolist(), strict=True) if kept],
-            start=self.start[keep],
-            open=self.open[keep],
-            high=self.high[keep],
-            low=self.low[keep],
-            close=self.close[keep],
-            volume=self.volume[keep],
-            vwap=None if self.vwap is None else self.vwap[keep],
-            trades=None if self.trades is None else self.trades[keep],
-        )
+        columns = {name: column[keep] for name, column in vars(self).items() if name != "symbol" and column is not None}
+        return Bars(list(compress(self.symbol, keep.tolist())), **columns)
 
 
 @dataclass(frozen=True)
-class Split:
-    """`ratio` new shares for one old share, from the open of `ex_date` on; `declared` is None where unknown."""
+class _Announced:
+    """What happens to a symbol on `ex_date`, and when it was declared; None where that is unknown."""
 
     symbol: str
     ex_date: date
+    declared: date | None = field(default=None, kw_only=True)
+
+    @property
+    def public_from(self) -> date:
+        """The day from which it is known: its declaration, or the ex-date where that is unknown."""
+        return self.declared or self.ex_date
+
+
+@dataclass(frozen=True)
+class Split(_Announced):
+    """`ratio` new shares for one old share, from the open of `ex_date` on."""
+
     old_shares: float
     new_shares: float
-    declared: date | None = None
 
     @property
     def ratio(self) -> float:
         return self.new_shares / self.old_shares
 
-    @property
-    def public_from(self) -> date:
-        """The day from which the split is known: its declaration, or the ex-date where that is unknown."""
-        return self.declared or self.ex_date
-
 
 @dataclass(frozen=True)
-class Dividend:
+class Dividend(_Announced):
     """`cash` dollars for a share held before the open of `ex_date`; the dates that are unknown are None."""
 
-    symbol: str
-    ex_date: date
     cash: float
-    declared: date | None = None
     record_date: date | None = None
     pay_date: date | None = None
     frequency: int | None = None
-
-    @property
-    def public_from(self) -> date:
-        """The day from which the dividend is known: its declaration, or the ex-date where that is unknown."""
-        return self.declared or self.ex_date
 
 
 @dataclass(frozen=True)
@@ -129,11 +119,11 @@ class MacroSeries:
     """A macro series with every vintage, sorted by observation date and then by publication date."""
 
     series_id: str
-    title: str
-    units: str
-    frequency: str
-    seasonal_adjustment: str
     values: Sequence[MacroValue]
+    title: str
+    units: str = ""
+    frequency: str = ""
+    seasonal_adjustment: str = ""
 
 
 class Market(Protocol):

@@ -14,8 +14,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from mltrainer_pipelines.exchange import polygon_prices, polygon_reference
-from mltrainer_pipelines.exchange.market import NEW_YORK, Market, midnight
+from mltrainer_pipelines.exchange.market import Market, midnight
 from mltrainer_pipelines.exchange.polygon_wire import (
+    Parameters,
     Query,
     WireError,
     bad_parameter,
@@ -29,6 +30,7 @@ from mltrainer_pipelines.exchange.polygon_wire import (
     request_id,
     whole_number,
 )
+from mltrainer_pipelines.market.sessions import NEW_YORK
 
 _TOO_MANY = (
     "You've exceeded the maximum requests per minute, please wait or upgrade your subscription to continue. "
@@ -51,6 +53,14 @@ def polygon_router(market: Market, now: Callable[[], datetime], api_key: str, ca
         except WireError as error:
             return error.response()
 
+    def listed(
+        request: Request, rows: Callable[[Market, Parameters, date], list[dict[str, Any]]], limit: int = 10, count: bool = False
+    ) -> Response:
+        """One page of what `rows` gives for the query."""
+        query = Query.of(request)
+        most = whole_number(query.parameters, "limit", limit, 1000)
+        return page(request, query, rows(market, query.parameters, today()), most, count)
+
     def today() -> date:
         return now().astimezone(NEW_YORK).date()
 
@@ -68,18 +78,15 @@ def polygon_router(market: Market, now: Callable[[], datetime], api_key: str, ca
 
     @router.get("/v3/reference/splits")
     async def splits(request: Request) -> Response:
-        return answered(request, lambda: _pages(request, lambda query: polygon_reference.splits(market, query.asked, today())))
+        return answered(request, lambda: listed(request, polygon_reference.splits))
 
     @router.get("/v3/reference/dividends")
     async def dividends(request: Request) -> Response:
-        return answered(request, lambda: _pages(request, lambda query: polygon_reference.dividends(market, query.asked, today())))
+        return answered(request, lambda: listed(request, polygon_reference.dividends))
 
     @router.get("/v3/reference/tickers")
     async def tickers(request: Request) -> Response:
-        return answered(
-            request,
-            lambda: _pages(request, lambda query: polygon_reference.tickers(market, query.asked, today()), 100, count=True),
-        )
+        return answered(request, lambda: listed(request, polygon_reference.tickers, 100, count=True))
 
     @router.get("/v3/reference/tickers/{symbol}")
     async def ticker_details(request: Request, symbol: str) -> Response:
@@ -139,9 +146,9 @@ def _check_key(request: Request, api_key: str) -> None:
 
 
 def _grouped(market: Market, moment: datetime, request: Request, day: str) -> Response:
-    asked = dict(request.query_params)
-    adjusted = flag(asked, "adjusted", True)
-    flag(asked, "include_otc", False)
+    parameters = dict(request.query_params)
+    adjusted = flag(parameters, "adjusted", True)
+    flag(parameters, "include_otc", False)
     rows = polygon_prices.grouped(market, calendar_day(day, "date"), moment, adjusted)
     head = {"queryCount": len(rows), "resultsCount": len(rows), "adjusted": adjusted}
     if not rows:
@@ -152,12 +159,12 @@ def _grouped(market: Market, moment: datetime, request: Request, day: str) -> Re
 def _aggregates(
     market: Market, moment: datetime, request: Request, symbol: str, span: tuple[str, str], window: tuple[str, str]
 ) -> Response:
-    asked = dict(request.query_params)
-    if "cursor" in asked:
-        asked |= cursor_fields(asked["cursor"])
-    adjusted = flag(asked, "adjusted", True)
-    order = one_of(asked, "sort", "asc", ("asc", "desc"))
-    limit = whole_number(asked, "limit", 5000, 50_000)
+    parameters = dict(request.query_params)
+    if "cursor" in parameters:
+        parameters |= cursor_fields(parameters["cursor"])
+    adjusted = flag(parameters, "adjusted", True)
+    order = one_of(parameters, "sort", "asc", ("asc", "desc"))
+    limit = whole_number(parameters, "limit", 5000, 50_000)
     if not span[0].isdecimal() or (int(span[0]), span[1]) not in _SPANS:
         raise bad_parameter(f"This exchange has bars of 1 day and of 15 minutes, not of {span[0]} {span[1]}")
     start, end = _instant(window[0], "from", closing=False), _instant(window[1], "to", closing=True)
@@ -168,18 +175,18 @@ def _aggregates(
     if order == "desc":
         rows.reverse()
     base_bars = _SPANS[int(span[0]), span[1]]
-    shown = rows[: max(limit // base_bars, 1)]
+    served = rows[: max(limit // base_bars, 1)]
     document: dict[str, Any] = {
         "ticker": symbol,
-        "queryCount": len(shown) * base_bars,
-        "resultsCount": len(shown),
+        "queryCount": len(served) * base_bars,
+        "resultsCount": len(served),
         "adjusted": adjusted,
     }
-    if shown:
-        document["results"] = shown
-    document |= {"status": "DELAYED", "request_id": request_id(), "count": len(shown)}
-    if len(shown) < len(rows):
-        following = rows[len(shown)]["t"]
+    if served:
+        document["results"] = served
+    document |= {"status": "DELAYED", "request_id": request_id(), "count": len(served)}
+    if len(served) < len(rows):
+        following = rows[len(served)]["t"]
         edges = f"{following}/{window[1]}" if order == "asc" else f"{window[0]}/{following}"
         cursor = cursor_of({"adjusted": str(adjusted).lower(), "limit": limit, "sort": order})
         document["next_url"] = f"{request.base_url}v2/aggs/ticker/{symbol}/range/{span[0]}/{span[1]}/{edges}?cursor={cursor}"
@@ -193,14 +200,6 @@ def _snapshot(market: Market, moment: datetime, request: Request) -> Response:
         names = set(wanted.split(","))
         rows = [row for row in rows if row["ticker"] in names]
     return json_response({"tickers": rows, "status": "DELAYED", "request_id": request_id(), "count": len(rows)})
-
-
-def _pages(
-    request: Request, rows: Callable[[Query], list[dict[str, Any]]], default_limit: int = 10, count: bool = False
-) -> Response:
-    query = Query.of(request)
-    limit = whole_number(query.asked, "limit", default_limit, 1000)
-    return page(request, query, rows(query), limit, count)
 
 
 def _instant(text: str, name: str, closing: bool) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mltrainer_pipelines.exchange.market import BAR_MINUTES, NEW_YORK, Bars, Market, Split, midnight, milliseconds
-from mltrainer_pipelines.market.sessions import is_session, previous_session, session_hours, sessions_between
+from mltrainer_pipelines.exchange.market import BAR_MINUTES, Bars, Market, Split, midnight, milliseconds
+from mltrainer_pipelines.market.sessions import NEW_YORK, is_session, previous_session, session_hours, sessions_between
 
 DELAY = timedelta(minutes=15)
 SNAPSHOT_CLEARED = time(3, 30)

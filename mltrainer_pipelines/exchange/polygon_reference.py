@@ -5,9 +5,9 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from mltrainer_pipelines.exchange.market import NEW_YORK, Market, Ticker
+from mltrainer_pipelines.exchange.market import Market, Ticker
 from mltrainer_pipelines.exchange.polygon_wire import Parameters, WireError, calendar_day, flag, in_ranges, one_of
-from mltrainer_pipelines.market.sessions import early_closes_between, holidays_between, open_session, session_hours
+from mltrainer_pipelines.market.sessions import NEW_YORK, early_closes_between, holidays_between, open_session, session_hours
 
 _UTC = ZoneInfo("UTC")
 _HOLIDAYS = (
@@ -25,7 +25,7 @@ _HOLIDAYS = (
 _EXTENDED_HOURS = (time(4), time(20))
 
 
-def splits(market: Market, asked: Parameters, today: date) -> list[dict[str, Any]]:
+def splits(market: Market, parameters: Parameters, today: date) -> list[dict[str, Any]]:
     """Splits declared by today that satisfy the filters, in the order asked for."""
     rows = [
         {
@@ -38,11 +38,11 @@ def splits(market: Market, asked: Parameters, today: date) -> list[dict[str, Any
         for split in market.splits()
         if split.public_from <= today
     ]
-    rows = [row for row in rows if in_ranges(asked, ("ticker", "execution_date"), row)]
-    return _ordered(rows, asked, "execution_date", ("execution_date", "ticker"))
+    rows = [row for row in rows if in_ranges(parameters, ("ticker", "execution_date"), row)]
+    return _ordered(rows, parameters, "execution_date", ("execution_date", "ticker"))
 
 
-def dividends(market: Market, asked: Parameters, today: date) -> list[dict[str, Any]]:
+def dividends(market: Market, parameters: Parameters, today: date) -> list[dict[str, Any]]:
     """Cash dividends declared by today that satisfy the filters, in the order asked for."""
     rows = []
     for dividend in market.dividends():
@@ -62,31 +62,33 @@ def dividends(market: Market, asked: Parameters, today: date) -> list[dict[str, 
         }
         rows.append({name: str(value) if isinstance(value, date) else value for name, value in row.items() if value is not None})
     filters = ("ticker", "ex_dividend_date", "record_date", "declaration_date", "pay_date", "frequency", "dividend_type")
-    rows = [row for row in rows if in_ranges(asked, filters, row)]
+    rows = [row for row in rows if in_ranges(parameters, filters, row)]
     return _ordered(
-        rows, asked, "ex_dividend_date", ("ex_dividend_date", "pay_date", "declaration_date", "record_date", "ticker")
+        rows, parameters, "ex_dividend_date", ("ex_dividend_date", "pay_date", "declaration_date", "record_date", "ticker")
     )
 
 
-def tickers(market: Market, asked: Parameters, today: date) -> list[dict[str, Any]]:
+def tickers(market: Market, parameters: Parameters, today: date) -> list[dict[str, Any]]:
     """Tickers that were active (or, with `active=false`, delisted) on `date`, today if none is given."""
-    day = min(calendar_day(asked["date"], "date"), today) if asked.get("date") else today
-    active = flag(asked, "active", True)
-    asked_for = asked.get("search", "").lower()
+    day = min(calendar_day(parameters["date"], "date"), today) if parameters.get("date") else today
+    active = flag(parameters, "active", True)
+    search = parameters.get("search", "").lower()
     rows = [
         _ticker(ticker, day)
         for ticker in market.tickers()
         if ticker.list_date <= day
         and ticker.active_on(day) == active
-        and asked_for in f"{ticker.symbol} {ticker.name or ''}".lower()
+        and search in f"{ticker.symbol} {ticker.name or ''}".lower()
     ]
-    rows = [row for row in rows if in_ranges(asked, ("ticker", "type", "primary_exchange", "cik"), row)]
-    if asked.get("market", "stocks") not in ("", "stocks"):
+    rows = [row for row in rows if in_ranges(parameters, ("ticker", "type", "primary_exchange", "cik"), row)]
+    if parameters.get("market", "stocks") not in ("", "stocks"):
         return []
-    return _ordered(rows, asked, "ticker", ("ticker", "name", "type", "primary_exchange", "delisted_utc"), default_order="asc")
+    return _ordered(
+        rows, parameters, "ticker", ("ticker", "name", "type", "primary_exchange", "delisted_utc"), default_order="asc"
+    )
 
 
-def ticker_details(market: Market, symbol: str, asked: Parameters, today: date) -> dict[str, Any]:
+def ticker_details(market: Market, symbol: str, parameters: Parameters, today: date) -> dict[str, Any]:
     """One company with its industry, as of `date`.
 
     Raises
@@ -94,17 +96,17 @@ def ticker_details(market: Market, symbol: str, asked: Parameters, today: date) 
     WireError
         404 where no such symbol was listed by then.
     """
-    day = min(calendar_day(asked["date"], "date"), today) if asked.get("date") else today
-    found = next((ticker for ticker in market.tickers() if ticker.symbol == symbol and ticker.list_date <= day), None)
-    if found is None:
-        raise WireError(404, status="NOT_FOUND", message="Ticker not found.")
-    details = _ticker(found, day) | {
-        "list_date": str(found.list_date),
-        "sic_code": found.sic_code,
-        "sic_description": found.sic_description,
-        "share_class_shares_outstanding": found.shares_outstanding,
-        "weighted_shares_outstanding": found.shares_outstanding,
-        "ticker_root": found.symbol,
+    day = min(calendar_day(parameters["date"], "date"), today) if parameters.get("date") else today
+    company = next((ticker for ticker in market.tickers() if ticker.symbol == symbol and ticker.list_date <= day), None)
+    if company is None:
+        raise WireError(404, status="NOT_FOUND", message="Ticker not company.")
+    details = _ticker(company, day) | {
+        "list_date": str(company.list_date),
+        "sic_code": company.sic_code,
+        "sic_description": company.sic_description,
+        "share_class_shares_outstanding": company.shares_outstanding,
+        "weighted_shares_outstanding": company.shares_outstanding,
+        "ticker_root": company.symbol,
     }
     return {name: value for name, value in details.items() if value is not None}
 
@@ -148,8 +150,8 @@ def holiday_name(day: date) -> str:
     """The holiday on or beside which the exchange rests on that day."""
     if (day.month, day.day) >= (12, 30) or (day.month, day.day) <= (1, 2):
         return "New Years Day"
-    named = next((name for first, last, name in _HOLIDAYS if first <= (day.month, day.day) <= last), None)
-    return named or "Market holiday"
+    holiday = next((name for first, last, name in _HOLIDAYS if first <= (day.month, day.day) <= last), None)
+    return holiday or "Market holiday"
 
 
 def _ticker(ticker: Ticker, day: date) -> dict[str, Any]:
@@ -171,11 +173,11 @@ def _ticker(ticker: Ticker, day: date) -> dict[str, Any]:
 
 
 def _ordered(
-    rows: list[dict[str, Any]], asked: Parameters, default_sort: str, sorts: tuple[str, ...], default_order: str = "desc"
+    rows: list[dict[str, Any]], parameters: Parameters, default_sort: str, sorts: tuple[str, ...], default_order: str = "desc"
 ) -> list[dict[str, Any]]:
     """By `sort` and `order`, ties by ticker; a row without the field comes last."""
-    field = one_of(asked, "sort", default_sort, sorts)
-    order = one_of(asked, "order", default_order, ("asc", "desc"))
+    field = one_of(parameters, "sort", default_sort, sorts)
+    order = one_of(parameters, "order", default_order, ("asc", "desc"))
     rows.sort(key=lambda row: row["ticker"])
     with_field = sorted((row for row in rows if field in row), key=lambda row: row[field], reverse=order == "desc")
     return with_field + [row for row in rows if field not in row]

@@ -2,8 +2,9 @@
 
 import base64
 import json
+import operator
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -39,16 +40,16 @@ def json_response(document: Any, status_code: int = 200) -> Response:
     return Response(json.dumps(document, separators=(",", ":")), status_code, media_type="application/json")
 
 
-def flag(asked: Parameters, name: str, default: bool) -> bool:
-    text = asked.get(name, "").lower()
+def flag(parameters: Parameters, name: str, default: bool) -> bool:
+    text = parameters.get(name, "").lower()
     if text not in ("", "true", "false"):
         raise bad_parameter(f"Could not parse the parameter '{name}': {text!r} is neither true nor false")
     return default if text == "" else text == "true"
 
 
-def whole_number(asked: Parameters, name: str, default: int, most: int) -> int:
+def whole_number(parameters: Parameters, name: str, default: int, most: int) -> int:
     """A limit: at least 1, and cut to `most`, as the service does."""
-    text = asked.get(name)
+    text = parameters.get(name)
     if text is None:
         return default
     if not text.isdecimal() or int(text) < 1:
@@ -56,8 +57,8 @@ def whole_number(asked: Parameters, name: str, default: int, most: int) -> int:
     return min(int(text), most)
 
 
-def one_of(asked: Parameters, name: str, default: str, allowed: Sequence[str]) -> str:
-    text = asked.get(name, default)
+def one_of(parameters: Parameters, name: str, default: str, allowed: Sequence[str]) -> str:
+    text = parameters.get(name, default)
     if text not in allowed:
         raise bad_parameter(f"The parameter '{name}' must be one of {', '.join(allowed)}, not {text!r}")
     return text
@@ -70,7 +71,7 @@ def calendar_day(text: str, name: str) -> date:
         raise bad_parameter(f"Could not parse the time parameter: '{name}'. Use YYYY-MM-DD") from None
 
 
-def in_ranges(asked: Parameters, names: Sequence[str], row: Mapping[str, Any]) -> bool:
+def in_ranges(parameters: Parameters, names: Sequence[str], row: Mapping[str, Any]) -> bool:
     """Whether a row's fields satisfy the filters `name`, `name.gte`, `.gt`, `.lte`, `.lt` that were asked for.
 
     A field that the row does not have satisfies none.
@@ -78,21 +79,21 @@ def in_ranges(asked: Parameters, names: Sequence[str], row: Mapping[str, Any]) -
     for name in names:
         value = row.get(name)
         for suffix, holds in _COMPARISONS.items():
-            bound = asked.get(name + suffix)
+            bound = parameters.get(name + suffix)
             if bound is not None and (value is None or not holds(str(value), bound)):
                 return False
-        any_of = asked.get(f"{name}.any_of")
+        any_of = parameters.get(f"{name}.any_of")
         if any_of is not None and str(value) not in any_of.split(","):
             return False
     return True
 
 
-_COMPARISONS = {
-    "": lambda value, bound: value == bound,
-    ".gte": lambda value, bound: value >= bound,
-    ".gt": lambda value, bound: value > bound,
-    ".lte": lambda value, bound: value <= bound,
-    ".lt": lambda value, bound: value < bound,
+_COMPARISONS: dict[str, Callable[[str, str], bool]] = {
+    "": operator.eq,
+    ".gte": operator.ge,
+    ".gt": operator.gt,
+    ".lte": operator.le,
+    ".lt": operator.lt,
 }
 
 
@@ -114,32 +115,32 @@ def cursor_fields(cursor: str) -> dict[str, str]:
 class Query:
     """The parameters of a request, those its cursor carries included, and how many rows earlier pages gave."""
 
-    asked: dict[str, str]
+    parameters: dict[str, str]
     offset: int
 
     @classmethod
     def of(cls, request: Request) -> "Query":
         """A `cursor` brings back the query it was made for; parameters beside it, other than the key, are ignored."""
-        asked = {name: value for name, value in request.query_params.items() if name != "apiKey"}
-        cursor = asked.pop("cursor", None)
+        parameters = {name: value for name, value in request.query_params.items() if name != "apiKey"}
+        cursor = parameters.pop("cursor", None)
         if cursor is None:
-            return cls(asked, 0)
+            return cls(parameters, 0)
         try:
-            carried = cursor_fields(cursor)
-            return cls(carried, int(carried.pop("ap")))
+            fields = cursor_fields(cursor)
+            return cls(fields, int(fields.pop("ap")))
         except (ValueError, KeyError):
             raise bad_parameter(_BAD_CURSOR) from None
 
-    def next_cursor(self, shown: int) -> str:
-        return cursor_of({**self.asked, "ap": self.offset + shown})
+    def next_cursor(self, served: int) -> str:
+        return cursor_of({**self.parameters, "ap": self.offset + served})
 
 
 def page(request: Request, query: Query, rows: Sequence[Mapping[str, Any]], limit: int, count: bool = False) -> Response:
     """One page of `rows` as the v3 routes give it, with `next_url` on the host that was called where more follow."""
-    shown = rows[query.offset : query.offset + limit]
-    document: dict[str, Any] = {"results": shown, "status": "OK", "request_id": request_id()}
+    served = rows[query.offset : query.offset + limit]
+    document: dict[str, Any] = {"results": served, "status": "OK", "request_id": request_id()}
     if count:
-        document["count"] = len(shown)
+        document["count"] = len(served)
     if query.offset + limit < len(rows):
-        document["next_url"] = f"{request.base_url}{request.url.path.lstrip('/')}?cursor={query.next_cursor(len(shown))}"
+        document["next_url"] = f"{request.base_url}{request.url.path.lstrip('/')}?cursor={query.next_cursor(len(served))}"
     return json_response(document)

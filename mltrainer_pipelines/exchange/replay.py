@@ -29,6 +29,7 @@ from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -137,7 +138,7 @@ class RecordedMarket:
         ratios = _marked(self._bars, "split_ratio", 1.0, "ratio")
         frame = self._beside("splits", ("symbol", "ex_date", "ratio"), {"ex_date": pl.Date(), "declared": pl.Date()})
         rows = [*ratios.iter_rows(named=True), *(frame.iter_rows(named=True) if frame is not None else ())]
-        found = {}
+        splits: dict[tuple[str, date], Split] = {}
         for row in rows:
             if not (row["ratio"] and row["ratio"] > 0):
                 raise RecordingError(
@@ -145,31 +146,25 @@ class RecordedMarket:
                     f"a split of {row['symbol']} on {row['ex_date']} has ratio {row['ratio']}; give new shares per old",
                 )
             old, new = (1.0, row["ratio"]) if row["ratio"] >= 1 else (round(1 / row["ratio"], 9), 1.0)
-            found[row["symbol"], row["ex_date"]] = Split(row["symbol"], row["ex_date"], old, new, row.get("declared"))
-        return sorted(found.values(), key=lambda split: (split.ex_date, split.symbol))
+            split = Split(row["symbol"], row["ex_date"], old, new, declared=row.get("declared"))
+            splits[split.symbol, split.ex_date] = split
+        return sorted(splits.values(), key=lambda split: (split.ex_date, split.symbol))
 
     def _read_dividends(self) -> list[Dividend]:
         cash = _marked(self._bars, "dividend", 0.0, "cash")
         dates = {"ex_date": pl.Date(), "declared": pl.Date(), "record_date": pl.Date(), "pay_date": pl.Date()}
         frame = self._beside("dividends", ("symbol", "ex_date", "cash"), dates)
         rows = [*cash.iter_rows(named=True), *(frame.iter_rows(named=True) if frame is not None else ())]
-        found = {}
+        dividends: dict[tuple[str, date], Dividend] = {}
         for row in rows:
             if not (row["cash"] and row["cash"] > 0):
                 raise RecordingError(
                     self._path,
                     f"a dividend of {row['symbol']} on {row['ex_date']} is {row['cash']}; give dollars above 0",
                 )
-            found[row["symbol"], row["ex_date"]] = Dividend(
-                row["symbol"],
-                row["ex_date"],
-                row["cash"],
-                row.get("declared"),
-                row.get("record_date"),
-                row.get("pay_date"),
-                row.get("frequency"),
-            )
-        return sorted(found.values(), key=lambda dividend: (dividend.ex_date, dividend.symbol))
+            known = {name: row.get(name) for name in ("declared", "record_date", "pay_date", "frequency")}
+            dividends[row["symbol"], row["ex_date"]] = Dividend(row["symbol"], row["ex_date"], row["cash"], **known)
+        return sorted(dividends.values(), key=lambda dividend: (dividend.ex_date, dividend.symbol))
 
     def _read_macro(self) -> dict[str, MacroSeries]:
         dates = {"date": pl.Date(), "published": pl.Date()}
@@ -185,15 +180,7 @@ class RecordedMarket:
         frame = frame.sort("series_id", "date", "published")
         return {
             str(name): MacroSeries(
-                str(name),
-                title=str(name),
-                units="",
-                frequency="",
-                seasonal_adjustment="",
-                values=[
-                    MacroValue(observed, value, published)
-                    for observed, value, published in rows.select("date", "value", "published").iter_rows()
-                ],
+                str(name), [MacroValue(*row) for row in rows.select("date", "value", "published").iter_rows()], title=str(name)
             )
             for (name,), rows in frame.group_by(["series_id"], maintain_order=True)
         }
@@ -232,7 +219,7 @@ def _marked(bars: pl.DataFrame, column: str, nothing: float, name: str) -> pl.Da
     )
 
 
-def _slices(column: pl.Series) -> dict:
+def _slices(column: pl.Series) -> dict[Any, tuple[int, int]]:
     """First row and number of rows of each value of a sorted column."""
     runs = column.rle().struct.unnest()
     starts = (runs["len"].cum_sum() - runs["len"]).to_list()

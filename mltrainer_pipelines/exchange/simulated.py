@@ -17,16 +17,13 @@ from mltrainer_pipelines.exchange.market import BAR_MINUTES, Bars, Dividend, Mac
 from mltrainer_pipelines.exchange.prices import simulated_prices
 from mltrainer_pipelines.exchange.randomness import cell_keys
 from mltrainer_pipelines.exchange.regimes import Regime, simulated_regimes
-from mltrainer_pipelines.market.sessions import (
-    FIRST_SUPPORTED,
-    early_closes_between,
-    session_hours,
-    sessions_between,
-)
+from mltrainer_pipelines.market.sessions import FIRST_SUPPORTED, early_closes_between, session_hours, sessions_between
 
 WARM_UP_SESSIONS = 252
 """Sessions that the market has before the first one asked for, so that features and macro series have a past."""
 FULL_SESSION_BARS, EARLY_CLOSE_BARS = 26, 14
+_DAILY = ("open", "high", "low", "close", "volume", "trades")
+_NOTHING = np.empty(0, dtype=np.int64)
 
 
 class SimulatedMarket:
@@ -81,7 +78,7 @@ class SimulatedMarket:
     def day(self, session: date) -> Bars:
         row = self._position.get(session)
         if row is None:
-            return self._bars(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+            return self._bars(_NOTHING, _NOTHING, np.empty(0))
         traded, paths = self._session_paths(session)
         return self._bars(np.full(len(traded), row), traded, paths.day_vwap())
 
@@ -102,7 +99,7 @@ class SimulatedMarket:
 
     def minutes(self, session: date, symbol: str | None = None) -> Bars:
         if session not in self._position:
-            return self._bars(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+            return self._bars(_NOTHING, _NOTHING, np.empty(0))
         if symbol is None:
             traded, paths = self._session_paths(session)
         else:
@@ -110,20 +107,9 @@ class SimulatedMarket:
         count = paths.open.shape[1]
         opens = milliseconds(session_hours(session)[0])
         starts = opens + BAR_MINUTES * 60_000 * np.arange(count, dtype=np.int64)
-        names = [self._members[number].symbol for number in traded.tolist()]
-        columns = (paths.open, paths.high, paths.low, paths.close, paths.volume)
-        open_, high, low, close, volume = (column.ravel() for column in columns)
-        return Bars(
-            symbol=[name for name in names for _ in range(count)],
-            start=np.tile(starts, len(traded)),
-            open=open_,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-            vwap=paths.vwap.ravel(),
-            trades=paths.trades.ravel(),
-        )
+        names = [self._members[number].symbol for number in traded.tolist() for _ in range(count)]
+        columns = {name: getattr(paths, name).ravel() for name in (*_DAILY, "vwap")}
+        return Bars(names, np.tile(starts, len(traded)), **columns)
 
     def splits(self) -> list[Split]:
         return [
@@ -188,21 +174,11 @@ class SimulatedMarket:
         return traded, self._paths(np.full(len(traded), row), traded, count)
 
     def _paths(self, rows: NDArray[np.int64], columns: NDArray[np.int64], count: int) -> Paths:
-        prices = self._prices
-        day = (prices.open[rows, columns], prices.high[rows, columns], prices.low[rows, columns], prices.close[rows, columns])
+        open_, high, low, close, volume, trades = (getattr(self._prices, name)[rows, columns] for name in _DAILY)
         key = cell_keys(self.seed, columns, self._ordinals[rows])
-        return intraday_paths(key, day, prices.volume[rows, columns], prices.trades[rows, columns], count)
+        return intraday_paths(key, (open_, high, low, close), volume, trades, count)
 
     def _bars(self, rows: NDArray[np.int64], columns: NDArray[np.int64], vwap: NDArray[np.float64]) -> Bars:
-        prices = self._prices
-        return Bars(
-            symbol=[self._members[number].symbol for number in columns.tolist()],
-            start=self._midnights[rows],
-            open=prices.open[rows, columns],
-            high=prices.high[rows, columns],
-            low=prices.low[rows, columns],
-            close=prices.close[rows, columns],
-            volume=prices.volume[rows, columns],
-            vwap=vwap,
-            trades=prices.trades[rows, columns],
-        )
+        symbols = [self._members[number].symbol for number in columns.tolist()]
+        daily = {name: getattr(self._prices, name)[rows, columns] for name in _DAILY}
+        return Bars(symbols, self._midnights[rows], vwap=vwap, **daily)

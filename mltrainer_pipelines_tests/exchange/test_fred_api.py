@@ -151,7 +151,7 @@ def test_more_than_two_thousand_vintages_in_one_answer_are_refused_as_fred_does(
     market = SimpleNamespace(
         name="simulated",
         sessions=small_market.sessions,
-        macro=lambda: {"DGS10": MacroSeries("DGS10", "", "", "Daily", "", values)},
+        macro=lambda: {"DGS10": MacroSeries("DGS10", values, "", frequency="Daily")},
     )
     with serve(market, new_york(2024, 6, 12, 18)) as exchange:
         with pytest.raises(ValueError, match=f"exceeds the maximum number of vintage dates allowed .{MAX_VINTAGES}"):
