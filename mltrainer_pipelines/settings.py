@@ -33,6 +33,11 @@ def _default_history_start() -> date:
     return date(datetime.now(NEW_YORK).year - 5, 1, 1)
 
 
+def _variable(name: str, default: float, ge: float | None = None, le: float | None = None) -> Any:
+    """A number under its own name, which the environment calls `MLTRAINER_<NAME>`."""
+    return Field(default=default, validation_alias=AliasChoices(f"MLTRAINER_{name.upper()}", name), ge=ge, le=le)
+
+
 class Settings(BaseSettings):
     """What the environment says. Fields are named as their variables, in lower case."""
 
@@ -72,26 +77,20 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str | None = None
 
     # costs a side, in basis points of the traded value
-    fee_bps: float = Field(default=5.0, ge=0, validation_alias=AliasChoices("MLTRAINER_FEE_BPS", "fee_bps"))
-    slippage_bps: float = Field(default=5.0, ge=0, validation_alias=AliasChoices("MLTRAINER_SLIPPAGE_BPS", "slippage_bps"))
+    fee_bps: float = _variable("fee_bps", 5.0, ge=0)
+    slippage_bps: float = _variable("slippage_bps", 5.0, ge=0)
 
     # thresholds of a strong buy
-    min_profit_probability: float = Field(
-        default=0.60, ge=0, le=1, validation_alias=AliasChoices("MLTRAINER_MIN_PROFIT_PROBABILITY", "min_profit_probability")
-    )
-    min_confidence: float = Field(
-        default=0.70, ge=0, le=1, validation_alias=AliasChoices("MLTRAINER_MIN_CONFIDENCE", "min_confidence")
-    )
-    min_regime_score: float = Field(
-        default=25.0, ge=0, le=100, validation_alias=AliasChoices("MLTRAINER_MIN_REGIME_SCORE", "min_regime_score")
-    )
+    min_profit_probability: float = _variable("min_profit_probability", 0.60, ge=0, le=1)
+    min_confidence: float = _variable("min_confidence", 0.70, ge=0, le=1)
+    min_regime_score: float = _variable("min_regime_score", 25.0, ge=0, le=100)
 
     # ports of `mltrainer up`, all on 127.0.0.1
-    dagster_port: int = Field(default=3000, validation_alias=AliasChoices("MLTRAINER_DAGSTER_PORT", "dagster_port"))
-    mlflow_port: int = Field(default=5000, validation_alias=AliasChoices("MLTRAINER_MLFLOW_PORT", "mlflow_port"))
-    exchange_port: int = Field(default=8900, validation_alias=AliasChoices("MLTRAINER_EXCHANGE_PORT", "exchange_port"))
-    api_port: int = Field(default=8000, validation_alias=AliasChoices("MLTRAINER_API_PORT", "api_port"))
-    app_port: int = Field(default=8501, validation_alias=AliasChoices("MLTRAINER_APP_PORT", "app_port"))
+    dagster_port: int = _variable("dagster_port", 3000)
+    mlflow_port: int = _variable("mlflow_port", 5000)
+    exchange_port: int = _variable("exchange_port", 8900)
+    api_port: int = _variable("api_port", 8000)
+    app_port: int = _variable("app_port", 8501)
 
     mltrainer_serve_app: bool = True  # whether `mltrainer up` serves the API and the app too
 
@@ -127,14 +126,9 @@ class Settings(BaseSettings):
             return f"replay:{path.resolve()}"
         return value
 
-    @field_validator("polygon_calls_per_minute", mode="before")
-    @classmethod
-    def _empty_is_no_number(cls, value: Any) -> Any:
-        return None if value == "" else value
-
     @field_validator(
         *("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url"),
-        "mltrainer_ray_address",
+        *("mltrainer_ray_address", "polygon_calls_per_minute"),
         mode="before",
     )
     @classmethod

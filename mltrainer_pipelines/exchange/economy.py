@@ -116,12 +116,12 @@ def _revised(
     rows: list[MacroValue] = []
     for first, value, errors in zip(months, truth.tolist(), noise.tolist(), strict=True):
         published = _next_month(first)
-        shown: float | None = None
+        estimate_before: float | None = None
         for wrong in errors:
             estimate = round(value + wrong, digits)
-            if estimate != shown:
+            if estimate != estimate_before:
                 rows.append(MacroValue(first, estimate, release(published)))
-            published, shown = _next_month(published), estimate
+            published, estimate_before = _next_month(published), estimate
     return rows
 
 
@@ -161,8 +161,8 @@ def _next_month(day: date) -> date:
 
 def _workday(month: date, day: int) -> date:
     """The day of the month, or the Monday after where it falls on a weekend."""
-    wanted = month.replace(day=day)
-    return wanted + timedelta(days=max(0, 7 - wanted.weekday()) if wanted.weekday() > 4 else 0)
+    workday = month.replace(day=day)
+    return workday + timedelta(days=max(0, 7 - workday.weekday()) if workday.weekday() > 4 else 0)
 
 
 def _weekday(month: date, weekday: int, nth: int) -> date:

@@ -99,7 +99,7 @@ def ticker_details(market: Market, symbol: str, parameters: Parameters, today: d
     day = min(calendar_day(parameters["date"], "date"), today) if parameters.get("date") else today
     company = next((ticker for ticker in market.tickers() if ticker.symbol == symbol and ticker.list_date <= day), None)
     if company is None:
-        raise WireError(404, status="NOT_FOUND", message="Ticker not company.")
+        raise WireError(404, status="NOT_FOUND", message="Ticker not found.")
     details = _ticker(company, day) | {
         "list_date": str(company.list_date),
         "sic_code": company.sic_code,

@@ -108,17 +108,17 @@ def checked(path: Path, frame: pl.DataFrame, key: tuple[str, str]) -> pl.DataFra
     )
     bad_volume = pl.col("volume").is_null() | ~pl.col("volume").is_finite() | (pl.col("volume") < 0)
     _refuse(path, frame, key, bad_volume, "has a volume that is not a number of shares; write 0 where nothing traded", "volume")
-    doubled = frame.select(pl.struct(key).is_duplicated()).to_series()
-    _refuse(path, frame, key, doubled, "is there more than once; keep one row per symbol and time")
+    repeated = frame.select(pl.struct(key).is_duplicated()).to_series()
+    _refuse(path, frame, key, repeated, "is there more than once; keep one row per symbol and time")
     return frame
 
 
-def _refuse(path: Path, frame: pl.DataFrame, key: tuple[str, str], bad: pl.Expr | pl.Series, problem: str, *shown: str) -> None:
+def _refuse(path: Path, frame: pl.DataFrame, key: tuple[str, str], bad: pl.Expr | pl.Series, problem: str, *columns: str) -> None:
     rows = frame.filter(bad)
     if rows.is_empty():
         return
     row = rows.row(0, named=True)
-    values = ", ".join(f"{name}={row[name]}" for name in shown)
+    values = ", ".join(f"{name}={row[name]}" for name in columns)
     more = f"; {len(rows) - 1} more rows like it" if len(rows) > 1 else ""
     where = f"{row['symbol']} on {row[key[0]]}"
     raise RecordingError(path, f"{where} {problem}{f' ({values})' if values else ''}{more}")
@@ -128,10 +128,10 @@ def check_sessions(path: Path, days: list[date]) -> None:
     if days[0] < FIRST_SUPPORTED:
         raise RecordingError(path, f"begins on {days[0]}; sessions are known from {FIRST_SUPPORTED} on: drop the rows before")
     calendar = set(sessions_between(days[0], days[-1]))
-    strangers = [day for day in days if day not in calendar]
-    if strangers:
+    not_sessions = [day for day in days if day not in calendar]
+    if not_sessions:
         raise RecordingError(
             path,
-            f"has bars on {strangers[0]:%Y-%m-%d} ({strangers[0]:%A}), which is not a trading session of XNYS"
-            f"{f', and on {len(strangers) - 1} more such days' if len(strangers) > 1 else ''}; drop those rows",
+            f"has bars on {not_sessions[0]:%Y-%m-%d} ({not_sessions[0]:%A}), which is not a trading session of XNYS"
+            f"{f', and on {len(not_sessions) - 1} more such days' if len(not_sessions) > 1 else ''}; drop those rows",
         )

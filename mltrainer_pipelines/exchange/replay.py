@@ -125,13 +125,15 @@ class RecordedMarket:
 
     @cached_property
     def _tickers(self) -> list[Ticker]:
-        lives = self._by_symbol.group_by("symbol", maintain_order=True).agg(
+        listings = self._by_symbol.group_by("symbol", maintain_order=True).agg(
             first=pl.col("date").first(), last=pl.col("date").last()
         )
-        gone_before = self._sessions[-_GONE_AFTER_SESSIONS] if len(self._sessions) >= _GONE_AFTER_SESSIONS else self._sessions[0]
+        delisted_before = (
+            self._sessions[-_GONE_AFTER_SESSIONS] if len(self._sessions) >= _GONE_AFTER_SESSIONS else self._sessions[0]
+        )
         return [
-            Ticker(symbol, list_date=first, delisted=next_session(last) if last < gone_before else None)
-            for symbol, first, last in lives.iter_rows()
+            Ticker(symbol, list_date=first, delisted=next_session(last) if last < delisted_before else None)
+            for symbol, first, last in listings.iter_rows()
         ]
 
     def _read_splits(self) -> list[Split]:
@@ -162,8 +164,8 @@ class RecordedMarket:
                     self._path,
                     f"a dividend of {row['symbol']} on {row['ex_date']} is {row['cash']}; give dollars above 0",
                 )
-            known = {name: row.get(name) for name in ("declared", "record_date", "pay_date", "frequency")}
-            dividends[row["symbol"], row["ex_date"]] = Dividend(row["symbol"], row["ex_date"], row["cash"], **known)
+            details = {name: row.get(name) for name in ("declared", "record_date", "pay_date", "frequency")}
+            dividends[row["symbol"], row["ex_date"]] = Dividend(row["symbol"], row["ex_date"], row["cash"], **details)
         return sorted(dividends.values(), key=lambda dividend: (dividend.ex_date, dividend.symbol))
 
     def _read_macro(self) -> dict[str, MacroSeries]:
@@ -228,8 +230,8 @@ def _slices(column: pl.Series) -> dict[Any, tuple[int, int]]:
 
 def _bars(frame: pl.DataFrame) -> Bars:
     days = frame["date"].to_list()
-    known = {day: midnight(day) for day in dict.fromkeys(days)}
-    return _columns(frame, np.array([known[day] for day in days], dtype=np.int64))
+    starts = {day: midnight(day) for day in dict.fromkeys(days)}
+    return _columns(frame, np.array([starts[day] for day in days], dtype=np.int64))
 
 
 def _columns(frame: pl.DataFrame, start: NDArray[np.int64]) -> Bars:

@@ -136,11 +136,11 @@ def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str
         group.loop()
         startup.stopped.set()
         startup.join()
-        # A stop that was asked for is a success, whatever the services returned on the signal.
-        asked = group.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143)
-        if startup.failure or not (startup.ready or asked):
+        # A requested stop is a success, whatever the services returned on the signal.
+        stop_requested = group.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143)
+        if startup.failure or not (startup.ready or stop_requested):
             raise ServiceStartError(startup.failure or group.first_end)
-        return 0 if asked else int(group.returncode or 0)
+        return 0 if stop_requested else int(group.returncode or 0)
 
 
 class _Startup(threading.Thread):

@@ -53,11 +53,11 @@ def _missing(definition: dg.PartitionsDefinition, names: set[str]) -> set[str]:
     # Dimension by dimension: trials times quarters are too many to list.
     dimensions = definition.partitions_defs
     parts = {name: tuple(name.split("|")) for name in names}
-    found = {name for name, keys in parts.items() if len(keys) != len(dimensions)}
+    missing = {name for name, keys in parts.items() if len(keys) != len(dimensions)}
     for at, dimension in enumerate(dimensions):
-        there = set(dimension.partitions_def.get_partition_keys())
-        found |= {name for name, keys in parts.items() if name not in found and keys[at] not in there}
-    return found
+        keys_of_dimension = set(dimension.partitions_def.get_partition_keys())
+        missing |= {name for name, keys in parts.items() if name not in missing and keys[at] not in keys_of_dimension}
+    return missing
 
 
 def main() -> None:

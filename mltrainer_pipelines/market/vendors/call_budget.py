@@ -125,8 +125,8 @@ class CallBudget:
         if len(log.calls) >= self.calls_per_minute:
             ends = sorted(call.ended for call in log.calls if call.ended is not None)
             too_many = len(log.calls) - self.calls_per_minute
-            known = ends[too_many] + self._window_s - now if len(ends) > too_many else _LOOK_AGAIN_S
-            wait_s = max(wait_s, known, 0.001)
+            next_end_s = ends[too_many] + self._window_s - now if len(ends) > too_many else _LOOK_AGAIN_S
+            wait_s = max(wait_s, next_end_s, 0.001)
         return wait_s
 
     @contextmanager
@@ -149,8 +149,8 @@ def _read(content: bytes, window_s: float) -> _Log:
     if not content:
         return _Log()
     try:
-        found = json.loads(content.split(b"\n", 1)[0])
-        return _Log([_Call(**call) for call in found["calls"]], found["not_before"])
+        log = json.loads(content.split(b"\n", 1)[0])
+        return _Log([_Call(**call) for call in log["calls"]], log["not_before"])
     except (ValueError, TypeError, KeyError):
         # Not written by us, or damaged: which calls were made is unknown, so none is made for a whole window.
         return _Log(not_before=time.monotonic() + window_s)

@@ -149,7 +149,7 @@ def retry_after_s(header: str | None) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def check_status(status: int, after: str | None, came: str, reason: str, *, service: str, variable: str) -> None:
+def check_status(status: int, after: str | None, description: str, reason: str, *, service: str, variable: str) -> None:
     """Sort an HTTP status: nothing for 200, an error or a transient fault for all others.
 
     Raises
@@ -168,7 +168,7 @@ def check_status(status: int, after: str | None, came: str, reason: str, *, serv
     if status in (401, 403):
         raise KeyRefusedError(variable, service, status, reason)
     if status == 429:
-        raise TransientFault(came, answered=True, rate_limited=True, retry_after_s=retry_after_s(after))
+        raise TransientFault(description, answered=True, rate_limited=True, retry_after_s=retry_after_s(after))
     if status in _TRANSIENT:
-        raise TransientFault(came, answered=True, retry_after_s=retry_after_s(after))
-    raise (NotFoundError if status == 404 else BrokenAnswerError)(f"{service} answered with {came}")
+        raise TransientFault(description, answered=True, retry_after_s=retry_after_s(after))
+    raise (NotFoundError if status == 404 else BrokenAnswerError)(f"{service} answered with {description}")

@@ -93,11 +93,11 @@ class FredSeries:
         for start, end in _publication_windows(first, last):
             fred = _CheckedFred(self, series_id, first, last)
             try:
-                found = fred.get_series_all_releases(quote(series_id, safe=""), start.isoformat(), end.isoformat())
+                releases = fred.get_series_all_releases(quote(series_id, safe=""), start.isoformat(), end.isoformat())
             except ValueError as error:
                 reason = " ".join(masked(str(error), self._key).split())[:120]
                 raise fred.broken(reason) from None
-            rows += found.to_dict("records")
+            rows += releases.to_dict("records")
         kinds = pl.Schema({"date": pl.Date, "realtime_start": pl.Date, "value": pl.Float64})
         return (
             pl.DataFrame(rows, schema=kinds)
@@ -115,7 +115,7 @@ class _CheckedFred(Fred):
     def __init__(self, owner: FredSeries, series_id: str, first: date, last: date):
         super().__init__(api_key=owner._key)
         self.root_url = owner.base_url
-        self.came = "no answer"
+        self.description = "no answer"
         self._owner, self._series_id = owner, series_id
         self._range = f"&observation_start={first}&observation_end={last}"
 
@@ -123,7 +123,7 @@ class _CheckedFred(Fred):
         return f"_CheckedFred({self._series_id!r})"
 
     def broken(self, problem: str) -> BrokenAnswerError:
-        return BrokenAnswerError(f"{SERVICE}'s observations of {self._series_id} cannot be used: {problem}; {self.came}")
+        return BrokenAnswerError(f"{SERVICE}'s observations of {self._series_id} cannot be used: {problem}; {self.description}")
 
     def _parse(self, date_str: str, format: str = "%Y-%m-%d") -> date:  # noqa: A002 (the library's name)
         """A date as FRED writes it; the library's own parser takes most of the time of reading a series."""
@@ -140,15 +140,15 @@ class _CheckedFred(Fred):
         except NoAnswerError as error:
             problem = f"cut off: {error}" if error.begun else str(error)
             raise TransientFault(masked(problem, key), answered=error.begun) from None
-        self.came = describe_response(answer.status, answer.headers.get("Content-Type"), answer.body, key)
+        self.description = describe_response(answer.status, answer.headers.get("Content-Type"), answer.body, key)
         if answer.status == 400:
             raise self._refusal(answer.body)
         reason = masked(_message(answer.body), key)
         after = answer.headers.get("Retry-After")
-        check_status(answer.status, after, self.came, reason, service=SERVICE, variable=KEY_VARIABLE)
+        check_status(answer.status, after, self.description, reason, service=SERVICE, variable=KEY_VARIABLE)
         root = _xml(answer.body)
         if root is None:
-            raise TransientFault(f"not XML, or cut off: {self.came}", answered=True)
+            raise TransientFault(f"not XML, or cut off: {self.description}", answered=True)
         if shape := _shape_problem(root):
             raise self.broken(shape)
         return root
@@ -160,7 +160,7 @@ class _CheckedFred(Fred):
             return KeyRefusedError(KEY_VARIABLE, SERVICE, 400, message)
         if "series does not exist" in message:
             return UnknownSeriesError(self._series_id, message)
-        return BrokenAnswerError(f"{SERVICE} refused the request for {self._series_id}: {message or self.came}")
+        return BrokenAnswerError(f"{SERVICE} refused the request for {self._series_id}: {message or self.description}")
 
 
 def _publication_windows(first: date, last: date) -> Iterator[tuple[date, date]]:

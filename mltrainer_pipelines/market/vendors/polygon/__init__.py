@@ -9,13 +9,13 @@ from mltrainer_pipelines.market.vendors.protocol import Connection, MarketData, 
 def _open(connection: Connection) -> MarketData:
     from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 
-    allowed, budget = connection.calls_per_minute, None
-    if allowed:
+    calls, budget = connection.calls_per_minute, None
+    if calls:
 
         def on_wait(seconds: float) -> None:
-            connection.log(f"POLYGON_CALLS_PER_MINUTE={allowed}: the next call may be made in {seconds:.0f} s")
+            connection.log(f"POLYGON_CALLS_PER_MINUTE={calls}: the next call may be made in {seconds:.0f} s")
 
-        budget = CallBudget(connection.state / "polygon_calls.json", allowed, on_wait=on_wait)
+        budget = CallBudget(connection.state / "polygon_calls.json", calls, on_wait=on_wait)
     key = connection.api_key or SecretStr("")
     return PolygonMarket(connection.base_url or "https://api.polygon.io", key, budget=budget)
 

@@ -274,17 +274,17 @@ class PolygonMarket:
 
         Costs one call for each thousand tickers read, and reads no further than it has to.
         """
-        found: set[str] = set()
+        names: set[str] = set()
         for active in (True, False):
             what = f"{'active' if active else 'delisted'} tickers"
             answer = self._rest.list_tickers(
                 market="stocks", active=active, sort="ticker", order="asc", limit=_PAGE_ROWS, raw=True
             )
             for page, rows in self._answers.pages(answer, what, count="count"):
-                found.update(self._answers.frame(rows, WIRE_TICKER, page, what).get_column("ticker").drop_nulls())
-                if len(found) >= fewer_than:
+                names.update(self._answers.frame(rows, WIRE_TICKER, page, what).get_column("ticker").drop_nulls())
+                if len(names) >= fewer_than:
                     return None
-        return sorted(found)
+        return sorted(names)
 
     def ticker_details(self, symbol: str, as_of: date | None = None) -> pl.DataFrame:
         """One ticker with its sector (Polygon's SIC description), which lists do not hold: one row of `REFERENCE_SCHEMA`.

@@ -83,10 +83,12 @@ class ValidatingPool:
                 with self._lock:
                     self.seconds += time.perf_counter() - begin
         content_type = response.headers.get("Content-Type")
-        came = describe_response(response.status, content_type, body, self._key)
+        description = describe_response(response.status, content_type, body, self._key)
         after = response.headers.get("Retry-After")
         try:
-            check_status(response.status, after, came, masked(_message(body), self._key), service=SERVICE, variable=KEY_VARIABLE)
+            check_status(
+                response.status, after, description, masked(_message(body), self._key), service=SERVICE, variable=KEY_VARIABLE
+            )
         except TransientFault as fault:
             if self._budget and fault.retry_after_s:
                 self._budget.pause(min(fault.retry_after_s, self._backoff.longest_s))  # the other processes' calls as well
@@ -94,7 +96,7 @@ class ValidatingPool:
         try:
             payload = json.loads(body)
         except ValueError:
-            raise TransientFault(f"not JSON, or cut off: {came}", answered=True) from None
+            raise TransientFault(f"not JSON, or cut off: {description}", answered=True) from None
         return Answer(response.status, content_type, body, payload)
 
     def _whole_body(self, response: urllib3.BaseHTTPResponse) -> bytes:

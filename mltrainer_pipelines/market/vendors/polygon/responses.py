@@ -71,8 +71,8 @@ class PolygonAnswers:
             raise self.broken(what, "its next_url is no address", answer) from None
         same_vendor = {parts.hostname, base.hostname} <= _SAME_VENDOR
         if host != (base.scheme, base.hostname, base.port) and not same_vendor:
-            shown = masked(f"{parts.scheme}://{parts.hostname}", self._key)
-            raise self.broken(what, f"its next_url leads to another host, {shown}, to which nothing was sent", answer)
+            host_name = masked(f"{parts.scheme}://{parts.hostname}", self._key)
+            raise self.broken(what, f"its next_url leads to another host, {host_name}, to which nothing was sent", answer)
         return f"{base.scheme}://{base.netloc}{parts.path}{f'?{parts.query}' if parts.query else ''}"
 
     def all(self, answer: Answer, wire: Mapping[str, Any], what: str) -> pl.DataFrame:
@@ -107,5 +107,5 @@ class PolygonAnswers:
         return typed
 
     def broken(self, what: str, problem: str, answer: Answer) -> BrokenAnswerError:
-        came = describe_response(answer.status, answer.content_type, answer.data, self._key)
-        return BrokenAnswerError(f"{SERVICE}'s {what} cannot be used: {problem}; {came}")
+        description = describe_response(answer.status, answer.content_type, answer.data, self._key)
+        return BrokenAnswerError(f"{SERVICE}'s {what} cannot be used: {problem}; {description}")
