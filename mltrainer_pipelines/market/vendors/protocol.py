@@ -54,33 +54,62 @@ class MarketData(Protocol):
         ...
 
     def session_bars(self, session: date, most_rejected: float = ...) -> ValidatedBars:
-        """Every symbol's unadjusted bar of one session, impossible ones set aside."""
+        """Every symbol's unadjusted bar of one session, sorted by symbol, impossible ones set aside.
+
+        Raises
+        ------
+        NotASessionError
+            For a weekend or a holiday.
+        EmptySessionError
+            If the vendor has no bar for that session.
+        BadBarsError
+            If more than `most_rejected` of the bars break a rule, or are of another day.
+        """
         ...
 
     def aggregates(
         self, symbol: str, first: date, last: date, multiplier: int = ..., timespan: str = ..., listed: bool = ...
     ) -> pl.DataFrame:
-        """Unadjusted bars of one symbol: `start` and the columns of `DAILY_BARS`, sorted by start."""
+        """Unadjusted bars of one symbol from `first` to `last`, both included.
+
+        Parameters
+        ----------
+        multiplier, timespan
+            Length of a bar: `1, 'day'`, `15, 'minute'`.
+        listed : bool
+            The symbol is known to be listed: nothing further is asked where it has no bar.
+
+        Returns
+        -------
+        pl.DataFrame
+            `start` (when the bar opens; America/New_York) and the columns of `DAILY_BARS`, sorted by start; empty
+            where a known symbol did not trade.
+
+        Raises
+        ------
+        UnknownSymbolError
+            If no such symbol is listed, active or delisted.
+        """
         ...
 
     def splits(self, first: date, last: date) -> pl.DataFrame:
-        """Columns of `CORPORATE_ACTIONS`, by the day they take effect."""
+        """Columns of `CORPORATE_ACTIONS`, by the day they take effect; `BadActionsError` where one cannot be right."""
         ...
 
     def dividends(self, first: date, last: date) -> pl.DataFrame:
-        """Cash dividends in US dollars, columns of `CORPORATE_ACTIONS`, by ex-date."""
+        """Cash dividends in US dollars, columns of `CORPORATE_ACTIONS`, by ex-date; errors as of `splits`."""
         ...
 
     def reference_tickers(self, as_of: date | None = None, active: bool = True) -> pl.DataFrame:
-        """Tickers that are listed (`active`), or were and no longer are; columns of `REFERENCE_SCHEMA`."""
+        """Tickers that are listed on `as_of` (`active`; today without it), or were; columns of `REFERENCE_SCHEMA`."""
         ...
 
     def few_tickers(self, fewer_than: int) -> list[str] | None:
-        """Every ticker that is or was listed, or None where there are at least `fewer_than`."""
+        """Every ticker that is or was listed, sorted, or None where there are at least `fewer_than`."""
         ...
 
     def ticker_details(self, symbol: str, as_of: date | None = None) -> pl.DataFrame:
-        """One row of `REFERENCE_SCHEMA`, with the sector."""
+        """One row of `REFERENCE_SCHEMA`, with the sector; `UnknownSymbolError` where there is no such ticker on `as_of`."""
         ...
 
     def snapshot(self) -> pl.DataFrame:

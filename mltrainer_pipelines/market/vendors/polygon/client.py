@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import polars as pl
 from pydantic import SecretStr
@@ -32,7 +33,7 @@ from mltrainer_pipelines.market.vendors.polygon.responses import PolygonAnswers
 from mltrainer_pipelines.market.vendors.protocol import REFERENCE_SCHEMA, SNAPSHOT_SCHEMA
 from mltrainer_pipelines.market.vendors.transport import Backoff, usable_address, usable_key
 
-_PAGE_ROWS = 1000
+_LIST: Any = {"order": "asc", "limit": 1000, "raw": True}
 _AGGREGATE_ROWS = 50_000
 
 _SYMBOL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.:\-]*$")
@@ -47,10 +48,7 @@ class MarketStatus:
 
 
 class PolygonMarket:
-    """Bars, corporate actions, reference data and snapshots of US stocks.
-
-    One instance may be used by several threads. Each call is tried `backoff.attempts` times; what is returned is
-    complete, or an error is raised.
+    """`MarketData` from Polygon. Each call is tried `backoff.attempts` times; what is returned is complete.
 
     Parameters
     ----------
@@ -105,32 +103,11 @@ class PolygonMarket:
         return self._pool.seconds
 
     def grouped_daily(self, session: date) -> pl.DataFrame:
-        """Every symbol's unadjusted bar of one session, in one call.
-
-        Returns
-        -------
-        pl.DataFrame
-            Columns of `DAILY_BARS`, sorted by symbol, validated.
-
-        Raises
-        ------
-        NotASessionError
-            For a weekend or a holiday; nothing is asked then.
-        EmptySessionError
-            If the exchange has no bar for that session.
-        BadBarsError
-            If a bar breaks a rule, or is of another day.
-        """
+        """`session_bars` where no bar may break a rule: columns of `DAILY_BARS`, sorted by symbol."""
         return self.session_bars(session, most_rejected=0.0).bars
 
     def session_bars(self, session: date, most_rejected: float = MOST_REJECTED) -> ValidatedBars:
-        """`grouped_daily` with the stray impossible bars set aside; see `bars.validate_bars`.
-
-        Raises
-        ------
-        NotASessionError, EmptySessionError, BadBarsError
-            As `grouped_daily`; BadBarsError only where more than `most_rejected` of the bars break a rule.
-        """
+        """One call; the stray impossible bars are set aside, see `bars.validate_bars`. Nothing is asked on a holiday."""
         if not is_session(session):
             raise NotASessionError(session)
         what = f"grouped daily bars of {session}"
@@ -143,40 +120,12 @@ class PolygonMarket:
     def aggregates(
         self, symbol: str, first: date, last: date, multiplier: int = 1, timespan: str = "day", listed: bool = False
     ) -> pl.DataFrame:
-        """Unadjusted bars of one symbol from `first` to `last`, both included.
-
-        Parameters
-        ----------
-        multiplier, timespan
-            Length of a bar: `1, 'day'`, `15, 'minute'`.
-        listed : bool
-            The symbol is known to be listed: no further call asks whether it is where it has no bar.
-
-        Returns
-        -------
-        pl.DataFrame
-            `start` (when the bar opens; America/New_York) and the columns of `DAILY_BARS`, sorted by start; empty
-            where a known symbol did not trade.
-
-        Raises
-        ------
-        UnknownSymbolError
-            If no such symbol is listed, active or delisted.
-        """
+        """Pages of 50,000 base bars; where there is no bar, further calls ask whether the symbol is `listed`."""
         if not _SYMBOL.match(symbol):
             raise UnknownSymbolError(symbol)
         what = f"{multiplier} {timespan} bars of {symbol}"
-        answer = self._rest.get_aggs(
-            symbol,
-            multiplier,
-            timespan,
-            first.isoformat(),
-            last.isoformat(),
-            adjusted=False,
-            sort="asc",
-            limit=_AGGREGATE_ROWS,
-            raw=True,
-        )
+        span = (multiplier, timespan, first.isoformat(), last.isoformat())
+        answer = self._rest.get_aggs(symbol, *span, adjusted=False, sort="asc", limit=_AGGREGATE_ROWS, raw=True)
         frames = [self._answers.frame(rows, WIRE_BAR, page, what) for page, rows in self._answers.pages(answer, what)]
         frame = bars(pl.concat(frames).with_columns(T=pl.lit(symbol))).sort("start")
         if frame.is_empty():
@@ -188,21 +137,10 @@ class PolygonMarket:
         return frame
 
     def splits(self, first: date, last: date) -> pl.DataFrame:
-        """Splits that take effect from `first` to `last`, both included; columns of `CORPORATE_ACTIONS`, sorted by symbol, date.
-
-        Raises
-        ------
-        BadActionsError
-            If a split turns shares into none, or none into shares.
-        """
+        """Splits that take effect from `first` to `last`, sorted by symbol and date."""
         what = f"splits from {first} to {last}"
         answer = self._rest.list_splits(
-            execution_date_gte=first.isoformat(),
-            execution_date_lte=last.isoformat(),
-            sort="execution_date",
-            order="asc",
-            limit=_PAGE_ROWS,
-            raw=True,
+            execution_date_gte=first.isoformat(), execution_date_lte=last.isoformat(), sort="execution_date", **_LIST
         )
         frame = self._answers.all(answer, WIRE_SPLIT, what)
         bad = frame.filter(~((pl.col("split_from") > 0) & (pl.col("split_to") > 0)).fill_null(value=False))
@@ -215,24 +153,14 @@ class PolygonMarket:
         return self._answers.typed(frame, SPLIT_COLUMNS, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date")
 
     def dividends(self, first: date, last: date) -> pl.DataFrame:
-        """Cash dividends with an ex-date from `first` to `last`, both included; columns of `CORPORATE_ACTIONS`.
+        """Cash dividends with an ex-date from `first` to `last`, sorted by symbol and date.
 
-        Regular, special and capital-gain distributions in US dollars; those in another currency are left out, because
-        their dollar value is not in the answer.
-
-        Raises
-        ------
-        BadActionsError
-            If a dividend's cash is missing or negative.
+        Regular, special and capital-gain distributions; those in another currency are left out, because their dollar
+        value is not in the answer.
         """
         what = f"dividends from {first} to {last}"
         answer = self._rest.list_dividends(
-            ex_dividend_date_gte=first.isoformat(),
-            ex_dividend_date_lte=last.isoformat(),
-            sort="ex_dividend_date",
-            order="asc",
-            limit=_PAGE_ROWS,
-            raw=True,
+            ex_dividend_date_gte=first.isoformat(), ex_dividend_date_lte=last.isoformat(), sort="ex_dividend_date", **_LIST
         )
         frame = self._answers.all(answer, WIRE_DIVIDEND, what)
         frame = frame.filter(pl.col("currency").str.to_uppercase().fill_null("USD") == "USD")
@@ -244,42 +172,19 @@ class PolygonMarket:
         return self._answers.typed(frame, DIVIDEND_COLUMNS, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date", "cash")
 
     def reference_tickers(self, as_of: date | None = None, active: bool = True) -> pl.DataFrame:
-        """Tickers of US stocks that are listed (`active`), or were and no longer are.
-
-        Parameters
-        ----------
-        as_of : date, optional
-            As the list was on that day; today's without it.
-
-        Returns
-        -------
-        pl.DataFrame
-            Columns of `REFERENCE_SCHEMA`, sorted by symbol.
-        """
+        """US stocks, sorted by symbol."""
         what = f"{'active' if active else 'delisted'} tickers{f' as of {as_of}' if as_of else ''}"
-        answer = self._rest.list_tickers(
-            market="stocks",
-            date=as_of.isoformat() if as_of else None,
-            active=active,
-            sort="ticker",
-            order="asc",
-            limit=_PAGE_ROWS,
-            raw=True,
-        )
+        day = as_of.isoformat() if as_of else None
+        answer = self._rest.list_tickers(market="stocks", date=day, active=active, sort="ticker", **_LIST)
         frame = self._answers.all(answer, WIRE_TICKER, what)
         return self._answers.typed(frame, reference_columns(active), REFERENCE_SCHEMA, what).sort("symbol")
 
     def few_tickers(self, fewer_than: int) -> list[str] | None:
-        """Every ticker that is or was listed, sorted, or None once there turn out to be at least `fewer_than`.
-
-        Costs one call for each thousand tickers read, and reads no further than it has to.
-        """
+        """Costs one call for each thousand tickers read, and reads no further than it has to."""
         names: set[str] = set()
         for active in (True, False):
             what = f"{'active' if active else 'delisted'} tickers"
-            answer = self._rest.list_tickers(
-                market="stocks", active=active, sort="ticker", order="asc", limit=_PAGE_ROWS, raw=True
-            )
+            answer = self._rest.list_tickers(market="stocks", active=active, sort="ticker", **_LIST)
             for page, rows in self._answers.pages(answer, what, count="count"):
                 names.update(self._answers.frame(rows, WIRE_TICKER, page, what).get_column("ticker").drop_nulls())
                 if len(names) >= fewer_than:
@@ -287,13 +192,7 @@ class PolygonMarket:
         return sorted(names)
 
     def ticker_details(self, symbol: str, as_of: date | None = None) -> pl.DataFrame:
-        """One ticker with its sector (Polygon's SIC description), which lists do not hold: one row of `REFERENCE_SCHEMA`.
-
-        Raises
-        ------
-        UnknownSymbolError
-            If there is no such ticker on `as_of` (today without it).
-        """
+        """The sector is Polygon's SIC description."""
         if not _SYMBOL.match(symbol):
             raise UnknownSymbolError(symbol)
         what = f"details of {symbol}"
@@ -306,7 +205,7 @@ class PolygonMarket:
         return self._answers.typed(frame, reference_columns(active=True), REFERENCE_SCHEMA, what)
 
     def snapshot(self) -> pl.DataFrame:
-        """All tickers as of now, in one call: columns of `SNAPSHOT_SCHEMA`, sorted by symbol. See `quotes.delayed_quotes`."""
+        """In one call, sorted by symbol."""
         what = "snapshot of all tickers"
         answer = self._rest.get_snapshot_all("stocks", raw=True)
         rows = self._answers.rows(answer, what, key="tickers", count="count")
