@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import polars as pl
 import psutil
 import pytest
 from polars.testing import assert_frame_equal
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.ops import state_dir
 from mltrainer_pipelines.ops.dagster_client import DagsterError
+from mltrainer_pipelines.ops.run_launcher import launcher_of
+from mltrainer_pipelines.store.tables import Trial
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.joint_requests import request_jointly
 from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.run_requests import Outcome, RunRequest, get_request, outcome, request_trial
 from mltrainer_pipelines_tests.ops.stack import Stack, finished_demo, kill, mltrainer, running_stack
 
 STAGES = {
@@ -203,6 +208,79 @@ def test_the_launchpad_submits_a_trial_and_refuses_what_cannot_run(stack: Stack)
     assert stack.dagster.run_count() == before + 2
 
 
+def test_a_trial_that_is_cancelled_in_dagster_stands_as_cancelled(stack: Stack) -> None:
+    trial = TrialConfig(model="lightgbm", params={"rounds": 1000}, timeframe="long", seed=6)
+    request = _request(stack, trial)
+    _until(lambda: _trial_status(stack, trial) == "running", "the trial runs")
+    begun = _outcome(stack, request)[0]
+    stack.dagster.cancel(str(begun.run_id))
+    # nobody looks but the sensor
+    _until(lambda: _trial_status(stack, trial) == "cancelled", "the trial stands as cancelled")
+    ended, found = _outcome(stack, request)
+    assert (ended.status, found.status, found.message) == ("cancelled", "failed", "it was cancelled")
+
+
+def test_a_trial_whose_worker_is_killed_stands_as_failed(stack: Stack) -> None:
+    trial = TrialConfig(model="lightgbm", params={"rounds": 1000}, timeframe="long", seed=7)
+    request = _request(stack, trial)
+    _until(lambda: _trial_status(stack, trial) == "running", "the trial runs")
+    kill(_worker_of(str(_outcome(stack, request)[0].run_id)))
+    _until(lambda: _trial_status(stack, trial) == "failed", "the trial stands as failed")
+    assert _outcome(stack, request)[1].status == "failed"
+
+
+def test_a_backfill_is_scored_though_the_sensor_is_off(stack: Stack) -> None:
+    selector = {
+        "repositoryLocationName": "mltrainer",
+        "repositoryName": "__repository__",
+        "sensorName": "launch_requested_runs",
+    }
+    state = stack.dagster.query(
+        """query Sensor($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) { ... on Sensor {
+             id sensorState { id status } } } }""",
+        selector=selector,
+    )["sensorOrError"]
+    assert state["sensorState"]["status"] == "RUNNING"
+    stack.dagster.query(
+        "mutation Off($id: String!) { stopSensor(id: $id) { __typename ... on Error { message } } }",
+        id=state["sensorState"]["id"],
+    )
+    try:
+        trial = TrialConfig(model="decision_tree", params={"depth": 3}, timeframe="short")
+        records.register(stack.database.engine, trial)
+        stack.dagster.add_partitions("trials", [trial.trial_id])
+        quarters = [f"{quarter}|{trial.trial_id}" for quarter in ("2023-01-01", "2023-04-01", "2023-07-01", "2023-10-01")]
+        stack.dagster.wait_for_backfill(stack.dagster.backfill("trial_predictions", quarters, "from the UI"))
+        _until(lambda: _trial_status(stack, trial) == "scored", "the backfill's trial is scored")
+        assert len([run for run in stack.dagster.runs() if run.tags.get("dagster/partition") == trial.trial_id]) == 1
+    finally:
+        stack.dagster.query(
+            "mutation On($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }", selector=selector
+        )
+
+
+def test_screenings_and_ensembles_at_once_do_not_keep_their_own_trials_from_running(stack: Stack) -> None:
+    depths = iter(range(4, 10))
+    numbers = []
+    with stack.database.engine.begin() as connection:
+        for job, then, partition in (
+            ("momentum_screening", "refresh_signals", None),
+            ("ensemble", "promote_champion", "short"),
+            ("momentum_screening", "refresh_signals", None),
+        ):
+            trials = [TrialConfig(model="decision_tree", params={"depth": next(depths)}, timeframe="short")]
+            numbers.append(request_jointly(connection, job, trials, then, partition, "api", "at once"))  # type: ignore[arg-type]
+    launcher = launcher_of(stack.settings, stack.database.engine, stack.dagster)
+    launcher.update()
+    _until(lambda: all(_outcome(stack, number)[1].status != "running" for number in numbers), "all three are done", 280)
+    ended = [_outcome(stack, number) for number in numbers]
+    assert [found.status for _, found in ended] == ["succeeded"] * 3, ended
+    coordinating = [run for run in stack.dagster.runs() if run.job in ("momentum_screening", "ensemble")]
+    spans = sorted((run.started_at, run.ended_at) for run in coordinating if run.started_at and run.ended_at)
+    assert len(spans) == 3
+    assert all(before[1] <= after[0] for before, after in pairwise(spans)), "one at a time"
+
+
 def test_signals_carry_levels_grades_and_reasons(stack: Stack) -> None:
     signals = stack.lake.read("signals", stack.lake.partitions("signals")[-1])
     assert signals["profit_probability"].is_between(0, 1).all()
@@ -225,6 +303,25 @@ def test_no_key_shows_in_the_logs_of_the_services(stack: Stack) -> None:
 
     for log in state_dir.logs(stack.settings).iterdir():
         assert LOCAL_EXCHANGE_KEY not in log.read_text(errors="replace"), log
+
+
+def _request(stack: Stack, trial: TrialConfig) -> int:
+    """Ask for a trial as any caller does, and start it at once."""
+    with stack.database.engine.begin() as connection:
+        number = request_trial(connection, trial, "api")
+    launcher_of(stack.settings, stack.database.engine, stack.dagster).update()
+    return number
+
+
+def _outcome(stack: Stack, number: int) -> tuple[RunRequest, Outcome]:
+    with stack.database.engine.connect() as connection:
+        request = get_request(connection, number)
+        return request, outcome(connection, request)
+
+
+def _trial_status(stack: Stack, trial: TrialConfig) -> str | None:
+    with stack.database.engine.connect() as connection:
+        return connection.scalar(select(Trial.status).where(Trial.trial_id == trial.trial_id))
 
 
 def _tick(stack: Stack, schedule: str, moment: str) -> dict[str, Any]:

@@ -40,6 +40,44 @@ def test_models_and_migrations_agree(empty: Database) -> None:
     assert made == declared
 
 
+def test_what_the_version_before_requests_had_begun_is_taken_along(empty: Database) -> None:
+    from alembic import command
+
+    from mltrainer_pipelines.store.database import _alembic
+
+    with empty.engine.connect() as connection:
+        command.upgrade(_alembic(connection), "0005")
+        connection.commit()
+        for number, status in enumerate(("proposed", "approved", "launched", "done"), 1):
+            run = "'run-3'" if status == "launched" else "NULL"
+            connection.execute(
+                sa.text(
+                    f"""INSERT INTO trial_proposals (proposer, trial_id, config, hypothesis, refuted_if, status, run_id)
+                        VALUES ('tpe', 'trial-{number}', '{{"model": "lightgbm"}}', '', '', '{status}', {run})"""
+                )
+            )
+        for status in ("running", "done"):
+            connection.execute(
+                sa.text(
+                    f"""INSERT INTO agent_actions (session_id, kind, params, summary, status, proposed_by, created_at, expires_at,
+                            jobs, told)
+                        VALUES ('s', 'refresh_signals', '{{}}', '', '{status}', 'user', now(), now(), '{{"steps": []}}', true)"""
+                )
+            )
+        connection.commit()
+    empty.migrate()
+    with empty.engine.connect() as connection:
+        requests = connection.execute(
+            sa.text("SELECT trial_id, job, status, run_id, proposal_id, params->'config'->>'model' FROM run_requests ORDER BY id")
+        )
+        assert [tuple(row) for row in requests] == [
+            ("trial-2", "walk_forward", "waiting", None, 2, "lightgbm"),
+            ("trial-3", "walk_forward", "launched", "run-3", 3, "lightgbm"),
+        ]
+        acts = connection.execute(sa.text("SELECT status, reported, error IS NULL FROM agent_actions ORDER BY id"))
+        assert [tuple(row) for row in acts] == [("failed", False, False), ("done", True, True)]
+
+
 def test_migrating_again_changes_nothing(empty: Database) -> None:
     empty.migrate()
     first = empty.revision()

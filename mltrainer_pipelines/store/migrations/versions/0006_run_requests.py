@@ -61,7 +61,7 @@ def upgrade() -> None:
         op.f("fk_agent_actions_request_id_run_requests"), "agent_actions", "run_requests", ["request_id"], ["id"]
     )
     op.execute(
-        """UPDATE agent_actions SET status = 'failed', finished_at = now(),
+        """UPDATE agent_actions SET status = 'failed', finished_at = now(), reported = false,
                error = 'mlTrainer was updated while it ran; ask for it again to go on from what is there'
            WHERE status = 'running'"""
     )
