@@ -15,7 +15,7 @@ from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.promotion import choose_champion, grade
 from mltrainer_pipelines.trials.scoring import selection
-from mltrainer_pipelines.trials.validation.run_in_memory import Rehearsed, deflated_by_all
+from mltrainer_pipelines.trials.validation.run_in_memory import TrialResult, deflate_together
 
 
 def audit_null(
@@ -48,11 +48,11 @@ def audit_null(
             template = TrialConfig(model=MODELS[0], timeframe=timeframe, universe_size=max(5, market.symbols))
             configs += [proposal.config for proposal in propose("random", count, template, seed=seed)]
     progress(f"a market of {market.symbols} companies", 0.0)
-    ended: dict[str, Rehearsed] = {}
+    ended: dict[str, TrialResult] = {}
     for trial in cached_trials(configs, market, cache, at_once):
         ended[trial.config.trial_id] = trial
         progress(trial.config.trial_id, len(ended) / len(configs))
-    trials_run = deflated_by_all([ended[config.trial_id] for config in configs])
+    trials_run = deflate_together([ended[config.trial_id] for config in configs])
     proven = [trial.config.trial_id for trial in trials_run if grade(trial.scorecard) == "proven"]
     champions, overfitting = {}, {}
     for timeframe in TIMEFRAMES:
@@ -82,7 +82,7 @@ def audit_null(
     return AuditResult("null", not proven and "proven" not in champions.values(), findings, lines, time.perf_counter() - begin)
 
 
-def _overfitting(trials: Sequence[Rehearsed]) -> float | None:
+def _overfitting(trials: Sequence[TrialResult]) -> float | None:
     """Probability of backtest overfitting of these trials over the days that all of them have; None for a single one."""
     table = trials[0].returns.select("date", trial_0="net_return")
     for number, trial in enumerate(trials[1:], 1):

@@ -14,7 +14,7 @@ from mltrainer_pipelines.trials.registry.promotion import grade, shortfalls
 from mltrainer_pipelines.trials.scoring import uncertainty
 from mltrainer_pipelines.trials.scoring.backtest import top_fraction
 from mltrainer_pipelines.trials.scoring.scorecard import TOP
-from mltrainer_pipelines.trials.validation.run_in_memory import History, Rehearsed
+from mltrainer_pipelines.trials.validation.run_in_memory import History, TrialResult
 
 MIN_RANK_IC_T = 3.0
 METRICS = ("rank_ic", "rank_ic_t", "brier_skill", "calibration_error", "sharpe", "momentum_sharpe", "deflated_sharpe")
@@ -69,7 +69,7 @@ def audit_planted(
     return AuditResult("planted", all(row["passed"] for row in rows), {"trials": rows}, lines, time.perf_counter() - begin)
 
 
-def _picks(trial: Rehearsed, history: History, level: float) -> tuple[float, float, float, float]:
+def _picks(trial: TrialResult, history: History, level: float) -> tuple[float, float, float, float]:
     """Of the top decile, where a return was expected: mean expected, mean earned, and the interval of the latter."""
     outcomes = history.labels.filter(pl.col("timeframe") == trial.config.timeframe).select("date", "symbol", "net_return")
     picks = top_fraction(trial.calibrated.drop_nulls("expected_net_return"), "score", TOP)

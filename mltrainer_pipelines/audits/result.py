@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mltrainer_pipelines.audits.simulated_market import COST_BPS, AuditMarket
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.validation.run_in_memory import History, Rehearsed, rehearse
+from mltrainer_pipelines.trials.validation.run_in_memory import History, TrialResult, run_in_memory
 
 MODELS = ("logistic_l2", "lightgbm")
 """The core models that audits run."""
@@ -47,7 +47,7 @@ class AuditResult:
         return "\n".join([heading, *(f"  {line}" for line in self.lines)])
 
 
-def run_trials(configs: Sequence[TrialConfig], market: AuditMarket, history: History, progress: Progress) -> list[Rehearsed]:
+def run_trials(configs: Sequence[TrialConfig], market: AuditMarket, history: History, progress: Progress) -> list[TrialResult]:
     """Trials one after the other on a market's history, each scorecard deflated by all of them."""
     progress(f"a market of {market.symbols} companies", 0.0)
     ended: list[str] = []
@@ -56,4 +56,4 @@ def run_trials(configs: Sequence[TrialConfig], market: AuditMarket, history: His
         ended.append(trial_id)
         progress(trial_id, len(ended) / len(configs))
 
-    return rehearse(configs, history, COST_BPS, progress=one_more)
+    return run_in_memory(configs, history, COST_BPS, progress=one_more)

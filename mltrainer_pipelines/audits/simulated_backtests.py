@@ -207,7 +207,7 @@ def _with_refits(walks: Mapping[str, _CalibratedWalk], weights: pl.DataFrame, re
         earlier = [fit for when, fit in sorted(own.fits.items()) if when < quarter][1 - CHAMPION_REFITS :]
         for fit in earlier:
             rows = with_outcomes(own.walk.predict_with(fit, *quarter).predictions, own.labels, regime)
-            calibrated = calibrator.apply(rows["standing"].to_numpy(), regime_scores_of(rows))
+            calibrated = calibrator.apply(rows["percentile"].to_numpy(), regime_scores_of(rows))
             forecast = rows.select("date", "symbol", trial_id=pl.lit(champion)).with_columns(
                 probability=calibrated.probability,
                 probability_low=calibrated.low,

@@ -13,13 +13,15 @@ from pathlib import Path
 from mltrainer_pipelines.audits.simulated_market import COST_BPS, AuditMarket, simulated_history
 from mltrainer_pipelines.settings import PROJECT_ROOT
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.validation.run_in_memory import History, Rehearsed, rehearse_one
+from mltrainer_pipelines.trials.validation.run_in_memory import History, TrialResult, run_one_in_memory
 
 _CODE = ("exchange", "features", "market", "models", "trials", "contracts", "audits")
 _history: History | None = None
 
 
-def cached_trials(configs: Sequence[TrialConfig], market: AuditMarket, folder: Path | None, at_once: int) -> Iterator[Rehearsed]:
+def cached_trials(
+    configs: Sequence[TrialConfig], market: AuditMarket, folder: Path | None, at_once: int
+) -> Iterator[TrialResult]:
     """Trials on a simulated market as they end, those of the cache first.
 
     Parameters
@@ -45,12 +47,12 @@ def cached_trials(configs: Sequence[TrialConfig], market: AuditMarket, folder: P
         yield trial
 
 
-def _computed(configs: Sequence[TrialConfig], market: AuditMarket, at_once: int) -> Iterator[Rehearsed]:
+def _computed(configs: Sequence[TrialConfig], market: AuditMarket, at_once: int) -> Iterator[TrialResult]:
     if not configs:
         return
     history = simulated_history(market)
     if at_once < 2:
-        yield from (rehearse_one(config, history, COST_BPS) for config in configs)
+        yield from (run_one_in_memory(config, history, COST_BPS) for config in configs)
         return
     # a fork of a process with threads may hang; a spawned one begins clean
     with ProcessPoolExecutor(at_once, get_context("spawn"), _begin, (history,)) as pool:
@@ -68,10 +70,10 @@ def _begin(history: History) -> None:
     _history = history
 
 
-def _one(config: TrialConfig) -> Rehearsed:
+def _one(config: TrialConfig) -> TrialResult:
     if _history is None:
         raise RuntimeError("a process of the audit was started without its history")
-    return rehearse_one(config, _history, COST_BPS)
+    return run_one_in_memory(config, _history, COST_BPS)
 
 
 def _version(market: AuditMarket) -> str:

@@ -217,7 +217,7 @@ class _Demo:
             if scored or any(records.champion_of(database.engine, name) is None for name in names):
                 run = dagster.launch_range("promote_champion", names[0], names[-1])
                 self._steps(dagster, run, "Champions: refit on all that is known, and registered")
-        self.result.champions = {name: records.standing(database.engine, name) for name in names}
+        self.result.champions = {name: records.champion_status(database.engine, name) for name in names}
 
     def _signals(self, dagster: DagsterClient, database: Database, newest: date) -> None:
         from mltrainer_pipelines.portfolio.positions import positions_of

@@ -188,7 +188,7 @@ def trial_scorecard(
         mlflow_seconds = time.perf_counter() - begin
         records.save_scorecard(database.engine, card, mlflow_run, context.run_id)
         grades[trial_id] = grade(card)
-        shown = {name: value for name, value in card.model_dump(exclude=set(PARTS)).items() if isinstance(value, float | int)}
+        numbers = {name: value for name, value in card.model_dump(exclude=set(PARTS)).items() if isinstance(value, float | int)}
         links = {
             "mlflow_run": dg.MetadataValue.url(f"{settings.tracking_uri}/#/runs/{mlflow_run}"),
             "grade": grade(card),
@@ -200,7 +200,7 @@ def trial_scorecard(
             for name, scores in (("per_regime", card.per_regime), ("per_sector", card.per_sector))
             if scores
         }
-        context.add_asset_metadata({**shown, **links, **parts}, partition_key=trial_id)
+        context.add_asset_metadata({**numbers, **links, **parts}, partition_key=trial_id)
     return dg.MaterializeResult(metadata={"grades": grades, "market": settings.market_kind})
 
 
@@ -216,9 +216,9 @@ def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
     ranking = rank(cards, now(), trials_run)
     records.save_leaderboard(database.engine, ranking)
     picking = ranking.group_by("timeframe").agg(pl.col("probability_of_overfitting").first()).drop_nulls()
-    told = {f"probability_of_overfitting_{name}": probability for name, probability in picking.rows()}
+    picked = {f"probability_of_overfitting_{name}": probability for name, probability in picking.rows()}
     return dg.MaterializeResult(
-        metadata=frame_metadata(ranking, leaderboard=table(ranking), trials_run=trials_run, trials_scored=len(cards), **told)
+        metadata=frame_metadata(ranking, leaderboard=table(ranking), trials_run=trials_run, trials_scored=len(cards), **picked)
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a learning report: what was promised and what came true, what it earned, and who is believed."""
+"""Pictures of a learning report: what was promised and what came true, what it earned, and the weights."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -61,8 +61,8 @@ def _reliability(rows: Sequence[Any], market: str) -> "Figure":
     order = sorted(rows, key=lambda row: row.predicted_probability)
     for part in np.array_split(np.arange(len(order)), min(_BINS, len(order))):
         promised = np.mean([order[i].predicted_probability for i in part])
-        came = np.mean([order[i].profitable for i in part])
-        axes.scatter(promised, came, s=12 + 2 * len(part), color="#1f6f8b")
+        observed = np.mean([order[i].profitable for i in part])
+        axes.scatter(promised, observed, s=12 + 2 * len(part), color="#1f6f8b")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.set(xlabel="probability promised", ylabel="share with a profit", xlim=(0, 1), ylim=(0, 1))
     return figure

@@ -152,7 +152,7 @@ def _earnings(outcomes: Sequence[Any], groups: dict[str, Callable[[Any], str]]) 
     Errors count the sessions on which positions closed, not the positions: those of one session hang together. A group by
     how a position ended is left out, since a target reached is a gain by definition.
     """
-    found: dict[str, list[str]] = {"worked": [], "did_not_work": []}
+    sentences: dict[str, list[str]] = {"worked": [], "did_not_work": []}
     for name, key in groups.items():
         if name == "exit":
             continue
@@ -167,9 +167,9 @@ def _earnings(outcomes: Sequence[Any], groups: dict[str, Callable[[Any], str]]) 
             error = math.sqrt(sum(value**2 for value in surprises.values())) / len(rows)
             if abs(mean) > 2 * error:
                 hits = sum(row.profitable for row in rows)
-                told = f"{name} {group}: {mean:+.2%} a position, {hits} of {len(rows)} with a profit"
-                found["worked" if mean > 0 else "did_not_work"].append(told)
-    return found
+                sentence = f"{name} {group}: {mean:+.2%} a position, {hits} of {len(rows)} with a profit"
+                sentences["worked" if mean > 0 else "did_not_work"].append(sentence)
+    return sentences
 
 
 def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str, Callable[[Any], str]]) -> list[str]:
@@ -178,7 +178,7 @@ def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str,
     Positions overlap in time, so that their outcomes hang together: two standard errors are of the number of different
     closing sessions, not of the number of positions.
     """
-    found = []
+    findings = []
     for name, key in groups.items():
         for group in sorted({key(row) for row in outcomes}):
             rows = [row for row in outcomes if key(row) == group]
@@ -190,14 +190,14 @@ def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str,
             error = math.sqrt(promised * (1 - promised) / sessions)
             if abs(gap) > 2 * error:
                 side = "over-confident" if gap > 0 else "under-confident"
-                found.append(
+                findings.append(
                     f"{name} {group}: {side}; {promised:.0%} was promised, {summary['hit_rate']:.0%} of {len(rows)} came true"
                 )
     if len(samples) >= _FEW and len(outcomes) >= _FEW:
         ours, below = (sum(row.net_return for row in rows) / len(rows) for rows in (outcomes, samples))
         better = "hold back what is worse" if ours > below else "hold back what was no worse: consider lowering them"
-        found.append(f"the thresholds {better}: {ours:+.2%} a position above them, {below:+.2%} just below")
-    return found
+        findings.append(f"the thresholds {better}: {ours:+.2%} a position above them, {below:+.2%} just below")
+    return findings
 
 
 def _grouped(outcomes: Sequence[Any], key: Callable[[Any], str]) -> dict[str, dict[str, float | int]]:

@@ -49,7 +49,7 @@ class TrialConfig(BaseModel):
     feature_set_version : str
         The version of its content that the trial reads (`features.versions`); today's by default.
     train_sessions : int
-        A window trains on the decisions of at most this many sessions, the last ones whose labels have matured.
+        A window trains on the decisions of at most this many sessions, the last ones whose labels are resolved.
     label : Barriers
         Target and stop, in multiples of σ·√max_sessions.
     normalise : {'rank', 'none'}

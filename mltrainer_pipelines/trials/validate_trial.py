@@ -1,4 +1,4 @@
-"""Whether a trial can be judged on the history that there is, asked before anything of it is started."""
+"""Whether a trial can be judged on the history that there is: checked before anything of it is started."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -8,7 +8,7 @@ from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS
 
 MIN_QUARTERS = 4
-"""A year out of sample: below it nothing that a trial earned can be told from luck."""
+"""A year out of sample: below it nothing that a trial earned differs from luck."""
 _DEFAULT_SPAN = TrialConfig.model_fields["train_sessions"].default
 
 

@@ -63,7 +63,7 @@ class Member:
         What is done to them within a session, as its configuration says.
     estimator : ProbabilityEstimator
     calibrator : Calibrator
-        From its score's standing within the session to probability and expected return, learnt from the trial's own
+        From its score's percentile within the session to probability and expected return, learnt from the trial's own
         out-of-sample predictions.
     """
 
@@ -147,7 +147,7 @@ class ChampionEnsemble:
         return any(member.estimator.sectors for member in self.members)
 
     def with_history(self, history: pl.DataFrame | None) -> "ChampionEnsemble":
-        """The same ensemble for one refresh: it is shown the sessions before, which members with a look-back read."""
+        """The same ensemble for one refresh: with the sessions before, which members with a look-back read."""
         return replace(self, history=history)
 
     @property
@@ -336,7 +336,7 @@ def fit_ensemble(
 
 
 def member_scores(member: Member, X: np.ndarray, features: pl.DataFrame, history: pl.DataFrame | None) -> np.ndarray:
-    """A member's own probabilities for the rows of its matrix, (rows,); it is shown the history that it reads."""
+    """A member's own probabilities for the rows of its matrix, (rows,); after the history that it reads."""
     if not features.height:
         return np.empty(0)
     rows, groups, n_context = member_rows(member, X, features, history)

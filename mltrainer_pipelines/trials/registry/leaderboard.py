@@ -77,7 +77,7 @@ def overfitting(scorecards: Sequence[Scorecard]) -> dict[str, Overfitting]:
 
     The returns of a quarter enter by their number, mean and deviation, which is all that a Sharpe ratio needs.
     """
-    found = {}
+    by_timeframe = {}
     for timeframe in sorted({card.timeframe for card in scorecards}):
         cards = [card for card in scorecards if card.timeframe == timeframe]
         quarters = sorted({score.quarter for card in cards for score in card.per_quarter})
@@ -94,8 +94,8 @@ def overfitting(scorecards: Sequence[Scorecard]) -> dict[str, Overfitting]:
             probability = selection.overfitting_of_blocks(
                 *(np.array([table[block].sum(axis=0) for block in blocks]) for table in (count, sums, squares))
             )
-        found[timeframe] = Overfitting(probability if math.isfinite(probability) else None, len(cards))
-    return found
+        by_timeframe[timeframe] = Overfitting(probability if math.isfinite(probability) else None, len(cards))
+    return by_timeframe
 
 
 def rank(scorecards: Sequence[Scorecard], updated_at: datetime, trials_run: int | None = None) -> pl.DataFrame:

@@ -135,21 +135,21 @@ def set_champion(tracking: Tracking, timeframe: str, version: str) -> ChampionVe
 
     with tracking.client() as client:
         try:
-            found = client.get_model_version(registered_name(timeframe), str(version))
+            target = client.get_model_version(registered_name(timeframe), str(version))
         except MlflowException as error:
             if error.error_code in _ABSENT:
                 versions = ", ".join(known.version for known in registered_versions(tracking, timeframe)) or "none"
                 raise NoChampionError(f"{registered_name(timeframe)} has no version {version!r}; it has {versions}") from None
             raise
-        client.set_registered_model_alias(registered_name(timeframe), CHAMPION, found.version)
-        return _version(found)
+        client.set_registered_model_alias(registered_name(timeframe), CHAMPION, target.version)
+        return _version(target)
 
 
 def registered_versions(tracking: Tracking, timeframe: str) -> list[ChampionVersion]:
     """Every registered version of a timeframe's champion, the newest first."""
     with tracking.client() as client:
-        found = client.search_model_versions(f"name = '{registered_name(timeframe)}'", max_results=1000)
-    return sorted((_version(entry) for entry in found), key=lambda entry: int(entry.version), reverse=True)
+        entries = client.search_model_versions(f"name = '{registered_name(timeframe)}'", max_results=1000)
+    return sorted((_version(entry) for entry in entries), key=lambda entry: int(entry.version), reverse=True)
 
 
 def champion_version(tracking: Tracking, timeframe: str) -> ChampionVersion:

@@ -1,8 +1,8 @@
 """Which trial recommends, and with which grade: `proven` only where luck is no longer a good explanation.
 
 Trials are ranked by the z of their deflated Sharpe ratio: how many standard errors the Sharpe ratio
-lies above the best one to expect from that many worthless trials. It grows with the length of the
-record and shrinks with fat tails, so that a short lucky record does not beat a long good one.
+lies above the best one to expect from as many trials without any skill. It grows with the length of
+the record and shrinks with fat tails, so that a short lucky record does not beat a long good one.
 """
 
 import math
@@ -58,25 +58,22 @@ def shortfalls(scorecard: Scorecard) -> tuple[str, ...]:
     universe: in a rising market every long book has a high Sharpe ratio. And nothing may be too good
     to be true.
     """
-    card, found = scorecard, list(scorecard.too_good)
+    card, lacking = scorecard, list(scorecard.too_good)
     for name, their_sharpe, their_return in (
         ("the equal-weight universe", card.universe_sharpe, card.universe_net_return),
         ("12-1 momentum", card.momentum_sharpe, card.momentum_net_return),
     ):
         # a baseline without a Sharpe ratio never left cash
         if not _above(card.sharpe, their_sharpe if their_sharpe is not None else 0.0):
-            found.append(f"its Sharpe ratio of {_shown(card.sharpe)} does not beat {name}'s {_shown(their_sharpe)}")
+            lacking.append(f"its Sharpe ratio of {_format(card.sharpe)} does not beat {name}'s {_format(their_sharpe)}")
         if not card.net_return > their_return:
-            found.append(f"its net return of {card.net_return:+.1%} a year does not beat {name}'s {their_return:+.1%}")
+            lacking.append(f"its net return of {card.net_return:+.1%} a year does not beat {name}'s {their_return:+.1%}")
     if not _above(card.brier_skill, 0.0):
-        found.append(f"its Brier skill of {_shown(card.brier_skill, 4)} is not above 0: the base rate forecasts as well")
+        lacking.append(f"its Brier skill of {_format(card.brier_skill, 4)} is not above 0: the base rate forecasts as well")
     for what, value in (("Sharpe ratio", card.deflated_sharpe), ("Sharpe ratio above the universe", card.active_deflated_sharpe)):
         if value is None or value < MIN_DEFLATED_SHARPE:
-            found.append(
-                f"the probability that its {what} is more than the luck of the best of {card.trials_counted} trials "
-                f"is {_shown(value, 3)}, below {MIN_DEFLATED_SHARPE}"
-            )
-    return tuple(found)
+            lacking.append(f"{_skill(f'its {what}', value, card.trials_counted)}; {MIN_DEFLATED_SHARPE:.0%} is needed")
+    return tuple(lacking)
 
 
 def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = None) -> Decision:
@@ -106,8 +103,9 @@ def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = Non
     if incumbent is not None and incumbent not in by_id:
         raise ValueError(f"the incumbent {incumbent} has no scorecard among the {len(by_id)} given; score it again first")
 
-    best = max(by_id.values(), key=_standing)
-    reasons = [f"ranked first of {len(by_id)} {timeframes[0]} trials: {_described(best)}"]
+    best = max(by_id.values(), key=_rank_key)
+    skill = _skill("this", best.deflated_sharpe, best.trials_counted)
+    reasons = [f"ranked first of {len(by_id)} {timeframes[0]} trials: Sharpe ratio {_format(best.sharpe)}; {skill}"]
     decision: Literal["promoted", "refused"] = "promoted"
     if best.deflated_sharpe_z is None:
         decision, reasons = "refused", [f"none of {len(by_id)} {timeframes[0]} trials has a Sharpe ratio: no book was ever held"]
@@ -120,7 +118,7 @@ def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = Non
     return Decision(trial_id=best.trial_id, decision=decision, grade=grade(best), reasons=(*reasons, *shortfalls(best)))
 
 
-def _standing(card: Scorecard) -> tuple[bool, float, str]:
+def _rank_key(card: Scorecard) -> tuple[bool, float, str]:
     z = card.deflated_sharpe_z
     return grade(card) == "proven", -math.inf if z is None else z, card.trial_id
 
@@ -136,8 +134,8 @@ def _beats(challenger: Scorecard, incumbent: Scorecard) -> tuple[bool, str]:
         )
     beaten = ours > theirs
     return beaten, (
-        f"over the {len(common)} quarters both were tested on its Sharpe ratio is {_shown(ours)}, "
-        f"{'above' if beaten else 'not above'} {_shown(theirs)} of the champion {incumbent.trial_id}"
+        f"over the {len(common)} quarters both were tested on its Sharpe ratio is {_format(ours)}, "
+        f"{'above' if beaten else 'not above'} {_format(theirs)} of the champion {incumbent.trial_id}"
     )
 
 
@@ -157,13 +155,11 @@ def _above(value: float | None, bar: float) -> bool:
     return value is not None and value > bar
 
 
-def _described(card: Scorecard) -> str:
-    z = card.deflated_sharpe_z or 0.0
-    return (
-        f"Sharpe ratio {_shown(card.sharpe)} over {card.sessions} sessions, {abs(z):.2f} standard errors "
-        f"{'below' if z < 0 else 'above'} the best to expect from {card.trials_counted} worthless trials"
-    )
+def _skill(what: str, probability: float | None, trials: int) -> str:
+    # rounded down: 94.99 % is not the 95 % that `proven` takes
+    percent = "unknown" if probability is None else f"{math.floor(probability * 1000) / 1000:.1%}"
+    return f"the probability that {what} is skill rather than luck is {percent} (best of {trials} trials)"
 
 
-def _shown(value: float | None, digits: int = 2) -> str:
+def _format(value: float | None, digits: int = 2) -> str:
     return "unknown" if value is None or math.isnan(value) else f"{value:.{digits}f}"

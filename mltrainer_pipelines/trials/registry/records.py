@@ -18,7 +18,7 @@ from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
 
 class UnknownTrialError(LookupError):
-    """A trial was asked for that nobody submitted: names it and the remedy."""
+    """Nobody submitted this trial: names it and the remedy."""
 
     def __init__(self, trial_id: str):
         super().__init__(
@@ -51,10 +51,10 @@ def config_of(engine: Engine, trial_id: str) -> TrialConfig:
         If it was never recorded.
     """
     with engine.connect() as connection:
-        found = connection.execute(select(Trial.config).where(Trial.trial_id == trial_id)).scalar_one_or_none()
-    if found is None:
+        config = connection.scalar(select(Trial.config).where(Trial.trial_id == trial_id))
+    if config is None:
         raise UnknownTrialError(trial_id)
-    return TrialConfig.from_record(found)
+    return TrialConfig.from_record(config)
 
 
 def feature_set_versions(engine: Engine) -> dict[str, str]:
@@ -100,8 +100,8 @@ def scorecards(engine: Engine) -> list[Scorecard]:
     """Scorecards of all trials ever scored, of both timeframes; without their scores per regime and per sector."""
     with engine.connect() as connection:
         whole = TrialScorecard.metrics.op("-")("per_regime").op("-")("per_sector").cast(Text)
-        found = connection.execute(select(whole).order_by(TrialScorecard.trial_id)).scalars()
-        return [Scorecard.model_validate_json(metrics) for metrics in found]
+        rows = connection.scalars(select(whole).order_by(TrialScorecard.trial_id))
+        return [Scorecard.model_validate_json(metrics) for metrics in rows]
 
 
 def other_sharpes(engine: Engine, trial_id: str) -> list[float]:
@@ -123,14 +123,8 @@ def save_leaderboard(engine: Engine, ranking: pl.DataFrame) -> None:
 
 def champion_of(engine: Engine, timeframe: str) -> str | None:
     """Trial that is champion now: the one of the newest promotion or rollback; None before the first."""
-    newest = (
-        select(Promotion.trial_id)
-        .where(Promotion.timeframe == timeframe, Promotion.decision.in_(["promoted", "rolled_back"]))
-        .order_by(Promotion.id.desc())
-        .limit(1)
-    )
-    with engine.connect() as connection:
-        return connection.execute(newest).scalar_one_or_none()
+    newest = newest_change(engine, timeframe)
+    return newest.trial_id if newest is not None else None
 
 
 def newest_change(engine: Engine, timeframe: str) -> Promotion | None:
@@ -173,17 +167,17 @@ def record_rollback(
         connection.execute(insert(Promotion).values(values))
 
 
-def standing(engine: Engine, timeframe: str) -> dict[str, str | None]:
+def champion_status(engine: Engine, timeframe: str) -> dict[str, str | None]:
     """The champion's `trial_id`, its `grade` on the leaderboard and its newest `model_version`; empty before the first."""
     champion = champion_of(engine, timeframe)
+    if champion is None:
+        return {}
     version = select(Promotion.model_version).where(Promotion.timeframe == timeframe).order_by(Promotion.id.desc()).limit(1)
-    standing = select(LeaderboardRow.grade).where(LeaderboardRow.timeframe == timeframe, LeaderboardRow.trial_id == champion)
+    row = LeaderboardRow
     with engine.connect() as connection:
-        if champion is None:
-            return {}
         return {
             "trial_id": champion,
-            "grade": connection.execute(standing).scalar_one_or_none(),
+            "grade": connection.scalar(select(row.grade).where(row.timeframe == timeframe, row.trial_id == champion)),
             "model_version": connection.execute(version).scalar_one(),
         }
 

@@ -131,20 +131,20 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     """Of the experiment of that name, made or brought back where it is not there."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name, tags=_KIND))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             return experiment_id(client, name)  # another process has just made it
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def find_run(client: "MlflowClient", experiment: str, trial_id: str) -> str | None:
     """Id of the run of a trial, or None."""
-    found = client.search_runs([experiment], f"tags.trial_id = '{trial_id}'", max_results=1)
-    return str(found[0].info.run_id) if found else None
+    runs = client.search_runs([experiment], f"tags.trial_id = '{trial_id}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None

@@ -75,10 +75,10 @@ class PriceGrid:
         """Row of each date (no nulls), or an error that names the first without any bar."""
         wanted = dates.to_numpy().astype("datetime64[D]")
         row = np.searchsorted(self.sessions, wanted)
-        found = self.sessions[np.minimum(row, self.sessions.size - 1)] == wanted
-        if not found.all():
+        present = self.sessions[np.minimum(row, self.sessions.size - 1)] == wanted
+        if not present.all():
             raise LabelsAndPricesDisagreeError(
-                f"the adjusted bars have no session {wanted[~found][0]}, which a prediction or label names; "
+                f"the adjusted bars have no session {wanted[~present][0]}, which a prediction or label names; "
                 "give bars over the whole time of the labels"
             )
         return row.astype(np.int64)
@@ -167,7 +167,7 @@ def tranche_returns(picks: pl.DataFrame, prices: PriceGrid, max_sessions: int, c
     held = _holdings(picks.with_columns(pl.Series("share", share)), prices, decided, slots, cost_bps / 1e4)
     cash, value, bought, sold = _unit_paths(held, prices, start, length, slots)
 
-    # A slot's capital grows by what its last tranche came to.
+    # A slot's capital grows by what its last tranche was worth at its end.
     capital = np.full(length, 1.0 / slots)
     ending = cash[:, slots] + value[:, slots]
     for first in range(slots, length, slots):

@@ -104,7 +104,7 @@ def by_quarter(rows: pl.DataFrame, picks: pl.DataFrame, equity: pl.DataFrame, ho
     )
     scores = []
     for start in rows.select(quarter).to_series().unique().sort():
-        _, told = forecast(decided.get(start, rows.clear()), horizon)
+        _, metrics = forecast(decided.get(start, rows.clear()), horizon)
         days = marked.get(start, equity.clear())
         returns = days["net_return"].to_numpy()
         scores.append(
@@ -112,7 +112,7 @@ def by_quarter(rows: pl.DataFrame, picks: pl.DataFrame, equity: pl.DataFrame, ho
                 quarter=start,
                 rows=decided[start].height if start in decided else 0,
                 sessions=days.height,
-                **{name: told[name] for name in ("auc", "log_loss", "brier_skill", "rank_ic")},
+                **{name: metrics[name] for name in ("auc", "log_loss", "brier_skill", "rank_ic")},
                 precision_top_decile=mean(outcome(chosen[start])) if start in chosen else None,
                 **{f"{book}net_return": compound(days[f"{book}net_return"].to_numpy()) for book in _BOOKS},
                 daily_mean=mean(returns) or 0.0,
@@ -163,15 +163,15 @@ def by_sector(
     decided, chosen = (
         frame.with_columns(month).join(members, on=["month", "symbol"], how="left").drop("month") for frame in (rows, picks)
     )
-    found = []
+    scores = []
     for part, decisions, bought, _ in _parts(decided, chosen, None):
         books = {
             book: backtest.tranche_returns(held, prices, horizon, cost_bps)["net_return"].to_numpy()
             for book, held in (("", bought), ("universe_", decisions))
             if not held.is_empty()
         }
-        found.append(_part(part, decisions, bought, books, horizon))
-    return found
+        scores.append(_part(part, decisions, bought, books, horizon))
+    return scores
 
 
 def compound(returns: Floats) -> float:
@@ -192,7 +192,7 @@ def _parts(
 
 def _part(part: str, rows: pl.DataFrame, picks: pl.DataFrame, returns: dict[str, Floats], horizon: int) -> PartScore:
     known, bought = (frame.filter(pl.col("label").is_not_null()) for frame in (rows, picks))
-    _, told = forecast(known, horizon)
+    _, metrics = forecast(known, horizon)
     earned: dict[str, Any] = {f"{book}net_return": None for book in _BOOKS} | {"sharpe": None, "universe_sharpe": None}
     for book, daily in returns.items():
         earned[f"{book}net_return"] = number(risk.annual_return(daily))
@@ -202,7 +202,7 @@ def _part(part: str, rows: pl.DataFrame, picks: pl.DataFrame, returns: dict[str,
         part=part,
         rows=known.height,
         sessions=max((daily.size for daily in returns.values()), default=0),
-        **{name: told[name] for name in _FORECAST},
+        **{name: metrics[name] for name in _FORECAST},
         precision_top_decile=mean(outcome(bought)),
         pick_return=mean(bought["net_return"].to_numpy()),
         universe_pick_return=mean(known["net_return"].to_numpy()),

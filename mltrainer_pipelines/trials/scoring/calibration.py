@@ -1,9 +1,9 @@
 """Calibration: from a model's score to the probability of a profit, how well that is known, and the return to expect.
 
 Everything is learnt from earlier outcomes that were already known. Two questions are answered apart, because of so
-different an amount of evidence. **Which symbol is ahead of which** is asked anew by every session: a score counts by its
-standing among the scores of its session, and an outcome as its difference from the outcomes of its time, so that a bull
-or a bear market drops out. **How many trades end in profit at all** is told by the market, of which a few years hold a
+different an amount of evidence. **Which symbol is ahead of which** is decided anew in every session: a score counts by its
+percentile among the scores of its session, and an outcome as its difference from the outcomes of its time, so that a bull
+or a bear market drops out. **How many trades end in profit at all** is a matter of the market, of which a few years hold a
 few dozen independent holding periods: that level comes from every outcome known, whether it was predicted or not, and
 leans towards one half as long as the evidence is thin.
 
@@ -12,7 +12,7 @@ fitted; the bins lean towards the straight line through normal scores; and the w
 by how steadily its slope held from one holding period to the next. Venn–Abers intervals are as wide as the number of
 independent outcomes makes them, not the number of rows.
 
-Intervals are fitted for each regime apart: how well a curve is known in a crash is told by crashes. Outcomes of other
+Intervals are fitted for each regime apart: how well a curve is known in a crash is learnt from crashes. Outcomes of other
 regimes count there too, but each for `OTHER_REGIMES` of one, and for at most `LINE_ROWS` a bin, so that a regime that
 was seldom seen has a wide interval and one that never was the widest. The curve itself is one for all regimes: on
 twelve simulated markets with a premium, curves of their own were no better (Brier score 0.2464 for 0.2462).
@@ -32,7 +32,7 @@ from statistics import NormalDist
 import numpy as np
 
 MIN_CALIBRATION_ROWS = 500
-"""Matured rows below which no calibrator is fitted."""
+"""Rows with a known outcome below which no calibrator is fitted."""
 ROWS_PER_BIN = 200
 MAX_BINS = 20
 MIN_BLOCKS = 4
@@ -111,16 +111,16 @@ class RegimeInterval:
 
 @dataclass(frozen=True, eq=False)
 class Calibrator:
-    """Curves over the standing of a score, precomputed at a few knots and interpolated; flat beyond the outermost.
+    """Curves over the percentile of a score, precomputed at a few knots and interpolated; flat beyond the outermost.
 
     Parameters
     ----------
     scores : (bins,) array
-        Mean standing of each bin, strictly increasing.
+        Mean percentile of each bin, strictly increasing.
     low, high : (bins,) array
         Venn–Abers interval at these, both non-decreasing.
     return_scores, returns : (blocks,) array
-        Centred isotonic regression of the net return on the standing.
+        Centred isotonic regression of the net return on the percentile.
     rows : int
         Outcomes learnt from.
     effective_rows : float
@@ -146,13 +146,13 @@ class Calibrator:
     regimes: tuple[RegimeInterval, ...] = ()
 
     def apply(self, scores: np.ndarray, regime_scores: np.ndarray | None = None) -> CalibratedScores:
-        """What each standing means; NaN in, NaN out.
+        """What each percentile means; NaN in, NaN out.
 
         Parameters
         ----------
         scores : (rows,) array
         regime_scores : (rows,) array, optional
-            The regime each is asked in, 0 to 100, as known at the decision: the interval is that of this regime. NaN, or
+            The regime of each, 0 to 100, as known at the decision: the interval is that of this regime. NaN, or
             none given: that of all regimes together. The probability does not depend on it.
         """
         scores = np.asarray(scores, dtype=np.float64)
@@ -185,7 +185,7 @@ def fit_calibrator(
     Parameters
     ----------
     scores : (rows,) array
-        Standings of the scores within their sessions, or scores that mean the same at any time.
+        Percentiles of the scores within their sessions, or scores that mean the same at any time.
     labels : (rows,) array of 0 and 1
         Whether the net return at exit was above zero.
     net_returns : (rows,) array
@@ -311,7 +311,7 @@ def effective_rows(rows: np.ndarray, hits: np.ndarray) -> float:
 
 
 def _interval(level: float, rise: _Rise, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The Venn–Abers interval of each bin, drawn to that of the level as the curve is; `weights` are independent outcomes."""
+    """The Venn–Abers interval of each bin, shrunk to that of the level as the curve is; `weights` are independent outcomes."""
     low, high = _venn_abers(np.clip(level + rise.curve, 0.0, 1.0), weights)
     effective = float(weights.sum())
     level_low = level * effective / (effective + 1.0)
@@ -324,13 +324,13 @@ def _regimes(
 ) -> tuple[RegimeInterval, ...]:
     """The interval of each regime, by its own outcomes and by what those of the others are worth there."""
     numbers, count = _regime_numbers(regime_scores), np.bincount(bins)
-    found = []
+    intervals = []
     for number in range(len(REGIME_EDGES) + 1):
         rows = np.bincount(bins[numbers == number], minlength=len(count))
         own = weights * rows / count
         low, high = _interval(level, rise, own + np.minimum(OTHER_REGIMES * (weights - own), LINE_ROWS))
-        found.append(RegimeInterval(low, high, int(rows.sum()), float(own.sum())))
-    return tuple(found)
+        intervals.append(RegimeInterval(low, high, int(rows.sum()), float(own.sum())))
+    return tuple(intervals)
 
 
 def _regime_numbers(scores: np.ndarray) -> np.ndarray:

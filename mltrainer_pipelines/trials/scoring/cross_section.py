@@ -1,6 +1,6 @@
 """Cross-sections: rows of one session beside each other, and nothing of the state that all of them share.
 
-Most of what moves a stock in a few weeks moves all of them. A model that is asked which trades end in profit spends its
+Most of what moves a stock in a few weeks moves all of them. A model that learns which trades end in profit spends its
 effort on the handful of market states that it has seen, and takes each for a law. Ranked within their session, features
 and outcomes say which symbol is ahead of which, of which every session gives a fresh example.
 """

@@ -1,4 +1,4 @@
-"""Pictures of a trial for MLflow and the app. Matplotlib is loaded when one is drawn, and needs no display."""
+"""Pictures of a trial for MLflow and the app. Matplotlib is loaded when one is made, and needs no display."""
 
 from typing import TYPE_CHECKING
 
@@ -30,14 +30,14 @@ def figures(result: ScoreResult, market: str, importances: pl.DataFrame | None =
     importances : DataFrame, optional
         feature, importance; the most important first.
     """
-    drawn = {
+    pictures = {
         "equity": equity_figure(result, market),
         "drawdown": drawdown_figure(result, market),
         "calibration": calibration_figure(result, market),
     }
     if importances is not None and not importances.is_empty():
-        drawn["importances"] = importances_figure(result.scorecard, importances, market)
-    return drawn
+        pictures["importances"] = importances_figure(result.scorecard, importances, market)
+    return pictures
 
 
 def equity_figure(result: ScoreResult, market: str) -> "Figure":
@@ -69,7 +69,7 @@ def drawdown_figure(result: ScoreResult, market: str) -> "Figure":
 
 
 def calibration_figure(result: ScoreResult, market: str) -> "Figure":
-    """What came against what was forecast, a dot a bin of equal mass; the diagonal is perfect.
+    """Observed against forecast frequency, a dot a bin of equal mass; the diagonal is perfect.
 
     The bars are two standard errors as if rows were independent. Labels overlap, so the truth is wider.
     """
@@ -94,18 +94,18 @@ def calibration_figure(result: ScoreResult, market: str) -> "Figure":
         label="± 2 errors, rows independent",
     )
     axes.set_xlabel("forecast probability of a net profit")
-    axes.set_ylabel("share that came true")
+    axes.set_ylabel("observed share with a net profit")
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
 def importances_figure(card: Scorecard, importances: pl.DataFrame, market: str, most: int = 20) -> "Figure":
     """How far each feature moves the score, the most important ones."""
-    shown = importances.head(most).reverse()
-    of_all = f" (first {most} of {importances.height})" if importances.height > shown.height else ""
+    top = importances.head(most).reverse()
+    of_all = f" (first {most} of {importances.height})" if importances.height > top.height else ""
     figure, axes = _figure(card, market, f"what moves the score{of_all}", left=0.3)
     axes.set_title(axes.get_title(loc="left"), fontsize=10, loc="left", x=-0.42)
-    axes.barh(shown["feature"].to_list(), shown["importance"].to_numpy(), color="#1f5fa8", height=0.7)
+    axes.barh(top["feature"].to_list(), top["importance"].to_numpy(), color="#1f5fa8", height=0.7)
     axes.set_xlabel("mean change of the score when the feature is another row's")
     axes.tick_params(axis="y", labelsize=7)
     return figure

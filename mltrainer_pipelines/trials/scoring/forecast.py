@@ -39,18 +39,18 @@ def forecast(known: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str,
         calibrated_rows, base_rate, hit_rate, auc, log_loss, brier_skill, calibration_error, rank_ic, rank_ic_t.
     """
     sure = known.filter(pl.col("probability").is_not_null())
-    probability, came = sure["probability"].to_numpy(), outcome(sure)
-    curve = skill.reliability(probability, came)
+    probability, label = sure["probability"].to_numpy(), outcome(sure)
+    curve = skill.reliability(probability, label)
     _, coefficients = skill.rank_ics(known["date"], known["score"], known["net_return"])
-    hits = float(((probability > 0.5) == (came > 0.5)).mean()) if sure.height else math.nan
+    hits = float(((probability > 0.5) == (label > 0.5)).mean()) if sure.height else math.nan
     frame = pl.DataFrame({"probability": curve.forecast, "observed": curve.observed, "rows": curve.rows})
     return frame, {
         "calibrated_rows": sure.height,
         "base_rate": mean(outcome(known)),
         "hit_rate": number(hits),
         "auc": number(skill.auc(known["score"], outcome(known))),
-        "log_loss": number(skill.log_loss(probability, came)),
-        "brier_skill": number(skill.brier_skill(probability, came)),
+        "log_loss": number(skill.log_loss(probability, label)),
+        "brier_skill": number(skill.brier_skill(probability, label)),
         "calibration_error": number(curve.error),
         "rank_ic": mean(coefficients),
         "rank_ic_t": number(uncertainty.mean_t_statistic(coefficients, horizon)),

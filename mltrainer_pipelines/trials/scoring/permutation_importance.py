@@ -1,4 +1,4 @@
-"""How much each feature moves a model's score, for any model: ask it again with one feature of a row exchanged."""
+"""How much each feature moves a model's score, for any model: predict again with one feature of a row exchanged."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 
 SHARE = 0.1
-"""Rows asked for again, as a share of the rows predicted: what the importances may cost of a prediction."""
+"""Rows predicted again for each feature's sake, as a share of all: what the importances may cost of a prediction."""
 LEAST_ROWS = 10
 
 
-def exchanged_importances(
+def permutation_importance(
     predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, scores: np.ndarray, names: Sequence[str], seed: int
 ) -> pl.DataFrame:
     """Mean absolute change of the score when a feature takes its value from another row.
@@ -27,7 +27,7 @@ def exchanged_importances(
     names : sequence of str
         The features.
     seed : int
-        Of the rows that are drawn.
+        Of the rows that are sampled.
 
     Returns
     -------
@@ -38,11 +38,11 @@ def exchanged_importances(
     features = len(names)
     count = min(len(X), max(LEAST_ROWS, int(SHARE * len(X) / features)))
     chosen, other = rng.integers(0, len(X), (2, count))
-    asked = np.repeat(X[chosen][None], features, axis=0)
+    permuted = np.repeat(X[chosen][None], features, axis=0)
     for feature in range(features):
-        asked[feature, :, feature] = X[other, feature]
-    said = predict(asked.reshape(features * count, X.shape[1])).reshape(features, count)
-    return pl.DataFrame({"feature": list(names), "importance": np.abs(said - scores[chosen]).mean(axis=1)})
+        permuted[feature, :, feature] = X[other, feature]
+    changed = predict(permuted.reshape(features * count, X.shape[1])).reshape(features, count)
+    return pl.DataFrame({"feature": list(names), "importance": np.abs(changed - scores[chosen]).mean(axis=1)})
 
 
 def mean_importances(quarters: pl.DataFrame) -> pl.DataFrame:

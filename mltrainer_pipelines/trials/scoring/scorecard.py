@@ -241,7 +241,7 @@ def score(
     distribution = _distribution(returns, market)
     variance = trial_variance([*other_trial_sharpes, distribution["daily_sharpe"]], returns.size)
     low, high = uncertainty.stationary_bootstrap(returns, _annual_returns, horizon)
-    curve, told = forecast(known, horizon)
+    curve, forecast_metrics = forecast(known, horizon)
     card = Scorecard(
         trial_id=config.trial_id,
         model=config.model,
@@ -252,7 +252,7 @@ def score(
         sessions=equity.height,
         rows=known.height,
         quarters=len(quarters),
-        **told,
+        **forecast_metrics,
         **_picked(picks, horizon),
         net_return=risk.annual_return(returns),
         net_return_low=number(low),
@@ -272,8 +272,8 @@ def score(
         momentum_sharpe=number(risk.sharpe_ratio(momentum)),
         momentum_maximum_drawdown=risk.maximum_drawdown(momentum),
         too_good=unbelievable(
-            told["rank_ic"],
-            told["auc"],
+            forecast_metrics["rank_ic"],
+            forecast_metrics["auc"],
             number(risk.sharpe_ratio(returns) - risk.sharpe_ratio(market)),
         ),
         per_quarter=tuple(quarters),
@@ -405,4 +405,4 @@ def _quarter_schema() -> dict[str, Any]:
 def _annual_returns(samples: Floats) -> Floats:
     """`annual_return` of every row; a book that lost everything has lost everything a year."""
     growth = np.log1p(np.maximum(samples, -1 + 1e-12)).mean(axis=1)
-    return np.expm1(growth * risk.SESSIONS_PER_YEAR)
+    return np.asarray(np.expm1(growth * risk.SESSIONS_PER_YEAR))

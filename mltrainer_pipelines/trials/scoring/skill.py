@@ -93,7 +93,7 @@ def brier_skill(probability: ArrayLike, outcome: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability curve: per bin of equal mass, what was forecast, what came, and how many rows."""
+    """A reliability curve: per bin of equal mass, the mean forecast, the share of outcomes that are 1, and how many rows."""
 
     forecast: Floats
     observed: Floats

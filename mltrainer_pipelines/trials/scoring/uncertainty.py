@@ -46,7 +46,7 @@ def stationary_bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval of a statistic under the stationary bootstrap (Politis & Romano 1994).
 
-    All resamples are drawn at once, where arch's `StationaryBootstrap` asks for one after the other: a tenth of the time.
+    All resamples are made at once, where arch's `StationaryBootstrap` asks for one after the other: a tenth of the time.
 
     Parameters
     ----------

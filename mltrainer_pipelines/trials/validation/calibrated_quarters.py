@@ -22,7 +22,7 @@ from mltrainer_pipelines.trials.scoring.calibration import (
 from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS, Window, quarter_window, quarters_between
 
 LOOKBACK_SESSIONS = 2520
-"""Ten years of decisions: standings within a session mean the same for as long as a model's kind of signal lasts."""
+"""Ten years of decisions: percentiles within a session mean the same for as long as a model's kind of signal lasts."""
 LEVEL_PRIOR, LEVEL_PRIOR_ROWS = 0.5, 500.0
 """Share of profitable trades before anything is known, and the independent outcomes that belief is worth.
 
@@ -41,7 +41,7 @@ def fit_level(outcomes: pl.DataFrame, window: Window) -> Level:
     window : Window
         Only outcomes known before it are used, however old.
     """
-    known = outcomes.filter(window.matured)
+    known = outcomes.filter(window.resolved)
     if known.is_empty():
         return Level(LEVEL_PRIOR, 0.0, 0.0)
     blocks = np.unique(holding_blocks(known), return_inverse=True)[1]
@@ -61,7 +61,7 @@ def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Cali
     Parameters
     ----------
     rows : DataFrame
-        As `with_outcomes` gives them: out-of-sample predictions with their standings, outcomes and, if known, regimes.
+        As `with_outcomes` gives them: out-of-sample predictions with their percentiles, outcomes and, if known, regimes.
     window : Window
         Only rows that it may learn from are used, whatever else is given.
     level : Level
@@ -78,8 +78,8 @@ def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Cali
             f"{known.height} out-of-sample predictions have an outcome known before {window.cutoff}; "
             f"a calibrator takes {MIN_CALIBRATION_ROWS}: run earlier quarters of the trial first"
         )
-    standings, hits, returns = (known[name].to_numpy() for name in ("standing", "label", "net_return"))
-    return fit_calibrator(standings, hits, returns, holding_blocks(known), level, regime_scores_of(known))
+    percentiles, hits, returns = (known[name].to_numpy() for name in ("percentile", "label", "net_return"))
+    return fit_calibrator(percentiles, hits, returns, holding_blocks(known), level, regime_scores_of(known))
 
 
 def holding_blocks(labels: pl.DataFrame) -> np.ndarray:
@@ -112,7 +112,7 @@ def calibrate_walk_forward(
     ----------
     predictions : DataFrame
         date, symbol, score: the out-of-sample predictions of a trial, any number of quarters. Give every symbol of a
-        session: a score means what its standing among them means.
+        session: a score means what its percentile among them means.
     labels : DataFrame
         date, symbol, exit_date, barrier, net_return, label of the trial's timeframe; those of sessions before the first
         prediction tell how the market paid then.
@@ -135,8 +135,8 @@ def calibrate_walk_forward(
     quarters = []
     for (start, end), calibrator in quarter_calibrators(rows, labels, sessions, lookback_sessions, embargo).items():
         quarter = rows.filter(pl.col("date").is_between(start, end, closed="left"))
-        standings = quarter["standing"].to_numpy()
-        calibrated = None if calibrator is None else calibrator.apply(standings, regime_scores_of(quarter))
+        percentiles = quarter["percentile"].to_numpy()
+        calibrated = None if calibrator is None else calibrator.apply(percentiles, regime_scores_of(quarter))
         quarters.append(quarter.select("date", "symbol", "score").with_columns(_columns(calibrated, quarter.height)))
     return pl.concat(quarters)
 
@@ -165,17 +165,17 @@ def quarter_calibrators(
 
         sessions = sessions_between(first - timedelta(days=30), last)
     outcomes = labels.select("date", "exit_date", "barrier", "net_return", "label")
-    found: dict[tuple[date, date], Calibrator | None] = {}
+    calibrators: dict[tuple[date, date], Calibrator | None] = {}
     for start, end in quarters_between(first, last):
         if rows.filter(pl.col("date").is_between(start, end, closed="left")).is_empty():
             continue
-        found[start, end] = None
+        calibrators[start, end] = None
         earlier = rows.filter(pl.col("date") < start)
         if earlier.height >= MIN_CALIBRATION_ROWS:
             window = quarter_window(start, end, sessions, lookback_sessions, embargo)
             if earlier.select(window.trains.sum()).item() >= MIN_CALIBRATION_ROWS:
-                found[start, end] = fit_calibrator_for(earlier, window, fit_level(outcomes, window))
-    return found
+                calibrators[start, end] = fit_calibrator_for(earlier, window, fit_level(outcomes, window))
+    return calibrators
 
 
 def with_outcomes(predictions: pl.DataFrame, labels: pl.DataFrame, regime: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -184,7 +184,7 @@ def with_outcomes(predictions: pl.DataFrame, labels: pl.DataFrame, regime: pl.Da
     Returns
     -------
     DataFrame
-        date, symbol, score, standing (of the score within its session, 0 to 1), exit_date, barrier, net_return, label, and,
+        date, symbol, score, percentile (of the score within its session, 0 to 1), exit_date, barrier, net_return, label, and,
         where `regime` (date, score) is given, regime_score. Outcomes are null where they are not known.
     """
     missing = [name for name in ("date", "symbol", "score") if name not in predictions.columns]
@@ -194,8 +194,8 @@ def with_outcomes(predictions: pl.DataFrame, labels: pl.DataFrame, regime: pl.Da
         raise ValueError("labels of more than one timeframe; keep those of the trial's timeframe only")
     outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
     scored = predictions.select("date", "symbol", "score").sort("date", "symbol")
-    standings = session_percentiles(scored["score"].to_numpy(), scored["date"].to_physical().to_numpy())
-    joined = scored.with_columns(standing=standings).join(outcomes, on=["date", "symbol"], how="left", maintain_order="left")
+    percentiles = session_percentiles(scored["score"].to_numpy(), scored["date"].to_physical().to_numpy())
+    joined = scored.with_columns(percentile=percentiles).join(outcomes, on=["date", "symbol"], how="left", maintain_order="left")
     if joined.height != predictions.height:
         raise ValueError("labels hold a (date, symbol) twice; materialize labels of that month again")
     if regime is None:

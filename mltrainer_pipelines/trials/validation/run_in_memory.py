@@ -49,7 +49,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class TrialResult:
     """A trial that was run.
 
     Parameters
@@ -70,13 +70,13 @@ class Rehearsed:
     seconds: float
 
 
-def rehearse(
+def run_in_memory(
     configs: Sequence[TrialConfig],
     history: History,
     cost_bps: float = 10.0,
     threads: int = 1,
     progress: Callable[[str], None] = lambda _: None,
-) -> list[Rehearsed]:
+) -> list[TrialResult]:
     """Run trials one after the other; each scorecard is deflated by all of them.
 
     Parameters
@@ -94,15 +94,15 @@ def rehearse(
     TooShortHistoryError
         If fewer than four whole quarters follow eighteen months of history.
     """
-    done = []
+    results = []
     for config in configs:
-        done.append(rehearse_one(config, history, cost_bps, threads))
+        results.append(run_one_in_memory(config, history, cost_bps, threads))
         progress(config.trial_id)
-    return deflated_by_all(done)
+    return deflate_together(results)
 
 
-def rehearse_one(config: TrialConfig, history: History, cost_bps: float = 10.0, threads: int = 1) -> Rehearsed:
-    """Run one trial; its scorecard is deflated by nothing yet. Parameters and errors as for `rehearse`."""
+def run_one_in_memory(config: TrialConfig, history: History, cost_bps: float = 10.0, threads: int = 1) -> TrialResult:
+    """Run one trial; its scorecard is deflated by nothing yet. Parameters and errors as for `run_in_memory`."""
     begin = time.perf_counter()
     labels = history.labels.filter(pl.col("timeframe") == config.timeframe)
     table = WalkForward(config, history.features, labels, universe=history.universe, threads=threads)
@@ -110,10 +110,10 @@ def rehearse_one(config: TrialConfig, history: History, cost_bps: float = 10.0, 
     calibrated = calibrate_walk_forward(predictions, labels)
     result = score(config, calibrated, labels, history.bars, cost_bps=cost_bps)
     returns = result.equity.select("date", "net_return")
-    return Rehearsed(config, calibrated, result.scorecard, returns, time.perf_counter() - begin)
+    return TrialResult(config, calibrated, result.scorecard, returns, time.perf_counter() - begin)
 
 
-def deflated_by_all(trials: Sequence[Rehearsed]) -> list[Rehearsed]:
+def deflate_together(trials: Sequence[TrialResult]) -> list[TrialResult]:
     """The same trials, each scorecard deflated by all of them."""
     cards = deflated([trial.scorecard for trial in trials], len(trials))
     return [replace(trial, scorecard=card) for trial, card in zip(trials, cards, strict=True)]
@@ -128,10 +128,10 @@ def whole_quarters(table: WalkForward) -> list[tuple[date, date]]:
         If there are fewer than four.
     """
     first, last = table.rows["date"][0], table.rows["date"][-1]
-    found = [(start, end) for start, end in table.quarters() if start >= first + WARM_UP and end <= last + timedelta(days=4)]
-    if len(found) < MIN_QUARTERS:
+    whole = [(start, end) for start, end in table.quarters() if start >= first + WARM_UP and end <= last + timedelta(days=4)]
+    if len(whole) < MIN_QUARTERS:
         raise TooShortHistoryError(
-            f"from {first} to {last} there are {len(found)} whole quarters with eighteen months of history before them; "
+            f"from {first} to {last} there are {len(whole)} whole quarters with eighteen months of history before them; "
             f"a trial is judged by at least {MIN_QUARTERS}: give a longer history"
         )
-    return found
+    return whole

@@ -40,9 +40,9 @@ def predicted_quarters(lake: Lake, trial_id: str) -> pl.DataFrame:
     keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
     versions = noted_versions(lake, "trial_predictions", keys)
     if len(set(versions)) > 1:
-        told = "; ".join(f"{key.rpartition('/')[2]}: {version}" for key, version in zip(keys, versions, strict=True))
+        listed = "; ".join(f"{key.rpartition('/')[2]}: {version}" for key, version in zip(keys, versions, strict=True))
         raise FeatureVersionError(
-            f"the quarters of {trial_id} were predicted from different versions of its feature set ({told}): "
+            f"the quarters of {trial_id} were predicted from different versions of its feature set ({listed}): "
             "materialize trial_predictions of all its quarters again"
         )
     return lake.scan("trial_predictions", keys or [f"{trial_id}/any"]).collect()

@@ -25,7 +25,7 @@ from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
 from mltrainer_pipelines.models.spec import BinnedEstimator, ProbabilityEstimator
 from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
 from mltrainer_pipelines.trials.scoring.cross_section import above_median
-from mltrainer_pipelines.trials.scoring.permutation_importance import exchanged_importances
+from mltrainer_pipelines.trials.scoring.permutation_importance import permutation_importance
 from mltrainer_pipelines.trials.validation.windows import (
     EMBARGO_SESSIONS,
     EmptyWindowError,
@@ -100,7 +100,7 @@ class QuarterPredictions:
     seconds : float
         Spent on fitting and predicting.
     importances : DataFrame or None
-        feature, importance (`exchanged_importances`) on the rows of the quarter; None for a model that reads other rows too.
+        feature, importance (`permutation_importance`) on the rows of the quarter; None for a model that reads other rows too.
     """
 
     quarter_start: date
@@ -270,7 +270,7 @@ class WalkForward:
             others = (
                 self.rows.filter(kept)
                 .select(KEYS)
-                .join(self.others.filter(window.matured), on=KEYS, how="left", maintain_order="left")
+                .join(self.others.filter(window.resolved), on=KEYS, how="left", maintain_order="left")
             )
             groups["other"] = others["label"].fill_null(UNKNOWN).to_numpy()
         estimator = spec.build(self.config.params, seed=self.config.seed, threads=self.threads, feature_names=self.feature_names)
@@ -373,7 +373,7 @@ class WalkForward:
                 return np.asarray(fitted.estimator.predict_proba(X), dtype=np.float64)[:, 1]
 
             seed = self.config.seed + quarter_start.toordinal()
-            importances = exchanged_importances(asked, self.X[first:end], scores, fitted.feature_names, seed)
+            importances = permutation_importance(asked, self.X[first:end], scores, fitted.feature_names, seed)
         return QuarterPredictions(
             quarter_start=quarter_start,
             quarter_end=quarter_end,

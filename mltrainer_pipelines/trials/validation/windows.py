@@ -49,7 +49,7 @@ class Window:
     delisted_cutoff: date
 
     @property
-    def matured(self) -> pl.Expr:
+    def resolved(self) -> pl.Expr:
         """True for label rows whose outcome was known at the window's start, less the embargo; never null."""
         delisted = pl.col("barrier").eq_missing("delisted")
         known_before = pl.when(delisted).then(self.delisted_cutoff).otherwise(self.cutoff)
@@ -57,8 +57,8 @@ class Window:
 
     @property
     def trains(self) -> pl.Expr:
-        """True for label rows that the window may learn from: matured, and decided at `train_first` or later."""
-        return self.matured & (pl.col("date") >= self.train_first)
+        """True for label rows that the window may learn from: resolved, and decided at `train_first` or later."""
+        return self.resolved & (pl.col("date") >= self.train_first)
 
 
 def quarter_window(
@@ -125,15 +125,10 @@ def as_of_window(as_of: date, sessions: Sequence[date], train_sessions: int) -> 
 def training_rows(labels: pl.DataFrame, window: Window) -> pl.DataFrame:
     """The label rows that a window may learn from, in their order.
 
-    A row is kept if its outcome was known before the window, less the embargo (`Window.matured`), and it was
+    A row is kept if its outcome was known before the window, less the embargo (`Window.resolved`), and it was
     decided at `window.train_first` or later.
     """
     return labels.filter(window.trains)
-
-
-def matured_rows(labels: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """The label rows whose outcome was known before the window, less the embargo, however old."""
-    return labels.filter(window.matured)
 
 
 def quarter_of(day: date) -> tuple[date, date]:

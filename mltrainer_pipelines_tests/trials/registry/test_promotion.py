@@ -42,9 +42,9 @@ def test_a_trial_that_clears_every_bar_is_proven() -> None:
         ({"momentum_net_return": 0.3}, "does not beat 12-1 momentum's +30.0%"),
         ({"brier_skill": 0.0}, "Brier skill of 0.0000 is not above 0"),
         ({"brier_skill": None}, "Brier skill of unknown"),
-        ({"deflated_sharpe": 0.9499}, "its Sharpe ratio is more than the luck of the best of 4 trials is 0.950, below 0.95"),
+        ({"deflated_sharpe": 0.9499}, "its Sharpe ratio is skill rather than luck is 94.9% (best of 4 trials); 95% is needed"),
         ({"active_deflated_sharpe": 0.5}, "Sharpe ratio above the universe"),
-        ({"deflated_sharpe": None}, "is unknown, below 0.95"),
+        ({"deflated_sharpe": None}, "is unknown (best of 4 trials); 95% is needed"),
         ({"too_good": ("its rank IC of 0.61 is above 0.25, too good to be true",)}, "too good to be true"),
     ],
 )

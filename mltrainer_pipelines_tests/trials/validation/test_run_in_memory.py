@@ -7,7 +7,7 @@ import pytest
 from mltrainer_pipelines.contracts.timeframes import SHORT
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.promotion import grade, shortfalls
-from mltrainer_pipelines.trials.validation.run_in_memory import History, TooShortHistoryError, rehearse
+from mltrainer_pipelines.trials.validation.run_in_memory import History, TooShortHistoryError, run_in_memory
 from mltrainer_pipelines_tests.trials.markets import small_market
 
 
@@ -27,7 +27,7 @@ def test_a_leak_planted_in_a_feature_is_flagged_and_never_proven(history):
     known = history.labels.select("date", "symbol", leak=pl.col("gross_return").fill_null(0.0).cast(pl.Float32))
     leaking = History(history.features.join(known, on=["date", "symbol"]), history.labels, history.bars, history.universe)
     config = TrialConfig(model="logistic_l2", timeframe="short")
-    (honest,), (cheat,) = rehearse([config], history), rehearse([config], leaking)
+    (honest,), (cheat,) = run_in_memory([config], history), run_in_memory([config], leaking)
     assert honest.scorecard.too_good == ()
     assert "its rank IC" in cheat.scorecard.too_good[0]
     assert any("too good to be true" in reason for reason in shortfalls(cheat.scorecard))
@@ -36,7 +36,7 @@ def test_a_leak_planted_in_a_feature_is_flagged_and_never_proven(history):
 
 def test_every_trial_is_deflated_by_all_of_them(history):
     configs = [TrialConfig(model="logistic_l2", timeframe="short", params={"C": c}) for c in (0.1, 10.0)]
-    done = rehearse(configs, history)
+    done = run_in_memory(configs, history)
     assert [trial.scorecard.trials_counted for trial in done] == [2, 2]
     assert len({trial.scorecard.expected_maximum_sharpe for trial in done}) == 1
 
@@ -44,4 +44,4 @@ def test_every_trial_is_deflated_by_all_of_them(history):
 def test_a_history_of_too_few_quarters_is_refused(history):
     short = History(history.features.filter(pl.col("date") < date(2013, 12, 1)), history.labels, history.bars, history.universe)
     with pytest.raises(TooShortHistoryError, match="at least 4: give a longer history"):
-        rehearse([TrialConfig(model="logistic_l2", timeframe="short")], short)
+        run_in_memory([TrialConfig(model="logistic_l2", timeframe="short")], short)

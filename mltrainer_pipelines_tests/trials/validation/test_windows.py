@@ -11,7 +11,6 @@ from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.trials.validation.windows import (
     EmptyWindowError,
     as_of_window,
-    matured_rows,
     quarter_of,
     quarter_window,
     quarters_between,
@@ -67,7 +66,7 @@ def test_a_window_trains_only_on_rows_whose_outcome_was_known_before_it_less_the
 @given(rows, st.integers(20, len(SESSIONS) - 1))
 def test_a_fit_as_of_a_session_uses_what_is_known_at_its_close_and_nothing_later(drawn, position):
     as_of = SESSIONS[position]
-    kept = matured_rows(_labels(drawn), as_of_window(as_of, SESSIONS, 756))
+    kept = _labels(drawn).filter(as_of_window(as_of, SESSIONS, 756).resolved)
     expected = [
         row
         for row in _labels(drawn).iter_rows(named=True)
