@@ -14,7 +14,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.agent.messages import estimated_tokens
+from mltrainer_pipelines.agent.prices import estimated_tokens
 from mltrainer_pipelines.agent.proposals import StoredProposal, proposals
 from mltrainer_pipelines.agent.sanitize import as_data
 from mltrainer_pipelines.agent.search import TRAIN_SESSIONS, Tried, tried_trials

@@ -17,7 +17,8 @@ from sqlalchemy.dialects.postgresql import insert
 from mltrainer_pipelines.agent.actions import actions, mark_reported
 from mltrainer_pipelines.agent.failures import ClaudeError
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
-from mltrainer_pipelines.agent.messages import Claude, estimated_tokens
+from mltrainer_pipelines.agent.messages import Claude
+from mltrainer_pipelines.agent.prices import estimated_tokens
 from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.agent.sanitize import as_data, plain
 from mltrainer_pipelines.agent.system import System

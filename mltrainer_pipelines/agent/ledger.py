@@ -10,49 +10,13 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from mltrainer_pipelines.agent.prices import Usage, dollars
 from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.store.tables import AgentCall, AgentEvent
 
 NEW_YORK = ZoneInfo("America/New_York")
 Purpose = Literal["propose", "repair", "chat", "summary"]
 _LOCK = 0x6D6C_7364  # "mlsd": requests are charged one after the other
-
-
-@dataclass(frozen=True)
-class Price:
-    """Dollars a million tokens: input, five-minute cache write, cache read, output."""
-
-    input: float
-    cache_write: float
-    cache_read: float
-    output: float
-
-
-PRICES = {
-    "claude-sonnet-5": Price(2.0, 2.5, 0.2, 10.0),
-    "claude-sonnet-4": Price(3.0, 3.75, 0.3, 15.0),
-    "claude-haiku-5": Price(0.1, 0.125, 0.01, 0.5),
-    "claude-haiku-4": Price(1.0, 1.25, 0.1, 5.0),
-    "claude-opus-5-5": Price(4.0, 5.0, 0.2, 20.0),
-    "claude-opus": Price(5.0, 6.25, 0.5, 25.0),
-}
-"""List prices by the beginning of a model's name, in November 2026."""
-DEAREST = Price(10.0, 12.5, 1.0, 50.0)
-"""What a model without a known price is charged with, so that a budget is never passed by not knowing."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens of one answer; `input` are those that were neither written to nor read from the cache."""
-
-    input: int = 0
-    cache_write: int = 0
-    cache_read: int = 0
-    output: int = 0
-
-    @property
-    def all_input(self) -> int:
-        return self.input + self.cache_write + self.cache_read
 
 
 @dataclass(frozen=True)
@@ -68,26 +32,8 @@ class Spending:
     dollars: Decimal
 
 
-def price_of(model: str) -> Price:
-    """The list price of a model, the dearest one where it is not known."""
-    matching = [name for name in PRICES if model.startswith(name)]
-    return PRICES[max(matching, key=len)] if matching else DEAREST
-
-
-def dollars(model: str, usage: Usage) -> Decimal:
-    """What an answer costs at list price."""
-    price = price_of(model)
-    parts = (
-        (usage.input, price.input),
-        (usage.cache_write, price.cache_write),
-        (usage.cache_read, price.cache_read),
-        (usage.output, price.output),
-    )
-    return sum((Decimal(tokens) * Decimal(str(rate)) for tokens, rate in parts), Decimal(0)) / 1_000_000
-
-
 class DailyBudgetError(RuntimeError):
-    """Asking Claude could cost more than what is left of the day's dollars: names both and the remedy."""
+    """A request could cost more than what is left of the day's dollars: names both and the remedy."""
 
 
 def open_call(
@@ -101,19 +47,19 @@ def open_call(
     daily_dollars: float,
     session_id: str | None = None,
 ) -> int:
-    """Note a request before it is made, charged with the most it can cost; returns its id.
+    """Record a request before it is made, charged with the most it can cost; returns its id.
 
     Parameters
     ----------
     reserved : Decimal
-        Dollars. They stay charged until `close_call` says what it did cost, for ever if that never comes.
+        Dollars, charged until `close_call` replaces them by the real cost.
     daily_dollars : float
         Most that all requests of the New York day may cost.
 
     Raises
     ------
     DailyBudgetError
-        If the day would pass its limit; nothing is noted then.
+        If the day would exceed its limit; nothing is recorded then.
     """
     values = {
         "called_at": called_at,
@@ -123,23 +69,17 @@ def open_call(
         "prompt_version": prompt_version,
         "request": plain(request),
         "error": "no answer was recorded",
-        "input_tokens": 0,
-        "cache_write_tokens": 0,
-        "cache_read_tokens": 0,
-        "output_tokens": 0,
+        **_token_columns(Usage()),
         "dollars": reserved,
         "seconds": 0.0,
     }
-    first, last = day_of(called_at)
-    today = sa.select(sa.func.coalesce(sa.func.sum(AgentCall.dollars), 0)).where(
-        AgentCall.called_at >= first, AgentCall.called_at < last
-    )
+    today = sa.select(sa.func.coalesce(sa.func.sum(AgentCall.dollars), 0)).where(*_on_day(called_at))
     with engine.begin() as connection:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         already = Decimal(connection.execute(today).scalar_one())
         if already + reserved > Decimal(str(daily_dollars)):
             raise DailyBudgetError(
-                f"Claude has cost ${already:.2f} of the day's ${daily_dollars:.2f}, and this could cost up to ${reserved:.2f}; "
+                f"${already:.2f} of today's ${daily_dollars:.2f} for Claude is spent, and this could cost ${reserved:.2f}; "
                 "wait for tomorrow (New York time) or raise daily_dollars"
             )
         return connection.execute(sa.insert(AgentCall).values(values).returning(AgentCall.id)).scalar_one()
@@ -154,36 +94,23 @@ def close_call(
     stop_reason: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Note what came of a request.
-
-    Parameters
-    ----------
-    usage : Usage or None
-        None where it is not known, because the answer was lost: what was reserved stays charged.
-    """
+    """Record the outcome of a request; without `usage`, because the answer was lost, what was reserved stays charged."""
     values: dict[str, Any] = {"seconds": seconds, "stop_reason": stop_reason}
     values["error"] = None if error is None else plain(error, 2000)
     values["response"] = sa.null() if response is None else plain(response)
     with engine.begin() as connection:
         if usage is not None:
             model = connection.execute(sa.select(AgentCall.model).where(AgentCall.id == call_id)).scalar_one()
-            values |= {
-                "input_tokens": usage.input,
-                "cache_write_tokens": usage.cache_write,
-                "cache_read_tokens": usage.cache_read,
-                "output_tokens": usage.output,
-                "dollars": dollars(model, usage),
-            }
+            values |= {**_token_columns(usage), "dollars": dollars(model, usage)}
         connection.execute(sa.update(AgentCall).where(AgentCall.id == call_id).values(values))
 
 
 def calls(engine: Engine, limit: int = 50) -> list[dict[str, Any]]:
-    """Requests to Claude, newest first, without what was said."""
+    """Requests to Claude, newest first, without their texts."""
     columns = [column for column in AgentCall.__table__.columns if column.name not in ("request", "response")]
+    statement = sa.select(*columns).order_by(AgentCall.id.desc()).limit(limit)
     with engine.connect() as connection:
-        return [
-            dict(row) for row in connection.execute(sa.select(*columns).order_by(AgentCall.id.desc()).limit(limit)).mappings()
-        ]
+        return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def record_event(
@@ -232,45 +159,37 @@ def day_of(moment: datetime) -> tuple[datetime, datetime]:
 
 def spent(engine: Engine, moment: datetime) -> Spending:
     """What the New York day of that moment has cost so far."""
-    first, last = day_of(moment)
-    totals = sa.select(
-        sa.func.count(),
-        *(
-            sa.func.coalesce(sa.func.sum(column), 0)
-            for column in (
-                AgentCall.input_tokens,
-                AgentCall.cache_write_tokens,
-                AgentCall.cache_read_tokens,
-                AgentCall.output_tokens,
-                AgentCall.dollars,
-            )
-        ),
-    ).where(AgentCall.called_at >= first, AgentCall.called_at < last)
     with engine.connect() as connection:
-        return _spending(first.date(), connection.execute(totals).one())
+        return _spending(day_of(moment)[0].date(), connection.execute(sa.select(*_TOTALS).where(*_on_day(moment))).one())
 
 
 def spending_by_day(engine: Engine, days: int = 30) -> list[Spending]:
     """The last days on which Claude was asked something, newest first."""
     day = sa.func.date(sa.func.timezone("America/New_York", AgentCall.called_at)).label("day")
-    totals = (
-        sa.select(
-            day,
-            sa.func.count(),
-            sa.func.sum(AgentCall.input_tokens),
-            sa.func.sum(AgentCall.cache_write_tokens),
-            sa.func.sum(AgentCall.cache_read_tokens),
-            sa.func.sum(AgentCall.output_tokens),
-            sa.func.sum(AgentCall.dollars),
-        )
-        .group_by(day)
-        .order_by(day.desc())
-        .limit(days)
-    )
     with engine.connect() as connection:
-        return [_spending(row[0], row[1:]) for row in connection.execute(totals)]
+        rows = connection.execute(sa.select(day, *_TOTALS).group_by(day).order_by(day.desc()).limit(days))
+        return [_spending(row[0], row[1:]) for row in rows]
+
+
+_SUMMED = (
+    AgentCall.input_tokens,
+    AgentCall.cache_write_tokens,
+    AgentCall.cache_read_tokens,
+    AgentCall.output_tokens,
+    AgentCall.dollars,
+)
+_TOTALS: tuple[sa.ColumnElement[Any], ...] = (sa.func.count(), *(sa.func.coalesce(sa.func.sum(column), 0) for column in _SUMMED))
 
 
 def _spending(day: date, row: Sequence[Any]) -> Spending:
     calls, fresh, written, read, output, cost = row
     return Spending(day, calls, int(fresh), int(written), int(read), int(output), Decimal(cost))
+
+
+def _token_columns(usage: Usage) -> dict[str, int]:
+    return {f"{name}_tokens": tokens for name, tokens in vars(usage).items()}
+
+
+def _on_day(moment: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    first, end = day_of(moment)
+    return AgentCall.called_at >= first, AgentCall.called_at < end

@@ -1,7 +1,7 @@
-"""Asking Claude: the `anthropic` client with a budget, bounded patience, and every answer on the record.
+"""Requests to Claude: the `anthropic` client with a budget, bounded retries, and every answer recorded.
 
-Whatever goes wrong has a name. Nothing that a broken answer holds is ever acted on: a tool call counts
-only in an answer that arrived whole and ended with it.
+Every failure has a name. Nothing in a broken answer is ever acted on: a tool call counts only in an answer that arrived
+whole and ended with it.
 """
 
 import json
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -29,7 +28,8 @@ from mltrainer_pipelines.agent.failures import (
     named_failures,
     require_whole,
 )
-from mltrainer_pipelines.agent.ledger import Purpose, Usage
+from mltrainer_pipelines.agent.ledger import Purpose
+from mltrainer_pipelines.agent.prices import Usage, most_dollars
 from mltrainer_pipelines.agent.prompts import Prompt
 from mltrainer_pipelines.agent.tracing import Traces
 from mltrainer_pipelines.http_client import retry
@@ -39,11 +39,10 @@ if TYPE_CHECKING:
     import anthropic
 
 Schema = TypeVar("Schema", bound=BaseModel)
+Result = TypeVar("Result")
 
-CHARACTERS_A_TOKEN = 2.5
-"""Fewer than any text of ours has (JSON full of numbers has about 2.6), so that an estimate errs upwards."""
 LONGEST_WAIT_S = 30.0
-"""A server that asks for more patience than this is called unavailable."""
+"""A server that asks to wait longer than this counts as unavailable."""
 _EFFORT = ("claude-sonnet-5", "claude-opus-5", "claude-sonnet-4-6", "claude-opus-4-6", "claude-haiku-5")
 
 
@@ -127,11 +126,11 @@ class Claude:
             try:
                 message = self._retrying(lambda: self._client.messages.parse(**request, output_format=schema))
             except ValidationError as error:
-                # The SDK raises before it hands the answer over; what was said is read from the connection.
-                answer = call.answered(self._last_body())
+                # The SDK raises before it returns the answer; its text is read from the connection.
+                answer = call.close_with(self._last_body())
                 require_whole(self._last_body())
                 raise ClaudeMalformedError(f"Claude's answer does not fit the schema: {first_line(error)}") from None
-            answer = call.answered(self._last_body())
+            answer = call.close_with(self._last_body())
             require_whole(self._last_body())
             if message.parsed_output is None:
                 raise ClaudeMalformedError("Claude's answer holds no text")
@@ -142,7 +141,7 @@ class Claude:
         request = self._request(prompt, messages, max_tokens)
         with self._recorded(purpose, prompt, request, None) as call:
             body = self._retrying(lambda: self._client.messages.create(**request)).model_dump(mode="json", exclude_none=True)
-            answer = call.answered(body)
+            answer = call.close_with(body)
             require_whole(body)
             return answer
 
@@ -173,7 +172,7 @@ class Claude:
                 with named_failures():
                     for event in stream:
                         if event.type == "text":
-                            call.begun = True
+                            call.has_text = True
                             yield event.text
                 message = stream.current_message_snapshot
             except AssertionError:
@@ -190,7 +189,7 @@ class Claude:
             body = message.model_dump(mode="json", exclude_none=True, warnings=False)
             if message.stop_reason is None:
                 raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again")
-            answer = call.answered(body)
+            answer = call.close_with(body)
             if message.stop_reason == "refusal":
                 require_whole(body)
             yield answer
@@ -202,7 +201,7 @@ class Claude:
 
         timeout = httpx2.Timeout(self.timeout_s, connect=5.0)
 
-        def keep(response: httpx2.Response) -> None:
+        def remember(response: httpx2.Response) -> None:
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 response.read()
                 self._bodies.last = response.text
@@ -212,7 +211,7 @@ class Claude:
             base_url=self.base_url,
             timeout=timeout,
             max_retries=0,  # the SDK would wait as long as a server asks it to; `_retrying` does not
-            http_client=anthropic.DefaultHttpxClient(timeout=timeout, event_hooks={"response": [keep]}),
+            http_client=anthropic.DefaultHttpxClient(timeout=timeout, event_hooks={"response": [remember]}),
         )
 
     @cached_property
@@ -253,12 +252,12 @@ class Claude:
         if not runtime_settings.get(self.engine, "agent_enabled"):
             raise AgentOffError("the agent is switched off; set agent_enabled to true to switch it on again")
         limit = float(runtime_settings.get(self.engine, "daily_dollars"))
-        reserved = self.most_dollars(request)
+        reserved = most_dollars(self.model, request)
         call_id = ledger.open_call(
             self.engine, self.clock(), purpose, self.model, prompt.version, request, reserved, limit, session_id
         )
         call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", request, by_autolog=purpose == "summary"))
-        begun = time.monotonic()
+        began = time.monotonic()
         error: BaseException | None = None
         try:
             yield call
@@ -266,40 +265,30 @@ class Claude:
             error = problem
             raise
         finally:
-            lost = error is not None and call.body is None and (call.begun or isinstance(error, ClaudeLostError))
+            lost = error is not None and call.body is None and (call.has_text or isinstance(error, ClaudeLostError))
             usage = None if lost else call.usage
             ledger.close_call(
                 self.engine,
                 call_id,
-                time.monotonic() - begun,
+                time.monotonic() - began,
                 usage,
                 call.body,
                 None if call.body is None else call.body.get("stop_reason"),
                 None if error is None else f"{type(error).__name__}: {error}",
             )
-            shown = {"mltrainer.call_id": call_id, "mltrainer.prompt": prompt.version}
-            self.traces.end(call.span, call.body, shown, failed=error is not None)
+            attributes = {"mltrainer.call_id": call_id, "mltrainer.prompt": prompt.version}
+            self.traces.end(call.span, call.body, attributes, failed=error is not None)
 
-    def most_dollars(self, request: Mapping[str, Any]) -> Decimal:
-        """The most that a request can cost: all of its input written to the cache, and the longest answer."""
-        tokens = estimated_tokens({name: part for name, part in request.items() if name != "max_tokens"})
-        return ledger.dollars(self.model, Usage(cache_write=tokens, output=int(request["max_tokens"])))
-
-    def _retrying(self, ask: Callable[[], Any]) -> Any:
+    def _retrying(self, request: Callable[[], Result]) -> Result:
         def wait_s(attempt: int, busy: BusyError) -> float:
             return busy.wait_s if busy.wait_s is not None else 0.5 * 2.0 ** (attempt - 1)
 
         def give_up(_attempts: int, busy: BusyError) -> NoReturn:
             raise ClaudeUnavailableError(str(busy)) from None
 
-        # a context manager of contextlib decorates, too
-        named = named_failures()(ask)
+        # A context manager of contextlib is a decorator, too.
+        named = named_failures()(request)
         return retry(named, BusyError, attempts=self.retries + 1, wait_s=wait_s, longest_s=LONGEST_WAIT_S, give_up=give_up)
-
-
-def estimated_tokens(request: Any) -> int:
-    """Tokens of a request's text, rather too many than too few."""
-    return int(len(json.dumps(request, ensure_ascii=False, default=str)) / CHARACTERS_A_TOKEN) + 1
 
 
 @dataclass
@@ -308,9 +297,9 @@ class _OpenCall:
     span: Any
     body: dict[str, Any] | None = None
     usage: Usage = field(default_factory=Usage)
-    begun: bool = False
+    has_text: bool = False
 
-    def answered(self, body: dict[str, Any]) -> Answer:
+    def close_with(self, body: dict[str, Any]) -> Answer:
         used = body.get("usage") or {}
         self.body = body
         self.usage = Usage(

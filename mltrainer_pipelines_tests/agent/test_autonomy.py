@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from mltrainer_pipelines.agent import autonomy, ledger
 from mltrainer_pipelines.agent.autonomy import ASSUMED_MINUTES, approve_within_budget, budget, halt, note_finish, note_launch
+from mltrainer_pipelines.agent.prices import Usage
 from mltrainer_pipelines.agent.proposals import mark_launched, proposals, reject, store_proposals
 from mltrainer_pipelines.agent.search import propose
 from mltrainer_pipelines.models.registry import get_model
@@ -80,7 +81,7 @@ def test_a_user_who_says_yes_uses_nothing_of_the_budget(budgeted: Database) -> N
 def test_spent_dollars_stop_approvals(budgeted: Database) -> None:
     waiting(budgeted, 1)
     call = ledger.open_call(budgeted.engine, NOW, "chat", "claude-sonnet-5-5", "chat-1", {}, Decimal("1.5"), 2.0)
-    ledger.close_call(budgeted.engine, call, 1.0, ledger.Usage(output=1_000_000))
+    ledger.close_call(budgeted.engine, call, 1.0, Usage(output=1_000_000))
     assert ledger.spent(budgeted.engine, NOW).dollars == 10
     assert approve_within_budget(budgeted.engine, NOW) == []
 

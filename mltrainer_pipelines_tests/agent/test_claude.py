@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from mltrainer_pipelines.agent import autonomy, ledger
 from mltrainer_pipelines.agent.briefing import Knowledge, briefing, knowledge, verdict
 from mltrainer_pipelines.agent.failures import AgentOffError
-from mltrainer_pipelines.agent.messages import Claude, estimated_tokens
+from mltrainer_pipelines.agent.messages import Claude
+from mltrainer_pipelines.agent.prices import estimated_tokens
 from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.agent.proposal_cycle import NO_KEY, ProposalRound, run_round
 from mltrainer_pipelines.agent.proposals import (

@@ -19,6 +19,7 @@ from mltrainer_pipelines.agent.failures import (
 )
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
 from mltrainer_pipelines.agent.messages import Answer, Claude
+from mltrainer_pipelines.agent.prices import Usage, dollars
 from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
@@ -209,8 +210,8 @@ def test_a_reader_who_leaves_in_the_middle_leaves_a_record(database: Database) -
 
 @pytest.mark.parametrize("model", ["claude-sonnet-5-5", "claude-sonnet-4-6", "claude-haiku-5-5", "gpt-99"])
 def test_a_cost_is_charged_for_any_model(model: str) -> None:
-    assert ledger.dollars(model, ledger.Usage(input=1_000_000)) > 0
-    assert ledger.dollars("gpt-99", ledger.Usage(output=1_000_000)) >= ledger.dollars(model, ledger.Usage(output=1_000_000))
+    assert dollars(model, Usage(input=1_000_000)) > 0
+    assert dollars("gpt-99", Usage(output=1_000_000)) >= dollars(model, Usage(output=1_000_000))
 
 
 def test_the_prompts_have_versions() -> None:
