@@ -41,7 +41,7 @@ def test_one_trial_comes_with_its_quarters_in_order_and_its_equity_compounded(in
     assert "per_quarter" not in detail["metrics"]
     assert installation.client.get("/api/trials/nobody-short-00000000").status_code == 404
     missing = installation.client.get(f"/api/trials/{trial_id}/calibration")
-    assert (missing.status_code, missing.json()["detail"]) == (404, f"nothing is predicted for {trial_id} yet")
+    assert (missing.status_code, missing.json()["detail"]) == (404, f"{trial_id} has no predictions yet")
 
 
 def test_a_proposal_is_approved_or_rejected_once(installation: Installation) -> None:
