@@ -42,6 +42,15 @@ class SimulatedMarket:
         First day of interest; the market begins 252 sessions before it, as far as the calendar knows them.
     last : date
         Last day. A later one gives the same market, continued.
+
+    Examples
+    --------
+    >>> market = SimulatedMarket(seed=7, symbols=5, premium=1.0, first=date(2024, 1, 2), last=date(2024, 1, 31))
+    >>> len(market.sessions()) - WARM_UP_SESSIONS
+    21
+    >>> bars = market.day(date(2024, 1, 3))
+    >>> bool((bars.high >= bars.low).all())
+    True
     """
 
     name = "simulated"

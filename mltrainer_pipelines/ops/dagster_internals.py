@@ -21,6 +21,8 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 
+RUN_MODULES = ("dagster._core.execution.api", "dagster._grpc.impl")
+"""What the process of a run imports of Dagster."""
 _HEALTH_CHECK_SECONDS = 10
 _SECONDS_BEFORE_RETRY = 2
 

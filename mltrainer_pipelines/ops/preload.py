@@ -7,9 +7,12 @@ import importlib
 
 import numpy as np
 
+from mltrainer_pipelines.ops.dagster_internals import RUN_MODULES
+
 MODULES = (
-    *("dagster._core.execution.api", "dagster._grpc.impl", "mltrainer_pipelines.ops.dagster_storage"),
-    "mltrainer_pipelines.definitions",
+    *RUN_MODULES,
+    *("mltrainer_pipelines.ops.dagster_storage", "mltrainer_pipelines.definitions"),
+    *("mltrainer_pipelines.market.vendors.registry", "mltrainer_pipelines.market.vendors.polygon.client"),
     *("mltrainer_pipelines.market.quotes", "mltrainer_pipelines.contracts.lake_tables"),
     *("mltrainer_pipelines.signals.champions", "mltrainer_pipelines.signals.refresh", "mltrainer_pipelines.signals.learned"),
     *("mltrainer_pipelines.signals.recommendations", "mltrainer_pipelines.signals.thresholds"),
@@ -24,12 +27,5 @@ MODULES = (
 for _module in MODULES:
     importlib.import_module(_module)
 
-
-def _load_numba() -> None:
-    """Numba reads its registries, most of a second, when the first compiled function is called; it starts no threads."""
-    from mltrainer_pipelines.features.kernels.cross_section import cross_mean
-
-    cross_mean(np.zeros((1, 1)), 1)
-
-
-_load_numba()
+# Numba reads its registries, most of a second, when the first compiled function is called; it starts no threads.
+importlib.import_module("mltrainer_pipelines.features.kernels.cross_section").cross_mean(np.zeros((1, 1)), 1)

@@ -134,7 +134,11 @@ def describe_response(status: int, content_type: str | None, body: bytes, key: s
 
 
 def retry_after_s(header: str | None) -> float | None:
-    """Seconds that a `Retry-After` header asks for, given as seconds or as a date; None where it is absent or unreadable."""
+    """Seconds that a `Retry-After` header asks for, given as seconds or as a date; None where it is absent or unreadable.
+
+    >>> retry_after_s("30"), retry_after_s("soon")
+    (30.0, None)
+    """
     if not header:
         return None
     try:
