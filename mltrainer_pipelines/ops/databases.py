@@ -1,8 +1,8 @@
 """Where the three databases of a market live: in the embedded PostgreSQL of its folder, or in yours.
 
 With `MLTRAINER_DATABASE_URL=postgresql://…/mltrainer` they are `mltrainer`, `mltrainer_dagster` and
-`mltrainer_mlflow` there; a simulated or recorded market gets databases of its own, named after it,
-so that simulated recommendations never lie beside real ones.
+`mltrainer_mlflow` there; every market but Polygon's gets databases of its own, named after it, so that
+simulated recommendations never lie beside real ones, nor those of two vendors in one table.
 """
 
 from collections.abc import Iterator
@@ -57,17 +57,17 @@ def provided_databases(settings: Settings) -> Iterator[dict[Purpose, str]]:
             Database(urls["mltrainer"]).migrate()
             yield urls
         return
-    Database(settings.mltrainer_database_url.get_secret_value()).check()
-    given = make_url(settings.mltrainer_database_url.get_secret_value())
-    _create_missing(given, [str(_own_url(settings, given, purpose).database) for purpose in PURPOSES])
+    url = settings.mltrainer_database_url.get_secret_value()
+    Database(url).check()
     urls = {purpose: database_url(settings, purpose) for purpose in PURPOSES}
+    _create_missing(make_url(url), [str(make_url(own).database) for own in urls.values()])
     Database(urls["mltrainer"]).migrate()
     yield urls
 
 
 def _own_url(settings: Settings, given: URL, purpose: Purpose) -> URL:
     parts = [given.database or "mltrainer"]
-    if settings.market_kind != "real":
+    if settings.market_id != "polygon":
         parts.append(settings.market_id.replace("-", "_"))
     if purpose != "mltrainer":
         parts.append(purpose)

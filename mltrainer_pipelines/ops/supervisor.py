@@ -54,48 +54,35 @@ class Service:
 def services(settings: Settings) -> list[Service]:
     """The services of an installation, in the order in which they are shown."""
     python = [sys.executable, "-m"]
-    running = []
+    running: list[Service] = []
+
+    def serve(name: str, path: str, *command: str) -> None:
+        port: int = getattr(settings, f"{name}_port")
+        running.append(Service(name, [*command], f"http://{HOST}:{port}{path}", port, f"MLTRAINER_{name.upper()}_PORT"))
+
     if settings.uses_local_exchange:
-        running.append(
-            Service(
-                "exchange",
-                [*python, "mltrainer_pipelines.cli", "exchange", "--port", str(settings.exchange_port)],
-                f"http://{HOST}:{settings.exchange_port}/healthz",
-                settings.exchange_port,
-                "MLTRAINER_EXCHANGE_PORT",
-            )
-        )
+        serve("exchange", "/healthz", *python, "mltrainer_pipelines.cli", "exchange", "--port", str(settings.exchange_port))
     if settings.mlflow_tracking_uri is None:
-        running.append(
-            Service(
-                "mlflow",
-                [
-                    *[*python, "mlflow", "server", "--host", HOST, "--port", str(settings.mlflow_port), "--workers", "1"],
-                    *["--artifacts-destination", str(settings.state / "artifacts")],
-                ],
-                f"http://{HOST}:{settings.mlflow_port}/health",
-                settings.mlflow_port,
-                "MLTRAINER_MLFLOW_PORT",
-            )
-        )
-    dagster_url = f"http://{HOST}:{settings.dagster_port}/server_info"
-    scripts = os.path.dirname(sys.executable)
+        mlflow = [*python, "mlflow", "server", "--host", HOST, "--port", str(settings.mlflow_port), "--workers", "1"]
+        serve("mlflow", "/health", *mlflow, "--artifacts-destination", str(settings.state / "artifacts"))
+    code, wait_for = str(code_server.socket_of(settings)), [*python, "mltrainer_pipelines.ops.wait_for"]
+    running.append(Service("code", [*python, "mltrainer_pipelines.ops.code_server", code], f"unix:{code}"))
+    workspace = str(state_dir.served_workspace(settings))
     webserver = [*python, "mltrainer_pipelines.ops.webserver", "--host", HOST, "--port", str(settings.dagster_port)]
-    served = str(state_dir.served_workspace(settings))
-    webserver += ["--workspace", served]
-    daemon = [f"{scripts}/dagster-daemon", "run", "-w", served]
-    code, wait_for = code_server.socket_of(settings), [*python, "mltrainer_pipelines.ops.wait_for"]
-    running.append(Service("code", [*python, "mltrainer_pipelines.ops.code_server", str(code)], f"unix:{code}"))
-    command = [*wait_for, f"unix:{code}", *webserver]
-    running.append(Service("dagster", command, dagster_url, settings.dagster_port, "MLTRAINER_DAGSTER_PORT"))
-    running.append(Service("daemon", [*wait_for, dagster_url, *daemon]))
+    serve("dagster", "/server_info", *wait_for, f"unix:{code}", *webserver, "--workspace", workspace)
+    daemon = [f"{os.path.dirname(sys.executable)}/dagster-daemon", "run", "-w", workspace]
+    running.append(Service("daemon", [*wait_for, str(running[-1].url), *daemon]))
     if settings.mltrainer_serve_app:
-        api = [*python, "mltrainer_pipelines.api.server", "--port", str(settings.api_port)]
-        app = [*python, "mltrainer_pipelines.app", "--port", str(settings.app_port)]
-        app += ["--api", f"http://{HOST}:{settings.api_port}", "--token-file", str(settings.state / "api-token")]
-        api_url, app_url = f"http://{HOST}:{settings.api_port}/health", f"http://{HOST}:{settings.app_port}/_stcore/health"
-        running.append(Service("api", api, api_url, settings.api_port, "MLTRAINER_API_PORT"))
-        running.append(Service("app", app, app_url, settings.app_port, "MLTRAINER_APP_PORT"))
+        serve("api", "/health", *python, "mltrainer_pipelines.api.server", "--port", str(settings.api_port))
+        app = [
+            *python,
+            "mltrainer_pipelines.app",
+            "--port",
+            str(settings.app_port),
+            "--api",
+            f"http://{HOST}:{settings.api_port}",
+        ]
+        serve("app", "/_stcore/health", *app, "--token-file", str(settings.state / "api-token"))
     return running
 
 

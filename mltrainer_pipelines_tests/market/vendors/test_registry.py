@@ -15,6 +15,7 @@ from mltrainer_pipelines.market.vendors.fred.client import FredSeries
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.market.vendors.protocol import Connection
 from mltrainer_pipelines.market.vendors.registry import UnknownVendorError, open_macro_data, open_market_data
+from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.settings import PROJECT_ROOT, Settings
 from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
 
@@ -85,7 +86,11 @@ def test_a_vendor_that_is_not_there_or_offers_something_else_is_refused_with_tho
 
 
 def test_another_vendor_is_a_real_market_of_its_own_with_fred_at_its_own_address() -> None:
-    settings = Settings(mltrainer_market_vendor="tiny")
+    database = SecretStr("postgresql://me@host/mine")
+    settings = Settings(mltrainer_market_vendor="tiny", mltrainer_database_url=database)
+    assert database_url(settings, "dagster").endswith("/mine_tiny_dagster")
+    polygon = Settings(polygon_api_key=SecretStr("key"), mltrainer_database_url=database)
+    assert database_url(polygon, "dagster").endswith("/mine_dagster")
     assert (settings.market_id, settings.market_kind, settings.market_source) == ("tiny", "real", "tiny")
     assert settings.fred_url == "https://api.stlouisfed.org/fred"
     assert settings.fred_key is None
