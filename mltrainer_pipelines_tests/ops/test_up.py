@@ -17,10 +17,14 @@ from mltrainer_pipelines_tests.ops.stack import alive, environment, mltrainer, p
 NAMES = ("DAGSTER", "MLFLOW", "EXCHANGE", "API", "APP")
 
 
+def free_ports() -> dict[str, str]:
+    return {f"MLTRAINER_{name}_PORT": str(free_port()) for name in NAMES}
+
+
 @contextmanager
 def up(home: Path, **more: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """A `mltrainer up` on ports of its own; killed at the end with all its children, if it still runs."""
-    ports = {f"MLTRAINER_{name}_PORT": str(free_port()) for name in NAMES}
+    ports = free_ports()
     process = subprocess.Popen(
         [sys.executable, "-m", "mltrainer_pipelines.cli", "up"],
         env=environment(home, **ports, **more),
@@ -62,7 +66,7 @@ def test_everything_answers_and_sigterm_leaves_no_process_behind(tmp_path: Path)
         below = processes_below(process.pid)
         assert len(below) >= 5
 
-        second = mltrainer(tmp_path, "up", **{f"MLTRAINER_{name}_PORT": str(free_port()) for name in NAMES})
+        second = mltrainer(tmp_path, "up", **free_ports())
         assert second.returncode == 1
         (line,) = error_lines(second.stderr)
         assert f"process {process.pid}" in line
@@ -82,7 +86,7 @@ def test_a_port_in_use_is_named_with_its_owner_and_nothing_starts(tmp_path: Path
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = mltrainer(tmp_path, "up", MLTRAINER_DAGSTER_PORT=str(port))
+        done = mltrainer(tmp_path, "up", **free_ports() | {"MLTRAINER_DAGSTER_PORT": str(port)})
     assert done.returncode == 1
     (line,) = error_lines(done.stderr)
     assert f"port {port}" in line
@@ -94,7 +98,7 @@ def test_a_port_in_use_is_named_with_its_owner_and_nothing_starts(tmp_path: Path
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    done = mltrainer(blocked / "home", "up")
+    done = mltrainer(blocked / "home", "up", **free_ports())
     assert done.returncode == 1
     (line,) = error_lines(done.stderr)
     assert "MLTRAINER_HOME" in line
@@ -102,7 +106,7 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
     url = f"postgresql://someone:hunter2@127.0.0.1:{free_port()}/mltrainer"
-    done = mltrainer(tmp_path, "up", MLTRAINER_DATABASE_URL=url)
+    done = mltrainer(tmp_path, "up", MLTRAINER_DATABASE_URL=url, **free_ports())
     assert done.returncode == 1
     (line,) = error_lines(done.stderr)
     assert "MLTRAINER_DATABASE_URL" in line
@@ -114,7 +118,7 @@ def test_a_recording_that_cannot_be_used_stops_the_start_with_its_reason(tmp_pat
     rows = "date,symbol,open,high,low,close,volume\n2020-01-02,A,1,1,1,1,5\n2020-01-02,A,1,1,1,1,5\n"
     recording = tmp_path / "recording.csv"
     recording.write_text(rows)
-    ports = {f"MLTRAINER_{name}_PORT": str(free_port()) for name in NAMES}
+    ports = free_ports()
     done = mltrainer(tmp_path / "home", "up", MLTRAINER_EXCHANGE=f"replay:{recording}", **ports)
     assert done.returncode == 1
     (line,) = error_lines(done.stderr)
