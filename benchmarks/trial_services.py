@@ -103,6 +103,7 @@ def _own_computing(trial_id: str) -> float:
     from mltrainer_pipelines.trials.config import TrialConfig
     from mltrainer_pipelines.trials.scoring.scorecard import score
     from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
+    from mltrainer_pipelines.trials.validation.scheduling import predict_quarters
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
     config, lake = TrialConfig.parse(LONG_TRIAL), Lake(get_settings().lake_url)
@@ -116,7 +117,7 @@ def _own_computing(trial_id: str) -> float:
     features = compute_features(bars, members, None, days["first"][0], days["last"][0], config.feature_set)
     walk = WalkForward(config, features, labels, universe=members)
     ended: Sequence[Any] = list(
-        walk.predict_quarters([(span.start.date(), span.end.date()) for span in spans], defs._windows_at_once())
+        predict_quarters(walk, [(span.start.date(), span.end.date()) for span in spans], defs._windows_at_once())
     )
     calibrated = calibrate_walk_forward(pl.concat(quarter.predictions for quarter in ended), labels)
     score(config, calibrated, labels, bars, regimes=regimes, universe=members)

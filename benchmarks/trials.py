@@ -67,6 +67,7 @@ def _ours(path: str) -> dict[str, Any]:
     import polars as pl
 
     from mltrainer_pipelines.trials.config import TrialConfig
+    from mltrainer_pipelines.trials.validation.scheduling import predict_quarters
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
     from mltrainer_pipelines.trials.validation.windows import Window
 
@@ -98,7 +99,7 @@ def _ours(path: str) -> dict[str, Any]:
     )  # fmt: skip
     walk = SameWindows(config, table.drop("label"), labels, sessions)
     begin = time.perf_counter()
-    ended: list[Any] = list(walk.predict_quarters(walk.quarters(), at_once=THREADS))
+    ended: list[Any] = list(predict_quarters(walk, walk.quarters(), at_once=THREADS))
     seconds = time.perf_counter() - begin
     predictions = pl.concat(quarter.predictions for quarter in ended).join(labels, on=["date", "symbol"])
     return {

@@ -33,7 +33,8 @@ from mltrainer_pipelines.trials.validation.calibrated_quarters import (
     regime_scores_of,
     with_outcomes,
 )
-from mltrainer_pipelines.trials.validation.walk_forward import FittedModel, WalkForward
+from mltrainer_pipelines.trials.validation.quarters import FittedModel
+from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
 FIRST, LAST = date(2019, 1, 2), date(2023, 12, 29)
 TRIALS: tuple[Mapping[str, Any], ...] = (

@@ -26,7 +26,8 @@ from mltrainer_pipelines.trials.registry.tracking import Tracking
 if TYPE_CHECKING:
     from mltrainer_pipelines.trials.config import TrialConfig
     from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
-    from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, QuarterPredictions, WalkForward
+    from mltrainer_pipelines.trials.validation.quarters import FailedQuarter, QuarterPredictions
+    from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
 HEAVY = {"mltrainer/heavy": "trial"}
 """Tag of runs that take a whole core for long; the instance runs two of them at a time."""
@@ -72,8 +73,9 @@ def trial_predictions(
     """
     from mltrainer_pipelines.trials.config import InvalidTrialError
     from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.validation.quarters import FailedQuarter
     from mltrainer_pipelines.trials.validation.stored_quarters import missing_quarters, write_quarter
-    from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, WalkForward
+    from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
     require_current_run(context, database)
     rows, written, failed = 0, list[str](), dict[str, str]()
@@ -304,9 +306,10 @@ def _are_probabilities(lake: Lake, names: list[str]) -> dg.AssetCheckResult:
 
 def _predicted(walk: "WalkForward", windows: list[tuple[date, date]]) -> "Iterator[QuarterPredictions | FailedQuarter]":
     """Quarters as they end: computed in this process or, by a step on a cluster, as tasks of it where that pays."""
+    from mltrainer_pipelines.trials.validation import ray_windows, scheduling
+
     if not on_cluster():
-        return walk.predict_quarters(windows, _windows_at_once())
-    from mltrainer_pipelines.trials.validation import ray_windows
+        return scheduling.predict_quarters(walk, windows, _windows_at_once())
 
     return ray_windows.predict_quarters(walk, windows)
 

@@ -10,7 +10,7 @@ from mltrainer_pipelines.contracts.lake_tables import DRIVER, SIGNALS
 from mltrainer_pipelines.contracts.ranks import column_percentiles
 from mltrainer_pipelines.signals.attributions import contributions
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member, member_rows, member_scores
-from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, model_matrix
+from mltrainer_pipelines.trials.validation.table import feature_matrix, model_matrix
 
 MOST_DRIVERS = 5
 """How many features a reason names."""

@@ -20,7 +20,7 @@ from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.registry.promotion import Grade
-from mltrainer_pipelines.trials.validation.walk_forward import with_sectors
+from mltrainer_pipelines.trials.validation.table import with_sectors
 
 
 class Ensemble(Protocol):

@@ -28,7 +28,9 @@ from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry import records
-from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, QuarterPredictions, WalkForward
+from mltrainer_pipelines.trials.validation import scheduling
+from mltrainer_pipelines.trials.validation.quarters import FailedQuarter, QuarterPredictions
+from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 from mltrainer_pipelines_tests.ops.stack import environment
 from mltrainer_pipelines_tests.scale.ray_cluster import RayCluster, ray_cluster
 from mltrainer_pipelines_tests.servers.loopback_postgres import postgres_on_tcp
@@ -106,7 +108,7 @@ def computed_here(folder: Path) -> dict[str, bytes]:
     """The same in this process, into a folder."""
     features, labels, universe = trial_tables()
     walk, lake = WalkForward(TRIAL, features, labels, universe=universe), Lake(str(folder))
-    for ended in walk.predict_quarters(QUARTERS):
+    for ended in scheduling.predict_quarters(walk, QUARTERS):
         assert isinstance(ended, QuarterPredictions)
         lake.write("trial_predictions", ended.predictions, f"{TRIAL.trial_id}/{ended.quarter_start}")
     return predicted(lake)
@@ -154,7 +156,7 @@ def test_windows_as_tasks_of_the_cluster_give_the_bits_of_windows_one_after_the_
         TrialConfig(model="logistic_l2", timeframe="short", train_sessions=378), features, labels, universe=universe
     )
     too_early = (date(2018, 1, 1), date(2018, 4, 1))
-    expected = {ended.quarter_start: ended for ended in walk.predict_quarters(QUARTERS)}
+    expected = {ended.quarter_start: ended for ended in scheduling.predict_quarters(walk, QUARTERS)}
     ray.init(address=site.cluster.address, log_to_driver=False, configure_logging=False)
     try:
         found = {ended.quarter_start: ended for ended in predict_as_tasks(walk, [too_early, *QUARTERS])}

@@ -18,7 +18,8 @@ from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
 from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
-from mltrainer_pipelines.trials.validation.walk_forward import FittedModel, WalkForward
+from mltrainer_pipelines.trials.validation.quarters import FittedModel
+from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 from mltrainer_pipelines_tests.signals.test_refresh import MACRO, SESSIONS, bars, lake, market, noon, quotes_of  # noqa: F401
 
 TRIAL = TrialConfig(model="dlinear", timeframe="short", train_sessions=189, params={"epochs": 1})

@@ -14,7 +14,7 @@ from mltrainer_pipelines.signals.attributions import contributions
 from mltrainer_pipelines.signals.reasons import _in_words, reasons
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member
-from mltrainer_pipelines.trials.validation.walk_forward import feature_matrix, row_groups
+from mltrainer_pipelines.trials.validation.table import feature_matrix, row_groups
 
 ROWS, FEATURES, SHOWN = 600, 6, 80
 TREES, LINEAR, NETWORKS = ("lightgbm", "xgboost", "catboost", "random_forest"), ("logistic_l2", "logistic_elastic_net"), ("mlp",)

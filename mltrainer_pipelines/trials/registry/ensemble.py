@@ -21,13 +21,9 @@ from mltrainer_pipelines.trials.validation.calibrated_quarters import (
     regime_scores_of,
     with_outcomes,
 )
-from mltrainer_pipelines.trials.validation.walk_forward import (
-    BadPredictionsError,
-    FittedModel,
-    WalkForward,
-    model_matrix,
-    row_groups,
-)
+from mltrainer_pipelines.trials.validation.quarters import FittedModel
+from mltrainer_pipelines.trials.validation.table import model_matrix, row_groups
+from mltrainer_pipelines.trials.validation.walk_forward import BadPredictionsError, WalkForward
 from mltrainer_pipelines.trials.validation.windows import as_of_window, quarter_of
 
 CHAMPION_REFITS = 3

@@ -7,7 +7,9 @@ anywhere and in any order. Calibration, which does read earlier windows, comes w
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from mltrainer_pipelines.trials.validation.walk_forward import FailedQuarter, QuarterPredictions, WalkForward
+from mltrainer_pipelines.trials.validation import scheduling
+from mltrainer_pipelines.trials.validation.quarters import FailedQuarter, QuarterPredictions
+from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
 PAYS_FROM_SECONDS = 3.0
 """Seconds of a window from which tasks are worth it: about what a task's process spends on starting and importing."""
@@ -31,7 +33,7 @@ def predict_quarters(walk: WalkForward, quarters: Sequence[Quarter], pays_from_s
         Seconds of a window from which the others become tasks.
     """
     for number, quarter in enumerate(quarters, start=1):
-        (ended,) = walk.predict_quarters([quarter])
+        (ended,) = scheduling.predict_quarters(walk, [quarter])
         yield ended
         slow = isinstance(ended, QuarterPredictions) and ended.seconds >= pays_from_s
         if slow and len(quarters) - number > 1:
@@ -79,5 +81,5 @@ def predict_as_tasks(walk: WalkForward, quarters: Sequence[Quarter]) -> Iterator
 def _predict(walk: WalkForward, quarter: Quarter) -> Ended:
     if not walk.X.flags.writeable:
         walk.X = walk.X.copy()  # Ray's shared memory is read-only, and some libraries ask for memory they could write to
-    (ended,) = walk.predict_quarters([quarter])
+    (ended,) = scheduling.predict_quarters(walk, [quarter])
     return ended

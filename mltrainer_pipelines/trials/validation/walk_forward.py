@@ -8,10 +8,7 @@ history has; every later window learns from rows of that one table. See `BinnedE
 """
 
 import time
-import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from threading import Lock
@@ -20,12 +17,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.contracts.ranks import session_ranks
-from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
+from mltrainer_pipelines.models.panel import UNKNOWN
 from mltrainer_pipelines.models.spec import BinnedEstimator, ProbabilityEstimator
 from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
 from mltrainer_pipelines.trials.scoring.cross_section import above_median
 from mltrainer_pipelines.trials.scoring.permutation_importance import permutation_importance
+from mltrainer_pipelines.trials.validation.quarters import FittedModel, QuarterPredictions
+from mltrainer_pipelines.trials.validation.table import (
+    KEYS,
+    BadFeaturesError,
+    feature_names,
+    model_matrix,
+    most_liquid,
+    row_groups,
+    with_sectors,
+)
 from mltrainer_pipelines.trials.validation.windows import (
     EMBARGO_SESSIONS,
     EmptyWindowError,
@@ -37,7 +43,6 @@ from mltrainer_pipelines.trials.validation.windows import (
 
 MIN_TRAIN_ROWS = 300
 """Rows with a known outcome below which no model is fitted."""
-KEYS = ("date", "symbol")
 
 
 class TooFewRowsError(ValueError):
@@ -46,92 +51,6 @@ class TooFewRowsError(ValueError):
 
 class BadPredictionsError(ValueError):
     """A model gave something other than probabilities: names the trial, the window and the rows."""
-
-
-class BadFeaturesError(ValueError):
-    """A feature table that cannot be learnt from: names the column or the rows and what to do."""
-
-
-@dataclass(frozen=True)
-class FittedModel:
-    """An estimator and what it learnt from.
-
-    Parameters
-    ----------
-    estimator : ProbabilityEstimator
-    feature_names : tuple of str
-        Columns of its matrix, in order.
-    trained_rows : int
-    trained_from, trained_until : date
-        First and last decision learnt from.
-    base_rate : float
-        Share of profitable rows among them, whatever the model was asked to learn.
-    seconds : float
-        Spent on fitting.
-    """
-
-    estimator: ProbabilityEstimator
-    feature_names: tuple[str, ...]
-    trained_rows: int
-    trained_from: date
-    trained_until: date
-    base_rate: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class QuarterPredictions:
-    """Out-of-sample predictions of one quarter.
-
-    Parameters
-    ----------
-    quarter_start, quarter_end : date
-        First day of the quarter, and the first day after it.
-    predictions : DataFrame
-        date, symbol, score (Float64: the model's own probability that the net return is above its session's median, or
-        above zero, by the configuration's target); one row for every row of the features in the quarter, sorted by date
-        and symbol.
-    window : Window
-    trained_rows : int
-    trained_from, trained_until : date
-        First and last decision that the quarter's model learnt from.
-    base_rate : float
-        Share of profitable rows among them.
-    seconds : float
-        Spent on fitting and predicting.
-    importances : DataFrame or None
-        feature, importance (`permutation_importance`) on the rows of the quarter; None for a model that reads other rows too.
-    """
-
-    quarter_start: date
-    quarter_end: date
-    predictions: pl.DataFrame
-    window: Window
-    trained_rows: int
-    trained_from: date
-    trained_until: date
-    base_rate: float
-    seconds: float
-    importances: pl.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class FailedQuarter:
-    """A quarter that a model could not be fitted for or could not predict.
-
-    Parameters
-    ----------
-    quarter_start, quarter_end : date
-        First day of the quarter, and the first day after it.
-    reason : str
-        What happened, for a reader.
-    error : Exception
-    """
-
-    quarter_start: date
-    quarter_end: date
-    reason: str
-    error: Exception
 
 
 class WalkForward:
@@ -177,7 +96,7 @@ class WalkForward:
         # ranks are among the whole session's rows, as they are when the market is scored; only then are some left out
         X = model_matrix(features, names, config.normalise)
         if universe is not None:
-            kept = _most_liquid(features, universe, config.universe_size)
+            kept = most_liquid(features, universe, config.universe_size)
             features, X = features.filter(kept), X[_as_slice(kept)]
         self.others: pl.DataFrame | None = None
         if "timeframe" in labels.columns:
@@ -317,41 +236,6 @@ class WalkForward:
         """
         return self.predict_with(self.fit(self.window(quarter_start, quarter_end)), quarter_start, quarter_end)
 
-    def predict_quarters(
-        self, quarters: Sequence[tuple[date, date]], at_once: int = 1
-    ) -> Iterator[QuarterPredictions | FailedQuarter]:
-        """Predict quarters, each given out as it ends; one that fails leaves the others.
-
-        Parameters
-        ----------
-        quarters : sequence of (date, date)
-            First day of each, and the first day after it.
-        at_once : int
-            Most quarters computed at a time, each with `threads` threads: for models that share one table of bins. With
-            the same cores that is faster than threads inside of a fit, which wait for each other at every split. Other
-            models go one after the other.
-        """
-
-        def one(quarter: tuple[date, date]) -> QuarterPredictions | FailedQuarter:
-            try:
-                return self.predict_quarter(*quarter)
-            except Exception as error:  # whatever a library raises is the reason of this quarter alone
-                said = " ".join(str(error).split()) or type(error).__name__
-                reason = said if type(error).__module__.startswith("mltrainer_pipelines") else f"{type(error).__name__}: {said}"
-                return FailedQuarter(*quarter, reason, error)
-
-        if at_once < 2 or not self._shares_bins:
-            yield from map(one, quarters)
-            return
-        with ThreadPoolExecutor(at_once) as pool:
-            begun = [pool.submit(one, quarter) for quarter in quarters]
-            try:
-                for ended in as_completed(begun):
-                    yield ended.result()
-            finally:
-                for waiting in begun:
-                    waiting.cancel()
-
     def predict_with(self, fitted: FittedModel, quarter_start: date, quarter_end: date) -> QuarterPredictions:
         """Predict a quarter with a model fitted before it. Parameters and errors as for `predict_quarter`."""
         begin = time.perf_counter()
@@ -369,11 +253,11 @@ class WalkForward:
         importances = None
         if not self.config.spec.needs_groups:
 
-            def asked(X: np.ndarray) -> np.ndarray:
+            def predict(X: np.ndarray) -> np.ndarray:
                 return np.asarray(fitted.estimator.predict_proba(X), dtype=np.float64)[:, 1]
 
             seed = self.config.seed + quarter_start.toordinal()
-            importances = permutation_importance(asked, self.X[first:end], scores, fitted.feature_names, seed)
+            importances = permutation_importance(predict, self.X[first:end], scores, fitted.feature_names, seed)
         return QuarterPredictions(
             quarter_start=quarter_start,
             quarter_end=quarter_end,
@@ -388,7 +272,7 @@ class WalkForward:
         )
 
     @property
-    def _shares_bins(self) -> bool:
+    def shares_bins(self) -> bool:
         """Whether the windows learn from one table of bins, and may do so at the same time in threads."""
         return isinstance(self.config.spec.build(self.config.params), BinnedEstimator)
 
@@ -431,99 +315,6 @@ class WalkForward:
         X = self.X[start:end]
         groups = row_groups(self.rows[start:end]) if spec.needs_groups else None
         return np.asarray(estimator.predict_proba(X, groups, first - start), dtype=np.float64)[:, 1]
-
-
-def row_groups(rows: pl.DataFrame) -> np.ndarray:
-    """Session, symbol and, where the rows tell it, sector of each row, as models need them that read more than the row."""
-    symbols, sectors = rows["symbol"].rank("dense").to_numpy(), None
-    if "sector" in rows.columns:
-        # a number that a name has in every table
-        numbers = {name: zlib.crc32(name.encode()) for name in rows["sector"].drop_nulls().unique()}
-        sectors = rows["sector"].replace_strict(numbers, default=UNKNOWN, return_dtype=pl.Int64).to_numpy()
-    return panel_groups(rows["date"].to_physical().to_numpy(), symbols, sectors)
-
-
-def with_sectors(rows: pl.DataFrame, universe: pl.DataFrame) -> pl.DataFrame:
-    """The rows with the sector that the universe of their month knows for their symbol; as they are where it knows none."""
-    if "sector" not in universe.columns:
-        return rows
-    sectors = universe.select("month", "symbol", "sector")
-    months = rows.with_columns(month=pl.col("date").dt.truncate("1mo"))
-    return months.join(sectors, on=["month", "symbol"], how="left", maintain_order="left").drop("month")
-
-
-def predict_quarter(
-    config: TrialConfig,
-    features: pl.DataFrame,
-    labels: pl.DataFrame,
-    quarter_start: date,
-    quarter_end: date,
-    sessions: Sequence[date] | None = None,
-    universe: pl.DataFrame | None = None,
-    embargo: int = EMBARGO_SESSIONS,
-    threads: int = 1,
-) -> QuarterPredictions:
-    """One quarter of a trial; for several build one `WalkForward` and ask it for each. Parameters and errors as there."""
-    return WalkForward(config, features, labels, sessions, universe, embargo, threads).predict_quarter(quarter_start, quarter_end)
-
-
-def feature_names(features: pl.DataFrame) -> tuple[str, ...]:
-    """The feature columns of a table: every column but date and symbol.
-
-    Raises
-    ------
-    BadFeaturesError
-        If a key is missing, there is no feature, or one is not numeric.
-    """
-    missing = [key for key in KEYS if key not in features.columns]
-    names = tuple(name for name in features.columns if name not in KEYS)
-    if missing or not names:
-        raise BadFeaturesError(f"features have the columns {features.columns}; they need date, symbol and at least one feature")
-    wrong = [name for name in names if not features.schema[name].is_numeric()]
-    if wrong:
-        raise BadFeaturesError(f"features {', '.join(wrong)} are not numeric; give Float32 columns, null where unknown")
-    return names
-
-
-def feature_matrix(features: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """The features as a (rows, features) float32 matrix in C order, NaN where unknown.
-
-    Raises
-    ------
-    BadFeaturesError
-        If a value is infinite.
-    """
-    X = features.select(pl.col(name).cast(pl.Float32) for name in names).to_numpy(order="c")
-    X = np.ascontiguousarray(X, dtype=np.float32)
-    infinite = np.isinf(X)
-    if infinite.any():
-        row, column = np.argwhere(infinite)[0]
-        raise BadFeaturesError(
-            f"feature {names[column]} is infinite for {features['symbol'][int(row)]} on {features['date'][int(row)]}; "
-            "give null where a value is unknown"
-        )
-    return X
-
-
-def model_matrix(features: pl.DataFrame, names: Sequence[str], normalise: str) -> np.ndarray:
-    """What a model is given: `feature_matrix`, ranked within each session where `normalise` is `rank`.
-
-    Give every row of a session: a rank is among the rows given.
-    """
-    X = feature_matrix(features, names)
-    return session_ranks(X, features["date"].to_physical().to_numpy()) if normalise == "rank" else X
-
-
-def _most_liquid(features: pl.DataFrame, universe: pl.DataFrame, size: int) -> np.ndarray:
-    """True for the rows of the `size` most liquid symbols of their month."""
-    members = universe.filter(pl.col("rank") <= size).select("month", "symbol", member=pl.lit(value=True))
-    months = features.select("symbol", month=pl.col("date").dt.truncate("1mo"))
-    kept = months.join(members, on=["month", "symbol"], how="left", maintain_order="left")["member"].fill_null(value=False)
-    if not kept.any():
-        raise BadFeaturesError(
-            "no row of the features belongs to the universe; materialize universe and features of the same months"
-        )
-    return kept.to_numpy()
 
 
 def _constant(X: np.ndarray) -> np.ndarray:

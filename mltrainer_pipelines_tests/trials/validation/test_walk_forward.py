@@ -6,16 +6,17 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.validation.walk_forward import (
-    BadFeaturesError,
-    BadPredictionsError,
-    FailedQuarter,
-    TooFewRowsError,
-    WalkForward,
-    predict_quarter,
-)
+from mltrainer_pipelines.trials.validation.quarters import FailedQuarter
+from mltrainer_pipelines.trials.validation.scheduling import predict_quarters
+from mltrainer_pipelines.trials.validation.table import BadFeaturesError
+from mltrainer_pipelines.trials.validation.walk_forward import BadPredictionsError, TooFewRowsError, WalkForward
 from mltrainer_pipelines.trials.validation.windows import EmptyWindowError
 from mltrainer_pipelines_tests.trials.planted import area_under_curve, planted_market
+
+
+def predict_quarter(config, features, labels, start, end, **more):
+    return WalkForward(config, features, labels, **more).predict_quarter(start, end)
+
 
 QUARTER = (date(2020, 4, 1), date(2020, 7, 1))
 MODELS = ["logistic_l2", "lightgbm", "dlinear"]
@@ -152,9 +153,9 @@ def test_the_windows_of_a_trial_share_bins_of_the_first_window_and_run_at_once_w
     market = planted_market()
     table = WalkForward(_config("lightgbm"), market.features, market.labels)
     quarters = table.quarters()[:4]
-    one_by_one = {ended.quarter_start: ended.predictions for ended in table.predict_quarters(quarters)}
+    one_by_one = {ended.quarter_start: ended.predictions for ended in predict_quarters(table, quarters)}
     again = WalkForward(_config("lightgbm"), market.features, market.labels)
-    at_once = {ended.quarter_start: ended.predictions for ended in again.predict_quarters(quarters, at_once=3)}
+    at_once = {ended.quarter_start: ended.predictions for ended in predict_quarters(again, quarters, at_once=3)}
     assert list(one_by_one) == [start for start, _ in quarters]
     for start, expected in one_by_one.items():
         assert_frame_equal(at_once[start], expected, check_exact=True)
@@ -195,7 +196,7 @@ def test_a_quarter_that_fails_leaves_the_others():
     market = planted_market()
     table = WalkForward(_config(), market.features, market.labels)
     lucky, before = table.quarters()[2], (date(2017, 1, 1), date(2017, 4, 1))
-    failed, fine = table.predict_quarters([before, lucky])
+    failed, fine = predict_quarters(table, [before, lucky])
     assert isinstance(failed, FailedQuarter)
     assert failed.quarter_start == before[0]
     assert "no session from 2017-01-01" in failed.reason
