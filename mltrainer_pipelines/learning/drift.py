@@ -148,7 +148,7 @@ def population_stability(reference: np.ndarray, recent: np.ndarray, bins: int = 
     >>> population_stability(sample, sample)
     0.0
     >>> round(population_stability(sample, sample + 100.0), 2)
-    0.93
+    0.76
     """
     counts = _binned([pl.DataFrame({"x": part}) for part in (reference, recent)], bins, edges_of=[0])
     return float(_psi(counts[0], counts[1])[0])
