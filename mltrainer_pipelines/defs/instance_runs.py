@@ -1,11 +1,12 @@
 """Dagster's runs as its own processes see them: read from the instance, started by the daemon for a sensor."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from mltrainer_pipelines.ops.dagster_client import UNFINISHED, Run
+from mltrainer_pipelines.ops.run_launcher import REQUEST
 
 
 class InstanceRuns:
@@ -17,16 +18,31 @@ class InstanceRuns:
         self.instance = instance
         self.requested: list[dg.RunRequest] = []
 
-    def find(self, tags: dict[str, str]) -> str | None:
-        found = self.instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
-        return found[0].dagster_run.run_id if found else None
-
-    def launch(self, job: str, tags: dict[str, str], key: str) -> str | None:
-        self.requested.append(dg.RunRequest(run_key=key, job_name=job, tags=tags))
+    def launch(self, job: str, tags: dict[str, str]) -> str | None:
+        self.requested.append(dg.RunRequest(run_key=f"request-{tags[REQUEST]}", job_name=job, tags=tags))
         return None
 
-    def runs(self, ids: Sequence[str]) -> dict[str, Run]:
-        return {run.run_id: run for run in self._runs(dg.RunsFilter(run_ids=list(ids)))}
+    def runs(
+        self,
+        tags: dict[str, str] | None = None,
+        ids: Sequence[str] | None = None,
+        limit: int = 100,
+        *,
+        unfinished: bool = False,
+    ) -> list[Run]:
+        statuses = [dg.DagsterRunStatus(status) for status in UNFINISHED] if unfinished else None
+        chosen = dg.RunsFilter(tags=tags or {}, run_ids=ids, statuses=statuses)
+        return [
+            Run(
+                record.dagster_run.run_id,
+                record.dagster_run.job_name,
+                record.dagster_run.status.value,
+                dict(record.dagster_run.tags),
+                record.create_timestamp,
+                *(datetime.fromtimestamp(at, UTC) if at else None for at in (record.start_time, record.end_time)),
+            )
+            for record in self.instance.get_run_records(chosen, limit=limit)
+        ]
 
     def failure(self, run_id: str) -> str:
         failed = self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1).records
@@ -39,36 +55,16 @@ class InstanceRuns:
             error = error.cause
         return (error.message if error is not None else event.message or "it failed").strip()
 
-    def doing(self, run: Run) -> str:
-        if run.status not in ("STARTED", "STARTING"):
-            return f"{run.job} waits for its turn"
-        steps = self.instance.get_run_step_stats(run.run_id)
-        now = [step.step_key for step in steps if step.status is not None and step.status.value == "IN_PROGRESS"]
-        done = sum(step.status is not None and step.status.value == "SUCCESS" for step in steps)
-        return f"{run.job}: {now[-1] if now else f'{done} steps done'}"
+    def finished_steps(self, run_id: str) -> tuple[list[str], str | None]:
+        steps = {step.step_key: step.status.value for step in self.instance.get_run_step_stats(run_id) if step.status}
+        running = [key for key, status in steps.items() if status == "IN_PROGRESS"]
+        return [key for key, status in steps.items() if status == "SUCCESS"], running[-1] if running else None
 
-    def add_partition(self, definition: str, key: str) -> None:
-        self.instance.add_dynamic_partitions(definition, [key])
+    def add_partitions(self, definition: str, keys: Iterable[str]) -> None:
+        self.instance.add_dynamic_partitions(definition, list(keys))
 
-    def materialized(self, asset: str, keys: Sequence[str]) -> set[str]:
+    def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset)) & set(keys)
-
-    def unfinished(self, most: int, tags: dict[str, str] | None = None) -> list[Run]:
-        statuses = [dg.DagsterRunStatus(status) for status in UNFINISHED]
-        return self._runs(dg.RunsFilter(statuses=statuses, tags=tags or {}), most)
 
     def cancel(self, run_id: str) -> None:
         raise NotImplementedError("a sensor cancels nothing")
-
-    def _runs(self, chosen: dg.RunsFilter, limit: int | None = None) -> list[Run]:
-        return [
-            Run(
-                record.dagster_run.run_id,
-                record.dagster_run.job_name,
-                record.dagster_run.status.value,
-                dict(record.dagster_run.tags),
-                record.create_timestamp,
-                *(datetime.fromtimestamp(at, UTC) if at else None for at in (record.start_time, record.end_time)),
-            )
-            for record in self.instance.get_run_records(chosen, limit=limit)
-        ]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from mltrainer_pipelines.http_client import NoAnswerError, send
 
@@ -43,6 +43,8 @@ class DagsterClient:
 
     url: str
     timeout_s: float = 60.0
+    reserves: ClassVar[bool] = False
+    """A run that it launches is there when `launch` returns."""
 
     def query(self, text: str, **variables: Any) -> dict[str, Any]:
         """Answer of one GraphQL request.
@@ -136,6 +138,7 @@ class DagsterClient:
         tags: dict[str, str] | None = None,
         ids: Sequence[str] | None = None,
         limit: int = 100,
+        *,
         job: str | None = None,
         unfinished: bool = False,
     ) -> list[Run]:

@@ -3,7 +3,7 @@
 Whoever writes a request calls it at once, over the webserver; a sensor calls it every few seconds, over its own instance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
@@ -41,85 +41,27 @@ class TooManyRunsError(RuntimeError):
 
 
 class DagsterRuns(Protocol):
-    """Dagster's records, and how a run is added to them; every method may raise `DagsterError`."""
+    """Dagster's records, and how a run is added to them: a `DagsterClient`, or a sensor's instance.
 
-    reserves: bool
-    """Whether `launch` only asks the daemon for a run, which is there a moment later."""
+    `reserves` is whether `launch` only asks the daemon for a run (and gives None), which is there a moment later.
+    """
 
-    def find(self, tags: dict[str, str]) -> str | None:
-        """Id of the newest run with these tags."""
-        ...
-
-    def launch(self, job: str, tags: dict[str, str], key: str) -> str | None:
-        """Add a run; returns its id, None where the daemon was asked for it (once for each `key`)."""
-        ...
-
-    def runs(self, ids: Sequence[str]) -> dict[str, Run]:
-        """Runs by id; those that Dagster no longer has are left out."""
-        ...
-
-    def failure(self, run_id: str) -> str:
-        """Why a run failed."""
-        ...
-
-    def doing(self, run: Run) -> str:
-        """What an unfinished run does now."""
-        ...
-
-    def add_partition(self, definition: str, key: str) -> None:
-        """Add a key to a dynamic partition set."""
-        ...
-
-    def materialized(self, asset: str, keys: Sequence[str]) -> set[str]:
-        """Which of these partitions of an asset are materialized."""
-        ...
-
-    def unfinished(self, most: int, tags: dict[str, str] | None = None) -> list[Run]:
-        """Runs that wait or run."""
-        ...
-
-    def cancel(self, run_id: str) -> None:
-        """Stop a run."""
-        ...
-
-
-@dataclass(frozen=True)
-class WebserverRuns:
-    """Dagster's runs over its webserver."""
-
-    client: DagsterClient
-    reserves = False
-
-    def find(self, tags: dict[str, str]) -> str | None:
-        found = self.client.runs(tags=tags, limit=1)
-        return found[0].run_id if found else None
-
-    def launch(self, job: str, tags: dict[str, str], key: str) -> str | None:
-        return self.client.launch(job, tags)
-
-    def runs(self, ids: Sequence[str]) -> dict[str, Run]:
-        return {run.run_id: run for run in self.client.runs(ids=ids, limit=len(ids))}
-
-    def failure(self, run_id: str) -> str:
-        return self.client.failure(run_id)
-
-    def doing(self, run: Run) -> str:
-        if run.status not in ("STARTED", "STARTING"):
-            return f"{run.job} waits for its turn"
-        done, step = self.client.finished_steps(run.run_id)
-        return f"{run.job}: {step or f'{len(done)} steps done'}"
-
-    def add_partition(self, definition: str, key: str) -> None:
-        self.client.add_partitions(definition, [key])
-
-    def materialized(self, asset: str, keys: Sequence[str]) -> set[str]:
-        return self.client.materialized_keys(asset, keys)
-
-    def unfinished(self, most: int, tags: dict[str, str] | None = None) -> list[Run]:
-        return self.client.runs(tags=tags, unfinished=True, limit=most)
-
-    def cancel(self, run_id: str) -> None:
-        self.client.cancel(run_id)
+    @property
+    def reserves(self) -> bool: ...
+    def launch(self, job: str, tags: dict[str, str]) -> str | None: ...
+    def runs(
+        self,
+        tags: dict[str, str] | None = None,
+        ids: Sequence[str] | None = None,
+        limit: int = 100,
+        *,
+        unfinished: bool = False,
+    ) -> list[Run]: ...
+    def failure(self, run_id: str) -> str: ...
+    def finished_steps(self, run_id: str) -> tuple[list[str], str | None]: ...
+    def add_partitions(self, definition: str, keys: Iterable[str]) -> None: ...
+    def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]: ...
+    def cancel(self, run_id: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -162,13 +104,13 @@ class RunLauncher:
 
     def require_room(self) -> None:
         """Raise `TooManyRunsError` if `MOST_UNFINISHED` runs are unfinished."""
-        waiting = len(self.dagster.unfinished(MOST_UNFINISHED))
+        waiting = len(self.dagster.runs(limit=MOST_UNFINISHED, unfinished=True))
         if waiting >= MOST_UNFINISHED:
             raise TooManyRunsError(f"{waiting} runs are unfinished already; wait for some, or cancel them in Dagster")
 
     def cancel_all(self) -> list[str]:
         try:
-            mine = self.dagster.unfinished(200, {STARTED_BY: "agent"})
+            mine = self.dagster.runs({STARTED_BY: "agent"}, limit=200, unfinished=True)
             for run in mine:
                 self.dagster.cancel(run.run_id)
         except DagsterError as error:
@@ -209,11 +151,12 @@ class RunLauncher:
             config.require_today()
             self.validate(config)
             records.register(self.engine, config)
-            self.dagster.add_partition("trials", config.trial_id)
+            self.dagster.add_partitions("trials", [config.trial_id])
 
     def _launch(self, connection: Connection, request: RunRequest) -> bool:
         """Start the run of a request, unless it is there: whoever launched it may have ended before he noted it."""
-        run_id = self.dagster.find({REQUEST: str(request.id)})
+        known = self.dagster.runs({REQUEST: str(request.id)}, limit=1)
+        run_id = known[0].run_id if known else None
         if run_id is None:
             tags = self._partition_tags(connection, request)
             if tags is None:
@@ -222,7 +165,7 @@ class RunLauncher:
             tags |= {REQUEST: str(request.id), STARTED_BY: request.requested_by}
             tags |= {REASON: request.reason} if request.reason else {}
             tags |= {PROPOSAL: str(request.proposal_id)} if request.proposal_id else {}
-            run_id = self.dagster.launch(request.job, tags, f"request-{request.id}")
+            run_id = self.dagster.launch(request.job, tags)
         if run_id is None:
             run_requests.reserve(connection, request.id)
         else:
@@ -238,7 +181,7 @@ class RunLauncher:
             partition = request.trial_id or request.params.get("partition")
             return {"dagster/partition": partition} if partition else {}
         keys = [f"{quarter}|{request.trial_id}" for quarter in self.quarters]
-        done = self.dagster.materialized("trial_predictions", keys)
+        done = self.dagster.materialized_keys("trial_predictions", keys)
         missing = [key for key in keys if key not in done]
         if not missing:
             if not run_requests.is_scored(connection, request.trial_id):
@@ -250,8 +193,8 @@ class RunLauncher:
         """Note of launched requests and of running trials what Dagster's records say of their runs."""
         launched = run_requests.unfinished_requests(self.engine)
         running = run_requests.trials_under_way(self.engine)
-        ids = {request.run_id for request in launched} | set(running.values())
-        runs = self.dagster.runs(sorted(run_id for run_id in ids if run_id)) if any(ids) else {}
+        ids = sorted(filter(None, {*(request.run_id for request in launched), *running.values()}))
+        runs = {run.run_id: run for run in self.dagster.runs(ids=ids, limit=len(ids))} if ids else {}
         for request in launched:
             self._follow_request(request, runs.get(request.run_id or ""))
         for trial_id, run_id in running.items():
@@ -277,14 +220,17 @@ class RunLauncher:
 
     def _doing(self, request: RunRequest, run: Run) -> str:
         if request.job == "walk_forward" and run.status == "STARTED":
-            done = sum(self.lake.exists("trial_predictions", f"{request.trial_id}/{quarter}") for quarter in self.quarters)
-            return f"{done} of {len(self.quarters)} quarters predicted"
-        return self.dagster.doing(run)
+            there = sum(self.lake.exists("trial_predictions", f"{request.trial_id}/{quarter}") for quarter in self.quarters)
+            return f"{there} of {len(self.quarters)} quarters predicted"
+        if run.status not in ("STARTED", "STARTING"):
+            return f"{run.job} waits for its turn"
+        done, step = self.dagster.finished_steps(run.run_id)
+        return f"{run.job}: {step or f'{len(done)} steps done'}"
 
 
 def launcher_of(settings: Settings, engine: Engine, dagster: DagsterClient, lake: Lake | None = None) -> RunLauncher:
     """A launcher over the webserver."""
-    return RunLauncher(WebserverRuns(dagster), engine, lake or Lake(settings.lake_url), settings)
+    return RunLauncher(dagster, engine, lake or Lake(settings.lake_url), settings)
 
 
 def quarters_of(settings: Settings) -> list[date]:

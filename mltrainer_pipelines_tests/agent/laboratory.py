@@ -1,7 +1,7 @@
 """An installation for the agent's tests: a small simulated market, and a launcher that really runs trials on it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -61,10 +61,7 @@ class InProcessLauncher:
     def cancel_all(self) -> list[str]:
         return self._launcher.cancel_all()
 
-    def find(self, tags: dict[str, str]) -> str | None:
-        return next((run.run_id for run in self._runs.values() if tags.items() <= run.tags.items()), None)
-
-    def launch(self, job: str, tags: dict[str, str], key: str) -> str | None:
+    def launch(self, job: str, tags: dict[str, str]) -> str | None:
         if self.refuses:
             raise DagsterError(self.refuses)
         subject = tags.get("dagster/partition") or tags.get("dagster/asset_partition_range_end", "").split("|")[-1]
@@ -74,7 +71,18 @@ class InProcessLauncher:
             self._runs[run_id] = Run(run_id, job, "STARTED", tags, datetime.now(UTC), datetime.now(UTC))
         return run_id
 
-    def runs(self, ids: Sequence[str]) -> dict[str, Run]:
+    def runs(
+        self,
+        tags: dict[str, str] | None = None,
+        ids: Sequence[str] | None = None,
+        limit: int = 100,
+        *,
+        unfinished: bool = False,
+    ) -> list[Run]:
+        if ids is None:
+            wanted = (tags or {}).items()
+            known = list(self._runs.values())
+            return [run for run in known if wanted <= run.tags.items() and (run.status in UNFINISHED or not unfinished)]
         for run_id in ids:
             with self._lock:
                 self.looks[run_id] = self.looks.get(run_id, 0) + 1
@@ -85,7 +93,7 @@ class InProcessLauncher:
                 self._runs[run_id] = replace(
                     self._runs[run_id], status=self._ended(self._runs[run_id]), ended_at=datetime.now(UTC)
                 )
-        return {run_id: self._runs[run_id] for run_id in ids}
+        return [self._runs[run_id] for run_id in ids]
 
     def _ended(self, run: Run) -> str:
         """Do what a run does; gives its status."""
@@ -117,18 +125,14 @@ class InProcessLauncher:
     def failure(self, run_id: str) -> str:
         return self._failures[run_id]
 
-    def doing(self, run: Run) -> str:
-        return "half way"
+    def finished_steps(self, run_id: str) -> tuple[list[str], str | None]:
+        return [], "half way"
 
-    def add_partition(self, definition: str, key: str) -> None:
+    def add_partitions(self, definition: str, keys: Iterable[str]) -> None:
         pass
 
-    def materialized(self, asset: str, keys: Sequence[str]) -> set[str]:
+    def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]:
         return {key for key in keys if self.lake.exists(asset, "/".join(reversed(key.split("|"))))}
-
-    def unfinished(self, most: int, tags: dict[str, str] | None = None) -> list[Run]:
-        wanted = (tags or {}).items()
-        return [run for run in self._runs.values() if run.status in UNFINISHED and wanted <= run.tags.items()]
 
     def cancel(self, run_id: str) -> None:
         self._runs[run_id] = replace(self._runs[run_id], status="CANCELED")

@@ -1,7 +1,7 @@
 """Requests become runs, each once, and stand where Dagster's records say: with PostgreSQL, over runs that a test moves on."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -43,14 +43,10 @@ class Records:
     dies_after: str = ""
     away: bool = False
 
-    def find(self, tags: dict[str, str]) -> str | None:
-        self._answer()
-        return next((run.run_id for run in self.known.values() if tags.items() <= run.tags.items()), None)
-
-    def launch(self, job: str, tags: dict[str, str], key: str) -> str | None:
+    def launch(self, job: str, tags: dict[str, str]) -> str | None:
         self._answer()
         if self.reserves:
-            self.asked.append((key, job))
+            self.asked.append((tags[REQUEST], job))
             return None
         run_id = f"run-{len(self.known) + 1}"
         self.known[run_id] = Run(run_id, job, "QUEUED", tags, datetime.now(UTC))
@@ -62,24 +58,34 @@ class Records:
         begin = datetime.now(UTC)
         self.known[run_id] = replace(self.known[run_id], status=status, started_at=begin, ended_at=begin + timedelta(seconds=7))
 
-    def runs(self, ids: Sequence[str]) -> dict[str, Run]:
+    def runs(
+        self,
+        tags: dict[str, str] | None = None,
+        ids: Sequence[str] | None = None,
+        limit: int = 100,
+        *,
+        unfinished: bool = False,
+    ) -> list[Run]:
         self._answer()
-        return {run_id: self.known[run_id] for run_id in ids if run_id in self.known}
+        return [
+            run
+            for run in self.known.values()
+            if (tags or {}).items() <= run.tags.items()
+            and (ids is None or run.run_id in ids)
+            and (run.status in UNFINISHED or not unfinished)
+        ]
 
     def failure(self, run_id: str) -> str:
         return "ran out of memory"
 
-    def doing(self, run: Run) -> str:
-        return "half way"
+    def finished_steps(self, run_id: str) -> tuple[list[str], str | None]:
+        return [], None
 
-    def add_partition(self, definition: str, key: str) -> None:
+    def add_partitions(self, definition: str, keys: Iterable[str]) -> None:
         self._answer()
 
-    def materialized(self, asset: str, keys: Sequence[str]) -> set[str]:
+    def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]:
         return self.predicted & set(keys)
-
-    def unfinished(self, most: int, tags: dict[str, str] | None = None) -> list[Run]:
-        return [run for run in self.known.values() if run.status in UNFINISHED]
 
     def cancel(self, run_id: str) -> None:
         self.end(run_id, "CANCELED")
@@ -172,7 +178,7 @@ def test_what_the_sensor_gave_to_the_daemon_is_not_launched_by_another_and_compu
     sensor = replace(launcher, dagster=Records(reserves=True))
     assert len(sensor.update()) == 1
     sensor.update()
-    assert sensor.dagster.asked == [(f"request-{number}", "walk_forward")] * 2  # one key: the daemon starts it once
+    assert sensor.dagster.asked == [(str(number), "walk_forward")] * 2  # one key: the daemon starts it once
     launcher.update()
     assert dagster.known == {}
     run_requests.require_current(launcher.engine, number, "run-of-the-daemon")
