@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrainer_pipelines.settings import PROJECT_ROOT
+from mltrainer_pipelines.settings import PROJECT_ROOT, get_settings
 
 PACKAGE = PROJECT_ROOT / "mltrainer_pipelines"
 
@@ -25,7 +25,10 @@ def test_examples_in_docstrings_give_what_they_show(name: str, tmp_path: Path, m
     report: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     examples = [test for test in doctest.DocTestFinder(exclude_empty=True).find(module) if test.examples]
-    for test in examples:
-        runner.run(test, out=report.append)
+    try:
+        for test in examples:
+            runner.run(test, out=report.append)
+    finally:
+        get_settings.cache_clear()  # an example may have read those of this test's folder
     assert not runner.failures, "".join(report)
     assert examples, f"{name} shows an example where doctest does not look: put it into the docstring of a public thing"

@@ -40,8 +40,8 @@ def replay_period(settings: Settings, first: date, last: date) -> dict[str, Any]
         with console.status(f"Replaying {first} to {last} …") as status:
             labels = lake.scan("labels").filter(pl.col("date") <= last).collect()
             pinned = settings.mltrainer_as_of is not None
-            known = PointInTime(lake, database.engine, champions, settings.threshold_defaults, labels, first, last, pinned)
-            result = replay(lake, first, last, known, settings.cost_bps, None, lambda day: status.update(f"Replaying {day} …"))
+            states = PointInTime(lake, database.engine, champions, settings.threshold_defaults, labels, first, last, pinned)
+            result = replay(lake, first, last, states, settings.cost_bps, None, lambda day: status.update(f"Replaying {day} …"))
         seconds = round(time.monotonic() - begin, 1)
     closed = [position for position in result.positions if position["status"] == "closed" and position["fill_price"] is not None]
     return {
