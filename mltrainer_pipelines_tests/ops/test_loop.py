@@ -208,9 +208,10 @@ def test_the_launchpad_submits_a_trial_and_refuses_what_cannot_run(stack: Stack)
     assert stack.dagster.run_count() == before + 2
 
 
-def test_a_trial_that_is_cancelled_in_dagster_stands_as_cancelled(stack: Stack) -> None:
+def test_a_request_that_is_only_a_row_is_started_by_the_sensor_and_stands_as_cancelled_when_it_is(stack: Stack) -> None:
     trial = TrialConfig(model="lightgbm", params={"rounds": 1000}, timeframe="long", seed=6)
-    request = _request(stack, trial)
+    with stack.database.engine.begin() as connection:  # and whoever wrote the row ends here: the sensor starts its run
+        request = request_trial(connection, trial, "api")
     _until(lambda: _trial_status(stack, trial) == "running", "the trial runs")
     begun = _outcome(stack, request)[0]
     stack.dagster.cancel(str(begun.run_id))
