@@ -109,9 +109,9 @@ def model_named(name: str) -> str:
     starts = [model for letters, model in ids.items() if len(wanted) >= 5 and letters.startswith(wanted)]
     if len(starts) == 1:
         return starts[0]
-    close = [ids[letters] for letters in get_close_matches(wanted, list(ids), n=3, cutoff=0.5)]
-    like = f"; it has {', '.join(close)}" if close else f"; it has {', '.join(sorted(ids.values())[:8])}"
-    raise ActionError(f"the catalogue has no model {plain(name, 40)!r}{like}")
+    close = [ids[letters] for letters in get_close_matches(wanted, list(ids), n=3, cutoff=0.6)]
+    remedy = f"the closest are {', '.join(close)}" if close else "`models` lists all of them"
+    raise ActionError(f"there is no model {plain(name, 40)!r}; {remedy}")
 
 
 _ALIASES = {

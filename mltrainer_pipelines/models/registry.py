@@ -27,9 +27,9 @@ class UnknownModelError(LookupError):
 
     def __init__(self, model_id: str):
         ids = sorted(_by_id())
-        close = get_close_matches(model_id.lower().replace("-", "_"), ids, n=3, cutoff=0.4)
-        remedy = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(ids[:20])}"
-        super().__init__(f"the catalogue has no model {model_id!r}; {remedy} (`mltrainer models` lists all {len(ids)})")
+        close = get_close_matches(model_id.lower().replace("-", "_"), ids, n=3, cutoff=0.6)
+        closest = f"did you mean {' or '.join(close)}? " if close else ""
+        super().__init__(f"the catalogue has no model {model_id!r}; {closest}`mltrainer models` lists all {len(ids)}")
 
 
 def list_models() -> list[ModelSpec]:
