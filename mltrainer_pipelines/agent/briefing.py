@@ -1,7 +1,7 @@
-"""What a proposer is told: the catalogue, what was tried, what became of earlier hypotheses, the report, the budget.
+"""The data of a request for proposals: catalogue, results so far, outcomes of earlier hypotheses, report, budget.
 
-It is bounded however much there is to tell: the best and the worst trials, one line a model, the last
-hypotheses. Everything in it is data (`outside.as_data`).
+Its length is bounded: the best and the worst trials, one line a model, the last hypotheses. Everything in it is data
+(`sanitize.as_data`).
 """
 
 import re
@@ -22,8 +22,8 @@ from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.store.tables import LeaderboardRow, LearningReport
 
-LEAST_HYPOTHESES = 3
-"""Earlier hypotheses, with what became of them, that are told however little room there is."""
+MIN_HYPOTHESES = 3
+"""Earlier hypotheses, with their outcomes, that are included however little room there is."""
 FIRST_REQUEST_TOKENS = 3600
 """Most tokens of the first request of a round with its prompt; with a repair the whole round stays under 10,000."""
 
@@ -34,13 +34,13 @@ _BAR = re.compile(r"Sharpe ratio after costs is not above (-?\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What is known when trials are proposed.
+    """Everything that a proposer can go by.
 
     Parameters
     ----------
     tried : sequence of Tried
         Every trial that was submitted, with its Sharpe ratio where it has one.
-    standings : sequence of mapping
+    leaderboard : sequence of mapping
         Rows of the leaderboard.
     earlier : sequence of StoredProposal
         Earlier proposals, oldest first.
@@ -53,25 +53,27 @@ class Knowledge:
     """
 
     tried: Sequence[Tried] = ()
-    standings: Sequence[Mapping[str, Any]] = ()
+    leaderboard: Sequence[Mapping[str, Any]] = ()
     earlier: Sequence[StoredProposal] = ()
     report: Mapping[str, Any] | None = None
     regime: Mapping[str, Any] | None = None
     budget: Mapping[str, Any] = field(default_factory=dict)
 
 
-def knowledge(engine: Engine, regime: Mapping[str, Any] | None = None, budget: Mapping[str, Any] | None = None) -> Knowledge:
-    """What the database knows now; regime and budget as the caller has them."""
+def current_knowledge(
+    engine: Engine, regime: Mapping[str, Any] | None = None, budget: Mapping[str, Any] | None = None
+) -> Knowledge:
+    """Knowledge from the database; regime and budget as the caller has them."""
     ranked = sa.select(LeaderboardRow.__table__).order_by(LeaderboardRow.timeframe, LeaderboardRow.rank)
     newest = sa.select(LearningReport.report).order_by(LearningReport.id.desc()).limit(1)
     with engine.connect() as connection:
-        standings = [dict(row) for row in connection.execute(ranked).mappings()]
+        leaderboard = [dict(row) for row in connection.execute(ranked).mappings()]
         report = connection.execute(newest).scalar_one_or_none()
-    return Knowledge(tried_trials(engine), standings, proposals(engine), report, regime, dict(budget or {}))
+    return Knowledge(tried_trials(engine), leaderboard, proposals(engine), report, regime, dict(budget or {}))
 
 
 def verdict(stored: StoredProposal) -> Verdict:
-    """What became of a hypothesis: judged by the Sharpe ratio that its `refuted_if` names."""
+    """The outcome of a hypothesis, judged by the Sharpe ratio that its `refuted_if` names."""
     if stored.status == "failed":
         return "failed"
     if stored.status != "done" or stored.result is None:
@@ -87,7 +89,7 @@ def refuted_at(sharpe: float) -> str:
     return f"its out-of-sample Sharpe ratio after costs is not above {sharpe:.2f}"
 
 
-def briefing(known: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, Any], prompt_text: str) -> str:
+def briefing(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, Any], prompt_text: str) -> str:
     """The data of a request for proposals.
 
     Parameters
@@ -100,44 +102,44 @@ def briefing(known: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str,
         Of the prompt it goes with; both together stay within `FIRST_REQUEST_TOKENS`.
     """
     for size in (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.1):
-        text = _told(known, models, wanted, size)
+        text = _sections(knowledge, models, wanted, size)
         if estimated_tokens([prompt_text, text]) <= FIRST_REQUEST_TOKENS:
             return text
-    return _told(known, models, wanted, 0.0)
+    return _sections(knowledge, models, wanted, 0.0)
 
 
-def _told(known: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, Any], size: float) -> str:
+def _sections(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, Any], size: float) -> str:
     parts = {
         "asked_for": {**wanted, "train_sessions": f"one of {', '.join(map(str, TRAIN_SESSIONS))}, or between"},
-        "budget": known.budget,
+        "budget": knowledge.budget,
         "catalogue": _catalogue(models),
-        "search_spaces": _spaces(known, models, max(3, round(24 * size))),
-        "results_by_model": _by_model(known.tried, round(40 * size)),
-        "leaderboard": _leaderboard(known, round(12 * size), round(3 * size)),
-        "earlier_hypotheses": _hypotheses(known.earlier, max(LEAST_HYPOTHESES, round(12 * size))),
-        "regime": known.regime or "not known",
-        "learning_report": _report(known.report, round(6 * size)),
+        "search_spaces": _spaces(knowledge, models, max(3, round(24 * size))),
+        "results_by_model": _by_model(knowledge.tried, round(40 * size)),
+        "leaderboard": _leaderboard(knowledge, round(12 * size), round(3 * size)),
+        "earlier_hypotheses": _hypotheses(knowledge.earlier, max(MIN_HYPOTHESES, round(12 * size))),
+        "regime": knowledge.regime or "not known",
+        "learning_report": _report(knowledge.report, round(6 * size)),
     }
     return "\n".join(f'<data name="{name}">{as_data(part, _LONGEST_TEXT)}</data>' for name, part in parts.items())
 
 
 def _catalogue(models: Sequence[ModelSpec]) -> dict[str, str]:
-    """Ids by family and cost: a name costs few tokens, so that even a large catalogue is told whole."""
+    """Ids by family and cost: a name costs few tokens, so that even a large catalogue fits."""
     groups: dict[str, list[str]] = {}
     for spec in models:
         groups.setdefault(f"{spec.family}, {spec.cost}", []).append(spec.id)
-    # Joined into texts that the bound on a text does not cut; a long list of names it would.
-    told: dict[str, str] = {}
+    # Lines short enough that `as_data` does not cut them.
+    lines: dict[str, str] = {}
     for name, ids in groups.items():
-        lines = textwrap.wrap(" ".join(ids), _LONGEST_TEXT, break_long_words=False, break_on_hyphens=False)
-        told |= {f"{name} {place}" if place > 1 else name: line for place, line in enumerate(lines, start=1)}
-    return told
+        wrapped = textwrap.wrap(" ".join(ids), _LONGEST_TEXT, break_long_words=False, break_on_hyphens=False)
+        lines |= {f"{name} {place}" if place > 1 else name: line for place, line in enumerate(wrapped, start=1)}
+    return lines
 
 
-def _spaces(known: Knowledge, models: Sequence[ModelSpec], most: int) -> dict[str, dict[str, str]]:
+def _spaces(knowledge: Knowledge, models: Sequence[ModelSpec], most: int) -> dict[str, dict[str, str]]:
     """Search spaces of the models worth a closer look: the best so far, then the core ones, then those never tried."""
     best: dict[str, float] = {}
-    for tried in known.tried:
+    for tried in knowledge.tried:
         best[tried.config.model] = max(best.get(tried.config.model, -9.0), tried.value if tried.value is not None else -9.0)
     order = sorted(models, key=lambda spec: (-best.get(spec.id, -8.0), not spec.core, spec.cost != "fast", spec.id))
     return {spec.id: {name: _space(space) for name, space in spec.search_space.items()} for spec in order[:most]}
@@ -156,30 +158,30 @@ def _by_model(tried: Sequence[Tried], most: int) -> list[str]:
         groups.setdefault((one.config.model, one.config.timeframe), []).append(one.value)
     lines = []
     for (model, timeframe), values in groups.items():
-        known = sorted(value for value in values if value is not None)
-        best = known[-1] if known else None
-        text = f"best {best:.2f}, median {statistics.median(known):.2f}" if best is not None else "no result yet"
+        scored = sorted(value for value in values if value is not None)
+        best = scored[-1] if scored else None
+        text = f"best {best:.2f}, median {statistics.median(scored):.2f}" if best is not None else "no result yet"
         lines.append((best if best is not None else -9.0, f"{model} {timeframe}: {len(values)} trials, Sharpe {text}"))
     return [line for _, line in sorted(lines, reverse=True)[:most]]
 
 
-def _leaderboard(known: Knowledge, top: int, bottom: int) -> dict[str, list[str]]:
-    configs = {one.config.trial_id: one.config for one in known.tried}
-    told: dict[str, list[str]] = {}
+def _leaderboard(knowledge: Knowledge, top: int, bottom: int) -> dict[str, list[str]]:
+    configs = {one.config.trial_id: one.config for one in knowledge.tried}
+    lines: dict[str, list[str]] = {}
     for timeframe in TIMEFRAMES:
-        rows = [row for row in known.standings if row["timeframe"] == timeframe]
+        rows = [row for row in knowledge.leaderboard if row["timeframe"] == timeframe]
         chosen = rows if len(rows) <= top + bottom else [*rows[:top], *rows[len(rows) - bottom :]]
-        told[f"{timeframe}, {len(rows)} trials"] = [_standing(row, configs.get(row["trial_id"])) for row in chosen]
-    return told
+        lines[f"{timeframe}, {len(rows)} trials"] = [_leaderboard_line(row, configs.get(row["trial_id"])) for row in chosen]
+    return lines
 
 
-def _standing(row: Mapping[str, Any], config: Any) -> str:
-    def shown(name: str, digits: int = 2) -> str:
+def _leaderboard_line(row: Mapping[str, Any], config: Any) -> str:
+    def rounded(name: str, digits: int = 2) -> str:
         value = row[name]
         return "?" if value is None else f"{value:.{digits}f}"
 
-    parts = [f"{row['rank']}. {row['model']} {row['grade']}", f"sharpe {shown('sharpe')}", f"dsr {shown('deflated_sharpe')}"]
-    parts += [f"ic {shown('rank_ic', 3)}", f"brier {shown('brier_skill', 3)}"]
+    parts = [f"{row['rank']}. {row['model']} {row['grade']}", f"sharpe {rounded('sharpe')}", f"dsr {rounded('deflated_sharpe')}"]
+    parts += [f"ic {rounded('rank_ic', 3)}", f"brier {rounded('brier_skill', 3)}"]
     if config is not None:
         parts.append(f"train {config.train_sessions}")
         parts += [
@@ -191,7 +193,7 @@ def _standing(row: Mapping[str, Any], config: Any) -> str:
 def _hypotheses(earlier: Sequence[StoredProposal], most: int) -> list[dict[str, Any]]:
     judged = [stored for stored in earlier if stored.status in ("done", "failed")]
     waiting = [stored for stored in earlier if stored.status in ("proposed", "approved", "launched")]
-    told = []
+    entries = []
     for stored in [*judged[len(judged) - most :], *waiting[-max(1, most // 4) :]]:
         result = stored.result or {}
         entry: dict[str, Any] = {
@@ -205,8 +207,8 @@ def _hypotheses(earlier: Sequence[StoredProposal], most: int) -> list[dict[str, 
             entry["sharpe"] = result.get("sharpe")
         elif stored.status == "failed":
             entry["error"] = str(result.get("error", ""))[:120]
-        told.append({name: value for name, value in entry.items() if value is not None})
-    return told
+        entries.append({name: value for name, value in entry.items() if value is not None})
+    return entries
 
 
 def _report(report: Mapping[str, Any] | None, most: int) -> Any:
@@ -219,5 +221,5 @@ def _report(report: Mapping[str, Any] | None, most: int) -> Any:
         return f"{summary.get('closed')} closed, hit rate {hits:.2f}, net {net:+.4f}, over-confidence {over:+.2f}"
 
     groups = report.get("groups") or {}
-    told = {name: {key: short(row) for key, row in list(rows.items())[:most]} for name, rows in groups.items()}
-    return {"as_of": report.get("as_of"), "all": short(report["overall"]), **(told if most else {})}
+    parts = {name: {key: short(row) for key, row in list(rows.items())[:most]} for name, rows in groups.items()}
+    return {"as_of": report.get("as_of"), "all": short(report["overall"]), **(parts if most else {})}

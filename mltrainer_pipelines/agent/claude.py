@@ -1,8 +1,7 @@
-"""The proposer `claude`: trials from Claude through structured output, with the validation ours alone.
+"""The proposer `claude`: trials from Claude through structured output, validated here.
 
-What comes back is data. A trial is refused with its reason where the model is unknown, a parameter lies
-outside of its space, it was tried or proposed before, or it is more than was asked for; the reasons go
-back once for repair, and what is refused then stays refused.
+A trial is refused with its reason where the model is unknown, a parameter lies outside of its space, it was tried or
+proposed before, or it is more than was asked for. The reasons go back once for repair.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -63,8 +62,8 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Round:
-    """A round of proposals: what was taken, what was refused, and the answers it took."""
+class ClaudeProposals:
+    """What Claude proposed: what was accepted, what was refused, and the answers it took."""
 
     proposals: list[Proposal] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
@@ -79,10 +78,10 @@ def propose_with_claude(
     claude: Claude,
     count: int,
     templates: Mapping[str, TrialConfig],
-    known: Knowledge,
+    knowledge: Knowledge,
     models: Sequence[ModelSpec],
     taken: Collection[str] = (),
-) -> Round:
+) -> ClaudeProposals:
     """Ask Claude for new trials.
 
     Parameters
@@ -91,11 +90,11 @@ def propose_with_claude(
         Most trials that are taken, of all timeframes together.
     templates : mapping
         Timeframe to a configuration with everything that is not searched.
-    known : Knowledge
+    knowledge : Knowledge
     models : sequence of ModelSpec
         Those that may be proposed.
     taken : collection of str
-        Ids of trials that were proposed before; those tried are known from `known`.
+        Ids of trials that were proposed before; those tried are in `knowledge`.
 
     Raises
     ------
@@ -104,37 +103,32 @@ def propose_with_claude(
     """
     text = prompt("propose")
     wanted = {"trials": count, "timeframes": sorted(templates)}
-    told = briefing(known, models, wanted, text.text)
-    # A mark of its own on what both requests of the round begin with: the repair reads it from the cache.
-    begins = {"type": "text", "text": told, "cache_control": {"type": "ephemeral"}}
-    asked = {"type": "text", "text": f"Propose {count} trials."}
-    answer_schema = ProposedTrials
-    parsed, answer = claude.parse("propose", text, [{"role": "user", "content": [begins, asked]}], answer_schema, MAX_TOKENS)
-    used = {one.config.trial_id for one in known.tried} | set(taken)
-    accepted, refusals = validated(parsed.trials, count, templates, models, used)
+    data = briefing(knowledge, models, wanted, text.text)
+    # Both requests start with the same block, marked for the cache: the repair reads it from there.
+    start = {"type": "text", "text": data, "cache_control": {"type": "ephemeral"}}
+    request = {"type": "text", "text": f"Propose {count} trials."}
+    parsed, answer = claude.parse("propose", text, [{"role": "user", "content": [start, request]}], ProposedTrials, MAX_TOKENS)
+    used = {one.config.trial_id for one in knowledge.tried} | set(taken)
+    accepted, refusals = validate_trials(parsed.trials, count, templates, models, used)
     _record(claude, answer, accepted, refusals)
     answers = [answer]
     if refusals and len(accepted) < count:
-        repair = _repair(refusals, count - len(accepted), models)
+        repair = {"type": "text", "text": _repair(refusals, count - len(accepted))}
         try:
             second, answer = claude.parse(
-                "repair",
-                text,
-                [{"role": "user", "content": [begins, {"type": "text", "text": repair}]}],
-                answer_schema,
-                MAX_TOKENS,
+                "repair", text, [{"role": "user", "content": [start, repair]}], ProposedTrials, MAX_TOKENS
             )
         except ClaudeError as error:
             record_event(claude.engine, "validation", "mltrainer", {"repair": f"no answer: {error}"})
-            return Round(accepted, refusals, answers)
+            return ClaudeProposals(accepted, refusals, answers)
         used |= {proposal.config.trial_id for proposal in accepted}
-        repaired, still = validated(second.trials, count - len(accepted), templates, models, used)
+        repaired, still = validate_trials(second.trials, count - len(accepted), templates, models, used)
         _record(claude, answer, repaired, still)
         accepted, refusals, answers = [*accepted, *repaired], still, [*answers, answer]
-    return Round(accepted, refusals, answers)
+    return ClaudeProposals(accepted, refusals, answers)
 
 
-def validated(
+def validate_trials(
     trials: Sequence[ProposedTrial],
     count: int,
     templates: Mapping[str, TrialConfig],
@@ -143,7 +137,7 @@ def validated(
 ) -> tuple[list[Proposal], list[Refusal]]:
     """Take the first `count` trials that are valid and new; refuse the others, each with its reason."""
     allowed = {spec.id for spec in models}
-    seen = set(used)
+    ids = set(used)
     accepted: list[Proposal] = []
     refusals: list[Refusal] = []
     for trial in trials:
@@ -152,12 +146,12 @@ def validated(
         except InvalidTrialError as error:
             refusals.append(Refusal(trial, str(error)))
             continue
-        if config.trial_id in seen:
+        if config.trial_id in ids:
             refusals.append(Refusal(trial, f"{config.trial_id} was tried or proposed before: change what is tested"))
         elif len(accepted) == count:
             refusals.append(Refusal(trial, f"more than the {count} trials asked for"))
         else:
-            seen.add(config.trial_id)
+            ids.add(config.trial_id)
             accepted.append(_proposal(trial, config))
     return accepted, refusals
 
@@ -187,7 +181,7 @@ def _proposal(trial: ProposedTrial, config: TrialConfig) -> Proposal:
     return Proposal(config, "claude", config.rationale, f"{bar}; {plain(trial.refuted_if, _TEXT)}", trial.expected_gain)
 
 
-def _repair(refusals: Sequence[Refusal], missing: int, models: Sequence[ModelSpec]) -> str:
+def _repair(refusals: Sequence[Refusal], missing: int) -> str:
     reasons = [
         {"proposed": refusal.trial.model_dump(include={"model", "timeframe", "params"}), "refused_because": refusal.reason}
         for refusal in refusals[:_REASONS_SENT_BACK]

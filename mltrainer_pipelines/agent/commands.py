@@ -1,5 +1,6 @@
-"""The agent without Claude: what it looks up and proposes is the same, its words are ours."""
+"""The agent without Claude: the same lookups and actions, in words of our own."""
 
+from collections.abc import Callable
 from typing import Any
 
 from mltrainer_pipelines.agent import queries
@@ -9,38 +10,38 @@ from mltrainer_pipelines.agent.search import propose, proposed_trials, tried_tri
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.models.registry import list_models
 
-HELP = """You can ask me to look things up: models, leaderboard, regime, candidates, explain SYMBOL, portfolio, performance, \
-proposals, report, settings, status.
-You can have me do things, each after your yes: "start momentum analysis", "initiate momentum screening with LightGBM", \
+HELP = """Lookups: models, leaderboard, regime, candidates, explain SYMBOL, portfolio, performance, proposals, report, \
+settings, status.
+Actions, each after your yes: "start momentum analysis", "initiate momentum screening with LightGBM", \
 "run the model lightgbm", "try an ensemble of A and B", "increase the confidence threshold to 90 %", "refresh the signals", \
 "propose new trials", "approve proposal 3", "set autonomy to budgeted"."""
+QUERIES: dict[str, Callable[..., dict[str, Any]]] = {
+    "models": queries.models,
+    "leaderboard": queries.leaderboard,
+    "regime": lambda system: queries.regime(system.lake),
+    "candidates": queries.candidates,
+    "explain": queries.explain,
+    "portfolio": queries.portfolio,
+    "performance": queries.performance,
+    "status": queries.status,
+    "proposals": queries.proposed,
+    "report": queries.learning_report,
+    "settings": queries.settings,
+    "trial": queries.trial,
+}
 
 
 def answer(system: System, wanted: Lookup) -> tuple[str, Any]:
     """The answer to a lookup in words, and the values it was made of."""
-    if wanted.what == "help":
+    if wanted.query == "help":
         return HELP, None
-    given = wanted.arguments
-    readers = {
-        "models": lambda: queries.models(),
-        "leaderboard": lambda: queries.leaderboard(system, **given),
-        "regime": lambda: queries.regime(system.lake),
-        "candidates": lambda: queries.candidates(system, **given),
-        "explain": lambda: queries.explain(system, **given),
-        "portfolio": lambda: queries.portfolio(system),
-        "performance": lambda: queries.performance(system),
-        "status": lambda: queries.status(system),
-        "proposals": lambda: queries.proposed(system),
-        "report": lambda: queries.learning_report(system),
-        "settings": lambda: queries.settings(system),
-        "trial": lambda: queries.trial(system, **given),
-    }
-    value = readers[wanted.what]()
-    return "\n".join(_lines(value)), value
+    value = QUERIES[wanted.query](system, **wanted.arguments)
+    shown = {name: item for name, item in value.items() if name not in ("known", "found")}
+    return "\n".join(_lines(shown)), value
 
 
 def suggested_models(system: System, timeframe: str) -> list[str]:
-    """Two models worth screening with: the best of the leaderboard, then core models that were never tried."""
+    """Two models to screen with: the best of the leaderboard, then core models that were never tried."""
     best = [row["model"] for row in queries.leaderboard(system, timeframe)[timeframe]["best"]]
     tried = {one.config.model for one in tried_trials(system.engine)}
     fresh = [spec.id for spec in sorted(list_models(), key=lambda spec: (not spec.core, spec.cost != "fast", spec.id))]
@@ -51,16 +52,16 @@ def suggested_models(system: System, timeframe: str) -> list[str]:
 def next_trial(system: System, timeframe: str) -> dict[str, Any] | None:
     """The parameters of a `submit_trial` that the search would try next, with why; None where nothing new is left."""
     tried, taken = tried_trials(system.engine), proposed_trials(system.engine)
-    found = propose("tpe", 1, system.templates[timeframe], tried, taken, seed=len(tried) + len(taken))
-    if not found:
+    proposed = propose("tpe", 1, system.templates[timeframe], tried, taken, seed=len(tried) + len(taken))
+    if not proposed:
         return None
-    config = found[0].config
+    config = proposed[0].config
     return {
         "model": config.model,
         "timeframe": timeframe,
         "params": config.params,
         "train_sessions": config.train_sessions,
-        "rationale": found[0].hypothesis[:600],
+        "rationale": proposed[0].hypothesis[:600],
     }
 
 
@@ -69,7 +70,7 @@ def outcome_text(ended: Action) -> str:
     if ended.status == "failed":
         return "\n".join([f"Action {ended.id} failed: {ended.error}", *_result(ended.result or {})])
     if ended.status in ("rejected", "expired"):
-        how = "was dismissed" if ended.status == "rejected" else "was left for more than an hour and has expired"
+        how = "was dismissed" if ended.status == "rejected" else "expired: nobody approved it within an hour"
         return f"Action {ended.id} {how}."
     return "\n".join([f"Action {ended.id} is done: {ended.summary}.", *_result(ended.result or {})])
 
@@ -86,15 +87,15 @@ def _result(result: dict[str, Any]) -> list[str]:
             f"{precision} of its picks profitable, over {trial.get('sessions')} sessions out of sample."
         )
     if "screening" in result:
-        found = result["screening"]
-        if not found.get("known"):
-            lines.append(f"Nothing was screened: {found.get('why')}.")
+        screening = result["screening"]
+        if not screening.get("known"):
+            lines.append(f"Nothing was screened: {screening.get('why')}.")
         else:
-            confidence = found.get("mean_confidence")
+            confidence, symbols = screening.get("mean_confidence"), screening["symbols"]
             average = f" with {_percent(confidence)} average confidence" if confidence is not None else ""
-            lines.append(f"{found['passing']} momentum stocks identified among {found['scored']} scored{average}.")
-            rows = found["symbols"] or found.get("nearest_misses") or []
-            lines += [_candidate(row) + ("" if found["symbols"] else f"; missed: {row['reason']}") for row in rows[:5]]
+            lines.append(f"{screening['passing']} momentum stocks identified among {screening['scored']} scored{average}.")
+            rows = symbols or screening.get("nearest_misses") or []
+            lines += [_candidate(row) + ("" if symbols else f"; below threshold: {row['reason']}") for row in rows[:5]]
     if "proposals" in result:
         lines += [f"Proposal {one['id']}: {one['hypothesis']}" for one in result["proposals"]["proposals"][:5]]
     if "leaderboard" in result:

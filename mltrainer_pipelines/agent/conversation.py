@@ -1,14 +1,14 @@
-"""A conversation as it is kept: messages by turn, one speaker at a time, old turns summarised whole.
+"""A stored conversation: messages by turn, one answer at a time, old turns summarised.
 
-A turn begins with what the user said. Tool calls and their results are written together, so that no
-reader ever finds one without the other; only whole turns are summarised.
+A turn begins with the user's message. Tool calls and their results are stored together, so that no
+reader ever gets one without the other; only whole turns are summarised.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,9 +24,9 @@ from mltrainer_pipelines.agent.sanitize import as_data, plain
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.store.tables import ChatMessage, ChatSession
 
-MOST_TURNS, KEPT_TURNS = 24, 8
-"""A conversation of more turns, or of `MOST_TOKENS`, is summarised down to the last `KEPT_TURNS`."""
-MOST_TOKENS = 12_000
+MAX_TURNS, RECENT_TURNS = 24, 8
+"""A conversation of more turns, or of `MAX_TOKENS`, is summarised down to the last `RECENT_TURNS`."""
+MAX_TOKENS = 12_000
 _BUSY = timedelta(minutes=15)
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 _THINKING = ("thinking", "redacted_thinking")
@@ -38,40 +38,40 @@ class SessionNameError(ValueError):
 
 
 class SessionBusyError(RuntimeError):
-    """An answer is being given in this conversation already."""
+    """An answer is already being written in this conversation."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message that was kept."""
+    """A stored message."""
 
     id: int
     turn: int
     role: str
     content: list[Block]
-    written_at: Any
+    written_at: datetime
 
 
 @contextmanager
-def held(system: System, session_id: str) -> Iterator[int]:
-    """Hold a conversation for one turn; gives the turn's number. It is let go at the end, or after a quarter of an hour.
+def locked_turn(system: System, session_id: str) -> Iterator[int]:
+    """Lock a conversation for one turn; gives the turn's number. The lock ends with it, or after a quarter of an hour.
 
     Raises
     ------
     SessionNameError, SessionBusyError
     """
     if not _SESSION.fullmatch(session_id):
-        raise SessionNameError("a conversation is named with letters, digits and _.:- , at most 100 of them")
+        raise SessionNameError("a conversation's name has up to 100 letters, digits and _.:-")
     now = system.clock()
     table = ChatSession
     begun = insert(table).values(session_id=session_id, started_at=now).on_conflict_do_nothing()
     free = sa.or_(table.busy_until.is_(None), table.busy_until < now)
-    claim = sa.update(table).where(table.session_id == session_id, free).values(busy_until=now + _BUSY)
+    lock = sa.update(table).where(table.session_id == session_id, free).values(busy_until=now + _BUSY)
     last = sa.select(sa.func.coalesce(sa.func.max(ChatMessage.turn), 0)).where(ChatMessage.session_id == session_id)
     with system.engine.begin() as connection:
         connection.execute(begun)
-        if connection.execute(claim.returning(table.session_id)).first() is None:
-            raise SessionBusyError("an answer is still being given in this conversation; wait for its end")
+        if connection.execute(lock.returning(table.session_id)).first() is None:
+            raise SessionBusyError("an answer is still being written in this conversation; wait until it ends")
         turn = connection.execute(last).scalar_one() + 1
     try:
         yield turn
@@ -80,10 +80,10 @@ def held(system: System, session_id: str) -> Iterator[int]:
             connection.execute(sa.update(table).where(table.session_id == session_id).values(busy_until=None))
 
 
-def write(
+def append(
     system: System, session_id: str, turn: int, messages: Sequence[tuple[str, list[Block]]], reported: Sequence[int] = ()
 ) -> None:
-    """Keep messages (role and blocks) of a turn, all of them or none; `reported` are actions whose end they report."""
+    """Store messages (role and blocks) of a turn, all or none; `reported` are actions whose end they report."""
     now = system.clock()
     rows = [
         {"session_id": session_id, "turn": turn, "role": role, "content": plain(content), "written_at": now}
@@ -106,7 +106,7 @@ def messages(system: System, session_id: str, after: int = 0, newest: int | None
 
 
 def context(system: System, claude: Claude | None, session_id: str) -> list[Mapping[str, Any]]:
-    """What the agent is sent of a conversation: the summary of old turns, and the later ones as they were said.
+    """What Claude is sent of a conversation: the summary of old turns, and the later ones word for word.
 
     Thinking of earlier turns is left out: it has served, and belongs to the model that thought it.
     """
@@ -117,11 +117,11 @@ def context(system: System, claude: Claude | None, session_id: str) -> list[Mapp
         if blocks:
             sent.append({"role": message.role, "content": blocks})
     if summary is not None:
-        told = {"type": "text", "text": f'<data name="earlier_conversation">{as_data(summary, 6000)}</data>'}
+        block = {"type": "text", "text": f'<data name="earlier_conversation">{as_data(summary, 6000)}</data>'}
         if sent and sent[0]["role"] == "user":
-            sent[0] = {"role": "user", "content": [told, *sent[0]["content"]]}
+            sent[0] = {"role": "user", "content": [block, *sent[0]["content"]]}
         else:
-            sent.insert(0, {"role": "user", "content": [told]})
+            sent.insert(0, {"role": "user", "content": [block]})
     return list(sent)
 
 
@@ -131,19 +131,19 @@ def _summarised(system: System, claude: Claude | None, session_id: str) -> tuple
         row = connection.execute(sa.select(table.summary, table.summarised_until).where(table.session_id == session_id)).one()
     later = messages(system, session_id, row.summarised_until)
     turns = sorted({message.turn for message in later})
-    if len(turns) <= KEPT_TURNS or (len(turns) <= MOST_TURNS and _tokens(later) <= MOST_TOKENS):
+    if len(turns) <= RECENT_TURNS or (len(turns) <= MAX_TURNS and _tokens(later) <= MAX_TOKENS):
         return row.summary, later
-    kept = [message for message in later if message.turn > turns[-KEPT_TURNS - 1]]
-    old = [message for message in later if message.turn <= turns[-KEPT_TURNS - 1]]
-    while _tokens(kept) > MOST_TOKENS and len({message.turn for message in kept}) > 1:
-        first = kept[0].turn
-        old += [message for message in kept if message.turn == first]
-        kept = [message for message in kept if message.turn > first]
+    recent = [message for message in later if message.turn > turns[-RECENT_TURNS - 1]]
+    old = [message for message in later if message.turn <= turns[-RECENT_TURNS - 1]]
+    while _tokens(recent) > MAX_TOKENS and len({message.turn for message in recent}) > 1:
+        first = recent[0].turn
+        old += [message for message in recent if message.turn == first]
+        recent = [message for message in recent if message.turn > first]
     summary = _summary(system, claude, session_id, row.summary, old)
     with system.engine.begin() as connection:
         change = sa.update(table).where(table.session_id == session_id)
         connection.execute(change.values(summary=summary, summarised_until=old[-1].id))
-    return summary, kept
+    return summary, recent
 
 
 def _tokens(of: Sequence[Message]) -> int:
@@ -159,12 +159,13 @@ def _summary(system: System, claude: Claude | None, session_id: str, before: str
         try:
             text = claude.complete("summary", prompt("summarise"), asked, 4000).text.strip()
             if text:
-                return plain(text, 4000)
+                return str(plain(text, 4000))
         except (ClaudeError, DailyBudgetError):
-            pass  # it is on the record; the facts below do
-    said = [f"The user said: {line[6:126]}" for line in lines if line.startswith("user: ")]
+            pass  # recorded in the ledger; the facts below will do
+    messages_of_user = [f"The user wrote: {line[6:126]}" for line in lines if line.startswith("user: ")]
     done = [f"Action {one.id} ({one.summary}): {one.status}." for one in reversed(actions(system, session_id, limit=30))]
-    return plain("\n".join([*(before or "").splitlines()[-20:], *said[-30:], *done])[-4000:], 4000)
+    facts = [*(before or "").splitlines()[-20:], *messages_of_user[-30:], *done]
+    return str(plain("\n".join(facts)[-4000:], 4000))
 
 
 def _lines(message: Message) -> list[str]:

@@ -1,4 +1,4 @@
-"""What can go wrong with Claude, each under a name of its own that says what to do; none of them carries the key."""
+"""What can go wrong with Claude: an error for each, which says what to do; none of them contains the key."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -72,21 +72,21 @@ def named_failures() -> Iterator[None]:
             f"Claude cannot be reached ({first_line(error)}); check the network and ANTHROPIC_BASE_URL", None
         ) from None
     except anthropic.APIStatusError as error:
-        said = error.api_message or first_line(error)
+        reason = error.api_message or first_line(error)
         if error.status_code in (401, 403):
-            raise ClaudeRejectsUsError(f"the key in ANTHROPIC_API_KEY is refused ({said}); put in one that holds") from None
+            raise ClaudeRejectsUsError(f"the key in ANTHROPIC_API_KEY is refused ({reason}); set a valid key") from None
         if error.status_code == 404:
-            raise ClaudeRejectsUsError(f"the API does not know the model ({said}); correct MLTRAINER_AGENT_MODEL") from None
+            raise ClaudeRejectsUsError(f"the API does not know the model ({reason}); correct MLTRAINER_AGENT_MODEL") from None
         # An error event inside a stream carries the status of the stream, 200.
         if (
             error.status_code == 429
             or error.status_code >= 500
             or error.type in ("overloaded_error", "api_error", "rate_limit_error")
         ):
-            raise BusyError(f"Claude is busy ({error.status_code}: {said}); ask again later", _wait(error)) from None
-        raise ClaudeRejectsUsError(f"the API refuses the request ({error.status_code}: {said})") from None
+            raise BusyError(f"Claude is busy ({error.status_code}: {reason}); ask again later", _wait(error)) from None
+        raise ClaudeRejectsUsError(f"the API refuses the request ({error.status_code}: {reason})") from None
     except httpx2.TimeoutException:
-        raise ClaudeLostError("Claude fell silent in the middle of an answer; ask again later") from None
+        raise ClaudeLostError("Claude stopped in the middle of an answer; ask again later") from None
     except httpx2.TransportError:
         raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again") from None
     except (anthropic.APIError, json.JSONDecodeError) as error:

@@ -6,31 +6,15 @@ message of the user that is a yes and nothing else (`decision`).
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from mltrainer_pipelines.agent.action_kinds import ActionError, Kind, model_named
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 
-Reading = Literal[
-    "help",
-    "models",
-    "leaderboard",
-    "regime",
-    "candidates",
-    "explain",
-    "portfolio",
-    "performance",
-    "status",
-    "proposals",
-    "report",
-    "settings",
-    "trial",
-]
-
 
 @dataclass(frozen=True)
-class Requested:
-    """An action that a text asks for; `problems` say what of it cannot be done."""
+class RequestedAction:
+    """An action that a text asks for; `problems` are the parts of it that cannot be done."""
 
     kind: Kind
     params: dict[str, Any]
@@ -39,14 +23,14 @@ class Requested:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Something that a text asks to look up."""
+    """Something that a text asks to look up; `query` is a key of `commands.QUERIES`, or `help`."""
 
-    what: Reading
+    query: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Decided:
+class Decision:
     """A yes or a no; `ids` is empty where none is named, `everything` where all are meant."""
 
     yes: bool
@@ -65,14 +49,13 @@ _DECISION = re.compile(
 )
 
 
-def decision(text: str) -> Decided | None:
+def decision(text: str) -> Decision | None:
     """A message of the user as a yes or a no, None where it is anything else or anything more."""
-    said = " ".join(text.lower().replace("’", "'").split())
-    match = _DECISION.fullmatch(said)
+    match = _DECISION.fullmatch(" ".join(text.lower().replace("’", "'").split()))
     if match is None:
         return None
     ids = tuple(dict.fromkeys(int(number) for number in re.findall(r"\d+", match["ids"])))
-    return Decided(match["yes"] is not None, ids, match["all"] is not None)
+    return Decision(match["yes"] is not None, ids, match["all"] is not None)
 
 
 _SENTENCE = re.compile(r"(?<=[!?;\n])\s*|(?<=\.)\s+")
@@ -120,22 +103,22 @@ _CONFIDENCE = re.compile(
 _RETURN = re.compile(r"\+?(?P<value>\d+(?:\.\d+)?)\s*%\s*(?:expected\s+|net\s+)?returns?\b", re.I)
 
 
-def requested_actions(text: str, by_user: bool) -> list[Requested]:
+def requested_actions(text: str, by_user: bool) -> list[RequestedAction]:
     """Actions that a text of the agent or of the user asks for, in its order; at most four.
 
     Only a user's own words change settings by their names, or decide on a proposal.
     """
-    found: list[Requested] = []
+    requests: list[RequestedAction] = []
     for sentence in _SENTENCE.split(text[:8000]):
         request = _requested(sentence, by_user) if sentence.strip() else None
-        if request is not None and request not in found:
-            found.append(request)
-    return found[:4]
+        if request is not None and request not in requests:
+            requests.append(request)
+    return requests[:4]
 
 
 def lookup(text: str) -> Lookup | None:
     """What a user's message asks to look up, by its keywords; None where it is nothing of that kind."""
-    said = " ".join(text.lower().split()).strip(" ?.!")
+    words = " ".join(text.lower().split()).strip(" ?.!")
     symbol = re.match(
         r"^(?:explain|why)\s+(?:the\s+)?(?:recommendation\s+)?(?:of\s+|for\s+|is\s+)?\$?(?P<what>#?[\w.\-]+)", text.strip(), re.I
     )
@@ -145,17 +128,17 @@ def lookup(text: str) -> Lookup | None:
             return Lookup("explain", {"recommendation_id": int(what)})
         if re.fullmatch(r"[A-Za-z][A-Za-z0-9.\-]{0,11}", what):
             return Lookup("explain", {"symbol": what.upper()})
-    trial = re.search(r"\b([a-z0-9-]+-(?:short|long)-[0-9a-f]{8})\b", said)
+    trial = re.search(r"\b([a-z0-9-]+-(?:short|long)-[0-9a-f]{8})\b", words)
     if trial:
         return Lookup("trial", {"trial_id": trial[1]})
-    timeframe = {"timeframe": "long"} if _LONG.search(said) else {"timeframe": "short"} if re.search(r"\bshort\b", said) else {}
-    for what, pattern in _LOOKUPS:
-        if re.search(pattern, said):
-            return Lookup(what, timeframe if what in ("leaderboard", "candidates") else {})
+    timeframe = {"timeframe": "long"} if _LONG.search(words) else {"timeframe": "short"} if re.search(r"\bshort\b", words) else {}
+    for query, pattern in _LOOKUPS:
+        if re.search(pattern, words):
+            return Lookup(query, timeframe if query in ("leaderboard", "candidates") else {})
     return None
 
 
-_LOOKUPS: tuple[tuple[Reading, str], ...] = (
+_LOOKUPS: tuple[tuple[str, str], ...] = (
     ("help", r"^(?:help|commands|what can you do)\b"),
     ("regime", r"\bregime\b"),
     ("leaderboard", r"\b(?:leaderboard|best trials?|champions?|ranking)\b"),
@@ -175,7 +158,7 @@ def timeframe_of(text: str) -> TimeframeName:
     return "long" if _LONG.search(text) and not _SHORT.search(text) else "short"
 
 
-def _requested(sentence: str, by_user: bool) -> Requested | None:
+def _requested(sentence: str, by_user: bool) -> RequestedAction | None:
     for recognise in (_threshold, _setting, _proposal, _screening, _ensemble, _refresh, _execute):
         match = recognise(sentence, by_user)
         if match is not None:
@@ -184,7 +167,7 @@ def _requested(sentence: str, by_user: bool) -> Requested | None:
     return None
 
 
-Match = tuple[int, Requested] | None
+Match = tuple[int, RequestedAction] | None
 
 
 def _threshold(sentence: str, _: bool) -> Match:
@@ -195,7 +178,7 @@ def _threshold(sentence: str, _: bool) -> Match:
     name = {"confidence": "min_confidence", "regime": "min_regime_score"}.get(which, "min_profit_probability")
     if name != "min_regime_score" and (match["percent"] or value > 1):
         value /= 100
-    return match.start(), Requested("change_setting", {"name": name, "value": round(value, 6)})
+    return match.start(), RequestedAction("change_setting", {"name": name, "value": round(value, 6)})
 
 
 def _setting(sentence: str, by_user: bool) -> Match:
@@ -208,7 +191,7 @@ def _setting(sentence: str, by_user: bool) -> Match:
         value = "off"
     elif re.fullmatch(r"-?\d+(?:\.\d+)?", text):
         value = float(text)
-    return match.start(), Requested("change_setting", {"name": match["name"].lower(), "value": value})
+    return match.start(), RequestedAction("change_setting", {"name": match["name"].lower(), "value": value})
 
 
 def _proposal(sentence: str, by_user: bool) -> Match:
@@ -216,7 +199,7 @@ def _proposal(sentence: str, by_user: bool) -> Match:
     if match is None or not by_user:
         return None
     decided = "reject" if match["what"].lower() == "reject" else "approve"
-    return match.start(), Requested("decide_proposal", {"proposal_id": int(match["id"]), "decision": decided})
+    return match.start(), RequestedAction("decide_proposal", {"proposal_id": int(match["id"]), "decision": decided})
 
 
 def _screening(sentence: str, by_user: bool) -> Match:
@@ -230,7 +213,7 @@ def _screening(sentence: str, by_user: bool) -> Match:
         params["min_confidence"] = min(float(confidence["value"] or confidence["after"]) / 100, 1.0)
     if returns:
         params["min_expected_return"] = min(float(returns["value"]) / 100, 1.0)
-    return match.start(), Requested("momentum_screening", params, problems)
+    return match.start(), RequestedAction("momentum_screening", params, problems)
 
 
 def _ensemble(sentence: str, _: bool) -> Match:
@@ -238,19 +221,19 @@ def _ensemble(sentence: str, _: bool) -> Match:
     if match is None:
         return None
     models, problems = _listed(match["names"])
-    return match.start(), Requested("ensemble", {"models": models, "timeframe": timeframe_of(sentence)}, problems)
+    return match.start(), RequestedAction("ensemble", {"models": models, "timeframe": timeframe_of(sentence)}, problems)
 
 
 def _refresh(sentence: str, _: bool) -> Match:
     if match := _REFRESH.search(sentence):
-        return match.start(), Requested("refresh_signals", {})
+        return match.start(), RequestedAction("refresh_signals", {})
     if match := _PROPOSE.search(sentence):
-        return match.start(), Requested("propose_trials", {})
+        return match.start(), RequestedAction("propose_trials", {})
     return None
 
 
 def _execute(sentence: str, by_user: bool) -> Match:
-    """A model of the catalogue that is to be run. Other words after "run" mean something else, and nothing is said about them."""
+    """A model of the catalogue that is to be run; other words after "run" mean something else."""
     for match in _EXECUTE.finditer(sentence):
         for name in dict.fromkeys((match["names"], match["names"].split()[0])):
             if name.lower() in _NO_MODELS:
@@ -260,9 +243,9 @@ def _execute(sentence: str, by_user: bool) -> Match:
             except ActionError as error:
                 if by_user and match["marked"] and match["marked"].strip() in ("model", "trial"):
                     params = {"model": name, "timeframe": timeframe_of(sentence)}
-                    return match.start(), Requested("submit_trial", params, [str(error)])
+                    return match.start(), RequestedAction("submit_trial", params, [str(error)])
                 continue
-            return match.start(), Requested("submit_trial", {"model": model, "timeframe": timeframe_of(sentence)})
+            return match.start(), RequestedAction("submit_trial", {"model": model, "timeframe": timeframe_of(sentence)})
     return None
 
 

@@ -4,8 +4,6 @@ Every failure has a name. Nothing in a broken answer is ever acted on: a tool ca
 whole and ended with it.
 """
 
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,29 +119,22 @@ class Claude:
             One of its kinds.
         ledger.DailyBudgetError
         """
+        import anthropic
+
         request = self._request(prompt, messages, max_tokens)
+        output = {"format": {"type": "json_schema", "schema": anthropic.transform_schema(schema)}}
         with self._recorded(purpose, prompt, request, None) as call:
+            answer = self._answer(call, request | {"output_config": request.get("output_config", {}) | output})
             try:
-                message = self._retrying(lambda: self._client.messages.parse(**request, output_format=schema))
+                return schema.model_validate_json(answer.text), answer
             except ValidationError as error:
-                # The SDK raises before it returns the answer; its text is read from the connection.
-                answer = call.close_with(self._last_body())
-                require_whole(self._last_body())
                 raise ClaudeMalformedError(f"Claude's answer does not fit the schema: {first_line(error)}") from None
-            answer = call.close_with(self._last_body())
-            require_whole(self._last_body())
-            if message.parsed_output is None:
-                raise ClaudeMalformedError("Claude's answer holds no text")
-            return message.parsed_output, answer
 
     def complete(self, purpose: Purpose, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> Answer:
         """Ask for text; raises as `parse` does."""
         request = self._request(prompt, messages, max_tokens)
         with self._recorded(purpose, prompt, request, None) as call:
-            body = self._retrying(lambda: self._client.messages.create(**request)).model_dump(mode="json", exclude_none=True)
-            answer = call.close_with(body)
-            require_whole(body)
-            return answer
+            return self._answer(call, request)
 
     def stream(
         self,
@@ -200,33 +191,23 @@ class Claude:
         import httpx2
 
         timeout = httpx2.Timeout(self.timeout_s, connect=5.0)
-
-        def remember(response: httpx2.Response) -> None:
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                response.read()
-                self._bodies.last = response.text
-
         return anthropic.Anthropic(
             api_key=self.api_key.get_secret_value(),
             base_url=self.base_url,
             timeout=timeout,
             max_retries=0,  # the SDK would wait as long as a server asks it to; `_retrying` does not
-            http_client=anthropic.DefaultHttpxClient(timeout=timeout, event_hooks={"response": [remember]}),
+            http_client=anthropic.DefaultHttpxClient(timeout=timeout),
         )
 
-    @cached_property
-    def _bodies(self) -> threading.local:
-        """The body of this thread's last answer, as it came."""
-        return threading.local()
-
-    def _last_body(self) -> dict[str, Any]:
-        try:
-            body = json.loads(self._bodies.last)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise ClaudeMalformedError(f"the API's answer is not a JSON object: {self._bodies.last[:100]!r}")
-        return body
+    def _answer(self, call: "_OpenCall", request: Mapping[str, Any]) -> Answer:
+        """A whole answer that is not streamed; `call` records it before anything of it is refused."""
+        message: Any = self._retrying(lambda: self._client.messages.create(**request))
+        if not isinstance(message, BaseModel):
+            raise ClaudeMalformedError(f"the API's answer is not a JSON object: {str(message)[:100]!r}")
+        body = message.model_dump(mode="json", exclude_none=True, warnings=False)
+        answer = call.close_with(body)
+        require_whole(body)
+        return answer
 
     def _request(
         self, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int, tools: Sequence[Mapping[str, Any]] = ()
@@ -256,7 +237,7 @@ class Claude:
         call_id = ledger.open_call(
             self.engine, self.clock(), purpose, self.model, prompt.version, request, reserved, limit, session_id
         )
-        call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", request, by_autolog=purpose == "summary"))
+        call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", request))
         began = time.monotonic()
         error: BaseException | None = None
         try:

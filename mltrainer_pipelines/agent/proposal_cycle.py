@@ -1,4 +1,4 @@
-"""A round of proposals: whoever proposes, the same rules; and where Claude cannot, `tpe` does and says so."""
+"""A cycle of proposals, under the same rules for every proposer; where Claude cannot propose, `tpe` does."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent import autonomy
-from mltrainer_pipelines.agent.briefing import Knowledge, knowledge
-from mltrainer_pipelines.agent.claude import Refusal, Round, propose_with_claude
+from mltrainer_pipelines.agent.briefing import Knowledge, current_knowledge
+from mltrainer_pipelines.agent.claude import ClaudeProposals, Refusal, propose_with_claude
 from mltrainer_pipelines.agent.failures import AgentOffError, ClaudeError
 from mltrainer_pipelines.agent.ledger import DailyBudgetError, record_event, spent
 from mltrainer_pipelines.agent.messages import Claude
@@ -25,27 +25,27 @@ NO_KEY = "ANTHROPIC_API_KEY is not set"
 
 
 @dataclass(frozen=True)
-class ProposalRound:
-    """What a round came to.
+class ProposalCycle:
+    """What a cycle came to.
 
     Parameters
     ----------
     asked, proposer : str
         Who was to propose, and who did.
-    instead : str or None
-        Why somebody else did.
+    fallback_reason : str or None
+        Why another proposer took over.
     proposals : list of Proposal
     stored, approved : list of int
         Ids of those that are new, and of those approved within the budget at once.
     refusals : list of Refusal
     input_tokens, output_tokens : int
     dollars : Decimal
-        What the round cost.
+        What the cycle cost.
     """
 
     asked: str
     proposer: str
-    instead: str | None = None
+    fallback_reason: str | None = None
     proposals: list[Proposal] = field(default_factory=list)
     stored: list[int] = field(default_factory=list)
     approved: list[int] = field(default_factory=list)
@@ -55,7 +55,7 @@ class ProposalRound:
     dollars: Decimal = Decimal(0)
 
 
-def run_round(
+def run_cycle(
     engine: Engine,
     claude: Claude | None,
     count: int,
@@ -64,8 +64,8 @@ def run_round(
     proposer: str | None = None,
     regime: Mapping[str, Any] | None = None,
     models: Sequence[ModelSpec] | None = None,
-) -> ProposalRound:
-    """Propose trials, keep them, and approve those that the budget lets run by themselves.
+) -> ProposalCycle:
+    """Propose trials, store them, and approve those that the budget covers.
 
     Parameters
     ----------
@@ -91,26 +91,30 @@ def run_round(
         raise AgentOffError(f"nothing is proposed: {which}")
     asked = proposer or str(settings["proposer"])
     before = spent(engine, moment).dollars
-    known = knowledge(engine, regime, autonomy.budget(engine, moment).left())
+    knowledge = current_knowledge(engine, regime, autonomy.budget(engine, moment).left())
     taken = proposed_trials(engine)
-    used, instead, made = asked, None, Round()
+    used, fallback_reason, made = asked, None, ClaudeProposals()
     if asked == "claude":
         if claude is None:
-            used, instead = "tpe", NO_KEY
+            used, fallback_reason = "tpe", NO_KEY
         else:
             try:
-                made = propose_with_claude(claude, count * len(templates), templates, known, models or _allowed(templates), taken)
+                made = propose_with_claude(
+                    claude, count * len(templates), templates, knowledge, models or _allowed(templates), taken
+                )
             except (ClaudeError, DailyBudgetError) as error:
-                used, instead = "tpe", str(error)
-    found = made.proposals if used == "claude" else searched(used, count, templates, known, taken, models)
-    if instead is not None:
-        record_event(engine, "fallback", "mltrainer", {"asked": asked, "proposer": used, "because": instead}, happened_at=moment)
-    return ProposalRound(
+                used, fallback_reason = "tpe", str(error)
+    proposals = made.proposals if used == "claude" else search_proposals(used, count, templates, knowledge, taken, models)
+    if fallback_reason is not None:
+        record_event(
+            engine, "fallback", "mltrainer", {"asked": asked, "proposer": used, "because": fallback_reason}, happened_at=moment
+        )
+    return ProposalCycle(
         asked=asked,
         proposer=used,
-        instead=instead,
-        proposals=found,
-        stored=store_proposals(engine, found),
+        fallback_reason=fallback_reason,
+        proposals=proposals,
+        stored=store_proposals(engine, proposals),
         approved=autonomy.approve_within_budget(engine, moment),
         refusals=made.refusals,
         input_tokens=made.input_tokens,
@@ -119,21 +123,22 @@ def run_round(
     )
 
 
-def searched(
+def search_proposals(
     proposer: str,
     count: int,
     templates: Mapping[str, TrialConfig],
-    known: Knowledge,
+    knowledge: Knowledge,
     taken: Collection[str],
     models: Sequence[ModelSpec] | None = None,
 ) -> list[Proposal]:
     """`count` proposals for each timeframe from one of the searching proposers."""
     ids = [spec.id for spec in models] if models else None
-    seed = len(known.tried) + len(taken)
-    made: list[Proposal] = []
-    for template in templates.values():
-        made += propose(proposer, count, template, known.tried, taken, seed=seed, models=ids)
-    return made
+    tried, seed = knowledge.tried, len(knowledge.tried) + len(taken)
+    return [
+        proposal
+        for template in templates.values()
+        for proposal in propose(proposer, count, template, tried, taken, seed=seed, models=ids)
+    ]
 
 
 def _allowed(templates: Mapping[str, TrialConfig]) -> list[ModelSpec]:

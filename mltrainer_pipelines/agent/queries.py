@@ -1,4 +1,4 @@
-"""What the agent looks up: each function reads the system as it is and returns plain values, at most a screenful."""
+"""Lookups of the agent: each function reads the system as it is and returns plain values, at most a screenful."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ from mltrainer_pipelines.store.tables import (
     VirtualPosition,
 )
 
-MOST = 20
+MAX_ROWS = 20
 """Rows of any answer."""
 _CARD = (
     "sharpe",
@@ -54,54 +54,55 @@ _CARD = (
 )
 
 
-def models(family: str | None = None) -> dict[str, Any]:
+def models(_: System, family: str | None = None) -> dict[str, Any]:
     """The catalogue: id, family, cost and one line each; search spaces where a family is named."""
-    found = [spec for spec in list_models() if family is None or family.lower() in (spec.family.lower(), spec.id)]
-    listed = [{"id": spec.id, "family": spec.family, "cost": spec.cost, "summary": spec.summary} for spec in found]
-    if family is not None:
-        for entry, spec in zip(listed, found, strict=True):
-            entry["search_space"] = {name: space.describe() for name, space in spec.search_space.items()}  # type: ignore[assignment]
-    elif len(listed) > MOST:
-        return {"count": len(found), "ids": [spec.id for spec in found]}
-    return {"count": len(found), "models": listed}
+    specs = [spec for spec in list_models() if family is None or family.lower() in (spec.family.lower(), spec.id)]
+    if family is None and len(specs) > MAX_ROWS:
+        return {"count": len(specs), "ids": [spec.id for spec in specs]}
+    listed: list[dict[str, Any]] = []
+    for spec in specs:
+        listed.append({"id": spec.id, "family": spec.family, "cost": spec.cost, "summary": spec.summary})
+        if family is not None:
+            listed[-1]["search_space"] = {name: space.describe() for name, space in spec.search_space.items()}
+    return {"count": len(specs), "models": listed}
 
 
 def leaderboard(system: System, timeframe: str | None = None, top: int = 10) -> dict[str, Any]:
     """The best trials of each timeframe, or of one, and the champion."""
-    told: dict[str, Any] = {"market": system.market}
+    answer: dict[str, Any] = {"market": system.market}
     with system.engine.connect() as connection:
         for name in [timeframe] if timeframe else list(system.templates):
             chosen = sa.select(LeaderboardRow.__table__).where(LeaderboardRow.timeframe == name)
-            rows = connection.execute(chosen.order_by(LeaderboardRow.rank).limit(min(top, MOST))).mappings().all()
+            rows = connection.execute(chosen.order_by(LeaderboardRow.rank).limit(min(top, MAX_ROWS))).mappings().all()
             of = sa.select(sa.func.count()).select_from(LeaderboardRow).where(LeaderboardRow.timeframe == name)
             newest = sa.select(Promotion.trial_id).where(Promotion.timeframe == name, Promotion.decision != "refused")
-            told[name] = {
+            answer[name] = {
                 "trials": connection.scalar(of),
                 "champion": connection.scalar(newest.order_by(Promotion.id.desc()).limit(1)),
                 "best": [{key: value for key, value in row.items() if key not in ("timeframe", "updated_at")} for row in rows],
             }
-    return told
+    return answer
 
 
 def trial(system: System, trial_id: str) -> dict[str, Any]:
-    """A trial's configuration and what it achieved out of sample; `found` is False for an unknown one."""
+    """A trial's configuration and its results out of sample; `found` is False for an unknown one."""
     joined = sa.select(Trial.config, Trial.status, TrialScorecard.grade, TrialScorecard.metrics)
     joined = joined.outerjoin(TrialScorecard, TrialScorecard.trial_id == Trial.trial_id).where(Trial.trial_id == trial_id)
     with system.engine.connect() as connection:
         row = connection.execute(joined).first()
     if row is None:
         return {"trial_id": trial_id, "found": False}
-    told: dict[str, Any] = {"trial_id": trial_id, "found": True, "market": system.market, "status": row.status}
-    told |= {name: row.config.get(name) for name in ("model", "timeframe", "params", "train_sessions", "feature_set")}
+    answer: dict[str, Any] = {"trial_id": trial_id, "found": True, "market": system.market, "status": row.status}
+    answer |= {name: row.config.get(name) for name in ("model", "timeframe", "params", "train_sessions", "feature_set")}
     if row.metrics is not None:
-        told |= {"grade": row.grade, **{name: row.metrics.get(name) for name in _CARD}}
-    return told
+        answer |= {"grade": row.grade, **{name: row.metrics.get(name) for name in _CARD}}
+    return answer
 
 
 def regime(lake: Lake) -> dict[str, Any]:
-    """The newest regime score, 0 (crash) to 100 (strong bull), its parts, and where it stood before."""
+    """The newest regime score, 0 (crash) to 100 (strong bull), its parts, and its values before."""
     if not lake.exists("regime"):
-        return {"known": False, "why": "the asset regime was never materialized"}
+        return {"known": False, "why": "the regime was never computed; run build_features"}
     scores = lake.read("regime").drop_nulls("score").sort("date")
     if scores.is_empty():
         return {"known": False, "why": "no session has a score yet"}
@@ -121,11 +122,9 @@ def candidates(
 
     The bars not given are those of a strong buy.
     """
-    partitions = system.lake.partitions("signals")
-    if not partitions:
-        return {"known": False, "why": "the market was never scored; refresh_signals does it"}
-    stored = system.lake.read("signals", partitions[-1])
-    newest = stored.filter(pl.col("timestamp") == pl.col("timestamp").max())
+    newest = _newest_signals(system.lake)
+    if newest is None:
+        return {"known": False, "why": "the market was never scored; refresh the signals first"}
     settings = runtime_settings.get_all(system.engine, system.defaults)
     bars = {
         "min_probability": float(settings["min_profit_probability"]) if min_probability is None else min_probability,
@@ -141,7 +140,7 @@ def candidates(
     columns = ["symbol", "timeframe", "profit_probability", "confidence", "expected_net_return"]
     columns += ["entry_price", "target_price", "stop_loss", "model_used", "grade", "reason"]
     nearest = rows.drop_nulls("profit_probability").sort("profit_probability", descending=True)
-    told: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "known": True,
         "market": system.market,
         "scored_at": newest["timestamp"][0],
@@ -150,11 +149,11 @@ def candidates(
         "passing": chosen.height,
         "bars": bars,
         "mean_confidence": chosen["confidence"].mean() if chosen.height else None,
-        "symbols": chosen.select(columns).head(MOST).to_dicts(),
+        "symbols": chosen.select(columns).head(MAX_ROWS).to_dicts(),
     }
     if chosen.is_empty():
-        told["nearest_misses"] = nearest.select(columns).head(5).to_dicts()
-    return told
+        answer["nearest_misses"] = nearest.select(columns).head(5).to_dicts()
+    return answer
 
 
 def explain(system: System, recommendation_id: int | None = None, symbol: str | None = None) -> dict[str, Any]:
@@ -168,16 +167,13 @@ def explain(system: System, recommendation_id: int | None = None, symbol: str | 
         row = connection.execute(chosen).mappings().first()
         if row is None:
             return {"found": False, **_signal(system, symbol)}
-        position = (
-            connection.execute(sa.select(VirtualPosition.__table__).where(VirtualPosition.recommendation_id == row["id"]))
-            .mappings()
-            .first()
-        )
-    told = {"found": True, **_company(system.lake, row["symbol"]), **row}
+        traded = sa.select(VirtualPosition.__table__).where(VirtualPosition.recommendation_id == row["id"])
+        position = connection.execute(traded).mappings().first()
+    answer = {"found": True, **_company(system.lake, row["symbol"]), **row}
     if position is not None:
         names = ("status", "entry_session", "entry_price", "current_price", "exit_session", "exit_price", "exit_reason")
-        told["paper_trade"] = {name: position[name] for name in (*names, "profit_loss", "net_return")}
-    return told
+        answer["paper_trade"] = {name: position[name] for name in (*names, "profit_loss", "net_return")}
+    return answer
 
 
 def portfolio(system: System) -> dict[str, Any]:
@@ -190,8 +186,8 @@ def portfolio(system: System) -> dict[str, Any]:
     ).join(Recommendation, Recommendation.id == UserPosition.recommendation_id)
     with system.engine.connect() as connection:
         counts = connection.execute(sa.select(table.status, sa.func.count()).group_by(table.status)).tuples().all()
-        newest = connection.execute(sa.select(*columns).order_by(table.id.desc()).limit(MOST)).mappings().all()
-        taken = connection.execute(mine.order_by(UserPosition.id.desc()).limit(MOST)).mappings().all()
+        newest = connection.execute(sa.select(*columns).order_by(table.id.desc()).limit(MAX_ROWS)).mappings().all()
+        taken = connection.execute(mine.order_by(UserPosition.id.desc()).limit(MAX_ROWS)).mappings().all()
     return {
         "market": system.market,
         "counts": dict(counts),
@@ -201,18 +197,18 @@ def portfolio(system: System) -> dict[str, Any]:
 
 
 def performance(system: System) -> dict[str, Any]:
-    """How both books stand, and what closed positions earned."""
-    told: dict[str, Any] = {"market": system.market}
+    """The newest performance of both books, and what closed positions earned."""
+    answer: dict[str, Any] = {"market": system.market}
     with system.engine.connect() as connection:
         for book in ("recommendations", "user"):
             chosen = sa.select(PortfolioPerformance.__table__).where(PortfolioPerformance.book == book)
             row = connection.execute(chosen.order_by(PortfolioPerformance.date.desc()).limit(1)).mappings().first()
-            told[book] = dict(row) if row else "not known yet"
+            answer[book] = dict(row) if row else "no results yet"
         closed, hits, net = connection.execute(
             sa.select(sa.func.count(), sa.func.avg(sa.cast(Outcome.profitable, sa.Integer)), sa.func.avg(Outcome.net_return))
         ).one()
-    told["closed_positions"] = {"count": closed, "hit_rate": hits, "mean_net_return": net}
-    return told
+    answer["closed_positions"] = {"count": closed, "hit_rate": hits, "mean_net_return": net}
+    return answer
 
 
 def learning_report(system: System) -> dict[str, Any]:
@@ -221,16 +217,16 @@ def learning_report(system: System) -> dict[str, Any]:
     with system.engine.connect() as connection:
         row = connection.execute(newest).first()
     if row is None:
-        return {"known": False}
-    kept = {name: row.report.get(name) for name in ("closed_positions", "open_positions", "overall", "groups")}
-    return {"known": True, "as_of": row.as_of, **kept}
+        return {"known": False, "why": "no paper trade has closed yet"}
+    parts = {name: row.report.get(name) for name in ("closed_positions", "open_positions", "overall", "groups")}
+    return {"known": True, "as_of": row.as_of, **parts}
 
 
 def proposed(system: System, status: str | None = None) -> dict[str, Any]:
     """Proposals for trials, the newest first, with what became of their hypotheses."""
-    found = proposals(system.engine, status)
+    stored_proposals = proposals(system.engine, status)
     return {
-        "count": len(found),
+        "count": len(stored_proposals),
         "proposals": [
             {
                 "id": stored.id,
@@ -242,7 +238,7 @@ def proposed(system: System, status: str | None = None) -> dict[str, Any]:
                 "sharpe": (stored.result or {}).get("sharpe"),
                 "error": (stored.result or {}).get("error"),
             }
-            for stored in found[::-1][:MOST]
+            for stored in stored_proposals[::-1][:MAX_ROWS]
         ],
     }
 
@@ -250,13 +246,9 @@ def proposed(system: System, status: str | None = None) -> dict[str, Any]:
 def settings(system: System) -> dict[str, Any]:
     """Every run-time setting with its value and what it may be."""
     values = runtime_settings.get_all(system.engine, system.defaults)
+    rules = runtime_settings.SETTINGS
     return {
-        name: {
-            "value": value,
-            "may_be": runtime_settings.SETTINGS[name].describe(),
-            "meaning": runtime_settings.SETTINGS[name].meaning,
-        }
-        for name, value in values.items()
+        name: {"value": value, "may_be": rules[name].describe(), "meaning": rules[name].meaning} for name, value in values.items()
     }
 
 
@@ -265,7 +257,7 @@ def status(system: System) -> dict[str, Any]:
     lake = system.lake
     fresh = {name: (lake.partitions(name) or ["never"])[-1] for name in ("daily_bars", "features", "signals")}
     chosen = sa.select(AgentAction.id, AgentAction.kind, AgentAction.status, AgentAction.summary)
-    chosen = chosen.where(AgentAction.status.in_(("pending", "running"))).order_by(AgentAction.id.desc()).limit(MOST)
+    chosen = chosen.where(AgentAction.status.in_(("pending", "running"))).order_by(AgentAction.id.desc()).limit(MAX_ROWS)
     with system.engine.connect() as connection:
         trials = dict(connection.execute(sa.select(Trial.status, sa.func.count()).group_by(Trial.status)).tuples().all())
         actions = [dict(row) for row in connection.execute(chosen).mappings()]
@@ -283,8 +275,16 @@ def status(system: System) -> dict[str, Any]:
     }
 
 
+def _newest_signals(lake: Lake) -> pl.DataFrame | None:
+    partitions = lake.partitions("signals")
+    if not partitions:
+        return None
+    stored = lake.read("signals", partitions[-1])
+    return stored.filter(pl.col("timestamp") == pl.col("timestamp").max())
+
+
 def _company(lake: Lake, symbol: str) -> dict[str, Any]:
-    """Name and sector of a symbol in the newest universe that holds it, where they are known."""
+    """Name and sector of a symbol in the newest universe that holds it, as far as there are any."""
     months = lake.partitions("universe")
     if not months:
         return {}
@@ -293,13 +293,12 @@ def _company(lake: Lake, symbol: str) -> dict[str, Any]:
 
 
 def _signal(system: System, symbol: str | None) -> dict[str, Any]:
-    """Why a symbol that was never recommended was not: the rules that kept it out when the market was scored last."""
-    partitions = system.lake.partitions("signals")
-    if symbol is None or not partitions:
-        return {"why": "there is no recommendation of that kind"}
-    stored = system.lake.read("signals", partitions[-1])
-    rows = stored.filter((pl.col("timestamp") == pl.col("timestamp").max()) & (pl.col("symbol") == symbol))
+    """Why a symbol was never recommended: the thresholds that its last signal missed."""
+    newest = _newest_signals(system.lake)
+    if symbol is None or newest is None:
+        return {"why": "there is no such recommendation"}
+    rows = newest.filter(pl.col("symbol") == symbol)
     if rows.is_empty():
-        return {"why": "it was never recommended and is not among the symbols that were scored last"}
+        return {"why": "it was never recommended, and the last refresh did not score it"}
     columns = ["timeframe", "profit_probability", "confidence", "expected_net_return", "regime_score", "reason"]
     return {"why": "it was never recommended", "last_signal": rows.select(columns).to_dicts()}

@@ -1,8 +1,8 @@
-"""Searching proposers: new trials from the model catalogue, drawn at random or where results so far were good (TPE).
+"""Searching proposers: new trials from the model catalogue, at random or where results so far were good (TPE).
 
-Both walk the same space, a model of the catalogue, its search space and the length of the training window, and never
-propose a trial that was tried or is proposed already. What they are judged by is the out-of-sample Sharpe ratio after
-costs; that many are tried is paid for in the deflated Sharpe ratio of every scorecard.
+Both search the models of the catalogue, their parameters and the length of the training window, and never propose a trial
+that was tried or is proposed already. Their objective is the out-of-sample Sharpe ratio after costs; the deflated Sharpe
+ratio of every scorecard accounts for the number of trials.
 """
 
 from collections.abc import Collection, Sequence
@@ -64,7 +64,7 @@ def propose(
     template : TrialConfig
         What is not searched: timeframe, feature set, label, universe, seed.
     tried : sequence of Tried
-        What is known; trials of another timeframe, feature set or label are not learnt from.
+        Results so far; trials of another timeframe, feature set or label are not learnt from.
     taken : collection of str
         Further trial ids not to propose.
     seed : int
@@ -91,18 +91,18 @@ def propose(
     ids = [get_model(model).id for model in models] if models else models_for(template.feature_set)
     alike = [t for t in tried if _comparable(t.config, template)]
     study = _study(proposer, seed, ids, alike)
-    known = {t.config.trial_id for t in tried} | set(taken)
+    excluded = {t.config.trial_id for t in tried} | set(taken)
     best = max((t for t in alike if t.value is not None), key=lambda t: (t.value, t.config.trial_id), default=None)
     informed = proposer == "tpe" and sum(t.value is not None for t in alike) >= STARTUP
-    found: list[Proposal] = []
+    proposals: list[Proposal] = []
     for _ in range(50 * count):
-        config = _drawn(study.ask(), ids, template, proposer)
-        if config.trial_id not in known:
-            known.add(config.trial_id)
-            found.append(_proposal(config, proposer, informed, best))
-            if len(found) == count:
+        config = _sample(study.ask(), ids, template, proposer)
+        if config.trial_id not in excluded:
+            excluded.add(config.trial_id)
+            proposals.append(_proposal(config, proposer, informed, best))
+            if len(proposals) == count:
                 break
-    return found
+    return proposals
 
 
 def tried_trials(engine: Engine) -> list[Tried]:
@@ -164,19 +164,21 @@ def _distribution(space: Range | Choices) -> "optuna.distributions.BaseDistribut
     return FloatDistribution(space.low, space.high, log=space.log)
 
 
-def _drawn(trial: "optuna.Trial", ids: Sequence[str], template: TrialConfig, proposer: str) -> TrialConfig:
+def _sample(trial: "optuna.Trial", ids: Sequence[str], template: TrialConfig, proposer: str) -> TrialConfig:
     model = trial.suggest_categorical("model", list(ids))
     train_sessions = trial.suggest_categorical("train_sessions", TRAIN_SESSIONS)
-    params = {name: _suggested(trial, f"{model}.{name}", space) for name, space in get_model(model).search_space.items()}
+    params = {name: _suggest(trial, f"{model}.{name}", space) for name, space in get_model(model).search_space.items()}
     values = template.model_dump() | {"model": model, "params": params, "train_sessions": train_sessions}
     return TrialConfig.parse(values | {"proposed_by": proposer, "rationale": ""})
 
 
-def _suggested(trial: "optuna.Trial", name: str, space: Range | Choices) -> ParamValue:
+def _suggest(trial: "optuna.Trial", name: str, space: Range | Choices) -> ParamValue:
     if isinstance(space, Choices):
-        return space.values[trial.suggest_categorical(name, tuple(range(len(space.values))))]
+        index: int = trial.suggest_categorical(name, tuple(range(len(space.values))))
+        return space.values[index]
     if space.integer:
-        return trial.suggest_int(name, int(space.low), int(space.high), log=space.log)
+        whole: int = trial.suggest_int(name, int(space.low), int(space.high), log=space.log)
+        return whole
     # Four significant digits: readable, and as fine as any result can tell apart.
     value = float(f"{trial.suggest_float(name, space.low, space.high, log=space.log):.4g}")
     return min(max(value, space.low), space.high)

@@ -20,7 +20,8 @@ from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store.lake import MissingPartitionError
 
-RESULT_AT_MOST = 6_000
+_ACTING = "Action, waits for the user's yes: "
+MAX_RESULT = 6_000
 """Characters of a tool's result that reach a prompt."""
 
 
@@ -81,59 +82,42 @@ class Tool:
     name: str
     description: str
     input: type[BaseModel]
-    read: Callable[[System, dict[str, Any]], Any] | None = None
+    read: Callable[..., Any] | None = None
     action: Kind | None = None
 
 
-TOOLS: Mapping[str, Tool] = {
-    tool.name: tool
-    for tool in (
-        Tool("list_models", "The model catalogue.", Family, lambda _, given: queries.models(**given)),
-        Tool("leaderboard", "The best trials and the champions.", Top, lambda it, given: queries.leaderboard(it, **given)),
-        Tool("trial", "A trial's configuration and results.", TrialId, lambda it, given: queries.trial(it, **given)),
-        Tool("detect_regime", "The market's regime score now.", Nothing, lambda it, _: queries.regime(it.lake)),
-        Tool(
-            "momentum_candidates",
-            "Symbols that clear given bars in the newest scoring of the market.",
-            Screened,
-            lambda it, given: queries.candidates(it, **given),
-        ),
-        Tool(
-            "explain_recommendation",
-            "Why a symbol is or is not recommended.",
-            Explained,
-            lambda it, given: queries.explain(it, **given),
-        ),
-        Tool("portfolio", "Paper trades and the user's positions.", Nothing, lambda it, _: queries.portfolio(it)),
-        Tool("performance", "How both books stand.", Nothing, lambda it, _: queries.performance(it)),
-        Tool("learning_report", "What closed positions teach.", Nothing, lambda it, _: queries.learning_report(it)),
-        Tool(
-            "proposals",
-            "Proposed trials and what became of them.",
-            Status,
-            lambda it, given: queries.proposed(it, **given),
-        ),
-        Tool("settings", "Run-time settings.", Nothing, lambda it, _: queries.settings(it)),
-        Tool("system_status", "Freshness, budget, actions.", Nothing, lambda it, _: queries.status(it)),
-        Tool(
-            "run_momentum_screening",
-            "Action, waits for the user's yes: try models walk-forward, score the market, list what clears the bars.",
-            MomentumScreening,
-            action="momentum_screening",
-        ),
-        Tool("submit_trial", "Action, waits for the user's yes: run one model walk-forward.", SubmitTrial, action="submit_trial"),
-        Tool(
-            "try_ensemble",
-            "Action, waits for the user's yes: try models, then refit the champion with the best trials voting beside it.",
-            Ensemble,
-            action="ensemble",
-        ),
-        Tool("change_threshold", "Action, waits for the user's yes: change a threshold.", Threshold, action="change_setting"),
-        Tool("decide_proposal", "Action, waits for the user's yes: decide on a proposal.", ProposalId, action="decide_proposal"),
-        Tool("refresh_signals", "Action, waits for the user's yes: score the market now.", Nothing, action="refresh_signals"),
-        Tool("propose_trials", "Action, waits for the user's yes: have new trials proposed.", Nothing, action="propose_trials"),
-    )
-}
+_TOOLS = (
+    Tool("list_models", "The model catalogue.", Family, queries.models),
+    Tool("leaderboard", "The best trials and the champions.", Top, queries.leaderboard),
+    Tool("trial", "A trial's configuration and results.", TrialId, queries.trial),
+    Tool("detect_regime", "The market's regime score now.", Nothing, lambda system: queries.regime(system.lake)),
+    Tool("momentum_candidates", "Symbols that clear given bars in the newest scoring.", Screened, queries.candidates),
+    Tool("explain_recommendation", "Why a symbol is or is not recommended.", Explained, queries.explain),
+    Tool("portfolio", "Paper trades and the user's positions.", Nothing, queries.portfolio),
+    Tool("performance", "Newest results of both books.", Nothing, queries.performance),
+    Tool("learning_report", "What closed positions teach.", Nothing, queries.learning_report),
+    Tool("proposals", "Proposed trials and their outcomes.", Status, queries.proposed),
+    Tool("settings", "Run-time settings.", Nothing, queries.settings),
+    Tool("system_status", "Freshness, budget, actions.", Nothing, queries.status),
+    Tool(
+        "run_momentum_screening",
+        "try models walk-forward, score the market, list what clears the bars.",
+        MomentumScreening,
+        action="momentum_screening",
+    ),
+    Tool("submit_trial", "run one model walk-forward.", SubmitTrial, action="submit_trial"),
+    Tool(
+        "try_ensemble",
+        "try models, then refit the champion with the best trials voting beside it.",
+        Ensemble,
+        action="ensemble",
+    ),
+    Tool("change_threshold", "change a threshold.", Threshold, action="change_setting"),
+    Tool("decide_proposal", "decide on a proposal.", ProposalId, action="decide_proposal"),
+    Tool("refresh_signals", "score the market now.", Nothing, action="refresh_signals"),
+    Tool("propose_trials", "have new trials proposed.", Nothing, action="propose_trials"),
+)
+TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _TOOLS}
 
 
 @dataclass(frozen=True)
@@ -148,21 +132,25 @@ class ToolResult:
 @lru_cache(maxsize=1)
 def definitions() -> Sequence[dict[str, Any]]:
     """The tools as the Messages API takes them, always in the same order (they are cached there)."""
-    return [{"name": tool.name, "description": tool.description, "input_schema": _schema(tool.input)} for tool in TOOLS.values()]
+    return [
+        {"name": tool.name, "description": f"{_ACTING}{tool.description}" if tool.action else tool.description}
+        | {"input_schema": _schema(tool.input)}
+        for tool in TOOLS.values()
+    ]
 
 
 def call(system: System, session_id: str, name: str, given: Any, call_id: int | None) -> ToolResult:
-    """Do what a tool call of the agent asks for, and keep it on the record.
+    """Make a tool call of the agent, and record it.
 
-    A call that cannot be (unknown tool, wrong input, nothing there yet) gives the agent a reason; it starts nothing.
+    A call that fails (unknown tool, wrong input, no data yet) gives the agent a reason; it starts nothing.
     """
-    result = _called(system, session_id, name, given)
+    result = _result_of(system, session_id, name, given)
     detail = {"tool": name, "input": given, "failed": result.failed, "result": result.content[:2000]}
     record_event(system.engine, "tool_call", "claude", detail, session_id, call_id, system.clock())
     return result
 
 
-def _called(system: System, session_id: str, name: str, given: Any) -> ToolResult:
+def _result_of(system: System, session_id: str, name: str, given: Any) -> ToolResult:
     tool = TOOLS.get(name)
     if tool is None:
         return ToolResult(as_data({"error": f"there is no tool {name!r}; there are {', '.join(TOOLS)}"}), failed=True)
@@ -174,18 +162,18 @@ def _called(system: System, session_id: str, name: str, given: Any) -> ToolResul
     arguments = checked.model_dump(exclude_none=True)
     try:
         if tool.action is not None:
-            waiting = propose_action(system, session_id, tool.action, arguments, "claude")
-            told = {"action": waiting.id, "what": waiting.summary, "status": "waits for the user's yes"}
-            return ToolResult(as_data(told, 600), action=waiting)
+            action = propose_action(system, session_id, tool.action, arguments, "claude")
+            status = {"action": action.id, "what": action.summary, "status": "waits for the user's yes"}
+            return ToolResult(as_data(status, 600), action=action)
         assert tool.read is not None  # noqa: S101
-        return ToolResult(_bounded(tool.read(system, arguments)))
+        return ToolResult(_bounded(tool.read(system, **arguments)))
     except (ActionError, MissingPartitionError) as error:
         return ToolResult(as_data({"error": str(error)}, 600), failed=True)
 
 
 def _bounded(value: Any) -> str:
     text = as_data(value)
-    return text if len(text) <= RESULT_AT_MOST else json.dumps({"cut": True, "beginning": text[:RESULT_AT_MOST]})
+    return text if len(text) <= MAX_RESULT else json.dumps({"cut": True, "beginning": text[:MAX_RESULT]})
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Requests to Claude as MLflow traces, where an MLflow server answers; never in the way where none does.
 
-`mlflow.anthropic.autolog` records plain requests. It knows neither the SDK's `parse` nor its streams,
-so those get a span of their own. MLflow would retry for minutes and hold the process at its exit
-while a server is gone: here a trace is sent at once, with one short try.
+`mlflow.anthropic.autolog` knows no streams: every request gets a span of its own. MLflow would retry
+for minutes and hold the process at its exit while a server is gone: here a trace is sent at once, with
+one short try.
 """
 
 import os
@@ -19,7 +19,7 @@ _BOUNDS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
-_SLOW_SECONDS, _REST_SECONDS = 2.0, 300.0
+_SLOW_SECONDS, _PAUSE_SECONDS = 2.0, 300.0
 _CONNECT_SECONDS = 0.5
 
 
@@ -35,42 +35,36 @@ class Traces:
     def __init__(self, uri: str | None):
         self.uri = uri
         self._ready = False
-        self._resting_until = 0.0
+        self._paused_until = 0.0
 
-    def begin(self, name: str, inputs: Mapping[str, Any], by_autolog: bool = False) -> Any:
-        """An open span, or None where no server answers; MLflow is asked for nothing then.
-
-        Parameters
-        ----------
-        by_autolog : bool
-            The request is one that `mlflow.anthropic.autolog` records: it is made ready, and no second span is opened.
-        """
-        if self.uri is None or time.monotonic() < self._resting_until or not _answers(self.uri):
+    def begin(self, name: str, inputs: Mapping[str, Any]) -> Any:
+        """An open span, or None where no server answers; MLflow is asked for nothing then."""
+        if self.uri is None or time.monotonic() < self._paused_until or not _answers(self.uri):
             return None
         from mlflow.exceptions import MlflowException
 
-        begun = time.monotonic()
+        began = time.monotonic()
         try:
             self._make_ready(self.uri)
-            begun = time.monotonic()
-            return None if by_autolog else self._started(name, inputs)
+            began = time.monotonic()
+            return self._started(name, inputs)
         except MlflowException:
-            return None  # the server went away in between; what is on the record is in PostgreSQL
+            return None  # the server went away in between; the record is in PostgreSQL
         finally:
-            self._rest_if_slow(begun)
+            self._pause_if_slow(began)
 
     def end(self, span: Any, outputs: Any, attributes: Mapping[str, Any], failed: bool = False) -> None:
         """Close a span that `begin` gave and send it; does nothing for None."""
         if span is not None:
-            begun = time.monotonic()
+            began = time.monotonic()
             span.set_attributes(dict(attributes))
             span.end(outputs=outputs, status="ERROR" if failed else "OK")
-            self._rest_if_slow(begun)
+            self._pause_if_slow(began)
 
-    def _rest_if_slow(self, begun: float) -> None:
-        """Leave a server that keeps the agent waiting alone for a while."""
-        if time.monotonic() - begun > _SLOW_SECONDS:
-            self._resting_until = time.monotonic() + _REST_SECONDS
+    def _pause_if_slow(self, began: float) -> None:
+        """Send nothing for a while to a server that made the agent wait."""
+        if time.monotonic() - began > _SLOW_SECONDS:
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
 
     def _make_ready(self, uri: str) -> None:
         if self._ready:
@@ -81,7 +75,6 @@ class Traces:
 
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(EXPERIMENT)
-        mlflow.anthropic.autolog(silent=True)
         self._ready = True
 
     def _started(self, name: str, inputs: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from anyio import CapacityLimiter
 from fastapi.sse import ServerSentEvent
 from sqlalchemy.exc import SQLAlchemyError
 
-from mltrainer_pipelines.agent.chat import ChatEvent
+from mltrainer_pipelines.agent.chat_events import ChatEvent
 
 MAX_TURNS = 64
 """Turns that are made at the same time; further ones wait."""

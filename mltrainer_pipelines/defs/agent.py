@@ -50,20 +50,20 @@ def trial_proposals(
     """
     from mltrainer_pipelines.agent import autonomy, ledger, queries
     from mltrainer_pipelines.agent.failures import AgentOffError
-    from mltrainer_pipelines.agent.proposal_cycle import run_round
+    from mltrainer_pipelines.agent.proposal_cycle import run_cycle
     from mltrainer_pipelines.ops.agent import claude_of, templates_of
 
     settings, moment = get_settings(), datetime.now(UTC)
     claude = claude_of(settings, database.engine)
     regime = queries.regime(lake)
     try:
-        made = run_round(database.engine, claude, config.count, templates_of(settings), moment, config.proposer, regime)
+        made = run_cycle(database.engine, claude, config.count, templates_of(settings), moment, config.proposer, regime)
     except AgentOffError as error:
         context.log.warning(str(error))
         return dg.MaterializeResult(metadata={"new": 0, "off": str(error), "market": settings.market_kind})
     launch_at_once(context, database)
-    if made.instead is not None:
-        context.log.warning(f"{made.proposer} proposes in the place of {made.asked}: {made.instead}")
+    if made.fallback_reason is not None:
+        context.log.warning(f"{made.proposer} proposes instead of {made.asked}: {made.fallback_reason}")
     shown = pl.DataFrame(
         [
             {"trial": one.config.trial_id, "hypothesis": one.hypothesis, "refuted_if": one.refuted_if, "gain": one.expected_gain}
@@ -82,7 +82,7 @@ def trial_proposals(
             new=len(made.stored),
             proposals=table(shown),
             proposer=made.proposer,
-            in_place_of=f"{made.asked}: {made.instead}" if made.instead else "",
+            in_place_of=f"{made.asked}: {made.fallback_reason}" if made.fallback_reason else "",
             approved_within_budget=len(made.approved),
             refused=table(refused),
             input_tokens=made.input_tokens,

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from mltrainer_pipelines.agent import conversation, ledger
 from mltrainer_pipelines.agent.actions import action, actions
-from mltrainer_pipelines.agent.chat import ChatAgent, ChatEvent, MessageError
+from mltrainer_pipelines.agent.chat import ChatAgent, MessageError
+from mltrainer_pipelines.agent.chat_events import ChatEvent
 from mltrainer_pipelines.agent.conversation import SessionBusyError, SessionNameError
 from mltrainer_pipelines.agent.messages import Claude
 from mltrainer_pipelines.agent.tools import TOOLS, definitions
@@ -197,14 +198,14 @@ def test_several_waiting_actions_are_asked_about(commands: ChatAgent) -> None:
 
 def test_a_yes_of_another_conversation_decides_nothing_here(commands: ChatAgent) -> None:
     list(commands.chat("a", "set min_confidence to 0.8"))
-    assert "Nothing waits" in said(list(commands.chat("b", "yes")))
+    assert "No action is pending" in said(list(commands.chat("b", "yes")))
     assert actions(commands.system, "a", "pending")
 
 
 def test_an_expired_action_does_not_run_on_a_late_yes(commands: ChatAgent) -> None:
     list(commands.chat("s", "set min_confidence to 0.8"))
     commands.system.clock.ahead = timedelta(hours=2)  # type: ignore[attr-defined]
-    assert "Nothing waits" in said(list(commands.chat("s", "yes")))
+    assert "No action is pending" in said(list(commands.chat("s", "yes")))
     assert runtime_settings.history(commands.system.engine) == []
 
 
@@ -219,9 +220,9 @@ def test_an_expired_action_does_not_run_on_a_late_yes(commands: ChatAgent) -> No
         ("explain AAA", "0.65"),
         ("explain ZZZ", "was never recommended"),
         ("portfolio", "counts"),
-        ("performance", "not known yet"),
+        ("performance", "no results yet"),
         ("proposals", "count: 0"),
-        ("report", "known: False"),
+        ("report", "no paper trade has closed yet"),
         ("settings", "autonomy"),
         ("status", "agent enabled"),
         ("run the model quantum_oracle trial", "no model"),
@@ -240,7 +241,7 @@ def test_commands_answer_from_the_real_system(commands: ChatAgent, text: str, sa
 
 
 def test_an_empty_installation_says_what_is_missing(commands: ChatAgent) -> None:
-    for text, says in (("regime", "never materialized"), ("candidates", "never scored"), ("explain AAA", "no recommendation")):
+    for text, says in (("regime", "never computed"), ("candidates", "never scored"), ("explain AAA", "no such recommendation")):
         assert says in said(list(commands.chat("s", text)))
 
 

@@ -10,12 +10,12 @@ from pydantic import SecretStr
 from sqlalchemy.dialects.postgresql import insert
 
 from mltrainer_pipelines.agent import autonomy, ledger
-from mltrainer_pipelines.agent.briefing import Knowledge, briefing, knowledge, verdict
+from mltrainer_pipelines.agent.briefing import Knowledge, briefing, current_knowledge, verdict
 from mltrainer_pipelines.agent.failures import AgentOffError
 from mltrainer_pipelines.agent.messages import Claude
 from mltrainer_pipelines.agent.prices import estimated_tokens
 from mltrainer_pipelines.agent.prompts import prompt
-from mltrainer_pipelines.agent.proposal_cycle import NO_KEY, ProposalRound, run_round
+from mltrainer_pipelines.agent.proposal_cycle import NO_KEY, ProposalCycle, run_cycle
 from mltrainer_pipelines.agent.proposals import (
     Proposal,
     StoredProposal,
@@ -59,16 +59,16 @@ def says(*ideas: dict[str, Any]) -> Said:
 
 def round_with(
     database: Database, turns: list[Turn], count: int = 1, proposer: str | None = None, timeout_s: float = 20.0
-) -> tuple[ProposalRound, Any]:
+) -> tuple[ProposalCycle, Any]:
     with anthropic_server(turns) as server:
         claude = Claude(database.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url, timeout_s=timeout_s)
-        made = run_round(database.engine, claude, count, TEMPLATES, NOW, proposer, regime={"score": 61.0}, models=MODELS)
+        made = run_cycle(database.engine, claude, count, TEMPLATES, NOW, proposer, regime={"score": 61.0}, models=MODELS)
     return made, server
 
 
 def test_claudes_trials_are_kept_with_their_hypotheses_and_wait_for_a_yes(database: Database) -> None:
     made, server = round_with(database, [says(idea(), idea(0.02, timeframe="long"))])
-    assert (made.proposer, made.instead, made.approved) == ("claude", None, [])
+    assert (made.proposer, made.fallback_reason, made.approved) == ("claude", None, [])
     assert [stored.status for stored in proposals(database.engine)] == ["proposed", "proposed"]
     first = proposals(database.engine)[0].proposal
     assert first.config.params["C"] == 0.01
@@ -159,17 +159,17 @@ def test_a_trial_that_was_tried_or_proposed_is_not_proposed_again(database: Data
 def test_where_claude_cannot_tpe_takes_over_and_says_why(database: Database, turn: Turn) -> None:
     made, _ = round_with(database, [turn], timeout_s=0.5)
     assert (made.asked, made.proposer) == ("claude", "tpe")
-    assert made.instead
+    assert made.fallback_reason
     assert len(made.stored) == 2
     assert {stored.status for stored in proposals(database.engine)} == {"proposed"}
-    assert ledger.events(database.engine, "fallback")[0]["detail"]["because"] == made.instead
+    assert ledger.events(database.engine, "fallback")[0]["detail"]["because"] == made.fallback_reason
 
 
 def test_without_a_key_tpe_takes_over_and_says_so(database: Database) -> None:
-    made = run_round(database.engine, None, 1, TEMPLATES, NOW)
-    assert (made.proposer, made.instead) == ("tpe", NO_KEY)
+    made = run_cycle(database.engine, None, 1, TEMPLATES, NOW)
+    assert (made.proposer, made.fallback_reason) == ("tpe", NO_KEY)
     assert {p.proposer for p in made.proposals} == {"tpe"}
-    assert run_round(database.engine, None, 1, TEMPLATES, NOW, "random").instead is None
+    assert run_cycle(database.engine, None, 1, TEMPLATES, NOW, "random").fallback_reason is None
 
 
 def test_once_the_days_dollars_are_spent_claude_is_not_asked(database: Database) -> None:
@@ -177,7 +177,7 @@ def test_once_the_days_dollars_are_spent_claude_is_not_asked(database: Database)
     made, server = round_with(database, [says(idea())])
     assert server.requests == []
     assert made.proposer == "tpe"
-    assert "daily_dollars" in (made.instead or "")
+    assert "daily_dollars" in (made.fallback_reason or "")
 
 
 @pytest.mark.parametrize(("name", "value"), [("autonomy", "off"), ("agent_enabled", False)])
@@ -240,7 +240,7 @@ def test_a_round_with_its_repair_stays_under_ten_thousand_tokens_with_a_thousand
     bad = [idea(model=f"unknown_model_{n}", hypothesis=long) for n in range(200)]
     with anthropic_server([says(*bad), says(*bad)]) as server:
         claude = Claude(database.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url)
-        made = run_round(database.engine, claude, 4, TEMPLATES, NOW, models=large_catalogue() if catalogue else None)
+        made = run_cycle(database.engine, claude, 4, TEMPLATES, NOW, models=large_catalogue() if catalogue else None)
     assert len(server.requests) == 2
     sent = [[r["system"], r["messages"], r["output_config"]] for r in server.requests]
     assert sum(map(estimated_tokens, sent)) < 10_000, [[estimated_tokens(x) for x in p] for p in sent]
@@ -303,4 +303,4 @@ def test_budgeted_trials_run_without_a_yes_up_to_the_days_number(database: Datab
     assert autonomy.budget(database.engine, NOW).left()["trials_left_today"] == 0
     assert [stored.status for stored in proposals(database.engine)] == ["approved"] * 3 + ["proposed"]
     assert len(ledger.events(database.engine, "approval")) == 3
-    assert knowledge(database.engine).earlier[0].decided_by == "autonomy"
+    assert current_knowledge(database.engine).earlier[0].decided_by == "autonomy"

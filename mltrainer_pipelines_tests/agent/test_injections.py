@@ -15,7 +15,7 @@ from mltrainer_pipelines.agent import ledger
 from mltrainer_pipelines.agent.actions import actions, approve, propose_action
 from mltrainer_pipelines.agent.chat import ChatAgent
 from mltrainer_pipelines.agent.messages import Claude
-from mltrainer_pipelines.agent.proposal_cycle import run_round
+from mltrainer_pipelines.agent.proposal_cycle import run_cycle
 from mltrainer_pipelines.agent.proposals import Proposal, mark_launched, proposals, record_result, store_proposals
 from mltrainer_pipelines.agent.proposals import approve as approve_proposal
 from mltrainer_pipelines.agent.search import propose
@@ -170,7 +170,7 @@ def test_a_round_of_proposals_keeps_to_its_count_and_budget_whatever_an_error_me
     many = [idea | {"params": [{"name": "C", "value": n / 1000}]} for n in range(1, 201)]
     with anthropic_server([Said(json.dumps({"trials": many}))]) as server:
         claude = Claude(system.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url)
-        made = run_round(system.engine, claude, 2, TEMPLATES, datetime.now(UTC))
+        made = run_cycle(system.engine, claude, 2, TEMPLATES, datetime.now(UTC))
     told = server.requests[0]["messages"][0]["content"][0]["text"]
     assert MARK in told
     assert told.count("<") == 2 * told.count("</data>")

@@ -1,6 +1,6 @@
 import pytest
 
-from mltrainer_pipelines.agent.intents import Decided, Lookup, decision, lookup, requested_actions
+from mltrainer_pipelines.agent.intents import Decision, Lookup, decision, lookup, requested_actions
 
 LR, GB = "logistic_l2", "lightgbm"
 
@@ -89,24 +89,24 @@ def test_several_sentences_give_several_actions_and_no_more_than_four() -> None:
     "text", ["yes", "Yes.", "YES!", "execute", "ok", "go ahead", "do it", "yes please", "Yes, execute", " y "]
 )
 def test_a_yes_is_a_yes(text: str) -> None:
-    assert decision(text) == Decided(True)
+    assert decision(text) == Decision(True)
 
 
 @pytest.mark.parametrize(
     ("text", "decided"),
     [
-        ("yes 12", Decided(True, (12,))),
-        ("execute 3 and 4", Decided(True, (3, 4))),
-        ("execute action #7", Decided(True, (7,))),
-        ("yes all", Decided(True, (), True)),
-        ("execute both", Decided(True, (), True)),
-        ("approve everything", Decided(True, (), True)),
-        ("no", Decided(False)),
-        ("dismiss 3", Decided(False, (3,))),
-        ("no thanks", Decided(False)),
+        ("yes 12", Decision(True, (12,))),
+        ("execute 3 and 4", Decision(True, (3, 4))),
+        ("execute action #7", Decision(True, (7,))),
+        ("yes all", Decision(True, (), True)),
+        ("execute both", Decision(True, (), True)),
+        ("approve everything", Decision(True, (), True)),
+        ("no", Decision(False)),
+        ("dismiss 3", Decision(False, (3,))),
+        ("no thanks", Decision(False)),
     ],
 )
-def test_a_decision_may_name_what_it_is_about(text: str, decided: Decided) -> None:
+def test_a_decision_may_name_what_it_is_about(text: str, decided: Decision) -> None:
     assert decision(text) == decided
 
 

@@ -1,4 +1,4 @@
-"""Talking to mlTrainer, and deciding on the actions that come of it."""
+"""The conversation with mlTrainer, and approving the actions that come of it."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from mltrainer_pipelines.agent import actions as action_book
 from mltrainer_pipelines.agent.actions import Action, ActionStateError
-from mltrainer_pipelines.agent.chat import ChatAgent, ChatEvent, MessageError
+from mltrainer_pipelines.agent.chat import ChatAgent, MessageError
+from mltrainer_pipelines.agent.chat_events import ChatEvent
 from mltrainer_pipelines.agent.conversation import SessionBusyError, SessionNameError
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.api.fields import Body, Identifier, Parameters, Text, with_example
@@ -66,7 +67,7 @@ class History(BaseModel):
 
 
 class ActionState(BaseModel):
-    """Something that computes or changes a setting: it waits for a yes, then runs exactly once, or expires after an hour."""
+    """Something that computes or changes a setting: it needs approval, then runs exactly once, or expires after an hour."""
 
     id: int
     session_id: str
@@ -74,7 +75,7 @@ class ActionState(BaseModel):
     summary: str = Field(examples=["Screen for short momentum with lightgbm."])
     params: dict[str, Any]
     status: Literal["pending", "rejected", "expired", "running", "done", "failed"]
-    progress: str | None = Field(description="How far it is, while it runs.")
+    progress: str | None = Field(description="While it runs.")
     proposed_by: str
     created_at: datetime
     expires_at: datetime
@@ -106,7 +107,7 @@ async def _follow_turn(request: Request, conversation: FollowRequest) -> Turn:
 
 @router.post("/chat", response_class=EventSourceResponse, responses=_STREAM)
 async def chat(turn: Annotated[Turn, Depends(_chat_turn)]) -> AsyncIterator[ServerSentEvent]:
-    """Say something; the answer comes as server-sent events.
+    """Send a message; the answer comes as server-sent events.
 
     `text` pieces of the answer, `tool` for what was looked up, `action` for what awaits approval or runs, `result` for what
     ended, `notice`, `error`, and `done` at the end.
@@ -124,7 +125,7 @@ async def follow(turn: Annotated[Turn, Depends(_follow_turn)]) -> AsyncIterator[
 
 @router.get("/chat/history")
 def get_history(request: Request, chosen: Annotated[HistoryParameters, Query()]) -> History:
-    """What was said in a conversation."""
+    """The messages of a conversation."""
     items = [MessageOut(**message) for message in _agent(request).history(chosen.session_id, chosen.limit)]
     return History(session_id=chosen.session_id, items=items)
 
@@ -136,7 +137,7 @@ def list_actions(request: Request, chosen: Annotated[ActionFilter, Query()]) -> 
     action_book.finish_ended(system)
     items = action_book.actions(system, chosen.session_id, chosen.status, chosen.limit)
     pending = len(action_book.actions(system, chosen.session_id, "pending", 500))
-    return Actions(pending=pending, items=[_state(system, found) for found in items])
+    return Actions(pending=pending, items=[_state(system, one) for one in items])
 
 
 @router.get("/actions/{number}")
@@ -184,6 +185,5 @@ async def _begin(request: Request, events: Iterator[ChatEvent]) -> Turn:
         raise Problem(409, str(error)) from None
 
 
-def _state(system: System, found: Action) -> ActionState:
-    values = {name: getattr(found, name) for name in ActionState.model_fields if name != "progress"}
-    return ActionState(**values, progress=action_book.progress(system, found) if found.status == "running" else None)
+def _state(system: System, action: Action) -> ActionState:
+    return ActionState(**vars(action), progress=action_book.progress(system, action) if action.status == "running" else None)

@@ -1,0 +1,58 @@
+"""Events of a turn of the chat, and the content blocks that messages are made of."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mltrainer_pipelines.agent import commands
+from mltrainer_pipelines.agent.actions import Action
+from mltrainer_pipelines.agent.conversation import Block
+from mltrainer_pipelines.agent.tools import ToolResult
+
+EventKind = Literal["text", "tool", "action", "result", "notice", "done"]
+
+
+@dataclass(frozen=True)
+class ChatEvent:
+    """Something of a turn, in the order it happens.
+
+    Parameters
+    ----------
+    kind : str
+        `text`: a piece of the answer (`text`). `tool`: something was looked up (`name`, `input`, `failed`).
+        `action`: an action is pending or runs (`id`, `kind`, `summary`, `status`, `expires_at`, `progress`). `result`: an
+        action ended (the same with `result`, `error`, `text`). `notice`: something to know (`text`). `done`: the turn is over
+        (`turn`).
+    data : dict
+    """
+
+    kind: EventKind
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def action_event(action: Action, **more: Any) -> ChatEvent:
+    """An action as it is now; as `result` once it has ended."""
+    card = {name: getattr(action, name) for name in ("id", "kind", "summary", "params", "status", "proposed_by")}
+    card["expires_at"] = action.expires_at.isoformat()
+    if action.status in ("done", "failed"):
+        result = {"result": action.result, "error": action.error, "text": commands.outcome_text(action)}
+        return ChatEvent("result", {**card, **result})
+    return ChatEvent("action", {**card, **more})
+
+
+def tool_event(name: str, arguments: dict[str, Any], failed: bool = False) -> ChatEvent:
+    """Something was looked up."""
+    return ChatEvent("tool", {"name": name, "input": arguments, "failed": failed})
+
+
+def notice(text: str) -> ChatEvent:
+    """Something the user should know."""
+    return ChatEvent("notice", {"text": text})
+
+
+def text_block(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def tool_result_block(call_id: str, result: ToolResult) -> Block:
+    block: Block = {"type": "tool_result", "tool_use_id": call_id, "content": result.content}
+    return {**block, "is_error": True} if result.failed else block
