@@ -1,4 +1,4 @@
-"""Routes that read: their answer is written as JSON in the thread that made it."""
+"""Routes that read: their answer is serialized in the thread that made it."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 
-class ReadingRoute(APIRoute):
+class JsonRoute(APIRoute):
     """A route whose GETs answer with a model of pydantic's.
 
     FastAPI would hand such a model to a second thread, which validates what is a valid model already, and write it in
@@ -19,16 +19,16 @@ class ReadingRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any):
         if set(options.get("methods") or ()) == {"GET"} and not iscoroutinefunction(endpoint):
-            endpoint = _written(endpoint)
+            endpoint = _as_json(endpoint)
         super().__init__(path, endpoint, **options)
 
 
-def _written(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def _as_json(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(endpoint)
     def answer(*args: Any, **kwargs: Any) -> Any:
-        found = endpoint(*args, **kwargs)
-        if not isinstance(found, BaseModel):
-            return found
-        return Response(found.__pydantic_serializer__.to_json(found, by_alias=True), media_type="application/json")
+        result = endpoint(*args, **kwargs)
+        if not isinstance(result, BaseModel):
+            return result
+        return Response(result.__pydantic_serializer__.to_json(result, by_alias=True), media_type="application/json")
 
     return answer

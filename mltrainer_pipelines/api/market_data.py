@@ -172,7 +172,7 @@ def nearest_misses(signals: pl.DataFrame, thresholds: Thresholds, most: int) -> 
 
     The shortfall adds up by how much probability and confidence are below their thresholds, a point of either counting
     the same, and how far the expected return is from being above its own. Signals without a price or a probability are
-    left out: nobody can say how near they are.
+    left out: their distance is unknown.
     """
     below = [
         (thresholds.min_probability - pl.col("profit_probability")).clip(lower_bound=0.0),

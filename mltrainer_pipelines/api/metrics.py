@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: how the API is used, and how the system stands."""
+"""Metrics for Prometheus: the use of the API, and the state of the system."""
 
 import time
 from datetime import UTC, datetime
@@ -33,21 +33,20 @@ class Metrics:
                 "recommendations": "Recommendations ever made.",
                 "recommendations_latest_session": "Of the newest session.",
                 "virtual_positions_open": "Paper trades that are open.",
-                "virtual_positions_pending": "Paper trades that wait for their entry.",
+                "virtual_positions_pending": "Paper trades before their entry.",
                 "virtual_positions_closed": "Paper trades that are closed.",
                 "profit_loss_realized_dollars": "Of the closed paper trades, after fees.",
                 "profit_loss_unrealized_dollars": "Of the open ones.",
                 "trials": "Trials ever submitted.",
-                "proposals_waiting": "Proposals that wait for a yes.",
-                "actions_pending": "Actions that wait for a yes.",
-                "alerts_open": "Alerts nobody has acknowledged.",
+                "proposals_waiting": "Proposals that need approval.",
+                "actions_pending": "Actions that need approval.",
+                "alerts_open": "Alerts that are not acknowledged.",
                 "agent_dollars_today": "What Claude has cost today, New York time.",
                 "last_refresh_timestamp_seconds": "When the market was scored last.",
                 "signals_latest": "Signals of the last refresh.",
             }.items()
         }
-        info = Gauge("mltrainer_info", "1, with the kind of market.", ["market"], registry=self.registry)
-        self._info = info
+        self._info = Gauge("mltrainer_info", "1, with the kind of market.", ["market"], registry=self.registry)
 
     def text(self, context: Context) -> bytes:
         """Everything, in Prometheus's text format, with the system's state as of now."""
@@ -57,7 +56,7 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class Measured:
+class MeasureRequests:
     """Counts and times every request, by the route that answered it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics):
@@ -69,14 +68,14 @@ class Measured:
             return
         begin, status, waited = time.perf_counter(), 500, 0.0
 
-        async def noted(message: Message) -> None:
+        async def observed(message: Message) -> None:
             nonlocal status, waited
             if message["type"] == "http.response.start":
                 status, waited = message["status"], time.perf_counter() - begin
             await send(message)
 
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, receive, observed)
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "other")
@@ -103,9 +102,9 @@ def _state(context: Context) -> dict[str, float]:
     }
     statement = sa.select(*(measure.scalar_subquery() for measure in measures.values()))
     with context.reader.connect() as connection:
-        found = dict(zip(measures, map(float, connection.execute(statement).one()), strict=True))
+        values = dict(zip(measures, map(float, connection.execute(statement).one()), strict=True))
     signals = newest_signals(context.lake)
-    found["agent_dollars_today"] = float(spent(context.reader, datetime.now(UTC)).dollars)
+    values["agent_dollars_today"] = float(spent(context.reader, datetime.now(UTC)).dollars)
     if signals is not None:
-        found |= {"last_refresh_timestamp_seconds": signals["timestamp"][0].timestamp(), "signals_latest": float(signals.height)}
-    return found
+        values |= {"last_refresh_timestamp_seconds": signals["timestamp"][0].timestamp(), "signals_latest": float(signals.height)}
+    return values

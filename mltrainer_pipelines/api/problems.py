@@ -104,16 +104,16 @@ def answer_problems(app: FastAPI) -> None:
     def _http(request: Request, error: HTTPException) -> JSONResponse:
         detail = str(error.detail)
         if error.status_code == 404 and detail == "Not Found":
-            detail = f"there is nothing at {request.url.path}; /openapi.json lists what there is"
+            detail = f"there is no {request.url.path}; /openapi.json lists all paths"
         return problem_response(request, error.status_code, detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            {"field": ".".join(str(part) for part in found["loc"]), "reason": found["msg"].removeprefix("Value error, ")}
-            for found in error.errors()
+            {"field": ".".join(str(step) for step in part["loc"]), "reason": part["msg"].removeprefix("Value error, ")}
+            for part in error.errors()
         ]
-        names = ", ".join(dict.fromkeys(found["field"] for found in errors))
+        names = ", ".join(dict.fromkeys(invalid["field"] for invalid in errors))
         return problem_response(request, 422, f"the request cannot be used: see {names}", errors=errors)
 
     @app.exception_handler(DagsterError)
@@ -134,4 +134,4 @@ def answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(request, 500, f"an error that nobody foresaw ({type(error).__name__}); the log of the API has it")
+        return problem_response(request, 500, f"unexpected error ({type(error).__name__}); the log of the API has the details")

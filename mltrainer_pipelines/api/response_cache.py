@@ -1,4 +1,4 @@
-"""Answers that are less than a second old are given again, so that many readers cost what one does."""
+"""Answers less than a second old are sent again, so that many readers cost what one does."""
 
 import asyncio
 import time
@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 FRESH_SECONDS = 1.0
 _MOST_ANSWERS = 512
 _LARGEST = 4 * 1024 * 1024
-_NEVER = ("/api/events", "/api/chat", "/api/actions", "/health", "/metrics")
-"""Streams, what changes in steps that a reader waits for, and what is about the moment itself."""
+_UNCACHED = ("/api/events", "/api/chat", "/api/actions", "/health", "/metrics")
+"""Streams, states that a reader polls, and what is about the moment itself."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ResponseCache:
     """Remembers successful GETs for `FRESH_SECONDS`; any other request empties the memory.
 
     Requests for the same thing that come while it is being answered wait for that answer. What changes a
-    table is either a request to this API, or a Dagster run, which nobody can time to the second.
+    table is either a request to this API, or a Dagster run, whose end no reader can time to the second.
     """
 
     def __init__(self, app: ASGIApp, fresh_s: float = FRESH_SECONDS):
@@ -34,7 +34,7 @@ class ResponseCache:
         self.generation = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(_NEVER):
+        if scope["type"] != "http" or scope["path"].startswith(_UNCACHED):
             await self.app(scope, receive, send)
         elif scope["method"] == "GET":
             await self._read(scope, receive, send)
@@ -52,10 +52,10 @@ class ResponseCache:
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = f"{self.generation} {scope['path']}?{scope['query_string'].decode('latin-1')}"
         while True:
-            known = self.answers.get(key)
-            if known is not None and known.until > time.monotonic():
-                await send(known.start)
-                await send({"type": "http.response.body", "body": known.body})
+            cached = self.answers.get(key)
+            if cached is not None and cached.until > time.monotonic():
+                await send(cached.start)
+                await send({"type": "http.response.body", "body": cached.body})
                 return
             waiting = self.under_way.get(key)
             if waiting is None:
@@ -71,7 +71,7 @@ class ResponseCache:
     async def _answer(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
         generation, start, parts, size = self.generation, None, [], 0
 
-        async def kept(message: Message) -> None:
+        async def record(message: Message) -> None:
             nonlocal start, size
             if message["type"] == "http.response.start":
                 start = message
@@ -79,12 +79,12 @@ class ResponseCache:
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if not message.get("more_body") and start and start["status"] == 200 and size <= _LARGEST:
-                    self._keep(key, generation, _Answer(time.monotonic() + self.fresh_s, start, b"".join(parts)))
+                    self._store(key, generation, _Answer(time.monotonic() + self.fresh_s, start, b"".join(parts)))
             await send(message)
 
-        await self.app(scope, receive, kept)
+        await self.app(scope, receive, record)
 
-    def _keep(self, key: str, generation: int, answer: _Answer) -> None:
+    def _store(self, key: str, generation: int, answer: _Answer) -> None:
         if generation != self.generation:
             return
         if len(self.answers) >= _MOST_ANSWERS:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from mltrainer_pipelines.api.assistant import chat_agent
 from mltrainer_pipelines.api.context import Context
 from mltrainer_pipelines.api.limits import RateLimit
-from mltrainer_pipelines.api.metrics import Measured, Metrics
+from mltrainer_pipelines.api.metrics import MeasureRequests, Metrics
 from mltrainer_pipelines.api.openapi import openapi_document
 from mltrainer_pipelines.api.problems import answer_problems
 from mltrainer_pipelines.api.response_cache import ResponseCache
@@ -125,7 +125,7 @@ def create_api(
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
         )
     app.add_middleware(HostCheck, allowed=LOCAL_NAMES | settings.api_hosts)
-    app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(MeasureRequests, metrics=app.state.metrics)
     return app
 
 

@@ -1,4 +1,4 @@
-"""How the system is: data, jobs, drift, budget, keys, alerts. What cannot be asked is said to be unknown, never made up."""
+"""The state of the system: data, jobs, drift, budget, keys, alerts. What cannot be read is reported as unknown."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from mltrainer_pipelines.store.alerts import alerts
 
 @dataclass(frozen=True)
 class Jobs:
-    """Dagster's runs; `error` says why they are not known."""
+    """Dagster's runs; `error` says why they cannot be listed."""
 
     running: list[Run]
     recent: list[Run]
@@ -72,7 +72,7 @@ class Freshness:
 
 
 def freshness(context: Context) -> list[Freshness]:
-    """Assets of the lake, and how many sessions the ones kept by session are behind the last closed one."""
+    """Assets of the lake, and how many sessions those with a partition a session are behind the last closed one."""
     expected = last_closed_session(context.now())
     by_session = ("daily_bars", "delayed_quotes", "signals")
     return [

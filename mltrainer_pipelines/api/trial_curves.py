@@ -53,7 +53,7 @@ def calibration_curve(lake: Lake, trial_id: str, config: TrialConfig) -> list[Ca
     Raises
     ------
     NotInTheLakeError
-        If nothing is predicted, or the trial has barriers of its own, whose labels are not kept.
+        If it has no predictions, or barriers of its own, whose labels are not stored.
     """
     if config.label != Barriers():
         raise NotInTheLakeError(f"{trial_id} uses its own barriers, whose labels are not stored; its MLflow run has the curve")

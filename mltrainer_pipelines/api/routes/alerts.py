@@ -8,12 +8,12 @@ from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Identifier, Parameters
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.store import alerts as store
 from mltrainer_pipelines.store.alerts import UnknownAlertError
 
-router = APIRouter(prefix="/api/alerts", tags=["system"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api/alerts", tags=["system"], route_class=JsonRoute)
 
 
 class AlertRow(BaseModel):
@@ -36,7 +36,7 @@ class AlertList(BaseModel):
 
 
 class AlertFilter(Parameters):
-    open_only: bool = Field(default=True, description="Only those nobody has acknowledged.")
+    open_only: bool = Field(default=True, description="Only those that are not acknowledged.")
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
 

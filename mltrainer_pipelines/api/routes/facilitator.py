@@ -13,7 +13,7 @@ from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.api import status
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, MarketKind, Name, Started, Text, TrialId, with_example
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.market_data import newest_signals
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, TimeframeName
@@ -24,7 +24,7 @@ from mltrainer_pipelines.store.tables import AgentEvent, Trial
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 from mltrainer_pipelines.trials.run_requests import get_request, is_scored, request_trial
 
-router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=JsonRoute)
 _SAVED = "results_saved"
 _DEEPEST, _LARGEST_INTEGER = 20, 2**53
 

@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import MarketKind, Parameters
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.market_data import regime_days
 
-router = APIRouter(prefix="/api", tags=["market"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api", tags=["market"], route_class=JsonRoute)
 
 
 class RegimeDay(BaseModel):

@@ -10,14 +10,14 @@ from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Parameters
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.routes.trials import newest_promotions
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.models.spec import ModelSpec
 from mltrainer_pipelines.store import tables
 
-router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api", tags=["trials"], route_class=JsonRoute)
 
 
 class Parameter(BaseModel):

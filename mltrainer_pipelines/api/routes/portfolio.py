@@ -13,7 +13,7 @@ from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, Dollars, Identifier, MarketKind, Number, Page, Paged, Text, with_example
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.market_data import Company, companies, corporate_actions, last_prices
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
@@ -21,7 +21,7 @@ from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.portfolio import holdings
 from mltrainer_pipelines.store import tables
 
-router = APIRouter(prefix="/api/portfolio", tags=["portfolio"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api/portfolio", tags=["portfolio"], route_class=JsonRoute)
 
 Amount = Annotated[Decimal, Field(gt=0, lt=10**9, max_digits=15, decimal_places=6)]
 _CENT = Decimal("0.01")

@@ -14,13 +14,13 @@ from pydantic import BaseModel, Field
 
 from mltrainer_pipelines.api.context import Installation
 from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.store import tables
 
-router = APIRouter(prefix="/api", tags=["portfolio"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api", tags=["portfolio"], route_class=JsonRoute)
 
 _CHUNK = 64 * 1024
 Status = Literal["pending", "open", "closed"]

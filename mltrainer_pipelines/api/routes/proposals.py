@@ -12,12 +12,12 @@ from mltrainer_pipelines.agent import proposals as agent_proposals
 from mltrainer_pipelines.agent.proposals import ProposalStateError
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Identifier, Page, Paged, Parameters
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store import tables
 
-router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api", tags=["trials"], route_class=JsonRoute)
 
 
 class Proposal(BaseModel):

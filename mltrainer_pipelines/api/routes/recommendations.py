@@ -23,7 +23,7 @@ from mltrainer_pipelines.api.fields import (
     Share,
     Symbol,
 )
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.market_data import Company, companies, nearest_misses, newest_signals, price_history
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
@@ -32,7 +32,7 @@ from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.signals.thresholds import thresholds_at
 from mltrainer_pipelines.store import tables
 
-router = APIRouter(prefix="/api/recommendations", tags=["recommendations"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api/recommendations", tags=["recommendations"], route_class=JsonRoute)
 
 Sort = Literal[
     "timestamp",
@@ -55,7 +55,7 @@ Sort = Literal[
 
 
 class Recommendation(BaseModel):
-    """A strong buy, as it was known at `timestamp`. Probabilities are from 0 to 1, returns are fractions after costs."""
+    """A strong buy, as of `timestamp`. Probabilities are from 0 to 1, returns are fractions after costs."""
 
     id: int = Field(examples=[17])
     timestamp: datetime

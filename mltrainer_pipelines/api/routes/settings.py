@@ -1,4 +1,4 @@
-"""Settings that are changed while the system runs: thresholds, the agent's autonomy and its budgets; every change is kept."""
+"""Settings that are changed while the system runs: thresholds, the agent's autonomy and its budgets; every change is recorded."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -11,13 +11,13 @@ from mltrainer_pipelines.agent.autonomy import stop_started
 from mltrainer_pipelines.agent.jobs import JobError
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, Name, Parameters, Text, with_example
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
 from mltrainer_pipelines.store.tables import RuntimeSetting
 
-router = APIRouter(prefix="/api/settings", tags=["settings"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api/settings", tags=["settings"], route_class=JsonRoute)
 
 Value = float | int | str | bool
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Grade, MarketKind, Name, Page, Paged, TrialId
-from mltrainer_pipelines.api.json_route import ReadingRoute
+from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
 from mltrainer_pipelines.api.trial_curves import CalibrationBin, NotInTheLakeError, QuarterEquity, calibration_curve, equity_curve
@@ -21,7 +21,7 @@ from mltrainer_pipelines.trials.registry.records import UnknownTrialError
 from mltrainer_pipelines.trials.scoring.breakdown import PartScore
 from mltrainer_pipelines.trials.scoring.scorecard import PARTS
 
-router = APIRouter(prefix="/api", tags=["trials"], route_class=ReadingRoute)
+router = APIRouter(prefix="/api", tags=["trials"], route_class=JsonRoute)
 
 
 class Trial(BaseModel):
@@ -74,7 +74,7 @@ class Champion(BaseModel):
 class Trials(Page[Trial]):
     market: MarketKind
     champions: list[Champion]
-    trials_run: int = Field(description="How many were ever submitted: what luck had to choose from.")
+    trials_run: int = Field(description="How many were ever submitted.")
 
 
 class TrialFilter(Paged):

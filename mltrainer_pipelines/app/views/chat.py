@@ -47,7 +47,7 @@ def _conversation() -> None:
     st.session_state["running"] = [action["id"] for action in actions if action["status"] == "running"]
     _follow_ended(messages, actions)
     entries = [(datetime.fromisoformat(one["written_at"]), 0, one) for one in messages]
-    # An action is kept just before the words that put it.
+    # An action is stored just before the sentence that proposes it.
     entries += [(datetime.fromisoformat(one["created_at"]) + timedelta(seconds=1), 1, one) for one in actions]
     if not entries:
         with st.chat_message("assistant"):
