@@ -101,7 +101,8 @@ def _own_computing(trial_id: str) -> float:
     from mltrainer_pipelines.settings import get_settings, now
     from mltrainer_pipelines.store.lake import Lake
     from mltrainer_pipelines.trials.config import TrialConfig
-    from mltrainer_pipelines.trials.scoring.scorecard import score
+    from mltrainer_pipelines.trials.scoring.score import score
+    from mltrainer_pipelines.trials.validation import lake_tables
     from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
     from mltrainer_pipelines.trials.validation.scheduling import predict_quarters
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
@@ -110,7 +111,8 @@ def _own_computing(trial_id: str) -> float:
     if config.trial_id != trial_id:
         raise RuntimeError(f"{trial_id} was run, {config.trial_id} was asked for")
     spans = [quarters.time_window_for_partition_key(key) for key in quarters.get_partition_keys()]
-    labels, members, regimes = defs._labels(lake, config), defs._universe(lake), lake.read("regime")
+    labels = lake_tables.trial_labels(lake, config, last_closed_session(now()), get_settings().cost_bps)
+    members, regimes = lake_tables.universe(lake), lake.read("regime")
     days = lake.scan("features").select(first=pl.col("date").min(), last=pl.col("date").max()).collect()
     bars = adjusted_history(lake, days["first"][0], last_closed_session(now()), look_back=look_back(config.feature_set))
     begin = time.perf_counter()

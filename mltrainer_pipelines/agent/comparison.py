@@ -19,8 +19,10 @@ import polars as pl
 from mltrainer_pipelines.agent.proposals import Proposal
 from mltrainer_pipelines.agent.search import Tried
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.scoring.breakdown import QuarterScore
 from mltrainer_pipelines.trials.scoring.risk import SESSIONS_PER_YEAR
-from mltrainer_pipelines.trials.scoring.scorecard import NothingToScoreError, QuarterScore, Scorecard, score
+from mltrainer_pipelines.trials.scoring.score import NothingToScoreError, score
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 from mltrainer_pipelines.trials.validation.run_in_memory import History
 from mltrainer_pipelines.trials.validation.walk_forward import TooFewRowsError, WalkForward

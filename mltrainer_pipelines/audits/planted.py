@@ -13,7 +13,7 @@ from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.promotion import grade, shortfalls
 from mltrainer_pipelines.trials.scoring import uncertainty
 from mltrainer_pipelines.trials.scoring.backtest import top_fraction
-from mltrainer_pipelines.trials.scoring.scorecard import TOP
+from mltrainer_pipelines.trials.scoring.score import TOP
 from mltrainer_pipelines.trials.validation.run_in_memory import History, TrialResult
 
 MIN_RANK_IC_T = 3.0

@@ -23,10 +23,10 @@ from mltrainer_pipelines.learning.weights import session_losses, weight_path
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.signals.rules import Thresholds, strong_buys
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.registry.ensemble import CHAMPION_REFITS
+from mltrainer_pipelines.trials.registry.ensemble_fit import CHAMPION_REFITS
 from mltrainer_pipelines.trials.registry.promotion import grade
 from mltrainer_pipelines.trials.scoring.calibration import Calibrator
-from mltrainer_pipelines.trials.scoring.scorecard import score
+from mltrainer_pipelines.trials.scoring.score import score
 from mltrainer_pipelines.trials.validation.calibrated_quarters import (
     calibrate_walk_forward,
     quarter_calibrators,

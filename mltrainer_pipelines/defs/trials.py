@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,8 +15,7 @@ from mltrainer_pipelines.defs.execution import on_cluster
 from mltrainer_pipelines.defs.features import features, labels
 from mltrainer_pipelines.defs.partitions import quarters, timeframes, trial_quarters, trials
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, provenance, record_written, table
-from mltrainer_pipelines.features.versions import all_versions, is_current
-from mltrainer_pipelines.market.history import adjusted_history
+from mltrainer_pipelines.features.versions import all_versions
 from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
@@ -24,8 +23,6 @@ from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 if TYPE_CHECKING:
-    from mltrainer_pipelines.trials.config import TrialConfig
-    from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
     from mltrainer_pipelines.trials.validation.quarters import FailedQuarter, QuarterPredictions
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
@@ -73,6 +70,7 @@ def trial_predictions(
     """
     from mltrainer_pipelines.trials.config import InvalidTrialError
     from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.validation.lake_tables import training_tables, universe
     from mltrainer_pipelines.trials.validation.quarters import FailedQuarter
     from mltrainer_pipelines.trials.validation.stored_quarters import missing_quarters, write_quarter
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
@@ -94,9 +92,9 @@ def trial_predictions(
         except InvalidTrialError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         records.set_status(database.engine, trial_id, "running", context.run.run_id)
-        window = quarters.time_window_for_partition_key(missing[-1])
-        walk = WalkForward(trial, *_training_tables(lake, trial, window.end.date()), universe=_universe(lake))
         spans = [quarters.time_window_for_partition_key(key) for key in missing]
+        tables = training_tables(lake, trial, spans[-1].end.date(), last_closed_session(now()), get_settings().cost_bps)
+        walk = WalkForward(trial, *tables, universe=universe(lake))
         for ended in _predicted(walk, [(span.start.date(), span.end.date()) for span in spans]):
             key = str(ended.quarter_start)
             if isinstance(ended, FailedQuarter):
@@ -148,43 +146,30 @@ def trial_scorecard(
     lake: dg.ResourceParam[Lake],
     database: dg.ResourceParam[Database],
     tracking: dg.ResourceParam[Tracking],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """How good a trial was out of sample, beside both baselines, with every trial ever run counted against it."""
-    from mltrainer_pipelines.contracts.content_hash import data_fingerprint
     from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.registry.evaluation import evaluate
     from mltrainer_pipelines.trials.registry.promotion import grade
     from mltrainer_pipelines.trials.registry.trial_runs import log_trial
     from mltrainer_pipelines.trials.scoring.figures import figures
-    from mltrainer_pipelines.trials.scoring.scorecard import PARTS, part_metrics, score
-    from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
-    from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quarters
+    from mltrainer_pipelines.trials.scoring.scorecard import PARTS, part_metrics
+    from mltrainer_pipelines.trials.validation.stored_quarters import stored_importances
 
     settings, grades = get_settings(), {}
     for trial_id in context.partition_keys:
         trial = records.config_of(database.engine, trial_id)
-        predictions, outcomes = predicted_quarters(lake, trial_id), _labels(lake, trial)
-        first = predictions["date"].sort()[0]
-        bars = adjusted_history(lake, first, last_closed_session(now()), look_back=260, symbols=predictions["symbol"].unique())
-        result = score(
-            trial,
-            calibrate_walk_forward(predictions, outcomes),
-            outcomes,
-            bars,
-            records.other_sharpes(database.engine, trial_id),
-            records.trials_run(database.engine),
-            settings.cost_bps,
-            lake.read("regime") if lake.exists("regime") else None,
-            _universe(lake),
-        )
+        evaluation = evaluate(database.engine, lake, trial, last_closed_session(now()), settings.cost_bps)
+        result = evaluation.result
         card = result.scorecard
-        moved, begin = _importances(lake, trial_id), time.perf_counter()
+        importances, begin = stored_importances(lake, trial_id), time.perf_counter()
         mlflow_run = log_trial(
             tracking,
             trial,
             {**card.model_dump(exclude=set(PARTS)), **part_metrics(card)},
             {quarter.quarter: quarter.model_dump(exclude={"quarter"}) for quarter in card.per_quarter},
-            provenance(context.run_id, data_fingerprint(predictions, outcomes)),
-            figures(result, settings.market_kind, moved),
+            provenance(context.run_id, evaluation.data_fingerprint),
+            figures(result, settings.market_kind, importances),
             {"grade": grade(card)},
         )
         mlflow_seconds = time.perf_counter() - begin
@@ -209,7 +194,7 @@ def trial_scorecard(
 @dg.asset(
     deps=[dg.AssetDep(trial_scorecard, partition_mapping=_EVERYTHING)], group_name="trials", kinds={"postgres"}, owners=OWNERS
 )
-def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult:
+def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """All trials in order, by what is left of their Sharpe ratio once every trial ever run is counted."""
     from mltrainer_pipelines.trials.registry import records
     from mltrainer_pipelines.trials.registry.leaderboard import rank
@@ -238,55 +223,41 @@ def champion_model(
     lake: dg.ResourceParam[Lake],
     database: dg.ResourceParam[Database],
     tracking: dg.ResourceParam[Tracking],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """The model that recommends: the best trial refit on all that is known, and the next best voting beside it."""
     from mltrainer_pipelines.contracts.content_hash import data_fingerprint
     from mltrainer_pipelines.trials.registry import records
-    from mltrainer_pipelines.trials.registry.ensemble import fit_ensemble
-    from mltrainer_pipelines.trials.registry.leaderboard import deflated
     from mltrainer_pipelines.trials.registry.model_registry import register_champion
-    from mltrainer_pipelines.trials.registry.promotion import choose_champion, grade
-    from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quarters
+    from mltrainer_pipelines.trials.registry.promotion import grade
+    from mltrainer_pipelines.trials.registry.succession import decide_succession, deflated_scorecards, refit
 
-    cards = deflated(records.scorecards(database.engine), records.trials_run(database.engine))
-    versions = records.feature_set_versions(database.engine)
-    current = {card.trial_id for card in cards if is_current(card.feature_set, versions[card.trial_id])}
-    as_of = last_closed_session(now())
+    cards, as_of, settings = deflated_scorecards(database.engine), last_closed_session(now()), get_settings()
     decisions = {}
     for timeframe in context.partition_keys:
-        away = records.withdrawn(database.engine, timeframe)
-        incumbent = records.champion_of(database.engine, timeframe)
-        able = current | {incumbent}
-        rivals = {card.trial_id: card for card in cards if card.timeframe == timeframe and card.trial_id in able - away}
-        decision = choose_champion(list(rivals.values()), incumbent)
-        chosen = incumbent if incumbent and decision.decision == "refused" else decision.trial_id
-        if chosen not in current:
-            decisions[timeframe] = f"kept as it was fitted: {chosen}, whose feature set has changed since"
-            context.add_asset_metadata({"champion": chosen, "decision": decisions[timeframe]}, partition_key=timeframe)
+        succession = decide_succession(database.engine, timeframe, cards)
+        champion, decision = succession.champion, succession.decision
+        if not succession.weights:
+            decisions[timeframe] = f"kept as it was fitted: {champion}, whose feature set has changed since"
+            context.add_asset_metadata({"champion": champion, "decision": decisions[timeframe]}, partition_key=timeframe)
             continue
-        voters = _voters([card for card in rivals.values() if card.trial_id in current], chosen)
-        configs = [(records.config_of(database.engine, trial_id), weight) for trial_id, weight in voters.items()]
-        rows, outcomes = _training_tables(lake, configs[0][0], as_of + timedelta(days=1))
-        predictions = {trial_id: predicted_quarters(lake, trial_id) for trial_id in voters}
-        regime = lake.read("regime") if lake.exists("regime") else None
-        ensemble = fit_ensemble(configs, rows, outcomes, predictions, as_of, universe=_universe(lake), regime=regime)
-        source = provenance(context.run_id, data_fingerprint(rows, outcomes))
-        version = register_champion(tracking, ensemble, rows, source, grade(rivals[chosen]))
+        fitted = refit(database.engine, lake, succession, as_of, settings.cost_bps)
+        source = provenance(context.run_id, data_fingerprint(fitted.features, fitted.labels))
+        version = register_champion(tracking, fitted.ensemble, fitted.features, source, grade(succession.scorecard))
         records.record_decision(database.engine, timeframe, decision, version.version, now())
         decisions[timeframe] = f"{decision.decision}: {decision.trial_id} ({decision.grade})"
         context.add_asset_metadata(
             {
-                "champion": chosen,
+                "champion": champion,
                 "grade": version.grade,
                 "model_version": version.version,
                 "decision": decisions[timeframe],
                 "reasons": list(decision.reasons),
-                "weights": ensemble.weights,
+                "weights": fitted.ensemble.weights,
             },
             partition_key=timeframe,
         )
         context.log.info(f"{timeframe}: {decisions[timeframe]}; {'; '.join(decision.reasons)}")
-    return dg.MaterializeResult(metadata={"decisions": decisions, "market": get_settings().market_kind})
+    return dg.MaterializeResult(metadata={"decisions": decisions, "market": settings.market_kind})
 
 
 def _dimensions(key: str) -> dict[str, str]:
@@ -310,7 +281,6 @@ def _predicted(walk: "WalkForward", windows: list[tuple[date, date]]) -> "Iterat
 
     if not on_cluster():
         return scheduling.predict_quarters(walk, windows, _windows_at_once())
-
     return ray_windows.predict_quarters(walk, windows)
 
 
@@ -361,54 +331,6 @@ def _request_scores(
     requested = [request_missing_scores(database.engine, lake, wanted, trial_id) for trial_id in by_trial]
     if any(requested):
         launch_at_once(context, database)
-
-
-def _training_tables(lake: Lake, trial: "TrialConfig", end: date) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Features and labels decided before `end`, of the trial's feature set and timeframe."""
-    from mltrainer_pipelines.features.tables import feature_table
-
-    outcomes = _labels(lake, trial)
-    if trial.spec.both_timeframes:
-        outcomes = pl.concat(
-            [outcomes, lake.scan("labels").filter(pl.col("timeframe") != trial.timeframe).collect()], how="diagonal"
-        )
-    return feature_table(lake, trial.feature_set, end), outcomes
-
-
-def _labels(lake: Lake, trial: "TrialConfig") -> pl.DataFrame:
-    """Labels of a trial's timeframe and barriers: those of the lake, or computed where the trial has its own barriers."""
-    from mltrainer_pipelines.features.labels.barriers import Barriers
-    from mltrainer_pipelines.features.labels.labels import compute_labels, look_ahead, look_back
-
-    if trial.label == Barriers():
-        return lake.scan("labels").filter(pl.col("timeframe") == trial.timeframe).collect()
-    members = _universe(lake)
-    first, last = members["month"].sort()[0], last_closed_session(now())
-    bars = adjusted_history(lake, first, last, look_back(), look_ahead(trial.horizon))
-    return compute_labels(bars, members, trial.horizon, trial.label, get_settings().cost_bps, first, last)
-
-
-def _universe(lake: Lake) -> pl.DataFrame:
-    return lake.scan("universe").collect()
-
-
-def _importances(lake: Lake, trial_id: str) -> pl.DataFrame | None:
-    """Mean importances over the trial's quarters; None where its model has none."""
-    from mltrainer_pipelines.trials.scoring.permutation_importance import mean_importances
-
-    keys = [key for key in lake.partitions("trial_importances") if key.startswith(f"{trial_id}/")]
-    return mean_importances(lake.scan("trial_importances", keys).collect()) if keys else None
-
-
-def _voters(rivals: Sequence["Scorecard"], chosen: str, most: int = 4) -> dict[str, float]:
-    """The champion and the next best trials of its feature set, each with a weight; the champion's is half of all."""
-    feature_set = next(card.feature_set for card in rivals if card.trial_id == chosen)
-    others = sorted(
-        (card.deflated_sharpe_z, card.trial_id)
-        for card in rivals
-        if card.trial_id != chosen and card.feature_set == feature_set and card.deflated_sharpe_z is not None
-    )[::-1][: most - 1]
-    return {chosen: 1.0, **{trial_id: 1.0 / len(others) for _, trial_id in others}}
 
 
 walk_forward = dg.define_asset_job(

@@ -26,7 +26,9 @@ from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import Promotion
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.registry.ensemble import with_forecast
 from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
+from mltrainer_pipelines.trials.validation import lake_tables
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 
 STAND_IN = "walk-forward"
@@ -66,14 +68,7 @@ class WalkForwardEnsemble:
         share = np.where(total > 0, total, np.nan)
         probability, low, high, expected = sums / share
         agreement = agreement / share
-        scored = features.select("date", "symbol").with_columns(
-            profit_probability=probability,
-            probability_low=low,
-            probability_high=high,
-            expected_net_return=expected,
-            agreement=agreement,
-            confidence=agreement * (1.0 - (high - low)),
-        )
+        scored = with_forecast(features, probability, low, high, expected, agreement)
         return scored.with_columns(pl.selectors.float().fill_nan(None))
 
 
@@ -145,14 +140,13 @@ class _StandIn:
         self, lake: Lake, engine: Engine, timeframe: str, trial_ids: Sequence[str], labels: pl.DataFrame, first: date, last: date
     ):
         own = labels.filter(pl.col("timeframe") == timeframe)
-        regime = lake.read("regime") if lake.exists("regime") else None
         self.configs, self.forecasts = {}, {}
         for trial_id in trial_ids:
             keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
             if not keys:
                 continue
             predictions = lake.scan("trial_predictions", keys).collect()
-            calibrated = calibrate_walk_forward(predictions, own, regime=regime).drop_nulls("probability")
+            calibrated = calibrate_walk_forward(predictions, own, regime=lake_tables.regime(lake)).drop_nulls("probability")
             within = calibrated.filter(pl.col("date").is_between(first, last)).drop("score")
             parts = within.partition_by("date", as_dict=True, maintain_order=True)
             self.forecasts[trial_id] = {key[0]: part for key, part in parts.items()}

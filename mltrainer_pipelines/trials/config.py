@@ -68,6 +68,14 @@ class TrialConfig(BaseModel):
     Notes
     -----
     Two configurations that differ only in `proposed_by` and `rationale` are the same trial: the same `trial_id`.
+
+    Examples
+    --------
+    >>> trial = TrialConfig(model="logistic_l2", timeframe="short", params={"C": 0.5}, proposed_by="me")
+    >>> trial.trial_id == TrialConfig(model="logistic_l2", timeframe="short", params={"C": 0.5}).trial_id
+    True
+    >>> trial.horizon.max_sessions
+    12
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

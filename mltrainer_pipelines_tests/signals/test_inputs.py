@@ -16,7 +16,8 @@ from mltrainer_pipelines.signals.inputs import LakeInputs
 from mltrainer_pipelines.signals.refresh import refresh_market
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.ensemble_fit import fit_ensemble
 from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.validation.quarters import FittedModel
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward

@@ -18,7 +18,8 @@ from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.signals.scoring import UnusableInputError
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.ensemble_fit import fit_ensemble
 from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 from mltrainer_pipelines_tests.trials.markets import SmallMarket, small_market

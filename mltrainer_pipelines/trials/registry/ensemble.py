@@ -14,20 +14,12 @@ from mltrainer_pipelines.features.versions import FeatureVersionError, version_o
 from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scoring.calibration import Calibrator
+from mltrainer_pipelines.trials.scoring.series import Floats
 from mltrainer_pipelines.trials.validation.calibrated_quarters import (
-    LOOKBACK_SESSIONS,
-    fit_calibrator_for,
-    fit_level,
     regime_scores_of,
-    with_outcomes,
 )
-from mltrainer_pipelines.trials.validation.quarters import FittedModel
 from mltrainer_pipelines.trials.validation.table import model_matrix, row_groups
-from mltrainer_pipelines.trials.validation.walk_forward import BadPredictionsError, WalkForward
-from mltrainer_pipelines.trials.validation.windows import as_of_window, quarter_of
-
-CHAMPION_REFITS = 3
-"""How many fits of the winner vote: the one on all known rows, and those of the quarters before."""
+from mltrainer_pipelines.trials.validation.walk_forward import BadPredictionsError
 
 
 class MissingFeaturesError(ValueError):
@@ -168,7 +160,7 @@ class ChampionEnsemble:
         wanted = {trial_id: float(weights.get(trial_id, share)) for trial_id, share in now.items()}
         factors = {trial_id: wanted[trial_id] / share if share else 0.0 for trial_id, share in now.items()}
         members = [replace(member, weight=member.weight * factors[member.trial_id]) for member in self.members]
-        return replace(self, members=_scaled(members))
+        return replace(self, members=scaled(members))
 
     def predict(self, features: pl.DataFrame, threshold: float = 0.6) -> pl.DataFrame:
         """Score rows of the market.
@@ -227,107 +219,20 @@ class ChampionEnsemble:
             expected += member.weight * calibrated.expected_net_return
             agreement += member.weight * (calibrated.probability >= threshold)
         agreement = np.clip(agreement, 0.0, 1.0)  # weights add up to 1 but for rounding
-        return features.select("date", "symbol").with_columns(
-            profit_probability=probability,
-            probability_low=low,
-            probability_high=high,
-            expected_net_return=expected,
-            agreement=agreement,
-            confidence=agreement * (1.0 - (high - low)),
-        )
+        return with_forecast(features, probability, low, high, expected, agreement)
 
 
-def fit_ensemble(
-    configs: Sequence[tuple[TrialConfig, float]],
-    features: pl.DataFrame,
-    labels: pl.DataFrame,
-    predictions: Mapping[str, pl.DataFrame],
-    as_of: date,
-    sessions: Sequence[date] | None = None,
-    universe: pl.DataFrame | None = None,
-    refits: int = CHAMPION_REFITS,
-    threads: int = 1,
-    regime: pl.DataFrame | None = None,
-) -> ChampionEnsemble:
-    """Refit the winner and the trials that vote beside it on everything known at the close of a session.
-
-    Parameters
-    ----------
-    configs : sequence of (TrialConfig, weight)
-        The winner first; all of one timeframe and feature set. Weights are relative; a trial of weight 0 is left out.
-    features, labels : DataFrame
-        As for `WalkForward`. The labels are those of the winner's barriers: every member is fitted and calibrated on what a
-        position of the winner earns. Outcomes that were not known at the close of `as_of` are not used.
-    predictions : Mapping of trial_id to DataFrame
-        date, symbol, score: each trial's out-of-sample predictions, from which its calibrator is learnt.
-    as_of : date
-        A session.
-    sessions, universe
-        As for `WalkForward`.
-    refits : int
-        Fits of the winner: one on all known rows, the others as of the starts of this quarter and of those before it. They
-        share its weight evenly; where the history is too short for one, there are fewer.
-    threads : int
-    regime : DataFrame, optional
-        date, score (0 to 100, as known at the session's close): intervals are then fitted for each regime apart.
-
-    Raises
-    ------
-    ValueError
-        If the configurations do not belong together or one has no predictions.
-    TooFewRowsError, TooFewCalibrationRowsError
-        If too few outcomes are known.
-    """
-    if not configs or configs[0][1] <= 0:
-        raise ValueError("give at least the winner's configuration, with a weight above 0")
-    champion = configs[0][0]
-    for config, _ in configs:
-        if any(getattr(config, name) != getattr(champion, name) for name in ("timeframe", "feature_set", "feature_set_version")):
-            raise ValueError(
-                f"{config.trial_id} ({config.timeframe}, {config.feature_set}) cannot vote beside {champion.trial_id} "
-                f"({champion.timeframe}, {champion.feature_set}): give trials of one timeframe, feature set and version of it"
-            )
-        if config.trial_id not in predictions:
-            raise ValueError(f"no out-of-sample predictions of {config.trial_id}; materialize trial_predictions of it first")
-    if sessions is None:
-        from mltrainer_pipelines.market.sessions import sessions_between
-
-        sessions = sessions_between(min([as_of, *features["date"].unique()]), as_of)
-    sessions = [session for session in sessions if session <= as_of]
-
-    members = []
-    for config, weight in configs:
-        if weight == 0:
-            continue
-        table = WalkForward(config, features, labels, sessions, universe, threads=threads)
-        outcomes = labels.filter(pl.col("timeframe") == config.timeframe) if "timeframe" in labels.columns else labels
-        history = with_outcomes(predictions[config.trial_id].filter(pl.col("date") <= as_of), outcomes, regime)
-        window = as_of_window(as_of, sessions, LOOKBACK_SESSIONS)
-        calibrator = fit_calibrator_for(history, window, fit_level(outcomes, window))
-        fits = [table.fit_as_of(as_of)]
-        if config is champion:
-            fits += _earlier_fits(table, as_of, refits - 1)
-        members += [
-            Member(
-                trial_id=config.trial_id,
-                model=config.model,
-                trained_from=fit.trained_from,
-                trained_until=fit.trained_until,
-                trained_rows=fit.trained_rows,
-                weight=weight / len(fits),
-                feature_names=fit.feature_names,
-                normalise=config.normalise,
-                estimator=fit.estimator,
-                calibrator=calibrator,
-            )
-            for fit in fits
-        ]
-    return ChampionEnsemble(
-        timeframe=champion.timeframe,
-        as_of=as_of,
-        champion=champion,
-        members=_scaled(members),
-        set_columns=tuple(get_feature_set(champion.feature_set).names),
+def with_forecast(
+    features: pl.DataFrame, probability: Floats, low: Floats, high: Floats, expected: Floats, agreement: Floats
+) -> pl.DataFrame:
+    """Date and symbol of the rows with their forecast, as `ChampionEnsemble.predict` returns it."""
+    return features.select("date", "symbol").with_columns(
+        profit_probability=probability,
+        probability_low=low,
+        probability_high=high,
+        expected_net_return=expected,
+        agreement=agreement,
+        confidence=agreement * (1.0 - (high - low)),
     )
 
 
@@ -370,13 +275,8 @@ def member_rows(
     return X, groups, history.height
 
 
-def _earlier_fits(table: WalkForward, as_of: date, count: int) -> list[FittedModel]:
-    """Fits as of the starts of the last quarters that the history suffices for, the newest first."""
-    usable = [quarter for quarter in table.quarters() if quarter[0] <= quarter_of(as_of)[0]]
-    return [table.fit(table.window(*quarter)) for quarter in reversed(usable[-count:] if count > 0 else [])]
-
-
-def _scaled(members: Sequence[Member]) -> tuple[Member, ...]:
+def scaled(members: Sequence[Member]) -> tuple[Member, ...]:
+    """The members with weights that add up to 1; ValueError for a negative weight, or if none is above zero."""
     negative = [member.trial_id for member in members if not member.weight >= 0]
     total = sum(member.weight for member in members)
     if negative or total <= 0:

@@ -15,7 +15,8 @@ from polars._typing import PolarsDataType
 
 from mltrainer_pipelines.trials.registry.promotion import grade
 from mltrainer_pipelines.trials.scoring import selection
-from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, deflation, trial_variance
+from mltrainer_pipelines.trials.scoring.deflation import deflation, trial_variance
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
 COLUMNS: dict[str, PolarsDataType] = {
     "timeframe": pl.String,

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.trials.scoring import risk
-from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, ScoreResult
+from mltrainer_pipelines.trials.scoring.score import ScoreResult
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

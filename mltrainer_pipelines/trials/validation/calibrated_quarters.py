@@ -10,11 +10,9 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.contracts.ranks import session_percentiles
-from mltrainer_pipelines.trials.scoring.calibration import (
+from mltrainer_pipelines.trials.scoring.calibration import CalibratedScores, Calibrator, Level
+from mltrainer_pipelines.trials.scoring.calibration_fit import (
     MIN_CALIBRATION_ROWS,
-    CalibratedScores,
-    Calibrator,
-    Level,
     TooFewCalibrationRowsError,
     effective_rows,
     fit_calibrator,

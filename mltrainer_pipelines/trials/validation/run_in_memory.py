@@ -13,7 +13,8 @@ import polars as pl
 
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.leaderboard import deflated
-from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, score
+from mltrainer_pipelines.trials.scoring.score import score
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 from mltrainer_pipelines.trials.validate_trial import MIN_QUARTERS
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward

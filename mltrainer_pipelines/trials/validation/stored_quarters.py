@@ -8,6 +8,7 @@ from mltrainer_pipelines.features.tables import VERSION_NOTE, noted_versions
 from mltrainer_pipelines.features.versions import FeatureVersionError
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.scoring.permutation_importance import mean_importances
 
 
 def missing_quarters(lake: Lake, trial: TrialConfig, quarters: Sequence[str]) -> list[str]:
@@ -25,6 +26,12 @@ def write_quarter(
     if importances is not None:
         lake.write("trial_importances", importances, f"{trial.trial_id}/{quarter}")
     lake.write("trial_predictions", predictions, f"{trial.trial_id}/{quarter}", {VERSION_NOTE: trial.feature_set_version})
+
+
+def stored_importances(lake: Lake, trial_id: str) -> pl.DataFrame | None:
+    """Mean importances over the trial's quarters, the most important feature first; None where its model has none."""
+    keys = [key for key in lake.partitions("trial_importances") if key.startswith(f"{trial_id}/")]
+    return mean_importances(lake.scan("trial_importances", keys).collect()) if keys else None
 
 
 def predicted_quarters(lake: Lake, trial_id: str) -> pl.DataFrame:

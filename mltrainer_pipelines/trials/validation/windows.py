@@ -83,6 +83,14 @@ def quarter_window(
     ------
     EmptyWindowError
         If the quarter has no session in `sessions`, or no session precedes its cutoff.
+
+    Examples
+    --------
+    >>> from mltrainer_pipelines.market.sessions import sessions_between
+    >>> sessions = sessions_between(date(2023, 1, 3), date(2024, 3, 28))
+    >>> window = quarter_window(date(2024, 1, 1), date(2024, 4, 1), sessions, train_sessions=126)
+    >>> str(window.test_first), str(window.test_last), str(window.train_first), str(window.cutoff)
+    ('2024-01-02', '2024-03-28', '2023-06-30', '2023-12-29')
     """
     if embargo < 0:
         raise ValueError(f"embargo is {embargo} sessions; give 0 or more")

@@ -15,8 +15,9 @@ from polars.testing import assert_frame_equal
 from mltrainer_pipelines.trials import ensemble_file
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.ensemble_file import ServedEnsemble, example_rows, write_ensemble
-from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, MissingFeaturesError, MissingHistoryError, fit_ensemble
-from mltrainer_pipelines.trials.scoring.calibration import TooFewCalibrationRowsError
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, MissingFeaturesError, MissingHistoryError
+from mltrainer_pipelines.trials.registry.ensemble_fit import fit_ensemble
+from mltrainer_pipelines.trials.scoring.calibration_fit import TooFewCalibrationRowsError
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 from mltrainer_pipelines_tests.trials.planted import Planted, planted_market
 

@@ -3,7 +3,8 @@ from datetime import date
 import pytest
 
 from mltrainer_pipelines.trials.registry.promotion import choose_champion, grade, shortfalls
-from mltrainer_pipelines.trials.scoring.scorecard import QuarterScore, Scorecard
+from mltrainer_pipelines.trials.scoring.breakdown import QuarterScore
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
 QUARTERS = [date(year, month, 1) for year in (2012, 2013) for month in (1, 4, 7, 10)]
 

@@ -13,7 +13,8 @@ from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry import records
-from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, fit_ensemble
+from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
+from mltrainer_pipelines.trials.registry.ensemble_fit import fit_ensemble
 from mltrainer_pipelines.trials.registry.model_registry import (
     NoChampionError,
     champion_version,

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from mltrainer_pipelines.trials.scoring.breakdown import STATES
-from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, part_metrics, score
+from mltrainer_pipelines.trials.scoring.score import score
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, part_metrics
 from mltrainer_pipelines_tests.trials.scoring.test_scorecard import Trial, labels, market, predictions
 
 

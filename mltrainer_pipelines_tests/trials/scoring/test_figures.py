@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from mltrainer_pipelines.trials.scoring.figures import figures
-from mltrainer_pipelines.trials.scoring.scorecard import score
+from mltrainer_pipelines.trials.scoring.score import score
 from mltrainer_pipelines_tests.trials.scoring.test_scorecard import Trial, labels, market, predictions, scored
 
 

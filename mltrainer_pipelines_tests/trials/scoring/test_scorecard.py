@@ -8,7 +8,8 @@ import pytest
 
 from mltrainer_pipelines.contracts.timeframes import SHORT, Timeframe
 from mltrainer_pipelines.trials.registry.promotion import grade, shortfalls
-from mltrainer_pipelines.trials.scoring.scorecard import NothingToScoreError, Scorecard, ScoreResult, score
+from mltrainer_pipelines.trials.scoring.score import NothingToScoreError, ScoreResult, score
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 from mltrainer_pipelines_tests.trials.markets import SmallMarket, small_market
 
 FIRST, LAST = 260, 620

@@ -1,0 +1,63 @@
+"""A trial scored from its stored quarters, beside every other trial that was ever run."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy.engine import Engine
+
+from mltrainer_pipelines.contracts.content_hash import data_fingerprint
+from mltrainer_pipelines.market.history import adjusted_history
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.scoring.backtest import MOMENTUM_LOOK_BACK
+from mltrainer_pipelines.trials.scoring.score import ScoreResult, score
+from mltrainer_pipelines.trials.validation import lake_tables
+from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
+from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quarters
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a trial's stored quarters are worth, and the fingerprint of the predictions and labels that say so."""
+
+    result: ScoreResult
+    data_fingerprint: str
+
+
+def evaluate(engine: Engine, lake: Lake, trial: TrialConfig, last: date, cost_bps: float) -> Evaluation:
+    """Calibrate and score the quarters of a trial that are in the lake.
+
+    Parameters
+    ----------
+    last : date
+        The last closed session.
+    cost_bps : float
+        Cost of one side of a trade, in basis points.
+
+    Raises
+    ------
+    MissingPartitionError
+        If no quarter of it was predicted.
+    FeatureVersionError
+        If its quarters come from different versions of its feature set.
+    NothingToScoreError
+        If no prediction has a known label.
+    """
+    predictions = predicted_quarters(lake, trial.trial_id)
+    labels = lake_tables.trial_labels(lake, trial, last, cost_bps)
+    first, symbols = predictions["date"].sort()[0], predictions["symbol"].unique()
+    # a few sessions more than the momentum baseline looks back
+    bars = adjusted_history(lake, first, last, look_back=MOMENTUM_LOOK_BACK + 8, symbols=symbols)
+    result = score(
+        trial,
+        calibrate_walk_forward(predictions, labels),
+        labels,
+        bars,
+        records.other_sharpes(engine, trial.trial_id),
+        records.trials_run(engine),
+        cost_bps,
+        lake_tables.regime(lake),
+        lake_tables.universe(lake),
+    )
+    return Evaluation(result, data_fingerprint(predictions, labels))

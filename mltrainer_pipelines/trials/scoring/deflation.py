@@ -1,0 +1,46 @@
+"""What is left of a Sharpe ratio once every trial ever run is counted, as the fields of a scorecard."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from mltrainer_pipelines.trials.scoring import selection
+from mltrainer_pipelines.trials.scoring.forecast import number
+
+
+def deflation(sessions: int, of: Mapping[str, Any], trials: int, variance: float) -> dict[str, Any]:
+    """The fields of a scorecard that depend on how many trials were run.
+
+    Parameters
+    ----------
+    sessions : int
+    of : mapping
+        daily_sharpe, skew, kurtosis and active_sharpe_z, as a scorecard has them.
+    trials : int
+        Trials ever run.
+    variance : float
+        Variance of their daily Sharpe ratios (`trial_variance`).
+    """
+    benchmark, deflated, deflated_z, active = selection.expected_maximum_sharpe(trials, variance), math.nan, math.nan, math.nan
+    if of["daily_sharpe"] is not None:
+        deflated_z = selection.sharpe_z(of["daily_sharpe"], sessions, of["skew"], of["kurtosis"], benchmark)
+        deflated = NormalDist().cdf(deflated_z)
+    if of["active_sharpe_z"] is not None:
+        # A worthless trial's active Sharpe ratio is noise of one standard error.
+        active = NormalDist().cdf(of["active_sharpe_z"] - selection.expected_maximum_sharpe(trials, 1.0))
+    return {
+        "trials_counted": trials,
+        "expected_maximum_sharpe": benchmark,
+        "deflated_sharpe": number(deflated),
+        "deflated_sharpe_z": number(deflated_z),
+        "active_deflated_sharpe": number(active),
+    }
+
+
+def trial_variance(daily_sharpes: Sequence[float | None], sessions: int) -> float:
+    """Variance of the trials' daily Sharpe ratios; of a worthless trial's estimate where fewer than two are known."""
+    known = np.array([value for value in daily_sharpes if value is not None and math.isfinite(value)])
+    return float(known.var(ddof=1)) if known.size > 1 else 1.0 / max(sessions - 1, 1)

@@ -1,0 +1,232 @@
+"""The judgement of a trial: how well it forecasts out of sample, what following it would have earned, and how sure that is.
+
+Rows whose label is not known yet are left out of every forecast metric. Metrics of probabilities
+use the rows that have one (the first windows have none: nothing earlier to calibrate on). The book
+picks the top decile by score on every session, and so do the baselines by their own rule.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+
+from mltrainer_pipelines.contracts.timeframes import Timeframe
+from mltrainer_pipelines.trials.scoring import backtest, risk, selection, uncertainty
+from mltrainer_pipelines.trials.scoring.breakdown import QuarterScore, by_quarter, by_regime, by_sector, compound
+from mltrainer_pipelines.trials.scoring.deflation import deflation, trial_variance
+from mltrainer_pipelines.trials.scoring.forecast import forecast, mean, number, outcome
+from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, unbelievable
+from mltrainer_pipelines.trials.scoring.series import Floats
+
+TOP = 0.1
+"""Share of a session's symbols that the book, and the momentum baseline, buys."""
+_MARKED = ("net_return", "equity")
+
+
+class NothingToScoreError(ValueError):
+    """A trial has no out-of-sample prediction whose label is known."""
+
+
+class Scored(Protocol):
+    """What scoring needs of a trial's configuration; `TrialConfig` has it."""
+
+    @property
+    def trial_id(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def feature_set(self) -> str: ...
+    @property
+    def horizon(self) -> Timeframe: ...
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """A scorecard and the frames it was read from.
+
+    Attributes
+    ----------
+    scorecard : Scorecard
+    equity : DataFrame
+        A row a session: date; net_return, equity, drawdown, exposure, turnover of the book; universe_ and
+        momentum_net_return, _equity.
+    calibration : DataFrame
+        A row a bin: probability (mean forecast), observed (share of labels that are 1), rows.
+    per_quarter : DataFrame
+        The fields of `QuarterScore` as columns.
+    """
+
+    scorecard: Scorecard
+    equity: pl.DataFrame
+    calibration: pl.DataFrame
+    per_quarter: pl.DataFrame
+
+
+def score(
+    config: Scored,
+    calibrated: pl.DataFrame,
+    labels: pl.DataFrame,
+    adjusted_bars: pl.DataFrame,
+    other_trial_sharpes: Sequence[float] = (),
+    trials_run: int | None = None,
+    cost_bps: float = 10.0,
+    regimes: pl.DataFrame | None = None,
+    universe: pl.DataFrame | None = None,
+) -> ScoreResult:
+    """Judge a trial by its out-of-sample predictions.
+
+    Parameters
+    ----------
+    config : TrialConfig
+    calibrated : DataFrame
+        date, symbol, score, probability (null where no earlier window could calibrate), expected_net_return.
+        Its rows are the universe that both baselines choose from.
+    labels : DataFrame
+        Labels, of this timeframe at least; null where not known yet.
+    adjusted_bars : DataFrame
+        date, symbol, adj_open, adj_close over the predictions, what was held after them, and 252 sessions
+        before them (the momentum baseline holds cash where it has less history).
+    other_trial_sharpes : sequence of float
+        `daily_sharpe` of every other trial ever scored, of any timeframe, the discarded ones too.
+    trials_run : int, optional
+        Trials ever run, this one included, where some left no Sharpe ratio (failed ones count).
+    cost_bps : float
+        Cost of one side of a trade, as in the labels.
+    regimes : DataFrame, optional
+        date, crash, neutral, bull: for the score per regime.
+    universe : DataFrame, optional
+        month, symbol, sector: for the score per sector.
+
+    Raises
+    ------
+    NothingToScoreError
+        If no prediction has a known label.
+    """
+    horizon = config.horizon.max_sessions
+    rows = _with_labels(calibrated, labels, config.horizon.name)
+    known = rows.filter(pl.col("label").is_not_null())
+    if known.is_empty():
+        raise NothingToScoreError(
+            f"{config.trial_id}: none of its {calibrated.height} predictions has a known label yet; "
+            f"a {config.horizon.name} label is known after at most {horizon} sessions, so score it later or over earlier quarters"
+        )
+    if known["score"].null_count() or not known["score"].is_finite().all():
+        raise ValueError(
+            f"{config.trial_id}: a score is null or not finite; a model that cannot score a row must fail, not pass on"
+        )
+    picks = backtest.top_fraction(rows, "score", TOP)
+    prices = backtest.PriceGrid.from_bars(adjusted_bars)
+    equity = _books(picks, rows, prices, horizon, cost_bps)
+    quarters = by_quarter(rows, picks, equity, horizon)
+
+    returns, market, momentum = (equity[f"{book}net_return"].to_numpy() for book in ("", "universe_", "momentum_"))
+    trials = max(trials_run or 1, len(other_trial_sharpes) + 1)
+    distribution = _distribution(returns, market)
+    variance = trial_variance([*other_trial_sharpes, distribution["daily_sharpe"]], returns.size)
+    low, high = uncertainty.stationary_bootstrap(returns, _annual_returns, horizon)
+    curve, forecast_metrics = forecast(known, horizon)
+    card = Scorecard(
+        trial_id=config.trial_id,
+        model=config.model,
+        timeframe=config.horizon.name,
+        feature_set=config.feature_set,
+        first_session=rows["date"].min(),
+        last_session=rows["date"].max(),
+        sessions=equity.height,
+        rows=known.height,
+        quarters=len(quarters),
+        **forecast_metrics,
+        **_picked(picks, horizon),
+        net_return=risk.annual_return(returns),
+        net_return_low=number(low),
+        net_return_high=number(high),
+        total_return=compound(returns),
+        sharpe=number(risk.sharpe_ratio(returns)),
+        daily_sharpe_error=number(risk.sharpe_standard_error(returns, lags=horizon)),
+        **distribution,
+        **deflation(returns.size, distribution, trials, variance),
+        maximum_drawdown=risk.maximum_drawdown(returns),
+        turnover=float(equity["turnover"].to_numpy().mean()) * risk.SESSIONS_PER_YEAR,
+        exposure=float(equity["exposure"].to_numpy().mean()),
+        universe_net_return=risk.annual_return(market),
+        universe_sharpe=number(risk.sharpe_ratio(market)),
+        universe_maximum_drawdown=risk.maximum_drawdown(market),
+        momentum_net_return=risk.annual_return(momentum),
+        momentum_sharpe=number(risk.sharpe_ratio(momentum)),
+        momentum_maximum_drawdown=risk.maximum_drawdown(momentum),
+        too_good=unbelievable(
+            forecast_metrics["rank_ic"],
+            forecast_metrics["auc"],
+            number(risk.sharpe_ratio(returns) - risk.sharpe_ratio(market)),
+        ),
+        per_quarter=tuple(quarters),
+        per_regime=() if regimes is None else tuple(by_regime(rows, picks, equity, regimes, horizon)),
+        per_sector=() if universe is None else tuple(by_sector(rows, picks, prices, universe, horizon, cost_bps)),
+    )
+    table = pl.DataFrame([quarter.model_dump() for quarter in quarters], schema=_quarter_schema())
+    return ScoreResult(card, equity, curve, table)
+
+
+def _with_labels(calibrated: pl.DataFrame, labels: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    if calibrated.select("date", "symbol").is_duplicated().any():
+        raise ValueError("the predictions have two rows for one date and symbol; quarters must not overlap")
+    ours = labels.filter(pl.col("timeframe") == timeframe) if "timeframe" in labels.columns else labels
+    columns = ["date", "symbol", "entry_date", "exit_date", "gross_return", "net_return", "label"]
+    return calibrated.join(ours.select(columns), on=["date", "symbol"], how="left", validate="1:1").sort("date", "symbol")
+
+
+def _books(picks: pl.DataFrame, rows: pl.DataFrame, prices: backtest.PriceGrid, horizon: int, cost_bps: float) -> pl.DataFrame:
+    book = backtest.tranche_returns(picks, prices, horizon, cost_bps)
+    momentum = rows.join(backtest.twelve_one_momentum(prices), on=["date", "symbol"], how="inner")
+    baselines = {"universe_": rows, "momentum_": backtest.top_fraction(momentum, "momentum", TOP)}
+    for name, chosen in baselines.items():
+        marked = book.select("date", *_MARKED).clear()
+        if not chosen.is_empty():
+            marked = backtest.tranche_returns(chosen, prices, horizon, cost_bps).select("date", *_MARKED)
+        marked = marked.rename({column: name + column for column in _MARKED})
+        # before its first pick a baseline is cash: equity 1, return 0
+        book = book.join(marked, on="date", how="left", maintain_order="left").with_columns(
+            pl.col(f"{name}net_return").fill_null(0.0), pl.col(f"{name}equity").fill_null(1.0)
+        )
+    return book
+
+
+def _picked(picks: pl.DataFrame, horizon: int) -> dict[str, Any]:
+    known = picks.filter(pl.col("label").is_not_null())
+    by_session = known.group_by("date", maintain_order=True).agg(pl.col("net_return").mean())["net_return"].to_numpy()
+    low, high = uncertainty.stationary_bootstrap(by_session, lambda sample: sample.mean(axis=1), horizon)
+    expected = known.filter(pl.col("expected_net_return").is_not_null())["expected_net_return"].to_numpy()
+    return {
+        "precision_top_decile": mean(outcome(known)),
+        "pick_return": mean(by_session),
+        "pick_return_low": number(low),
+        "pick_return_high": number(high),
+        "expected_pick_return": mean(expected),
+    }
+
+
+def _distribution(returns: Floats, universe: Floats) -> dict[str, Any]:
+    skew, kurtosis = risk.moments(returns)
+    active = returns - universe
+    active_sharpe = risk.daily_sharpe(active)
+    return {
+        "daily_sharpe": number(risk.daily_sharpe(returns)),
+        "skew": number(skew),
+        "kurtosis": number(kurtosis),
+        "active_sharpe": number(active_sharpe * math.sqrt(risk.SESSIONS_PER_YEAR)),
+        "active_sharpe_z": number(selection.sharpe_z(active_sharpe, active.size, *risk.moments(active))),
+    }
+
+
+def _quarter_schema() -> dict[str, Any]:
+    special = {"quarter": pl.Date, "rows": pl.Int64, "sessions": pl.Int64}
+    return {name: special.get(name, pl.Float64) for name in QuarterScore.model_fields}
+
+
+def _annual_returns(samples: Floats) -> Floats:
+    """`annual_return` of every row; a book that lost everything has lost everything a year."""
+    growth = np.log1p(np.maximum(samples, -1 + 1e-12)).mean(axis=1)
+    return np.asarray(np.expm1(growth * risk.SESSIONS_PER_YEAR))
