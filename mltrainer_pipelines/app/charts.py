@@ -47,8 +47,6 @@ def lines(
     series: str,
     title: str,
     form: str = ",.0f",
-    zero: bool = False,
-    height: int = _HEIGHT,
 ) -> Chart:
     """A line for each series over time, with dots where points are few."""
     frame = pd.DataFrame(list(rows))
@@ -59,11 +57,11 @@ def lines(
     chart = alt.Chart(frame).mark_line(strokeWidth=2, point=few)
     chart = chart.encode(
         x=alt.X(f"{x}:T", title=None, axis=dates),
-        y=alt.Y(f"{y}:Q", title=title, axis=alt.Axis(format=form), scale=alt.Scale(zero=zero)),
-        color=alt.Color(f"{series}:N", sort=_in_order(rows, series), legend=_legend(rows, series)),
+        y=alt.Y(f"{y}:Q", title=title, axis=alt.Axis(format=form), scale=alt.Scale(zero=False)),
+        color=_series_colour(rows, series),
         tooltip=[alt.Tooltip(f"{x}:T"), alt.Tooltip(f"{series}:N"), alt.Tooltip(f"{y}:Q", format=form)],
     )
-    return alt.layer(chart).properties(height=height)
+    return alt.layer(chart).properties(height=_HEIGHT)
 
 
 def steps(rows: Sequence[Mapping[str, Any]], x: str, y: str, series: str, x_title: str, y_title: str) -> Chart:
@@ -72,31 +70,28 @@ def steps(rows: Sequence[Mapping[str, Any]], x: str, y: str, series: str, x_titl
     chart = chart.encode(
         x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickMinStep=1)),
         y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(format=".2f"), scale=alt.Scale(zero=False)),
-        color=alt.Color(f"{series}:N", sort=_in_order(rows, series), legend=_legend(rows, series)),
+        color=_series_colour(rows, series),
         tooltip=[series, x, alt.Tooltip(f"{y}:Q", format=".3f")],
     )
     return alt.layer(chart).properties(height=_HEIGHT)
 
 
 def calibration(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    """What came against what was forecast; the dashed line is perfect."""
+    """Observed shares against forecast probabilities; the dashed line is perfect."""
     frame = pd.DataFrame(list(rows))
     low = min(frame["probability"].min(), frame["observed"].min()) - 0.02
     high = max(frame["probability"].max(), frame["observed"].max()) + 0.02
     scale = alt.Scale(domain=[low, high], nice=False)
     ideal = alt.Chart(pd.DataFrame({"probability": [low, high], "observed": [low, high]}))
-    diagonal = ideal.mark_line(strokeDash=[5, 4], color="#6b7280").encode(
-        x=alt.X("probability:Q", scale=scale), y=alt.Y("observed:Q", scale=scale)
-    )
-    dots = (
-        alt.Chart(frame)
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("probability:Q", title="forecast probability of a profit", scale=scale, axis=alt.Axis(format=".0%")),
-            y=alt.Y("observed:Q", title="share that came true", scale=scale, axis=alt.Axis(format=".0%")),
-            color=alt.Color("trial:N", sort=_in_order(rows, "trial"), legend=_legend(rows, "trial")),
-            tooltip=["trial", alt.Tooltip("probability:Q", format=".1%"), alt.Tooltip("observed:Q", format=".1%"), "rows"],
-        )
+    ideal = ideal.mark_line(strokeDash=[5, 4], color="#6b7280")
+    diagonal = ideal.encode(x=alt.X("probability:Q", scale=scale), y=alt.Y("observed:Q", scale=scale))
+    percent = alt.Axis(format=".0%")
+    dots = alt.Chart(frame).mark_line(point=True)
+    dots = dots.encode(
+        x=alt.X("probability:Q", title="forecast probability of a profit", scale=scale, axis=percent),
+        y=alt.Y("observed:Q", title="share that was profitable", scale=scale, axis=percent),
+        color=_series_colour(rows, "trial"),
+        tooltip=["trial", alt.Tooltip("probability:Q", format=".1%"), alt.Tooltip("observed:Q", format=".1%"), "rows"],
     )
     return alt.layer(diagonal, dots).properties(height=_HEIGHT)
 
@@ -130,12 +125,9 @@ def bars(rows: Sequence[Mapping[str, Any]], x: str, y: str, title: str, form: st
     return alt.layer(chart)
 
 
-def _in_order(rows: Sequence[Mapping[str, Any]], series: str) -> list[Any]:
-    """The series as they come, so that one has the same colour in every chart of a page."""
-    return list(dict.fromkeys(row[series] for row in rows))
-
-
-def _legend(rows: Sequence[Mapping[str, Any]], series: str) -> alt.Legend:
-    """Above the chart; names that are long stand below each other, so that a phone shows them whole."""
-    long = any(len(str(row[series])) > 22 for row in rows)
-    return alt.Legend(orient="top", title=None, columns=1 if long else 2, labelLimit=300)
+def _series_colour(rows: Sequence[Mapping[str, Any]], series: str) -> alt.Color:
+    """One colour a series, the same in every chart of a page; long names are listed below each other to fit a phone."""
+    names = list(dict.fromkeys(row[series] for row in rows))
+    columns = 1 if any(len(str(name)) > 22 for name in names) else 2
+    legend = alt.Legend(orient="top", title=None, columns=columns, labelLimit=300)
+    return alt.Color(f"{series}:N", sort=names, legend=legend)

@@ -17,6 +17,7 @@ _SESSION = "main"
 _SUGGESTIONS = ("Start momentum analysis", "Show the leaderboard", "What is the regime?", "Refresh the signals", "Status", "Help")
 _REFRESH_SECONDS = 2
 _BUSY = 409
+_HIDDEN = ("known", "found", "market")
 _FIRST = ("trial_id", "symbol", "timeframe", "grade", "status", "sharpe", "net_return", "profit_probability", "confidence")
 
 
@@ -116,34 +117,37 @@ def _decide(number: int, decision: str) -> None:
 
 
 def _result(number: int, result: dict[str, Any]) -> None:
-    """Lists of records as tables, candidates as a chart too, the rest as lines."""
+    """Each part of a result: its plain values as a line, its records as a table, candidates as a chart too."""
     for name, value in result.items():
-        title = name.replace("_", " ").capitalize()
-        rows = value.get("candidates") or value.get("best") if isinstance(value, dict) else value
-        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-            st.markdown(f"**{title}**")
-            frame = pd.DataFrame([{key: item for key, item in row.items() if not isinstance(item, dict | list)} for row in rows])
-            first = [column for column in _FIRST if column in frame.columns]
-            frame = frame[[*first, *(column for column in frame.columns if column not in (*first, "found", "market"))]]
-            st.dataframe(
-                frame.dropna(axis=1, how="all"), hide_index=True, key=f"result-{number}-{name}", alt=f"{name} of action {number}"
-            )
-            if {"symbol", "profit_probability"} <= set(frame.columns):
-                top = frame.sort_values("profit_probability", ascending=False).head(12)
-                st.altair_chart(
-                    charts.bars(
-                        top[["symbol", "profit_probability"]].to_dict("records"),
-                        "symbol",
-                        "profit_probability",
-                        "probability of profit",
-                    ),
-                    alt="probability of profit of the best candidates",
-                )
-        elif isinstance(value, dict):
-            parts = (f"{key.replace('_', ' ')} {plain(item)}" for key, item in value.items() if not isinstance(item, dict | list))
-            st.markdown(f"**{title}**: {_escaped(', '.join(parts)) or 'none'}")
-        elif not isinstance(value, list):
-            st.markdown(f"**{title}**: {_escaped(plain(value))}")
+        values = value if isinstance(value, dict) else {} if isinstance(value, list) else {"": value}
+        plain_values = {key: item for key, item in values.items() if not isinstance(item, dict | list) and key not in _HIDDEN}
+        title, rows = _records(name, value)
+        if plain_values or rows:
+            line = ", ".join(f"{key.replace('_', ' ')} {plain(item)}".strip() for key, item in plain_values.items())
+            st.markdown(f"**{title.replace('_', ' ').capitalize()}**{': ' if line else ''}{_escaped(line)}")
+        if not rows:
+            continue
+        frame = pd.DataFrame([{key: item for key, item in row.items() if not isinstance(item, dict | list)} for row in rows])
+        first = [column for column in _FIRST if column in frame.columns]
+        frame = frame[[*first, *(column for column in frame.columns if column not in (*first, *_HIDDEN))]]
+        st.dataframe(
+            frame.dropna(axis=1, how="all"), hide_index=True, key=f"result-{number}-{name}", alt=f"{name} of action {number}"
+        )
+        if {"symbol", "profit_probability"} <= set(frame.columns):
+            top = frame.sort_values("profit_probability", ascending=False).head(12)[["symbol", "profit_probability"]]
+            chart = charts.bars(top.to_dict("records"), "symbol", "profit_probability", "probability of profit")
+            st.altair_chart(chart, alt="probability of profit of the best candidates")
+
+
+def _records(name: str, value: Any) -> tuple[str, list[dict[str, Any]]]:
+    """The first list of records in a result, however deep, and its title."""
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return name, value
+    for key, item in value.items() if isinstance(value, dict) else ():
+        title, rows = _records(name if key == name else f"{name}: {key}", item)
+        if rows:
+            return title, rows
+    return name, []
 
 
 def _send(text: str) -> None:
