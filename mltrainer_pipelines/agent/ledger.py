@@ -105,14 +105,6 @@ def close_call(
         connection.execute(sa.update(AgentCall).where(AgentCall.id == call_id).values(values))
 
 
-def calls(engine: Engine, limit: int = 50) -> list[dict[str, Any]]:
-    """Requests to Claude, newest first, without their texts."""
-    columns = [column for column in AgentCall.__table__.columns if column.name not in ("request", "response")]
-    statement = sa.select(*columns).order_by(AgentCall.id.desc()).limit(limit)
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(statement).mappings()]
-
-
 def record_event(
     target: Engine | Connection,
     kind: str,

@@ -18,39 +18,21 @@ from mltrainer_pipelines.store.tables import (
     LearningReport,
     Outcome,
     PortfolioPerformance,
-    Promotion,
     Recommendation,
     Trial,
     TrialScorecard,
     UserPosition,
     VirtualPosition,
 )
+from mltrainer_pipelines.trials.registry.records import champion_of
 
 MAX_ROWS = 20
 """Rows of any answer."""
-_CARD = (
-    "sharpe",
-    "deflated_sharpe",
-    "net_return",
-    "net_return_low",
-    "net_return_high",
-    "maximum_drawdown",
-    "precision_top_decile",
-    "hit_rate",
-    "base_rate",
-    "auc",
-    "rank_ic",
-    "rank_ic_t",
-    "brier_skill",
-    "universe_net_return",
-    "universe_sharpe",
-    "momentum_net_return",
-    "momentum_sharpe",
-    "trials_counted",
-    "sessions",
-    "quarters",
-    "first_session",
-    "last_session",
+_SCORECARD_FIELDS = (
+    *("sharpe", "deflated_sharpe", "net_return", "net_return_low", "net_return_high", "maximum_drawdown"),
+    *("precision_top_decile", "hit_rate", "base_rate", "auc", "rank_ic", "rank_ic_t", "brier_skill"),
+    *("universe_net_return", "universe_sharpe", "momentum_net_return", "momentum_sharpe"),
+    *("trials_counted", "sessions", "quarters", "first_session", "last_session"),
 )
 
 
@@ -75,10 +57,9 @@ def leaderboard(system: System, timeframe: str | None = None, top: int = 10) -> 
             chosen = sa.select(LeaderboardRow.__table__).where(LeaderboardRow.timeframe == name)
             rows = connection.execute(chosen.order_by(LeaderboardRow.rank).limit(min(top, MAX_ROWS))).mappings().all()
             of = sa.select(sa.func.count()).select_from(LeaderboardRow).where(LeaderboardRow.timeframe == name)
-            newest = sa.select(Promotion.trial_id).where(Promotion.timeframe == name, Promotion.decision != "refused")
             answer[name] = {
                 "trials": connection.scalar(of),
-                "champion": connection.scalar(newest.order_by(Promotion.id.desc()).limit(1)),
+                "champion": champion_of(system.engine, name),
                 "best": [{key: value for key, value in row.items() if key not in ("timeframe", "updated_at")} for row in rows],
             }
     return answer
@@ -95,7 +76,7 @@ def trial(system: System, trial_id: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"trial_id": trial_id, "found": True, "market": system.market, "status": row.status}
     answer |= {name: row.config.get(name) for name in ("model", "timeframe", "params", "train_sessions", "feature_set")}
     if row.metrics is not None:
-        answer |= {"grade": row.grade, **{name: row.metrics.get(name) for name in _CARD}}
+        answer |= {"grade": row.grade, **{name: row.metrics.get(name) for name in _SCORECARD_FIELDS}}
     return answer
 
 
@@ -122,7 +103,7 @@ def candidates(
 
     The bars not given are those of a strong buy.
     """
-    newest = _newest_signals(system.lake)
+    newest = newest_signals(system.lake)
     if newest is None:
         return {"known": False, "why": "the market was never scored; refresh the signals first"}
     settings = runtime_settings.get_all(system.engine, system.defaults)
@@ -275,7 +256,8 @@ def status(system: System) -> dict[str, Any]:
     }
 
 
-def _newest_signals(lake: Lake) -> pl.DataFrame | None:
+def newest_signals(lake: Lake) -> pl.DataFrame | None:
+    """The signals of the last refresh; None before the first."""
     partitions = lake.partitions("signals")
     if not partitions:
         return None
@@ -294,7 +276,7 @@ def _company(lake: Lake, symbol: str) -> dict[str, Any]:
 
 def _signal(system: System, symbol: str | None) -> dict[str, Any]:
     """Why a symbol was never recommended: the thresholds that its last signal missed."""
-    newest = _newest_signals(system.lake)
+    newest = newest_signals(system.lake)
     if symbol is None or newest is None:
         return {"why": "there is no such recommendation"}
     rows = newest.filter(pl.col("symbol") == symbol)

@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from mltrainer_pipelines.agent import queries
-from mltrainer_pipelines.agent.action_kinds import ActionError, Ensemble, Kind, MomentumScreening, SubmitTrial
+from mltrainer_pipelines.agent.action_kinds import (
+    ActionError,
+    ActionParams,
+    DecideProposal,
+    Ensemble,
+    Kind,
+    MomentumScreening,
+    SubmitTrial,
+)
 from mltrainer_pipelines.agent.actions import Action, propose_action
 from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.agent.sanitize import as_data
@@ -25,54 +33,45 @@ MAX_RESULT = 6_000
 """Characters of a tool's result that reach a prompt."""
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class Nothing(_Input):
+class Nothing(ActionParams):
     pass
 
 
-class Family(_Input):
+class Family(ActionParams):
     family: str | None = Field(None, description="A family or a model's id: then with search spaces.")
 
 
-class Top(_Input):
+class Top(ActionParams):
     timeframe: TimeframeName | None = None
     top: Annotated[int, Field(ge=1, le=20)] = 10
 
 
-class TrialId(_Input):
+class TrialId(ActionParams):
     trial_id: str
 
 
-class Screened(_Input):
+class Screened(ActionParams):
     timeframe: TimeframeName | None = None
     min_probability: float | None = None
     min_confidence: float | None = None
     min_expected_return: float | None = None
 
 
-class Explained(_Input):
+class Explained(ActionParams):
     recommendation_id: int | None = None
     symbol: str | None = None
 
 
-class Status(_Input):
+class Status(ActionParams):
     status: Literal["proposed", "approved", "rejected", "launched", "done", "failed"] | None = None
 
 
-class Threshold(_Input):
+class Threshold(ActionParams):
     """A threshold of a strong buy: probability and confidence from 0 to 1, the regime score from 0 to 100."""
 
     name: Literal["min_profit_probability", "min_confidence", "min_regime_score"]
     value: float
     reason: Annotated[str, Field(max_length=300)] = ""
-
-
-class ProposalId(_Input):
-    proposal_id: int
-    decision: Literal["approve", "reject"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ _TOOLS = (
         action="ensemble",
     ),
     Tool("change_threshold", "change a threshold.", Threshold, action="change_setting"),
-    Tool("decide_proposal", "decide on a proposal.", ProposalId, action="decide_proposal"),
+    Tool("decide_proposal", "decide on a proposal.", DecideProposal, action="decide_proposal"),
     Tool("refresh_signals", "score the market now.", Nothing, action="refresh_signals"),
     Tool("propose_trials", "have new trials proposed.", Nothing, action="propose_trials"),
 )

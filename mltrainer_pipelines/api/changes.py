@@ -1,6 +1,6 @@
-"""What has changed, as numbered marks: a reader that knows its marks can ask what came since."""
+"""What has changed, as numbered marks: a reader with its marks can ask for the changes since."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.store.tables import AgentAction, Alert, Recommendation, RuntimeSetting, TrialProposal, VirtualPosition
 
-_MOST = 100
+_MAX_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -64,35 +64,34 @@ def current_marks(engine: Engine) -> Marks:
 
 def changes_since(engine: Engine, before: Marks, now: Marks) -> list[Change]:
     """What happened between two marks, recommendations first."""
+    r, a, p = Recommendation, AgentAction, TrialProposal
     changes = []
     with engine.connect() as connection:
         if now.recommendation > before.recommendation:
-            r = Recommendation
-            new = sa.select(r.id, r.symbol, r.timeframe, r.grade, r.session).where(r.id > before.recommendation)
-            rows = connection.execute(new.order_by(r.id).limit(_MOST)).mappings().all()
-            changes.append(Change("recommendations", {"new": [dict(row) for row in rows], "newest_id": now.recommendation}))
+            new = _rows(connection, (r.id, r.symbol, r.timeframe, r.grade, r.session), r.id > before.recommendation)
+            changes.append(Change("recommendations", {"new": new, "newest_id": now.recommendation}))
         if now.marked > before.marked:
             changes.append(Change("positions", {"updated_at_us": now.marked}))
         if now.action > before.action:
-            a = AgentAction
             columns = (a.id, a.session_id, a.kind, a.summary, a.status, a.created_at, a.decided_at, a.finished_at, a.error)
-            edge = _moment(before.action)
-            moved = sa.select(*columns).where(sa.or_(a.created_at > edge, a.decided_at > edge, a.finished_at > edge))
-            rows = connection.execute(moved.order_by(a.id).limit(_MOST)).mappings().all()
-            changes += [Change("action", dict(row)) for row in rows]
+            since = _moment(before.action)
+            moved = sa.or_(a.created_at > since, a.decided_at > since, a.finished_at > since)
+            changes += [Change("action", row) for row in _rows(connection, columns, moved)]
         if now.proposal > before.proposal:
-            p = TrialProposal
-            edge = _moment(before.proposal)
-            chosen = sa.select(p.id, p.trial_id, p.proposer, p.status).where(sa.or_(p.created_at > edge, p.decided_at > edge))
-            rows = connection.execute(chosen.order_by(p.id).limit(_MOST)).mappings().all()
-            changes += [Change("proposal", dict(row)) for row in rows]
+            since = _moment(before.proposal)
+            moved = sa.or_(p.created_at > since, p.decided_at > since)
+            changes += [Change("proposal", row) for row in _rows(connection, (p.id, p.trial_id, p.proposer, p.status), moved)]
         if now.setting > before.setting:
             changes.append(Change("settings", {"version": now.setting}))
         if now.alert > before.alert:
-            raised = sa.select(Alert.id, Alert.kind, Alert.severity, Alert.message, Alert.created_at)
-            rows = connection.execute(raised.where(Alert.id > before.alert).order_by(Alert.id).limit(_MOST)).mappings().all()
-            changes += [Change("alert", dict(row)) for row in rows]
+            raised = (Alert.id, Alert.kind, Alert.severity, Alert.message, Alert.created_at)
+            changes += [Change("alert", row) for row in _rows(connection, raised, Alert.id > before.alert)]
     return changes
+
+
+def _rows(connection: sa.Connection, columns: Sequence[Any], condition: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
+    statement = sa.select(*columns).where(condition).order_by(columns[0]).limit(_MAX_ROWS)
+    return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def _microseconds(moment: Any) -> Any:

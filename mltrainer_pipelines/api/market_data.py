@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import polars as pl
 
+from mltrainer_pipelines.agent import queries
 from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.lake import Lake
 
 _CACHE_SECONDS = 2.0
@@ -139,14 +139,7 @@ def corporate_actions(lake: Lake) -> pl.DataFrame | None:
     return lake.read("corporate_actions") if lake.exists("corporate_actions") else None
 
 
-@_cached_for_seconds
-def newest_signals(lake: Lake) -> pl.DataFrame | None:
-    """The signals of the last refresh; None before the first."""
-    sessions = lake.partitions("signals")
-    if not sessions:
-        return None
-    stored = lake.read("signals", sessions[-1])
-    return stored.filter(pl.col("timestamp") == pl.col("timestamp").max())
+newest_signals = _cached_for_seconds(queries.newest_signals)
 
 
 def asset_states(lake: Lake) -> list[AssetState]:
@@ -165,21 +158,3 @@ def sessions_behind(newest: str | None, expected: date) -> int | None:
     except ValueError:
         return None
     return len(sessions_between(day + timedelta(days=1), expected))
-
-
-def nearest_misses(signals: pl.DataFrame, thresholds: Thresholds, most: int) -> pl.DataFrame:
-    """The signals that lack least of being a strong buy, the nearest first, with `shortfall`.
-
-    The shortfall adds up by how much probability and confidence are below their thresholds, a point of either counting
-    the same, and how far the expected return is from being above its own. Signals without a price or a probability are
-    left out: their distance is unknown.
-    """
-    below = [
-        (thresholds.min_probability - pl.col("profit_probability")).clip(lower_bound=0.0),
-        (thresholds.min_confidence - pl.col("confidence")).clip(lower_bound=0.0),
-        (thresholds.min_expected_net_return - pl.col("expected_net_return")).clip(lower_bound=0.0),
-    ]
-    levels = ("profit_probability", "confidence", "expected_net_return", "entry_price", "target_price", "stop_loss")
-    complete = signals.filter(~pl.col("strong_buy"), *(pl.col(name).is_finite() for name in levels))
-    ranked = complete.with_columns(shortfall=pl.sum_horizontal(below))
-    return ranked.sort("shortfall", "profit_probability", "symbol", descending=[False, True, False]).head(most)

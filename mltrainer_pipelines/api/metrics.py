@@ -88,23 +88,27 @@ def _state(context: Context) -> dict[str, float]:
     newest = sa.select(sa.func.max(r.session)).scalar_subquery()
     paid = sa.func.coalesce(sa.func.sum(p.profit_loss), 0)
     measures: dict[str, sa.Select[Any]] = {
-        "recommendations": sa.select(sa.func.count()).select_from(r),
-        "recommendations_latest_session": sa.select(sa.func.count()).select_from(r).where(r.session == newest),
-        "virtual_positions_open": sa.select(sa.func.count()).select_from(p).where(p.status == "open"),
-        "virtual_positions_pending": sa.select(sa.func.count()).select_from(p).where(p.status == "pending"),
-        "virtual_positions_closed": sa.select(sa.func.count()).select_from(p).where(p.status == "closed"),
+        "recommendations": _count(r),
+        "recommendations_latest_session": _count(r, r.session == newest),
+        "virtual_positions_open": _count(p, p.status == "open"),
+        "virtual_positions_pending": _count(p, p.status == "pending"),
+        "virtual_positions_closed": _count(p, p.status == "closed"),
         "profit_loss_realized_dollars": sa.select(paid).where(p.status == "closed"),
         "profit_loss_unrealized_dollars": sa.select(paid).where(p.status == "open"),
-        "trials": sa.select(sa.func.count()).select_from(Trial),
-        "proposals_waiting": sa.select(sa.func.count()).select_from(TrialProposal).where(TrialProposal.status == "proposed"),
-        "actions_pending": sa.select(sa.func.count()).select_from(AgentAction).where(AgentAction.status == "pending"),
-        "alerts_open": sa.select(sa.func.count()).select_from(Alert).where(Alert.acknowledged_at.is_(None)),
+        "trials": _count(Trial),
+        "proposals_waiting": _count(TrialProposal, TrialProposal.status == "proposed"),
+        "actions_pending": _count(AgentAction, AgentAction.status == "pending"),
+        "alerts_open": _count(Alert, Alert.acknowledged_at.is_(None)),
     }
     statement = sa.select(*(measure.scalar_subquery() for measure in measures.values()))
     with context.reader.connect() as connection:
-        values = dict(zip(measures, map(float, connection.execute(statement).one()), strict=True))
+        state = dict(zip(measures, map(float, connection.execute(statement).one()), strict=True))
     signals = newest_signals(context.lake)
-    values["agent_dollars_today"] = float(spent(context.reader, datetime.now(UTC)).dollars)
+    state["agent_dollars_today"] = float(spent(context.reader, datetime.now(UTC)).dollars)
     if signals is not None:
-        values |= {"last_refresh_timestamp_seconds": signals["timestamp"][0].timestamp(), "signals_latest": float(signals.height)}
-    return values
+        state |= {"last_refresh_timestamp_seconds": signals["timestamp"][0].timestamp(), "signals_latest": float(signals.height)}
+    return state
+
+
+def _count(table: Any, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(sa.func.count()).select_from(table).where(*conditions)

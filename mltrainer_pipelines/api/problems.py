@@ -72,14 +72,9 @@ class Problem(Exception):  # noqa: N818  the name of RFC 9457
 
 def problem_body(status: int, detail: str, instance: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
     """A problem document as plain values."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "instance": instance,
-    }
-    return body | ({"errors": errors} if errors else {})
+    title = HTTPStatus(status).phrase
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": instance}
+    return document | ({"errors": errors} if errors else {})
 
 
 def problem_response(

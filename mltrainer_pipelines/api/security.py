@@ -1,4 +1,4 @@
-"""Who may talk to the API: those who know its token, under a name that is its own."""
+"""Who may use the API: those with its token, under one of its own host names."""
 
 import hmac
 import os
@@ -12,7 +12,7 @@ from mltrainer_pipelines.api.problems import MEDIA_TYPE, problem_body
 from mltrainer_pipelines.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
-"""What answers without the token."""
+"""Paths that need no token."""
 LARGEST_BODY = 256 * 1024
 """Bytes of a request's body."""
 
@@ -80,7 +80,7 @@ class HostCheck:
             host = header(scope, b"host") or ""
             name = host[: host.rfind("]") + 1] if host.startswith("[") else host.rsplit(":", 1)[0]
             if name.lower() not in self.allowed:
-                detail = "this API does not go by that Host; use 127.0.0.1 or localhost, or name it in MLTRAINER_API_HOSTS"
+                detail = "this Host is not allowed; use 127.0.0.1 or localhost, or add it to MLTRAINER_API_HOSTS"
                 await refuse(scope, receive, send, 400, detail)
                 return
         await self.app(scope, receive, send)
@@ -94,9 +94,9 @@ class BearerToken:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            given = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
+            given = (header(scope, b"authorization") or "").encode("latin-1")
             if not hmac.compare_digest(given, self.expected):
-                detail = "give the token of the file api-token in mlTrainer's home as `Authorization: Bearer <token>`"
+                detail = "send the token in the file api-token of mlTrainer's home as `Authorization: Bearer <token>`"
                 await refuse(scope, receive, send, 401, detail, {"WWW-Authenticate": 'Bearer realm="mlTrainer"'})
                 return
         await self.app(scope, receive, send)

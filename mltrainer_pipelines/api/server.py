@@ -24,6 +24,7 @@ from mltrainer_pipelines.api.routes import (
     facilitator,
     market,
     models,
+    near_misses,
     portfolio,
     positions,
     proposals,
@@ -48,8 +49,8 @@ _DESCRIPTION = (
     "It cannot place orders. Every answer says which market it is about: `real`, `simulated` or `replay`."
 )
 _ROUTES = (
-    *(recommendations, portfolio, positions, trials, models, proposals, market, settings_routes, facilitator, conversation),
-    *(alerts, events, system),
+    *(near_misses, recommendations, portfolio, positions, trials, models, proposals, market, settings_routes, facilitator),
+    *(conversation, alerts, events, system),
 )
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.dialects.postgresql import insert
 
@@ -30,7 +31,7 @@ from mltrainer_pipelines.models.registry import get_model, list_models
 from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.tables import LeaderboardRow
+from mltrainer_pipelines.store.tables import AgentCall, LeaderboardRow
 from mltrainer_pipelines.trials.config import TrialConfig, models_for
 from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines_tests.servers.anthropic import Fault, Said, Turn, anthropic_server, input_tokens
@@ -91,7 +92,8 @@ def test_what_is_refused_goes_back_once_with_its_reasons_and_is_repaired(databas
     assert "is outside of the space of logistic_l2" in back[1]["text"]
     assert [p.config.params["C"] for p in made.proposals] == [0.01, 0.02]
     assert made.refusals == []
-    assert [call["purpose"] for call in ledger.calls(database.engine)] == ["repair", "propose"]
+    with database.engine.connect() as connection:
+        assert list(connection.scalars(sa.select(AgentCall.purpose).order_by(AgentCall.id.desc()))) == ["repair", "propose"]
 
 
 def test_a_repair_that_is_wrong_again_ends_the_round_with_what_was_right(database: Database) -> None:

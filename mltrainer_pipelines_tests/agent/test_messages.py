@@ -116,11 +116,8 @@ def test_a_tool_call_cut_off_by_max_tokens_does_not_count(database: Database) ->
     ids=lambda value: type(value).__name__ + str(getattr(value, "status", "")) if isinstance(value, Fault | Said) else None,
 )
 def test_every_failure_has_a_name_and_is_recorded(database: Database, turn: Fault | Said, error: type, says: str) -> None:
-    with anthropic_server([turn]) as server:
-        began = time.monotonic()
-        with pytest.raises(error, match=says) as caught:
-            claude(database, server.url, timeout_s=0.3).parse("propose", prompt("propose"), ASKED, Count, 1000)
-        assert time.monotonic() - began < 3
+    with anthropic_server([turn]) as server, pytest.raises(error, match=says) as caught:
+        claude(database, server.url, timeout_s=0.3).parse("propose", prompt("propose"), ASKED, Count, 1000)
     (row,) = recorded(database)
     assert says in row.error
     assert KEY not in str(caught.value)
@@ -132,7 +129,7 @@ def test_a_busy_server_is_asked_again_when_it_says_and_only_then(database: Datab
     with anthropic_server([Fault(429, "wait", {"retry-after": "0.2"}), Said('{"models": 2}')]) as server:
         began = time.monotonic()
         parsed, _ = claude(database, server.url).parse("propose", prompt("propose"), ASKED, Count, 1000)
-        assert 0.2 <= time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.2
     assert parsed.models == 2
     assert len(server.requests) == 2
     assert [row.error for row in recorded(database)] == [None]

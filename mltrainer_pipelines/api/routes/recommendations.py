@@ -1,56 +1,32 @@
-"""Recommendations: the list, one of them with its reasons and its prices, and what came nearest."""
+"""Recommendations: the list, and one of them with its reasons, prices, paper trade and history."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-import polars as pl
 import sqlalchemy as sa
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
-from mltrainer_pipelines.api.fields import (
-    Dollars,
-    Grade,
-    Identifier,
-    MarketKind,
-    Name,
-    Page,
-    Paged,
-    Parameters,
-    Share,
-    Symbol,
-)
+from mltrainer_pipelines.api.fields import Dollars, Grade, Identifier, MarketKind, Name, Page, Paged, Share, Symbol
 from mltrainer_pipelines.api.json_route import JsonRoute
-from mltrainer_pipelines.api.market_data import Company, companies, nearest_misses, newest_signals, price_history
+from mltrainer_pipelines.api.market_data import Company, companies, price_history
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
 from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
-from mltrainer_pipelines.signals.thresholds import thresholds_at
 from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api/recommendations", tags=["recommendations"], route_class=JsonRoute)
 
-Sort = Literal[
-    "timestamp",
-    "-timestamp",
-    "symbol",
-    "-symbol",
-    "profit_probability",
-    "-profit_probability",
-    "confidence",
-    "-confidence",
-    "signal_strength",
-    "-signal_strength",
-    "expected_net_return",
-    "-expected_net_return",
-    "grade",
-    "-grade",
-    "session",
-    "-session",
+Sort = Annotated[
+    str,
+    Field(
+        pattern=r"^-?(timestamp|symbol|profit_probability|confidence|signal_strength|expected_net_return|grade|session)$",
+        description="Column to sort by; a minus sign puts the highest first.",
+    ),
 ]
 
 
@@ -110,7 +86,7 @@ class Filter(Paged):
     min_confidence: Share | None = None
     min_strength: Share | None = None
     min_expected_return: Annotated[float, Field(ge=-1, le=10, allow_inf_nan=False)] | None = None
-    sort: Sort = Field(default="-timestamp", description="Column to sort by; a minus sign puts the highest first.")
+    sort: Sort = "-timestamp"
 
 
 class Driver(BaseModel):
@@ -160,40 +136,6 @@ class RecommendationDetail(Recommendation):
     history: list[Past]
 
 
-class NearMiss(BaseModel):
-    """A signal that is no strong buy, and what it lacked."""
-
-    symbol: str
-    company: str | None
-    sector: str | None
-    timeframe: TimeframeName
-    grade: Grade
-    profit_probability: float
-    confidence: float
-    signal_strength: float
-    expected_net_return: float
-    entry_price: float
-    target_price: float
-    stop_loss: float
-    lacked: list[str] = Field(examples=[["probability 0.57 below 0.60"]])
-
-
-class NearMisses(BaseModel):
-    """The nearest misses of the last refresh. None of them is a recommendation."""
-
-    market: MarketKind
-    as_of: datetime
-    refreshed_at: datetime | None = Field(description="When the market was scored last; null before the first time.")
-    signals: int = Field(description="Signals of that refresh.")
-    strong_buys: int
-    items: list[NearMiss]
-
-
-class NearMissParameters(Parameters):
-    timeframe: TimeframeName | None = None
-    limit: Annotated[int, Field(ge=1, le=50)] = 10
-
-
 @router.get("")
 def list_recommendations(installation: Installation, chosen: Annotated[Filter, Query()]) -> Recommendations:
     """The recommendations that match, sorted, a page at a time."""
@@ -221,25 +163,6 @@ def list_recommendations(installation: Installation, chosen: Annotated[Filter, Q
         newest_session=newest_session,
         sectors=sorted({company.sector for company in by_symbol.values() if company.sector}),
     )
-
-
-@router.get("/near-misses")
-def list_near_misses(installation: Installation, chosen: Annotated[NearMissParameters, Query()]) -> NearMisses:
-    """The signals of the last refresh that lacked least of being a strong buy, with what each one lacked."""
-    signals = newest_signals(installation.lake)
-    answer: dict[str, Any] = {"market": installation.settings.market_kind, "as_of": installation.now()}
-    if signals is None:
-        return NearMisses(refreshed_at=None, signals=0, strong_buys=0, items=[], **answer)
-    refreshed_at, buys = signals["timestamp"][0], int(signals["strong_buy"].sum())
-    if chosen.timeframe:
-        signals = signals.filter(pl.col("timeframe") == chosen.timeframe)
-    thresholds = thresholds_at(installation.reader, installation.settings.threshold_defaults)
-    by_symbol = companies(installation.lake)
-    items = []
-    for row in nearest_misses(signals, thresholds, chosen.limit).iter_rows(named=True):
-        company = by_symbol.get(row["symbol"], Company(None, None))
-        items.append(NearMiss(**{**row, **vars(company), "lacked": row["reason"].split("; ")}))
-    return NearMisses(refreshed_at=refreshed_at, signals=signals.height, strong_buys=buys, items=items, **answer)
 
 
 @router.get("/{number}")

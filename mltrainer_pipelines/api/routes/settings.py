@@ -1,6 +1,5 @@
 """Settings that are changed while the system runs: thresholds, the agent's autonomy and its budgets; every change is recorded."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from mltrainer_pipelines.api.fields import Body, Name, Parameters, Text, with_ex
 from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.store import runtime_settings
-from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
+from mltrainer_pipelines.store.runtime_settings import Change, InvalidSettingError, UnknownSettingError
 from mltrainer_pipelines.store.tables import RuntimeSetting
 
 router = APIRouter(prefix="/api/settings", tags=["settings"], route_class=JsonRoute)
@@ -37,21 +36,10 @@ class Setting(BaseModel):
     changed: bool = Field(description="Whether it differs from the default because somebody changed it.")
 
 
-class SettingChange(BaseModel):
-    """A change; `value` is null where it went back to the default."""
-
-    id: int
-    name: str
-    value: Value | None
-    changed_by: str
-    reason: str
-    changed_at: datetime
-
-
 class Settings(BaseModel):
     version: int = Field(description="Of all settings together: the number of the newest change, 0 before the first.")
     settings: list[Setting]
-    history: list[SettingChange] = Field(description="Changes, the newest first.")
+    history: list[Change] = Field(description="Changes, the newest first.")
 
 
 class Changes(Body):
@@ -143,4 +131,4 @@ def _settings(installation: Context, changes: int) -> Settings:
         own = vars(setting) | {"default": default, "choices": list(setting.choices)}
         settings.append(Setting(**own, value=value, allowed=setting.describe(), changed=value != default))
     past = runtime_settings.history(installation.reader, limit=changes) if changes else []
-    return Settings(version=version, settings=settings, history=[SettingChange(**vars(change)) for change in past])
+    return Settings(version=version, settings=settings, history=past)
