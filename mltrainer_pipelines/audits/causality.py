@@ -20,7 +20,6 @@ from mltrainer_pipelines.trials.validation.windows import (
     Window,
     quarter_window,
     quarters_between,
-    training_rows,
 )
 
 EVERY_SET = tuple(name for name in feature_sets() if name != "default")
@@ -162,7 +161,7 @@ def _purge(frames: SimulatedFrames, members: pl.DataFrame) -> tuple[int, dict[st
                 window = quarter_window(quarter_start, quarter_end, sessions, len(sessions))
             except EmptyWindowError:
                 continue
-            trained = training_rows(labels, window)
+            trained = labels.filter(window.trains)
             rows += trained.height
             if inside := rows_not_over(trained, window):
                 unpurged[f"{timeframe.name} {window.test_first}"] = inside

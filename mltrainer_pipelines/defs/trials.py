@@ -159,8 +159,7 @@ def trial_scorecard(
     settings, grades = get_settings(), {}
     for trial_id in context.partition_keys:
         trial = records.config_of(database.engine, trial_id)
-        evaluation = evaluate(database.engine, lake, trial, last_closed_session(now()), settings.cost_bps)
-        result = evaluation.result
+        result, fingerprint = evaluate(database.engine, lake, trial, last_closed_session(now()), settings.cost_bps)
         card = result.scorecard
         importances, begin = stored_importances(lake, trial_id), time.perf_counter()
         mlflow_run = log_trial(
@@ -168,7 +167,7 @@ def trial_scorecard(
             trial,
             {**card.model_dump(exclude=set(PARTS)), **part_metrics(card)},
             {quarter.quarter: quarter.model_dump(exclude={"quarter"}) for quarter in card.per_quarter},
-            provenance(context.run_id, evaluation.data_fingerprint),
+            provenance(context.run_id, fingerprint),
             figures(result, settings.market_kind, importances),
             {"grade": grade(card)},
         )
@@ -240,9 +239,9 @@ def champion_model(
             decisions[timeframe] = f"kept as it was fitted: {champion}, whose feature set has changed since"
             context.add_asset_metadata({"champion": champion, "decision": decisions[timeframe]}, partition_key=timeframe)
             continue
-        fitted = refit(database.engine, lake, succession, as_of, settings.cost_bps)
-        source = provenance(context.run_id, data_fingerprint(fitted.features, fitted.labels))
-        version = register_champion(tracking, fitted.ensemble, fitted.features, source, grade(succession.scorecard))
+        ensemble, rows, outcomes = refit(database.engine, lake, succession, as_of, settings.cost_bps)
+        source = provenance(context.run_id, data_fingerprint(rows, outcomes))
+        version = register_champion(tracking, ensemble, rows, source, grade(succession.scorecard))
         records.record_decision(database.engine, timeframe, decision, version.version, now())
         decisions[timeframe] = f"{decision.decision}: {decision.trial_id} ({decision.grade})"
         context.add_asset_metadata(
@@ -252,7 +251,7 @@ def champion_model(
                 "model_version": version.version,
                 "decision": decisions[timeframe],
                 "reasons": list(decision.reasons),
-                "weights": fitted.ensemble.weights,
+                "weights": ensemble.weights,
             },
             partition_key=timeframe,
         )

@@ -29,11 +29,6 @@ def log_report(tracking: Tracking, report: Report, figures: Mapping[str, "Figure
     -------
     str
         The run's id.
-
-    Raises
-    ------
-    TrackingUnavailableError
-        If the server does not answer.
     """
     with tracking.client() as client:
         experiment = experiment_id(client, EXPERIMENT)

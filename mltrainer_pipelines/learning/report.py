@@ -1,7 +1,7 @@
 """The learning report: what the closed positions teach, for people as Markdown and for programs as JSON."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -57,9 +57,9 @@ def learning_report(engine: Engine, as_of: date) -> Report:
         positions = dict(
             connection.execute(sa.select(VirtualPosition.status, sa.func.count()).group_by(VirtualPosition.status)).tuples().all()
         )
-        weights = connection.execute(
-            sa.select(ModelWeight.__table__).order_by(ModelWeight.timeframe, ModelWeight.weight.desc(), ModelWeight.trial_id)
-        ).all()
+        columns = (getattr(ModelWeight, name) for name in ("timeframe", "trial_id", "weight", "observations", "brier"))
+        order = ModelWeight.timeframe, ModelWeight.weight.desc(), ModelWeight.trial_id
+        weights = connection.execute(sa.select(*columns).order_by(*order)).mappings().all()
         samples = connection.execute(
             sa.select(
                 SamplePosition.timeframe,
@@ -98,16 +98,7 @@ def learning_report(engine: Engine, as_of: date) -> Report:
             }
             for row in checks
         ],
-        "weights": [
-            {
-                "timeframe": row.timeframe,
-                "trial_id": row.trial_id,
-                "weight": row.weight,
-                "observations": row.observations,
-                "brier": row.brier,
-            }
-            for row in weights
-        ],
+        "weights": [dict(row) for row in weights],
     }
     return Report(as_of, _markdown(content), content)
 
@@ -153,22 +144,16 @@ def _earnings(outcomes: Sequence[Any], groups: dict[str, Callable[[Any], str]]) 
     how a position ended is left out, since a target reached is a gain by definition.
     """
     sentences: dict[str, list[str]] = {"worked": [], "did_not_work": []}
-    for name, key in groups.items():
-        if name == "exit":
-            continue
-        for group in sorted({key(row) for row in outcomes}):
-            rows = [row for row in outcomes if key(row) == group]
-            mean = sum(row.net_return for row in rows) / len(rows)
-            surprises: dict[date, float] = {}
-            for row in rows:
-                surprises[row.closed_session] = surprises.get(row.closed_session, 0.0) + row.net_return - mean
-            if len(surprises) < _FEW_SESSIONS:
-                continue
-            error = math.sqrt(sum(value**2 for value in surprises.values())) / len(rows)
-            if abs(mean) > 2 * error:
-                hits = sum(row.profitable for row in rows)
-                sentence = f"{name} {group}: {mean:+.2%} a position, {hits} of {len(rows)} with a profit"
-                sentences["worked" if mean > 0 else "did_not_work"].append(sentence)
+    for name, group, rows in _each_group(outcomes, groups):
+        mean = sum(row.net_return for row in rows) / len(rows)
+        surprises: dict[date, float] = {}
+        for row in rows:
+            surprises[row.closed_session] = surprises.get(row.closed_session, 0.0) + row.net_return - mean
+        error = math.sqrt(sum(value**2 for value in surprises.values())) / len(rows)
+        if name != "exit" and len(surprises) >= _FEW_SESSIONS and abs(mean) > 2 * error:
+            hits = sum(row.profitable for row in rows)
+            sentence = f"{name} {group}: {mean:+.2%} a position, {hits} of {len(rows)} with a profit"
+            sentences["worked" if mean > 0 else "did_not_work"].append(sentence)
     return sentences
 
 
@@ -179,20 +164,15 @@ def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str,
     closing sessions, not of the number of positions.
     """
     findings = []
-    for name, key in groups.items():
-        for group in sorted({key(row) for row in outcomes}):
-            rows = [row for row in outcomes if key(row) == group]
-            sessions = len({row.closed_session for row in rows})
-            if sessions < _FEW_SESSIONS:
-                continue
-            summary = _summary(rows)
-            gap, promised = summary["over_confidence"], summary["mean_predicted_probability"]
-            error = math.sqrt(promised * (1 - promised) / sessions)
-            if abs(gap) > 2 * error:
-                side = "over-confident" if gap > 0 else "under-confident"
-                findings.append(
-                    f"{name} {group}: {side}; {promised:.0%} was promised, {summary['hit_rate']:.0%} of {len(rows)} came true"
-                )
+    for name, group, rows in _each_group(outcomes, groups):
+        sessions, summary = len({row.closed_session for row in rows}), _summary(rows)
+        gap, promised = summary["over_confidence"], summary["mean_predicted_probability"]
+        error = math.sqrt(promised * (1 - promised) / sessions)
+        if sessions >= _FEW_SESSIONS and abs(gap) > 2 * error:
+            side = "over-confident" if gap > 0 else "under-confident"
+            findings.append(
+                f"{name} {group}: {side}; {promised:.0%} was promised, {summary['hit_rate']:.0%} of {len(rows)} came true"
+            )
     if len(samples) >= _FEW and len(outcomes) >= _FEW:
         ours, below = (sum(row.net_return for row in rows) / len(rows) for rows in (outcomes, samples))
         better = "hold back what is worse" if ours > below else "hold back what was no worse: consider lowering them"
@@ -200,8 +180,15 @@ def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str,
     return findings
 
 
+def _each_group(outcomes: Sequence[Any], groups: dict[str, Callable[[Any], str]]) -> Iterator[tuple[str, str, list[Any]]]:
+    """What outcomes are grouped by, the name of a group and its outcomes, group by group in order of their names."""
+    for name, key in groups.items():
+        for group in sorted({key(row) for row in outcomes}):
+            yield name, group, [row for row in outcomes if key(row) == group]
+
+
 def _grouped(outcomes: Sequence[Any], key: Callable[[Any], str]) -> dict[str, dict[str, float | int]]:
-    return {name: _summary([row for row in outcomes if key(row) == name]) for name in sorted({key(row) for row in outcomes})}
+    return {group: _summary(rows) for _, group, rows in _each_group(outcomes, {"": key})}
 
 
 def _summary(outcomes: Sequence[Any]) -> dict[str, float | int]:
@@ -228,56 +215,58 @@ def _markdown(content: dict[str, Any]) -> str:
         lines += [f"{content['closed_positions']} closed positions; {waiting}.", ""]
         if content["closed_positions"] < _FEW:
             lines += [f"Fewer than {_FEW} closed positions: these numbers may well be chance.", ""]
-        lines += _table({"all": content["overall"]}, "")
+        lines += _summaries({"all": content["overall"]}, "")
         titles = {"worked": "What worked", "did_not_work": "What did not", "findings": "Where promises and outcomes differ"}
         for name, title in titles.items():
-            lines += [f"## {title}", ""]
-            lines += [f"- {finding}" for finding in content[name]] or ["Nothing that could not be chance."]
-            lines.append("")
+            sentences = [f"- {sentence}" for sentence in content[name]] or ["Nothing that could not be chance."]
+            lines += [f"## {title}", "", *sentences, ""]
         for name, groups in content["groups"].items():
-            lines += [f"## By {name}", "", *_table(groups, name)]
+            lines += [f"## By {name}", "", *_summaries(groups, name)]
     if content["just_below_thresholds"]:
-        lines += ["## Just below the thresholds, bought as a sample", "", *_table(content["just_below_thresholds"], "timeframe")]
+        lines += ["## Just below the thresholds, bought as a sample", ""]
+        lines += _summaries(content["just_below_thresholds"], "timeframe")
     if content["recalibrations"]:
-        lines += ["## Correction of the probabilities", "", "| timeframe | trial | intercept | slope | outcomes | worth |"]
-        lines.append("|---|---|---:|---:|---:|---:|")
-        lines += [
-            f"| {row['timeframe']} | {row['trial_id']} | {row['intercept']:+.3f} | {row['slope']:.3f} "
-            f"| {row['observations']} | {row['effective_observations']:.0f} |"
+        rows = (
+            f"{row['timeframe']} | {row['trial_id']} | {row['intercept']:+.3f} | {row['slope']:.3f} "
+            f"| {row['observations']} | {row['effective_observations']:.0f}"
             for row in content["recalibrations"]
-        ]
-        lines.append("")
+        )
+        header = "timeframe | trial | intercept | slope | outcomes | worth"
+        lines += ["## Correction of the probabilities", "", *_table(header, "llrrrr", rows)]
     if content["drift"]:
-        lines += ["## Drift", "", "| timeframe | of | p | crosses at | advice |", "|---|---|---:|---:|---|"]
-        lines += [
-            f"| {row['timeframe']} | {row['kind']}: {row['subject']} | {row['p_value']:.3f} | {row['false_alarm_rate']:.2f} "
-            f"| {row['advice']} |"
+        rows = (
+            f"{row['timeframe']} | {row['kind']}: {row['subject']} | {row['p_value']:.3f} | {row['false_alarm_rate']:.2f} "
+            f"| {row['advice']}"
             for row in content["drift"]
-        ]
-        lines.append("")
+        )
+        lines += ["## Drift", "", *_table("timeframe | of | p | crosses at | advice", "llrrl", rows)]
     lines += ["## Model weights", ""]
     if not content["weights"]:
         lines += ["No models are weighted yet.", ""]
     else:
-        lines += ["| timeframe | trial | weight | forecasts | Brier |", "|---|---|---:|---:|---:|"]
-        for row in content["weights"]:
-            brier = "none yet" if row["brier"] is None else f"{row['brier']:.4f}"
-            lines.append(f"| {row['timeframe']} | {row['trial_id']} | {row['weight']:.3f} | {row['observations']} | {brier} |")
-        lines.append("")
+        rows = (
+            f"{row['timeframe']} | {row['trial_id']} | {row['weight']:.3f} | {row['observations']} "
+            f"| {'none yet' if row['brier'] is None else format(row['brier'], '.4f')}"
+            for row in content["weights"]
+        )
+        lines += _table("timeframe | trial | weight | forecasts | Brier", "llrrr", rows)
         if any(row["observations"] == 0 for row in content["weights"]):
             lines += ["Weights that rest on 0 forecasts are equal because nothing has been observed.", ""]
     return "\n".join(lines)
 
 
-def _table(groups: dict[str, dict[str, float | int]], title: str) -> list[str]:
-    lines = [
-        f"| {title} | closed | hit rate | mean net return | mean prediction | over-confidence | Brier | base rate's Brier |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {name} | {row['closed']} | {row['hit_rate']:.1%} | {row['mean_net_return']:+.2%} "
+def _summaries(groups: dict[str, dict[str, float | int]], title: str) -> list[str]:
+    header = f"{title} | closed | hit rate | mean net return | mean prediction | over-confidence | Brier | base rate's Brier"
+    rows = (
+        f"{name} | {row['closed']} | {row['hit_rate']:.1%} | {row['mean_net_return']:+.2%} "
         f"| {row['mean_predicted_probability']:.1%} | {row['over_confidence']:+.1%} "
-        f"| {row['brier']:.4f} | {row['base_rate_brier']:.4f} |"
+        f"| {row['brier']:.4f} | {row['base_rate_brier']:.4f}"
         for name, row in groups.items()
-    ]
-    return [*lines, ""]
+    )
+    return _table(header, "lrrrrrrr", rows)
+
+
+def _table(header: str, align: str, rows: Iterable[str]) -> list[str]:
+    """A Markdown table; `align` is `l` or `r` for each column."""
+    ruler = "|".join("---:" if side == "r" else "---" for side in align)
+    return [f"| {header} |", f"|{ruler}|", *(f"| {row} |" for row in rows), ""]

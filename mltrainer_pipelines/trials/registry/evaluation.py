@@ -1,6 +1,5 @@
 """A trial scored from its stored quarters, beside every other trial that was ever run."""
 
-from dataclasses import dataclass
 from datetime import date
 
 from sqlalchemy.engine import Engine
@@ -17,16 +16,8 @@ from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_
 from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quarters
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What a trial's stored quarters are worth, and the fingerprint of the predictions and labels that say so."""
-
-    result: ScoreResult
-    data_fingerprint: str
-
-
-def evaluate(engine: Engine, lake: Lake, trial: TrialConfig, last: date, cost_bps: float) -> Evaluation:
-    """Calibrate and score the quarters of a trial that are in the lake.
+def evaluate(engine: Engine, lake: Lake, trial: TrialConfig, last: date, cost_bps: float) -> tuple[ScoreResult, str]:
+    """Calibrate and score the quarters of a trial that are in the lake; also the fingerprint of its predictions and labels.
 
     Parameters
     ----------
@@ -60,4 +51,4 @@ def evaluate(engine: Engine, lake: Lake, trial: TrialConfig, last: date, cost_bp
         lake_tables.regime(lake),
         lake_tables.universe(lake),
     )
-    return Evaluation(result, data_fingerprint(predictions, labels))
+    return result, data_fingerprint(predictions, labels)

@@ -78,11 +78,6 @@ def register_champion(
     grade : {'proven', 'candidate'}
     tags : Mapping of str to str, optional
         Further tags of the version.
-
-    Raises
-    ------
-    TrackingUnavailableError
-        If the server does not answer.
     """
     import mlflow
     from mlflow.models import infer_signature
@@ -181,8 +176,6 @@ def load_champion(tracking: Tracking, timeframe: str) -> tuple[ChampionEnsemble,
     ------
     NoChampionError
         If there is none yet.
-    TrackingUnavailableError
-        If the server does not answer.
     """
     version = champion_version(tracking, timeframe)
     return load_version(tracking, version), version
@@ -195,8 +188,6 @@ def load_version(tracking: Tracking, version: ChampionVersion) -> ChampionEnsemb
     ------
     NoChampionError
         If the version holds none.
-    TrackingUnavailableError
-        If the server does not answer.
     """
     with tracking.client(), tempfile.TemporaryDirectory() as folder:
         from mlflow.artifacts import download_artifacts

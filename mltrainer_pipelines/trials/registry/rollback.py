@@ -53,8 +53,6 @@ def roll_back(
     ------
     NoChampionError
         If there is no champion, no such version, or none before the present one.
-    TrackingUnavailableError
-        If the MLflow server does not answer.
     """
     before = champion_version(tracking, timeframe)
     newest = records.newest_change(engine, timeframe)
@@ -78,8 +76,6 @@ def previous_version(tracking: Tracking, present: ChampionVersion) -> ChampionVe
     ------
     NoChampionError
         If there is none before.
-    TrackingUnavailableError
-        If the MLflow server does not answer.
     """
     timeframe = present.name.rpartition("-")[2]
     older = [entry for entry in registered_versions(tracking, timeframe) if int(entry.version) < int(present.version)]

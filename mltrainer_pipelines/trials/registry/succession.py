@@ -45,15 +45,6 @@ class Succession:
     weights: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Refit:
-    """An ensemble, and the features and labels that it was fitted on."""
-
-    ensemble: ChampionEnsemble
-    features: pl.DataFrame
-    labels: pl.DataFrame
-
-
 def deflated_scorecards(engine: Engine) -> list[Scorecard]:
     """Scorecards of all trials, each deflated by every trial ever run."""
     return deflated(records.scorecards(engine), records.trials_run(engine))
@@ -98,8 +89,10 @@ def voters(scorecards: Sequence[Scorecard], champion: str, most: int = MOST_VOTE
     return {champion: 1.0, **{trial_id: 1.0 / len(others) for _, trial_id in others}}
 
 
-def refit(engine: Engine, lake: Lake, succession: Succession, as_of: date, cost_bps: float) -> Refit:
-    """Fit the champion and its voters on everything known at the close of a session.
+def refit(
+    engine: Engine, lake: Lake, succession: Succession, as_of: date, cost_bps: float
+) -> tuple[ChampionEnsemble, pl.DataFrame, pl.DataFrame]:
+    """Fit the champion and its voters on everything known at the close of a session: the ensemble, its features and labels.
 
     Parameters
     ----------
@@ -120,4 +113,4 @@ def refit(engine: Engine, lake: Lake, succession: Succession, as_of: date, cost_
     predictions = {trial_id: predicted_quarters(lake, trial_id) for trial_id in succession.weights}
     universe, regime = lake_tables.universe(lake), lake_tables.regime(lake)
     ensemble = fit_ensemble(configs, features, labels, predictions, as_of, universe=universe, regime=regime)
-    return Refit(ensemble, features, labels)
+    return ensemble, features, labels

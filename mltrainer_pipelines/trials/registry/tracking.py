@@ -1,6 +1,7 @@
 """MLflow's tracking server: whether it answers, and where a result that is logged there comes from.
 
-Experiments and registered models are called `mltrainer-short` and `mltrainer-long`.
+Experiments and registered models are called `mltrainer-short` and `mltrainer-long`. Whatever takes a `Tracking` raises
+`TrackingUnavailableError` where the server does not answer.
 """
 
 import os

@@ -52,11 +52,6 @@ def log_trial(
     -------
     str
         The run's id.
-
-    Raises
-    ------
-    TrackingUnavailableError
-        If the server does not answer.
     """
     from mlflow.entities import Metric, Param, RunTag
 

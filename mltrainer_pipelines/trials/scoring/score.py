@@ -8,18 +8,20 @@ picks the top decile by score on every session, and so do the baselines by their
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.contracts.timeframes import Timeframe
 from mltrainer_pipelines.trials.scoring import backtest, risk, selection, uncertainty
 from mltrainer_pipelines.trials.scoring.breakdown import QuarterScore, by_quarter, by_regime, by_sector, compound
 from mltrainer_pipelines.trials.scoring.deflation import deflation, trial_variance
 from mltrainer_pipelines.trials.scoring.forecast import forecast, mean, number, outcome
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, unbelievable
 from mltrainer_pipelines.trials.scoring.series import Floats
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.trials.config import TrialConfig
 
 TOP = 0.1
 """Share of a session's symbols that the book, and the momentum baseline, buys."""
@@ -28,19 +30,6 @@ _MARKED = ("net_return", "equity")
 
 class NothingToScoreError(ValueError):
     """A trial has no out-of-sample prediction whose label is known."""
-
-
-class Scored(Protocol):
-    """What scoring needs of a trial's configuration; `TrialConfig` has it."""
-
-    @property
-    def trial_id(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def feature_set(self) -> str: ...
-    @property
-    def horizon(self) -> Timeframe: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ class ScoreResult:
 
 
 def score(
-    config: Scored,
+    config: "TrialConfig",
     calibrated: pl.DataFrame,
     labels: pl.DataFrame,
     adjusted_bars: pl.DataFrame,

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from mltrainer_pipelines.trials.scoring.series import Floats, aligned
@@ -32,27 +33,11 @@ def rank_ics(session: ArrayLike, score: ArrayLike, outcome: ArrayLike, minimum: 
         In time order, only where a coefficient exists.
     """
     score, outcome = aligned(score, outcome, "score and outcome")
-    days, code = np.unique(np.asarray(session), return_inverse=True)
-    if code.size != score.size:
-        raise ValueError(f"session and score: {code.size} and {score.size} rows; they must be aligned")
-    count = np.bincount(code, minlength=days.size)
-    a, b = _ranks_within(code, score, count), _ranks_within(code, outcome, count)
-    middle = (count[code] + 1) / 2.0
-    a, b = a - middle, b - middle
-    products, left, right = (np.bincount(code, weights=w, minlength=days.size) for w in (a * b, a * a, b * b))
-    usable = (count >= max(minimum, 2)) & (left > 0) & (right > 0)
-    return days[usable], products[usable] / np.sqrt(left[usable] * right[usable])
-
-
-def _ranks_within(code: NDArray[np.intp], values: Floats, count: NDArray[np.intp]) -> Floats:
-    order = np.lexsort((values, code))
-    group, ordered = code[order], values[order]
-    starts = np.flatnonzero(np.r_[True, (ordered[1:] != ordered[:-1]) | (group[1:] != group[:-1])][: values.size])
-    ends = np.r_[starts[1:], values.size]
-    first = np.r_[0, np.cumsum(count)[:-1]]
-    out = np.empty(values.size)
-    out[order] = np.repeat((starts + 1 + ends) / 2.0, ends - starts) - first[group]
-    return out
+    rows = pl.DataFrame({"session": session, "score": score, "outcome": outcome})
+    ranks = pl.col("score").rank("average"), pl.col("outcome").rank("average")
+    sessions = rows.group_by("session").agg(pl.len(), coefficient=pl.corr(*ranks)).sort("session")
+    usable = sessions.filter((pl.col("len") >= max(minimum, 2)) & pl.col("coefficient").is_finite())
+    return usable["session"].to_numpy(), usable["coefficient"].to_numpy()
 
 
 def auc(score: ArrayLike, outcome: ArrayLike) -> float:
@@ -123,8 +108,3 @@ def reliability(probability: ArrayLike, outcome: ArrayLike, bins: int = 10) -> R
     used = count > 0
     forecast, observed = (np.bincount(code, weights=w, minlength=bins)[used] / count[used] for w in (p, y))
     return Reliability(forecast, observed, count[used].astype(np.int64))
-
-
-def expected_calibration_error(probability: ArrayLike, outcome: ArrayLike, bins: int = 10) -> float:
-    """Mean distance of forecast and observed frequency over `bins` bins of equal mass (Naeini et al. 2015)."""
-    return reliability(probability, outcome, bins).error

@@ -12,15 +12,13 @@ from datetime import date, timedelta
 import polars as pl
 
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.quarters import TRAINING_WARM_UP
 from mltrainer_pipelines.trials.registry.leaderboard import deflated
 from mltrainer_pipelines.trials.scoring.score import score
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 from mltrainer_pipelines.trials.validate_trial import MIN_QUARTERS
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
-
-WARM_UP = timedelta(days=548)
-"""Eighteen months of history before the first quarter, as the walk-forward's partitions have it."""
 
 
 class TooShortHistoryError(ValueError):
@@ -129,7 +127,9 @@ def whole_quarters(table: WalkForward) -> list[tuple[date, date]]:
         If there are fewer than four.
     """
     first, last = table.rows["date"][0], table.rows["date"][-1]
-    whole = [(start, end) for start, end in table.quarters() if start >= first + WARM_UP and end <= last + timedelta(days=4)]
+    whole = [
+        (start, end) for start, end in table.quarters() if start >= first + TRAINING_WARM_UP and end <= last + timedelta(days=4)
+    ]
     if len(whole) < MIN_QUARTERS:
         raise TooShortHistoryError(
             f"from {first} to {last} there are {len(whole)} whole quarters with eighteen months of history before them; "

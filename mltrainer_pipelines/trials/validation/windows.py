@@ -130,15 +130,6 @@ def as_of_window(as_of: date, sessions: Sequence[date], train_sessions: int) -> 
     )
 
 
-def training_rows(labels: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """The label rows that a window may learn from, in their order.
-
-    A row is kept if its outcome was known before the window, less the embargo (`Window.resolved`), and it was
-    decided at `window.train_first` or later.
-    """
-    return labels.filter(window.trains)
-
-
 def quarter_of(day: date) -> tuple[date, date]:
     """First day of the calendar quarter of a day, and the first day after it."""
     start = date(day.year, 3 * ((day.month - 1) // 3) + 1, 1)

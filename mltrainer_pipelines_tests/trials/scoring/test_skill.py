@@ -64,8 +64,8 @@ def test_calibration_error_is_zero_for_true_probabilities_and_the_shift_for_shif
     rng = np.random.default_rng(9)
     p = rng.uniform(0.2, 0.8, 200_000)
     y = (rng.random(p.size) < p).astype(float)
-    assert skill.expected_calibration_error(p, y) < 0.005
-    assert skill.expected_calibration_error(p + 0.1, y) == pytest.approx(0.1, abs=0.005)
+    assert skill.reliability(p, y).error < 0.005
+    assert skill.reliability(p + 0.1, y).error == pytest.approx(0.1, abs=0.005)
 
 
 def test_bins_have_equal_mass_and_never_split_a_tie() -> None:
@@ -80,5 +80,5 @@ def test_bins_have_equal_mass_and_never_split_a_tie() -> None:
 @settings(max_examples=30, deadline=None)
 @given(SCORES, OUTCOMES, st.permutations(range(40)))
 def test_calibration_error_does_not_hang_on_the_order_of_rows(p: np.ndarray, y: np.ndarray, order: list[int]) -> None:
-    shuffled = skill.expected_calibration_error(p[order], y[order])
-    assert shuffled == pytest.approx(skill.expected_calibration_error(p, y))
+    shuffled = skill.reliability(p[order], y[order]).error
+    assert shuffled == pytest.approx(skill.reliability(p, y).error)

@@ -14,7 +14,6 @@ from mltrainer_pipelines.trials.validation.windows import (
     quarter_of,
     quarter_window,
     quarters_between,
-    training_rows,
 )
 
 SESSIONS = sessions_between(date(2018, 1, 1), date(2021, 12, 31))
@@ -47,7 +46,7 @@ def test_a_window_trains_only_on_rows_whose_outcome_was_known_before_it_less_the
     start, end = quarters_between(SESSIONS[70], SESSIONS[-1])[quarter % 15]
     window = quarter_window(start, end, SESSIONS, train_sessions, embargo)
     labels = _labels(drawn)
-    kept = training_rows(labels, window)
+    kept = labels.filter(window.trains)
     first = INDEX[window.test_first]
 
     def trainable(row: dict) -> bool:
