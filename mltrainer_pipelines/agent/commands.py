@@ -1,11 +1,14 @@
 """The agent without Claude: the same lookups and actions, in words of our own."""
 
 from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from mltrainer_pipelines.agent import queries
 from mltrainer_pipelines.agent.actions import Action
 from mltrainer_pipelines.agent.intents import Lookup
+from mltrainer_pipelines.agent.ledger import NEW_YORK
 from mltrainer_pipelines.agent.search import propose, proposed_trials, tried_trials
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.models.registry import list_models
@@ -36,8 +39,10 @@ def answer(system: System, wanted: Lookup) -> tuple[str, Any]:
     if wanted.query == "help":
         return HELP, None
     value = QUERIES[wanted.query](system, **wanted.arguments)
-    shown = {name: item for name, item in value.items() if name not in ("known", "found")}
-    return "\n".join(_lines(shown)), value
+    shown = {name: item for name, item in value.items() if name not in ("known", "found", "why")}
+    why = str(value.get("why", ""))
+    reason = [f"{why[0].upper()}{why[1:]}."] if why else []
+    return "\n".join([*reason, *_lines(shown)]), value
 
 
 def suggested_models(system: System, timeframe: str) -> list[str]:
@@ -136,8 +141,14 @@ def _row(values: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Decimal):
+        return f"{value:,.2f}"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
     return "unknown" if value is None else str(value)

@@ -72,7 +72,7 @@ def trial(system: System, trial_id: str) -> dict[str, Any]:
     with system.engine.connect() as connection:
         row = connection.execute(joined).first()
     if row is None:
-        return {"trial_id": trial_id, "found": False}
+        return {"trial_id": trial_id, "found": False, "why": "no trial of that id was submitted"}
     answer: dict[str, Any] = {"trial_id": trial_id, "found": True, "market": system.market, "status": row.status}
     answer |= {name: row.config.get(name) for name in ("model", "timeframe", "params", "train_sessions", "feature_set")}
     if row.metrics is not None:

@@ -222,7 +222,7 @@ def test_an_expired_action_does_not_run_on_a_late_yes(commands: ChatAgent) -> No
         ("portfolio", "counts"),
         ("performance", "no results yet"),
         ("proposals", "count: 0"),
-        ("report", "no paper trade has closed yet"),
+        ("report", "No paper trade has closed yet."),
         ("settings", "autonomy"),
         ("status", "agent enabled"),
         ("run the model quantum_oracle trial", "no model"),
