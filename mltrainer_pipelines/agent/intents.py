@@ -50,7 +50,13 @@ _DECISION = re.compile(
 
 
 def decision(text: str) -> Decision | None:
-    """A message of the user as a yes or a no, None where it is anything else or anything more."""
+    """A message of the user as a yes or a no, None where it is anything else or anything more.
+
+    >>> decision("execute 3 and 4")
+    Decision(yes=True, ids=(3, 4), everything=False)
+    >>> decision("yes, but with LightGBM instead") is None
+    True
+    """
     match = _DECISION.fullmatch(" ".join(text.lower().replace("’", "'").split()))
     if match is None:
         return None

@@ -81,8 +81,14 @@ def propose(
     ------
     ValueError
         For an unknown proposer or a count below 1.
-    models.catalogue.UnknownModelError
+    models.registry.UnknownModelError
         For an unknown model.
+
+    Examples
+    --------
+    >>> (proposal,) = propose("random", 1, TrialConfig(model="lightgbm", timeframe="long"), models=["logistic_l2"])
+    >>> proposal.config.model, proposal.config.timeframe
+    ('logistic_l2', 'long')
     """
     if proposer not in PROPOSERS:
         raise ValueError(f"there is no proposer {proposer!r}; there are {', '.join(PROPOSERS)}")

@@ -1,9 +1,8 @@
 """Portfolio: the user's own, the paper trades of all recommendations, and those passed over, side by side."""
 
-import csv
-import io
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from mltrainer_pipelines.app import charts
@@ -229,9 +228,6 @@ def _paper_trades(book: str) -> None:
 
 
 def _csv(items: list[dict[str, Any]]) -> bytes:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(items[0]))
-    writer.writeheader()
-    # A cell that begins like a formula would be run by a spreadsheet.
-    writer.writerows({name: f"'{value}" if str(value)[:1] in "=+@" else value for name, value in item.items()} for item in items)
-    return out.getvalue().encode()
+    """The holdings as CSV; a cell that begins like a formula is quoted, so that no spreadsheet runs it."""
+    cells = pd.DataFrame(items, dtype=object).map(lambda cell: f"'{cell}" if str(cell).startswith(("=", "+", "@")) else cell)
+    return cells.to_csv(index=False).encode()
