@@ -192,5 +192,5 @@ def _check(kind: str, subject: str, scores: np.ndarray, remedy: str) -> Check:
     allowed = int(FALSE_ALARM_RATE * blocks + 1e-9)
     threshold = float(np.sort(scores[:-1])[-allowed]) if allowed else float("inf")
     crossed = p_value <= FALSE_ALARM_RATE
-    advice = f"{subject} left the range of {blocks - 1} earlier spans: {remedy}" if crossed else "nothing to do"
+    advice = f"{subject} is outside the range of its {blocks - 1} earlier periods: {remedy}" if crossed else "nothing to do"
     return Check(kind, subject, float(scores[-1]), threshold, p_value, blocks, crossed, advice)

@@ -49,7 +49,7 @@ def learning_figures(engine: Engine, as_of: date, market: str) -> dict[str, "Fig
 def _figure(title: str, market: str) -> tuple["Figure", Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(f"{title} ({market} market)")
     axes.grid(alpha=0.25)

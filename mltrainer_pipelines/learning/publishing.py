@@ -1,13 +1,11 @@
 """A learning report in MLflow: one run a session, in the experiment `mltrainer-learning`."""
 
 import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrainer_pipelines.learning.report import Report
-from mltrainer_pipelines.trials.registry.tracking import Tracking, experiment_id
+from mltrainer_pipelines.trials.registry.tracking import Tracking, experiment_id, find_run, log_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,8 +30,8 @@ def log_report(tracking: Tracking, report: Report, figures: Mapping[str, "Figure
     """
     with tracking.client() as client:
         experiment = experiment_id(client, EXPERIMENT)
-        runs = client.search_runs([experiment], f"tags.as_of = '{report.as_of}'", max_results=1)
-        run_id = runs[0].info.run_id if runs else client.create_run(experiment, run_name=f"learning {report.as_of}").info.run_id
+        run_id = find_run(client, experiment, "as_of", str(report.as_of))
+        run_id = run_id or str(client.create_run(experiment, run_name=f"learning {report.as_of}").info.run_id)
         for name, value in {"as_of": str(report.as_of), "market": market, "dagster_run": dagster_run_id}.items():
             client.set_tag(run_id, name, value)
         client.set_tag(run_id, "mlflow.note.content", report.markdown)
@@ -41,12 +39,5 @@ def log_report(tracking: Tracking, report: Report, figures: Mapping[str, "Figure
             client.log_metric(run_id, name, float(value))
         for row in report.json["weights"]:
             client.log_metric(run_id, f"weight.{row['trial_id']}", float(row["weight"]))
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            (root / "report.md").write_text(report.markdown)
-            (root / "report.json").write_text(json.dumps(report.json, indent=2))
-            for name, figure in figures.items():
-                figure.savefig(root / f"{name}.png", dpi=110)
-            client.log_artifacts(run_id, folder)
-        client.set_terminated(run_id)
-    return str(run_id)
+        log_files(client, run_id, {"report.md": report.markdown, "report.json": json.dumps(report.json, indent=2)}, figures)
+    return run_id

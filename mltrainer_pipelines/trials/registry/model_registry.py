@@ -96,7 +96,7 @@ def register_champion(
     with tracking.client() as client, tempfile.TemporaryDirectory() as folder:
         data = ensemble_file.write_ensemble(ensemble, Path(folder))
         experiment = experiment_id(client, name)
-        run_id = find_run(client, experiment, ensemble.champion.trial_id)
+        run_id = find_run(client, experiment, "trial_id", ensemble.champion.trial_id)
         if run_id is None:
             run = client.create_run(experiment, run_name=f"{ensemble.champion.trial_id} champion", tags=provenance.tags())
             run_id = run.info.run_id

@@ -6,14 +6,17 @@ Experiments and registered models are called `mltrainer-short` and `mltrainer-lo
 
 import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrainer_pipelines.http_client import NoAnswerError, send
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
 _QUICK_TO_FAIL = {
@@ -145,7 +148,20 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     return str(experiment.experiment_id)
 
 
-def find_run(client: "MlflowClient", experiment: str, trial_id: str) -> str | None:
-    """Id of the run of a trial, or None."""
-    runs = client.search_runs([experiment], f"tags.trial_id = '{trial_id}'", max_results=1)
+def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:
+    """Id of the run that has a tag, or None."""
+    runs = client.search_runs([experiment], f"tags.{tag} = '{value}'", max_results=1)
     return str(runs[0].info.run_id) if runs else None
+
+
+def log_files(client: "MlflowClient", run_id: str, texts: Mapping[str, str], figures: Mapping[str, "Figure"]) -> None:
+    """Store texts by their file names, and figures as `<name>.png`, with a run, and end the run."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in texts.items():
+            (Path(folder) / name).write_text(text)
+        for name, figure in figures.items():
+            path = Path(folder) / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            figure.savefig(path)
+        client.log_artifacts(run_id, folder)
+    client.set_terminated(run_id)

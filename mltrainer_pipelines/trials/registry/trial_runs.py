@@ -1,17 +1,15 @@
 """Trials in MLflow: one run a trial, in the experiment of its timeframe, found again by its tag `trial_id`."""
 
 import re
-import tempfile
 import time
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.registry.tracking import Provenance, Tracking, experiment_id, find_run, registered_name
+from mltrainer_pipelines.trials.registry.tracking import Provenance, Tracking, experiment_id, find_run, log_files, registered_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,9 +55,8 @@ def log_trial(
 
     with tracking.client() as client:
         experiment = experiment_id(client, registered_name(config.timeframe))
-        run_id = find_run(client, experiment, config.trial_id)
-        if run_id is None:
-            run_id = client.create_run(experiment, run_name=config.trial_id).info.run_id
+        run_id = find_run(client, experiment, "trial_id", config.trial_id)
+        run_id = run_id or str(client.create_run(experiment, run_name=config.trial_id).info.run_id)
         now = int(time.time() * 1000)
         logged = [Metric(_METRIC_NAME.sub("-", name), value, now, 0) for name, value in _numbers(metrics).items()]
         for start, numbers in sorted(quarters.items()):
@@ -80,16 +77,9 @@ def log_trial(
         client.log_batch(run_id, metrics=logged[:_METRICS_A_CALL], params=params, tags=run_tags)
         for first in range(_METRICS_A_CALL, len(logged), _METRICS_A_CALL):
             client.log_batch(run_id, metrics=logged[first : first + _METRICS_A_CALL])
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            (root / "config.json").write_text(config.model_dump_json(indent=2))
-            if figures:
-                (root / "figures").mkdir()
-            for name, figure in (figures or {}).items():
-                figure.savefig(root / "figures" / f"{name}.png")
-            client.log_artifacts(run_id, folder)
-        client.set_terminated(run_id)
-    return str(run_id)
+        pictures = {f"figures/{name}": figure for name, figure in (figures or {}).items()}
+        log_files(client, run_id, {"config.json": config.model_dump_json(indent=2)}, pictures)
+    return run_id
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

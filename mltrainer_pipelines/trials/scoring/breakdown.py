@@ -79,12 +79,6 @@ class PartScore(Numbers):
     momentum_net_return: float | None
 
 
-_FORECAST = (
-    *("base_rate", "hit_rate", "auc", "log_loss", "brier_skill", "calibration_error"),
-    *("rank_ic", "rank_ic_t"),
-)
-
-
 def by_quarter(rows: pl.DataFrame, picks: pl.DataFrame, equity: pl.DataFrame, horizon: int) -> list[QuarterScore]:
     """A score for each calendar quarter with a decision.
 
@@ -202,7 +196,7 @@ def _part(part: str, rows: pl.DataFrame, picks: pl.DataFrame, returns: dict[str,
         part=part,
         rows=known.height,
         sessions=max((daily.size for daily in returns.values()), default=0),
-        **{name: metrics[name] for name in _FORECAST},
+        **{name: value for name, value in metrics.items() if name != "calibrated_rows"},
         precision_top_decile=mean(outcome(bought)),
         pick_return=mean(bought["net_return"].to_numpy()),
         universe_pick_return=mean(known["net_return"].to_numpy()),

@@ -135,7 +135,7 @@ def calibrate_walk_forward(
         quarter = rows.filter(pl.col("date").is_between(start, end, closed="left"))
         percentiles = quarter["percentile"].to_numpy()
         calibrated = None if calibrator is None else calibrator.apply(percentiles, regime_scores_of(quarter))
-        quarters.append(quarter.select("date", "symbol", "score").with_columns(_columns(calibrated, quarter.height)))
+        quarters.append(quarter.select("date", "symbol", "score").with_columns(**_columns(calibrated)))
     return pl.concat(quarters)
 
 
@@ -208,14 +208,8 @@ def regime_scores_of(rows: pl.DataFrame) -> np.ndarray | None:
     return rows["regime_score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
-def _columns(calibrated: CalibratedScores | None, rows: int) -> list[pl.Series]:
-    fields = {
-        "probability": "probability",
-        "probability_low": "low",
-        "probability_high": "high",
-        "expected_net_return": "expected_net_return",
-    }
-    return [
-        pl.Series(name, [None] * rows if calibrated is None else getattr(calibrated, field), dtype=pl.Float64)
-        for name, field in fields.items()
-    ]
+def _columns(calibrated: CalibratedScores | None) -> dict[str, pl.Series | pl.Expr]:
+    c, names = calibrated, ("probability", "probability_low", "probability_high", "expected_net_return")
+    if c is None:
+        return {name: pl.lit(None, pl.Float64) for name in names}
+    return dict(zip(names, map(pl.Series, (c.probability, c.low, c.high, c.expected_net_return)), strict=True))
