@@ -1,4 +1,4 @@
-"""The kinds of action there are: what each may be asked with, in what words it is put to the user."""
+"""The kinds of action: their parameters, and the sentence that describes each to the user."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches

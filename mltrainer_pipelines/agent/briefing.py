@@ -97,7 +97,7 @@ def briefing(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[
     models : sequence of ModelSpec
         Those that may be proposed.
     wanted : mapping
-        What is asked for: how many, of which timeframes.
+        The number of trials, and their timeframes.
     prompt_text : str
         Of the prompt it goes with; both together stay within `FIRST_REQUEST_TOKENS`.
     """

@@ -1,7 +1,7 @@
 """The proposer `claude`: trials from Claude through structured output, validated here.
 
 A trial is refused with its reason where the model is unknown, a parameter lies outside of its space, it was tried or
-proposed before, or it is more than was asked for. The reasons go back once for repair.
+proposed before, or it is more than requested. The reasons go back once for repair.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -149,7 +149,7 @@ def validate_trials(
         if config.trial_id in ids:
             refusals.append(Refusal(trial, f"{config.trial_id} was tried or proposed before: change what is tested"))
         elif len(accepted) == count:
-            refusals.append(Refusal(trial, f"more than the {count} trials asked for"))
+            refusals.append(Refusal(trial, f"more than the {count} trials requested"))
         else:
             ids.add(config.trial_id)
             accepted.append(_proposal(trial, config))
@@ -187,7 +187,7 @@ def _repair(refusals: Sequence[Refusal], missing: int) -> str:
         for refusal in refusals[:_REASONS_SENT_BACK]
     ]
     left_out = len(refusals) - len(reasons)
-    more = f" ({left_out} more were refused for the like)" if left_out else ""
+    more = f" ({left_out} more were refused for similar reasons)" if left_out else ""
     return (
         f'Of what you proposed before, these were refused{more}:\n<data name="refused">{as_data(reasons, 200)}</data>\n'
         f"Propose {missing} trials in their place that pass. Those not named here were taken; do not propose them again."

@@ -34,7 +34,7 @@ class ClaudeCutShortError(ClaudeError):
 
 
 class ClaudeMalformedError(ClaudeError):
-    """The answer is not what was asked for."""
+    """The answer does not have the requested form."""
 
 
 class AgentOffError(ClaudeError):

@@ -166,7 +166,7 @@ def _step(connection: Connection, proposal_id: int, before: str, **values: Any) 
     if connection.execute(change.returning(TrialProposal.id)).first() is None:
         found = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
         if found is None:
-            raise ProposalStateError(f"there is no proposal {proposal_id}; `proposals` lists those there are")
+            raise ProposalStateError(f"there is no proposal {proposal_id}; `proposals` lists them")
         raise ProposalStateError(
             f"proposal {proposal_id} is {found}, so it cannot become {values['status']}; that takes one that is {before}"
         )

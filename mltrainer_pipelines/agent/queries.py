@@ -99,7 +99,7 @@ def candidates(
     min_confidence: float | None = None,
     min_expected_return: float | None = None,
 ) -> dict[str, Any]:
-    """The newest signals that clear these bars, the likeliest first: a screening of the market as it was scored last.
+    """The signals of the last refresh that clear these bars, the most probable first.
 
     The bars not given are those of a strong buy.
     """
@@ -138,7 +138,7 @@ def candidates(
 
 
 def explain(system: System, recommendation_id: int | None = None, symbol: str | None = None) -> dict[str, Any]:
-    """A recommendation, the newest of a symbol where none is named, with what it was decided by and what became of it."""
+    """A recommendation, the newest of a symbol where none is named, with its reasons and its paper trade."""
     chosen = sa.select(Recommendation.__table__).order_by(Recommendation.id.desc()).limit(1)
     if recommendation_id is not None:
         chosen = chosen.where(Recommendation.id == recommendation_id)
@@ -204,7 +204,7 @@ def learning_report(system: System) -> dict[str, Any]:
 
 
 def proposed(system: System, status: str | None = None) -> dict[str, Any]:
-    """Proposals for trials, the newest first, with what became of their hypotheses."""
+    """Proposals for trials, the newest first, with the outcomes of their hypotheses."""
     stored_proposals = proposals(system.engine, status)
     return {
         "count": len(stored_proposals),

@@ -17,7 +17,7 @@ TEXT_AT_MOST = 300
 
 
 def plain(value: Any, text_at_most: int | None = None) -> Any:
-    """A value that JSON and PostgreSQL's jsonb can hold, with its texts cleaned and, where asked for, cut.
+    """A value that JSON and PostgreSQL's jsonb can hold, with its texts cleaned and, on request, cut.
 
     Control characters and lone surrogates become spaces; numbers that are not finite become None; floats keep six
     significant digits where texts are cut (a prompt has no use for more).

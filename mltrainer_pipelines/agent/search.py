@@ -28,7 +28,7 @@ STARTUP = 10
 """Results that TPE needs before it models them; until then it draws at random, and says so."""
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("RandomSampler", {}),
-    # The liar marks what is asked for and not answered as poor, so that one batch does not repeat itself.
+    # The liar counts open questions as poor results, so that one batch does not repeat itself.
     "tpe": ("TPESampler", {"n_startup_trials": STARTUP, "constant_liar": True}),
 }
 """Each proposer's class of `optuna.samplers` and its options."""

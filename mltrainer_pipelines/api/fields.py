@@ -39,7 +39,7 @@ Day = date
 
 
 class Parameters(BaseModel):
-    """Query parameters; one that there is not is refused rather than ignored."""
+    """Query parameters; an unknown one is refused rather than ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class Paged(Parameters):
 
 
 class Body(BaseModel):
-    """A request's body; a field that there is not is refused."""
+    """A request's body; an unknown field is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,7 +68,7 @@ class Page(BaseModel, Generic[Item]):
 
 
 class Started(BaseModel):
-    """A Dagster run that was asked for."""
+    """A Dagster run that was requested."""
 
     job: str = Field(examples=["refresh_signals"])
     run_id: str = Field(description="Of the run in Dagster.", examples=["0b0a8c5e-4f9f-4a53-9a0c-1f6a2f0c9a11"])

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from mltrainer_pipelines.api.problems import MEDIA_TYPE, ProblemDocument
 
 _EVERYWHERE = {
-    "400": "The Host header names somebody else, or the request cannot be read.",
+    "400": "The Host header is not allowed, or the request cannot be read.",
     "401": "The token is missing or wrong.",
     "422": "The request cannot be used; `errors` says which parts.",
     "429": "Too many requests; `Retry-After` says how long to wait.",

@@ -50,7 +50,7 @@ class ProblemDocument(BaseModel):
     title: str = Field(description="The status in words.")
     status: int = Field(ge=400, le=599)
     detail: str = Field(description="What happened and what to do about it.")
-    instance: str = Field(description="The path that was asked for.")
+    instance: str = Field(description="The path of the request.")
     errors: list[InvalidField] | None = Field(default=None, description="The parts of the request that cannot be used.")
 
 

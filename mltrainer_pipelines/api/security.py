@@ -70,7 +70,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 class HostCheck:
-    """Refuses requests addressed to another name: a page of somebody else's that had its name point here."""
+    """Refuses requests to another host name: a foreign page whose name was made to point here (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, allowed: frozenset[str]):
         self.app, self.allowed = app, allowed

@@ -111,7 +111,7 @@ def test_two_hundred_proposals_at_once_give_no_more_than_was_asked_for(database:
     assert len(server.requests) == 1
     assert len(made.stored) == len(proposals(database.engine)) == 4
     assert len(made.refusals) == 196
-    assert "more than the 4 trials asked for" in made.refusals[0].reason
+    assert "more than the 4 trials requested" in made.refusals[0].reason
 
 
 @pytest.mark.parametrize(

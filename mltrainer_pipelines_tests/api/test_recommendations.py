@@ -84,7 +84,7 @@ def test_one_that_there_is_not_is_a_404(installation: Installation) -> None:
         "type": "about:blank",
         "title": "Not Found",
         "status": 404,
-        "detail": "there is no recommendation 7; /api/recommendations lists those there are",
+        "detail": "there is no recommendation 7; /api/recommendations lists them",
         "instance": "/api/recommendations/7",
     }
 

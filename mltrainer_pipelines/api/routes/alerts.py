@@ -1,4 +1,4 @@
-"""Alerts: what a person should know, until somebody acknowledges it."""
+"""Alerts, open until they are acknowledged."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -48,7 +48,7 @@ def list_alerts(installation: Installation, chosen: Annotated[AlertFilter, Query
 
 @router.post("/{number}/acknowledge", status_code=204)
 def acknowledge_alert(installation: Installation, number: Identifier) -> None:
-    """Note that it was seen."""
+    """Acknowledge an alert."""
     try:
         store.acknowledge(installation.engine, number, "user", installation.now())
     except UnknownAlertError as error:

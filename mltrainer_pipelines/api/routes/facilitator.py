@@ -290,7 +290,7 @@ def save_results(installation: Installation, results: Results) -> SavedResults:
     """Keep results with a trial."""
     with installation.engine.connect() as connection:
         if connection.scalar(sa.select(Trial.trial_id).where(Trial.trial_id == results.trial_id)) is None:
-            raise Problem(404, f"no trial {results.trial_id} was ever submitted; /api/trials lists those there are")
+            raise Problem(404, f"no trial {results.trial_id} was ever submitted; /api/trials lists them")
     detail = {"trial_id": results.trial_id, "results": results.results, "notes": results.notes}
     record_event(installation.engine, _SAVED, "user", detail, happened_at=datetime.now(UTC))
     return _saved(installation, results.trial_id)[0]

@@ -28,7 +28,7 @@ _CENT = Decimal("0.01")
 
 
 class Holding(BaseModel):
-    """A recommendation the user selected, at their price, and what became of it. Dollars before the user's own fees."""
+    """A recommendation the user bought, at their price, with its result so far. Dollars before the user's own fees."""
 
     id: int
     recommendation_id: int
@@ -108,7 +108,7 @@ class HoldingChange(Body):
 
 @router.get("")
 def list_portfolio(installation: Installation, chosen: Annotated[HoldingFilter, Query()]) -> Portfolio:
-    """What the user holds and held, with profit and loss at the newest prices."""
+    """The user's open and closed holdings, with profit and loss at the newest prices."""
     everything = _holdings(installation)
     matching = [holding for holding in everything if chosen.status in (None, holding.status)]
     still_open = [holding for holding in everything if holding.status == "open"]
@@ -135,7 +135,7 @@ def select_recommendation(installation: Installation, selection: Selection, resp
     with installation.engine.begin() as connection:
         # The row is locked so that two requests at once cannot both select it.
         if connection.execute(sa.select(r.id).where(r.id == wanted).with_for_update()).first() is None:
-            raise Problem(404, f"there is no recommendation {wanted}; /api/recommendations lists those there are")
+            raise Problem(404, f"there is no recommendation {wanted}; /api/recommendations lists them")
         existing = connection.scalar(sa.select(u.id).where(u.recommendation_id == wanted, u.closed_time.is_(None)))
         if existing is not None:
             raise Problem(409, f"recommendation {wanted} is already in the portfolio as holding {existing}; change or close that")
@@ -177,7 +177,7 @@ def remove_holding(installation: Installation, number: Identifier) -> None:
 
 
 def _unknown(number: int) -> Problem:
-    return Problem(404, f"there is no holding {number}; /api/portfolio lists those there are")
+    return Problem(404, f"there is no holding {number}; /api/portfolio lists them")
 
 
 def _holding(installation: Context, number: int) -> Holding:

@@ -1,4 +1,4 @@
-"""Proposals: trials that somebody wants run, and whose were worth it."""
+"""Proposals: trials to approve or reject, and how each proposer's trials did."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api", tags=["trials"], route_class=JsonRoute)
 
 
 class Proposal(BaseModel):
-    """A trial somebody wants run, the idea behind it, and what came of it."""
+    """A proposed trial, the idea behind it, and its result."""
 
     id: int
     created_at: datetime
@@ -49,7 +49,7 @@ class ProposalFilter(Paged):
 
 
 class ProposerRecord(BaseModel):
-    """What became of a proposer's trials."""
+    """The results of a proposer's trials."""
 
     proposer: str
     timeframe: TimeframeName
@@ -77,7 +77,7 @@ def list_proposals(installation: Installation, chosen: Annotated[ProposalFilter,
 
 @router.get("/proposals/comparison")
 def compare_proposers(installation: Installation, _: Annotated[Parameters, Query()]) -> ProposerComparison:
-    """The best deflated Sharpe probability against the number of trials, for whoever proposed them."""
+    """The best deflated Sharpe probability against the number of trials, by proposer."""
     t, c = tables.Trial, tables.TrialScorecard
     scored = sa.select(t.proposed_by, t.timeframe, c.deflated_sharpe).join(c, c.trial_id == t.trial_id)
     scored = scored.where(c.deflated_sharpe.is_not(None)).order_by(t.created_at, t.trial_id)
@@ -100,7 +100,7 @@ def get_proposal(installation: Installation, number: Identifier) -> Proposal:
     with installation.reader.connect() as connection:
         row = connection.execute(sa.select(p.__table__).where(p.id == number)).mappings().one_or_none()
     if row is None:
-        raise Problem(404, f"there is no proposal {number}; /api/proposals lists those there are")
+        raise Problem(404, f"there is no proposal {number}; /api/proposals lists them")
     return _proposal(row)
 
 

@@ -172,7 +172,7 @@ def get_recommendation(installation: Installation, number: Identifier) -> Recomm
     with installation.reader.connect() as connection:
         row = connection.execute(_joined(r.why, r.drivers, r.thresholds).where(r.id == number)).mappings().one_or_none()
         if row is None:
-            raise Problem(404, f"there is no recommendation {number}; /api/recommendations lists those there are")
+            raise Problem(404, f"there is no recommendation {number}; /api/recommendations lists them")
         position = connection.execute(virtual_positions().where(p.recommendation_id == number)).mappings().one_or_none()
         others = sa.select(r.id, r.session, r.timeframe, r.profit_probability, p.status, p.net_return, p.exit_reason)
         others = others.outerjoin(p, p.recommendation_id == r.id).where(r.symbol == row["symbol"], r.id != number)

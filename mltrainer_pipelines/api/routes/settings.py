@@ -22,7 +22,7 @@ Value = float | int | str | bool
 
 
 class Setting(BaseModel):
-    """A setting, what it may be, and what holds now."""
+    """A setting, its allowed values, and its value now."""
 
     name: str = Field(examples=["min_confidence"])
     value: Value = Field(examples=[0.7])
@@ -33,7 +33,7 @@ class Setting(BaseModel):
     low: float
     high: float
     choices: list[str]
-    changed: bool = Field(description="Whether it differs from the default because somebody changed it.")
+    changed: bool = Field(description="Whether it was changed from its default.")
 
 
 class Settings(BaseModel):
@@ -43,13 +43,13 @@ class Settings(BaseModel):
 
 
 class Changes(Body):
-    """New values by name; null goes back to the default."""
+    """New values by name; null restores the default."""
 
     model_config = with_example({"values": {"min_confidence": 0.9}, "reason": "fewer, surer recommendations"})
 
     values: dict[Name, Value | None] = Field(min_length=1, max_length=50)
     reason: Text = "changed through the API"
-    if_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody changed something since.")
+    if_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if a setting was changed since.")
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Changes":
@@ -69,7 +69,7 @@ class HistoryParameters(Parameters):
 
 @router.get("")
 def get_settings(installation: Installation, chosen: Annotated[HistoryParameters, Query()]) -> Settings:
-    """What holds now, what it may be, and the last changes."""
+    """The settings, and their last changes."""
     return _settings(installation, chosen.history)
 
 

@@ -37,6 +37,6 @@ def get_health(installation: Installation, response: Response) -> Health:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": _METRICS_EXAMPLE}}}},
 )
 def get_metrics(installation: Installation, request: Request) -> Response:
-    """Metrics for Prometheus: requests, and how the system stands."""
+    """Metrics for Prometheus: requests, and the state of the system."""
     metrics: Metrics = request.app.state.metrics
     return Response(metrics.text(installation), media_type="text/plain; version=0.0.4; charset=utf-8")
