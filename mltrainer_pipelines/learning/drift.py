@@ -171,8 +171,8 @@ def _binned(blocks: Sequence[pl.DataFrame], bins: int = BINS, edges_of: Sequence
     reference = np.concatenate([values[number] for number in chosen])
     counts = np.zeros((len(blocks), values[0].shape[1], bins + 1))
     for column in range(values[0].shape[1]):
-        known = reference[:, column][~np.isnan(reference[:, column])]
-        edges = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if len(known) else np.empty(0)
+        present = reference[:, column][~np.isnan(reference[:, column])]
+        edges = np.unique(np.quantile(present, np.arange(1, bins) / bins)) if len(present) else np.empty(0)
         for number, block in enumerate(values):
             place = np.where(np.isnan(block[:, column]), bins, np.searchsorted(edges, block[:, column], side="right"))
             counts[number, column] = np.bincount(place, minlength=bins + 1)

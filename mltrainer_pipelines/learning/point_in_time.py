@@ -61,10 +61,10 @@ class WalkForwardEnsemble:
             keys = features.select("date", "symbol")
             rows = keys.join(self.forecasts[trial_id], on=["date", "symbol"], how="left", maintain_order="left")
             values = rows.select(names).cast(pl.Float64).fill_null(float("nan")).to_numpy().T
-            known = ~np.isnan(values).any(axis=0)
-            sums[:, known] += weight * values[:, known]
-            agreement[known] += weight * (values[0, known] >= threshold)
-            total[known] += weight
+            predicted = ~np.isnan(values).any(axis=0)
+            sums[:, predicted] += weight * values[:, predicted]
+            agreement[predicted] += weight * (values[0, predicted] >= threshold)
+            total[predicted] += weight
         share = np.where(total > 0, total, np.nan)
         probability, low, high, expected = sums / share
         agreement = agreement / share

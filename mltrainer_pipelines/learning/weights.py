@@ -120,8 +120,8 @@ def weight_path(losses: np.ndarray, learning_rate: float = LEARNING_RATE, share:
         weighed[t] = np.where(present, losses[t], mean)
         following = min(rate, learning_rate / max(LEAST_RANGE, float(np.ptp(weighed[t]))))
         # A rate that falls takes the weights of the rounds before back to what it would have made of them.
-        moved = weights ** (following / rate) * np.exp(-following * (weighed[t] - weighed[t].min()))
-        weights, rate = (1.0 - share) * moved / moved.sum() + share / experts, following
+        updated = weights ** (following / rate) * np.exp(-following * (weighed[t] - weighed[t].min()))
+        weights, rate = (1.0 - share) * updated / updated.sum() + share / experts, following
     return WeightPath(before, rates, weights, weighed)
 
 
@@ -181,13 +181,15 @@ def update_weights(
     absent = [name for name in FORECAST_COLUMNS if name not in forecasts.columns]
     if absent:
         raise ValueError(f"forecasts lack the columns {', '.join(absent)}; they need {', '.join(FORECAST_COLUMNS)}")
-    known = forecasts.select(FORECAST_COLUMNS).drop_nulls()
+    resolved = forecasts.select(FORECAST_COLUMNS).drop_nulls()
     if as_of is not None:
-        known = known.filter(pl.col("date") <= as_of)
-    if not known.is_empty() and not known["probability"].is_between(0, 1).all():
+        resolved = resolved.filter(pl.col("date") <= as_of)
+    if not resolved.is_empty() and not resolved["probability"].is_between(0, 1).all():
         raise ValueError("forecasts hold a probability outside of [0, 1]; give calibrated probabilities")
     experts = experts if experts is not None else leaderboard_trials(engine)
-    weights = [weight for timeframe in sorted(experts) for weight in _weigh(timeframe, experts[timeframe], known, learning_rate)]
+    weights = [
+        weight for timeframe in sorted(experts) for weight in _weigh(timeframe, experts[timeframe], resolved, learning_rate)
+    ]
     with engine.begin() as connection:
         connection.execute(sa.text("LOCK TABLE model_weights IN SHARE ROW EXCLUSIVE MODE"))
         connection.execute(sa.delete(ModelWeight).where(ModelWeight.timeframe.in_(list(experts))))

@@ -135,15 +135,15 @@ def newest_change(engine: Engine, timeframe: str) -> Promotion | None:
 
 def withdrawn(engine: Engine, timeframe: str) -> set[str]:
     """Trials that somebody rolled back from, and not to again: they challenge no more."""
-    away: set[str] = set()
+    trials: set[str] = set()
     champion: str | None = None
     with Session(engine) as session:
         for change in session.scalars(_changes(timeframe).order_by(Promotion.id)):
             if change.decision == "rolled_back" and champion is not None:
-                away.add(champion)
+                trials.add(champion)
             champion = change.trial_id
-            away.discard(champion)
-    return away
+            trials.discard(champion)
+    return trials
 
 
 def _changes(timeframe: str) -> Select[tuple[Promotion]]:

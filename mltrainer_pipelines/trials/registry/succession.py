@@ -68,8 +68,8 @@ def decide_succession(engine: Engine, timeframe: str, scorecards: Sequence[Score
     versions = records.feature_set_versions(engine)
     current = {card.trial_id for card in scorecards if is_current(card.feature_set, versions[card.trial_id])}
     incumbent = records.champion_of(engine, timeframe)
-    able = (current | {incumbent}) - records.withdrawn(engine, timeframe)
-    rivals = {card.trial_id: card for card in scorecards if card.timeframe == timeframe and card.trial_id in able}
+    eligible = (current | {incumbent}) - records.withdrawn(engine, timeframe)
+    rivals = {card.trial_id: card for card in scorecards if card.timeframe == timeframe and card.trial_id in eligible}
     decision = choose_champion(list(rivals.values()), incumbent)
     champion = incumbent if incumbent and decision.decision == "refused" else decision.trial_id
     weights: dict[str, float] = {}

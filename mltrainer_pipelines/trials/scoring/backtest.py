@@ -63,8 +63,8 @@ class PriceGrid:
         opens, closes = np.full(shape, np.nan), np.full(shape, np.nan)
         opens[row, column] = adjusted_bars["adj_open"].to_numpy()
         closes[row, column] = adjusted_bars["adj_close"].to_numpy()
-        known = np.maximum.accumulate(np.where(np.isnan(closes), -1, np.arange(shape[0])[:, None]), axis=0)
-        filled = np.where(known >= 0, np.take_along_axis(closes, np.maximum(known, 0), axis=0), np.nan)
+        last_bar = np.maximum.accumulate(np.where(np.isnan(closes), -1, np.arange(shape[0])[:, None]), axis=0)
+        filled = np.where(last_bar >= 0, np.take_along_axis(closes, np.maximum(last_bar, 0), axis=0), np.nan)
         return cls(sessions.astype("datetime64[D]"), symbols.to_numpy().astype(np.str_), opens, filled)
 
     @cached_property
@@ -99,8 +99,8 @@ def top_fraction(frame: pl.DataFrame, by: str = "score", fraction: float = 0.1) 
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction}: give the share of a session's rows to pick, above 0 and at most 1")
-    known = frame.filter(pl.col(by).is_not_null() & pl.col(by).is_not_nan())
-    ordered = known.sort("date", by, "symbol", descending=[False, True, False])
+    ranked = frame.filter(pl.col(by).is_not_null() & pl.col(by).is_not_nan())
+    ordered = ranked.sort("date", by, "symbol", descending=[False, True, False])
     place = pl.int_range(pl.len()).over("date")
     # the small shift undoes 0.1 · 120 = 12.000000000000002
     return ordered.filter(place < (pl.len().over("date") * fraction - 1e-9).ceil())

@@ -127,8 +127,8 @@ def by_regime(
         date and the probabilities of `STATES` as known at that session's close.
     """
     likeliest = pl.concat_list(STATES).list.arg_max().replace_strict(dict(enumerate(STATES)), return_dtype=pl.String)
-    known = pl.all_horizontal(pl.col(STATES).is_not_null())
-    states = regimes.sort("date").select("date", part=pl.when(known).then(likeliest).otherwise(pl.lit(UNKNOWN)))
+    complete = pl.all_horizontal(pl.col(STATES).is_not_null())
+    states = regimes.sort("date").select("date", part=pl.when(complete).then(likeliest).otherwise(pl.lit(UNKNOWN)))
     # the return of a day belongs to the state that was known when the day began
     days = equity.join(states.with_columns(pl.col("part").shift(1)), on="date", how="left")
     decided, chosen = (frame.join(states, on="date", how="left") for frame in (rows, picks))
@@ -180,13 +180,13 @@ def _parts(
     part = pl.col("part").fill_null(UNKNOWN)
     rows, picks = rows.with_columns(part), picks.with_columns(part)
     for name in rows["part"].unique().sort():
-        mine = pl.col("part") == name
-        yield name, rows.filter(mine), picks.filter(mine), rows.clear() if days is None else days.filter(part == name)
+        in_part = pl.col("part") == name
+        yield name, rows.filter(in_part), picks.filter(in_part), rows.clear() if days is None else days.filter(part == name)
 
 
 def _part(part: str, rows: pl.DataFrame, picks: pl.DataFrame, returns: dict[str, Floats], horizon: int) -> PartScore:
-    known, bought = (frame.filter(pl.col("label").is_not_null()) for frame in (rows, picks))
-    _, metrics = forecast(known, horizon)
+    resolved, bought = (frame.filter(pl.col("label").is_not_null()) for frame in (rows, picks))
+    _, metrics = forecast(resolved, horizon)
     earned: dict[str, Any] = {f"{book}net_return": None for book in _BOOKS} | {"sharpe": None, "universe_sharpe": None}
     for book, daily in returns.items():
         earned[f"{book}net_return"] = number(risk.annual_return(daily))
@@ -194,11 +194,11 @@ def _part(part: str, rows: pl.DataFrame, picks: pl.DataFrame, returns: dict[str,
             earned[f"{book}sharpe"] = number(risk.sharpe_ratio(daily))
     return PartScore(
         part=part,
-        rows=known.height,
+        rows=resolved.height,
         sessions=max((daily.size for daily in returns.values()), default=0),
         **{name: value for name, value in metrics.items() if name != "calibrated_rows"},
         precision_top_decile=mean(outcome(bought)),
         pick_return=mean(bought["net_return"].to_numpy()),
-        universe_pick_return=mean(known["net_return"].to_numpy()),
+        universe_pick_return=mean(resolved["net_return"].to_numpy()),
         **earned,
     )

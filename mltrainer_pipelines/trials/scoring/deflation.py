@@ -42,5 +42,5 @@ def deflation(sessions: int, of: Mapping[str, Any], trials: int, variance: float
 
 def trial_variance(daily_sharpes: Sequence[float | None], sessions: int) -> float:
     """Variance of the trials' daily Sharpe ratios; of a worthless trial's estimate where fewer than two are known."""
-    known = np.array([value for value in daily_sharpes if value is not None and math.isfinite(value)])
-    return float(known.var(ddof=1)) if known.size > 1 else 1.0 / max(sessions - 1, 1)
+    sharpes = np.array([value for value in daily_sharpes if value is not None and math.isfinite(value)])
+    return float(sharpes.var(ddof=1)) if sharpes.size > 1 else 1.0 / max(sessions - 1, 1)

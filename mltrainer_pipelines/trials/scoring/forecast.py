@@ -21,12 +21,12 @@ class Numbers(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def forecast(known: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str, Any]]:
+def forecast(resolved: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str, Any]]:
     """The reliability curve and the forecast metrics of rows with a label.
 
     Parameters
     ----------
-    known : DataFrame
+    resolved : DataFrame
         date, score, probability (or null), net_return, label; no null label.
     horizon : int
         Sessions over which labels overlap.
@@ -38,17 +38,17 @@ def forecast(known: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str,
     metrics : dict
         calibrated_rows, base_rate, hit_rate, auc, log_loss, brier_skill, calibration_error, rank_ic, rank_ic_t.
     """
-    sure = known.filter(pl.col("probability").is_not_null())
-    probability, label = sure["probability"].to_numpy(), outcome(sure)
+    calibrated = resolved.filter(pl.col("probability").is_not_null())
+    probability, label = calibrated["probability"].to_numpy(), outcome(calibrated)
     curve = skill.reliability(probability, label)
-    _, coefficients = skill.rank_ics(known["date"], known["score"], known["net_return"])
-    hits = float(((probability > 0.5) == (label > 0.5)).mean()) if sure.height else math.nan
+    _, coefficients = skill.rank_ics(resolved["date"], resolved["score"], resolved["net_return"])
+    hits = float(((probability > 0.5) == (label > 0.5)).mean()) if calibrated.height else math.nan
     frame = pl.DataFrame({"probability": curve.forecast, "observed": curve.observed, "rows": curve.rows})
     return frame, {
-        "calibrated_rows": sure.height,
-        "base_rate": mean(outcome(known)),
+        "calibrated_rows": calibrated.height,
+        "base_rate": mean(outcome(resolved)),
         "hit_rate": number(hits),
-        "auc": number(skill.auc(known["score"], outcome(known))),
+        "auc": number(skill.auc(resolved["score"], outcome(resolved))),
         "log_loss": number(skill.log_loss(probability, label)),
         "brier_skill": number(skill.brier_skill(probability, label)),
         "calibration_error": number(curve.error),
@@ -57,9 +57,9 @@ def forecast(known: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str,
     }
 
 
-def outcome(known: pl.DataFrame) -> Floats:
+def outcome(resolved: pl.DataFrame) -> Floats:
     """The labels as 0.0 and 1.0."""
-    return known["label"].to_numpy().astype(np.float64)
+    return resolved["label"].to_numpy().astype(np.float64)
 
 
 def mean(values: Floats) -> float | None:

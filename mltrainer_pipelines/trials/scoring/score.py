@@ -96,13 +96,13 @@ def score(
     """
     horizon = config.horizon.max_sessions
     rows = _with_labels(calibrated, labels, config.horizon.name)
-    known = rows.filter(pl.col("label").is_not_null())
-    if known.is_empty():
+    resolved = rows.filter(pl.col("label").is_not_null())
+    if resolved.is_empty():
         raise NothingToScoreError(
             f"{config.trial_id}: none of its {calibrated.height} predictions has a known label yet; "
             f"a {config.horizon.name} label is known after at most {horizon} sessions, so score it later or over earlier quarters"
         )
-    if known["score"].null_count() or not known["score"].is_finite().all():
+    if resolved["score"].null_count() or not resolved["score"].is_finite().all():
         raise ValueError(
             f"{config.trial_id}: a score is null or not finite; a model that cannot score a row must fail, not pass on"
         )
@@ -116,7 +116,7 @@ def score(
     distribution = _distribution(returns, market)
     variance = trial_variance([*other_trial_sharpes, distribution["daily_sharpe"]], returns.size)
     low, high = uncertainty.stationary_bootstrap(returns, _annual_returns, horizon)
-    curve, forecast_metrics = forecast(known, horizon)
+    curve, forecast_metrics = forecast(resolved, horizon)
     card = Scorecard(
         trial_id=config.trial_id,
         model=config.model,
@@ -125,7 +125,7 @@ def score(
         first_session=rows["date"].min(),
         last_session=rows["date"].max(),
         sessions=equity.height,
-        rows=known.height,
+        rows=resolved.height,
         quarters=len(quarters),
         **forecast_metrics,
         **_picked(picks, horizon),
@@ -162,9 +162,9 @@ def score(
 def _with_labels(calibrated: pl.DataFrame, labels: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     if calibrated.select("date", "symbol").is_duplicated().any():
         raise ValueError("the predictions have two rows for one date and symbol; quarters must not overlap")
-    ours = labels.filter(pl.col("timeframe") == timeframe) if "timeframe" in labels.columns else labels
+    own = labels.filter(pl.col("timeframe") == timeframe) if "timeframe" in labels.columns else labels
     columns = ["date", "symbol", "entry_date", "exit_date", "gross_return", "net_return", "label"]
-    return calibrated.join(ours.select(columns), on=["date", "symbol"], how="left", validate="1:1").sort("date", "symbol")
+    return calibrated.join(own.select(columns), on=["date", "symbol"], how="left", validate="1:1").sort("date", "symbol")
 
 
 def _books(picks: pl.DataFrame, rows: pl.DataFrame, prices: backtest.PriceGrid, horizon: int, cost_bps: float) -> pl.DataFrame:
@@ -184,12 +184,12 @@ def _books(picks: pl.DataFrame, rows: pl.DataFrame, prices: backtest.PriceGrid, 
 
 
 def _picked(picks: pl.DataFrame, horizon: int) -> dict[str, Any]:
-    known = picks.filter(pl.col("label").is_not_null())
-    by_session = known.group_by("date", maintain_order=True).agg(pl.col("net_return").mean())["net_return"].to_numpy()
+    resolved = picks.filter(pl.col("label").is_not_null())
+    by_session = resolved.group_by("date", maintain_order=True).agg(pl.col("net_return").mean())["net_return"].to_numpy()
     low, high = uncertainty.stationary_bootstrap(by_session, lambda sample: sample.mean(axis=1), horizon)
-    expected = known.filter(pl.col("expected_net_return").is_not_null())["expected_net_return"].to_numpy()
+    expected = resolved.filter(pl.col("expected_net_return").is_not_null())["expected_net_return"].to_numpy()
     return {
-        "precision_top_decile": mean(outcome(known)),
+        "precision_top_decile": mean(outcome(resolved)),
         "pick_return": mean(by_session),
         "pick_return_low": number(low),
         "pick_return_high": number(high),

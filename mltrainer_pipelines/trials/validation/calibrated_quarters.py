@@ -39,16 +39,16 @@ def fit_level(outcomes: pl.DataFrame, window: Window) -> Level:
     window : Window
         Only outcomes known before it are used, however old.
     """
-    known = outcomes.filter(window.resolved)
-    if known.is_empty():
+    resolved = outcomes.filter(window.resolved)
+    if resolved.is_empty():
         return Level(LEVEL_PRIOR, 0.0, 0.0)
-    blocks = np.unique(holding_blocks(known), return_inverse=True)[1]
-    labels = known["label"].cast(pl.Float64).to_numpy()
+    blocks = np.unique(holding_blocks(resolved), return_inverse=True)[1]
+    labels = resolved["label"].cast(pl.Float64).to_numpy()
     effective = effective_rows(np.bincount(blocks).astype(np.float64), np.bincount(blocks, weights=labels))
     share = effective / (effective + LEVEL_PRIOR_ROWS)
     return Level(
         rate=LEVEL_PRIOR + share * (float(labels.mean()) - LEVEL_PRIOR),
-        net_return=share * float(known["net_return"].to_numpy().mean()),
+        net_return=share * float(resolved["net_return"].to_numpy().mean()),
         effective_rows=effective,
     )
 
@@ -70,14 +70,14 @@ def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Cali
     TooFewCalibrationRowsError
         If there are fewer than `MIN_CALIBRATION_ROWS` of them.
     """
-    known = rows.filter(window.trains)
-    if known.height < MIN_CALIBRATION_ROWS:
+    resolved = rows.filter(window.trains)
+    if resolved.height < MIN_CALIBRATION_ROWS:
         raise TooFewCalibrationRowsError(
-            f"{known.height} out-of-sample predictions have an outcome known before {window.cutoff}; "
+            f"{resolved.height} out-of-sample predictions have an outcome known before {window.cutoff}; "
             f"a calibrator takes {MIN_CALIBRATION_ROWS}: run earlier quarters of the trial first"
         )
-    percentiles, hits, returns = (known[name].to_numpy() for name in ("percentile", "label", "net_return"))
-    return fit_calibrator(percentiles, hits, returns, holding_blocks(known), level, regime_scores_of(known))
+    percentiles, hits, returns = (resolved[name].to_numpy() for name in ("percentile", "label", "net_return"))
+    return fit_calibrator(percentiles, hits, returns, holding_blocks(resolved), level, regime_scores_of(resolved))
 
 
 def holding_blocks(labels: pl.DataFrame) -> np.ndarray:

@@ -159,22 +159,22 @@ class WalkForward:
         """
         begin = time.perf_counter()
         kept = self.rows.select(window.trains).to_series().to_numpy()
-        known = self.rows.filter(kept)
+        resolved = self.rows.filter(kept)
         where = f"trial {self.config.trial_id}, window from {window.test_first}"
-        if known.height < MIN_TRAIN_ROWS:
+        if resolved.height < MIN_TRAIN_ROWS:
             raise TooFewRowsError(
-                f"{where}: {known.height} rows from {window.train_first} have an outcome known before {window.cutoff}, "
+                f"{where}: {resolved.height} rows from {window.train_first} have an outcome known before {window.cutoff}, "
                 f"{MIN_TRAIN_ROWS} are needed; start with a later quarter, or materialize features and labels of earlier months"
             )
-        y, base_rate = known["label"].to_numpy(), float(known["label"].mean())  # type: ignore[arg-type]
+        y, base_rate = resolved["label"].to_numpy(), float(resolved["label"].mean())  # type: ignore[arg-type]
         if y.min() == y.max():
             raise TooFewRowsError(
                 f"{where}: all {len(y)} outcomes known before {window.cutoff} are {'gains' if y[0] else 'losses'}, so there is "
                 "nothing to tell apart; start with a later quarter, a longer train_sessions or a larger universe_size"
             )
-        groups = known["date"].to_physical().to_numpy()
+        groups = resolved["date"].to_physical().to_numpy()
         if self.config.target == "relative":
-            y, usable = above_median(known["net_return"].to_numpy(), groups)
+            y, usable = above_median(resolved["net_return"].to_numpy(), groups)
             if y[usable].size < MIN_TRAIN_ROWS or y[usable].min() == y[usable].max():
                 raise TooFewRowsError(
                     f"{where}: of {len(y)} outcomes known before {window.cutoff} too few have others of their session to compare "
@@ -205,8 +205,8 @@ class WalkForward:
             estimator=estimator,
             feature_names=self.feature_names,
             trained_rows=len(y),
-            trained_from=known["date"][0],
-            trained_until=known["date"][-1],
+            trained_from=resolved["date"][0],
+            trained_until=resolved["date"][-1],
             base_rate=base_rate,
             seconds=time.perf_counter() - begin,
         )
@@ -319,8 +319,8 @@ class WalkForward:
 
 def _constant(X: np.ndarray) -> np.ndarray:
     """Whether each column has fewer than two different known values."""
-    known = ~np.isnan(X)
-    lowest, highest = np.where(known, X, np.inf).min(axis=0), np.where(known, X, -np.inf).max(axis=0)
+    present = ~np.isnan(X)
+    lowest, highest = np.where(present, X, np.inf).min(axis=0), np.where(present, X, -np.inf).max(axis=0)
     return np.asarray(lowest >= highest)
 
 

@@ -95,14 +95,14 @@ def quarter_window(
     if embargo < 0:
         raise ValueError(f"embargo is {embargo} sessions; give 0 or more")
     first, end = bisect_left(sessions, quarter_start), bisect_left(sessions, quarter_end)
-    known = f"the history runs from {sessions[0]} to {sessions[-1]}" if sessions else "the history is empty"
+    history = f"the history runs from {sessions[0]} to {sessions[-1]}" if sessions else "the history is empty"
     if first == end:
-        raise EmptyWindowError(f"no session from {quarter_start} to before {quarter_end}: {known}; ask for a quarter inside it")
+        raise EmptyWindowError(f"no session from {quarter_start} to before {quarter_end}: {history}; ask for a quarter inside it")
     cutoff = first - embargo
     if cutoff < 1:
         raise EmptyWindowError(
             f"the quarter from {quarter_start} has {first} sessions before it, the embargo takes {embargo}: nothing to train on; "
-            f"{known}, so start with a later quarter or an earlier history"
+            f"{history}, so start with a later quarter or an earlier history"
         )
     return Window(
         test_first=sessions[first],
@@ -118,15 +118,15 @@ def as_of_window(as_of: date, sessions: Sequence[date], train_sessions: int) -> 
 
     It learns from every label known by then: those whose exit session is `as_of` or earlier.
     """
-    known = bisect_left(sessions, as_of)
-    if known == len(sessions) or sessions[known] != as_of or known == 0:
+    position = bisect_left(sessions, as_of)
+    if position == len(sessions) or sessions[position] != as_of or position == 0:
         raise EmptyWindowError(f"{as_of} is not among the {len(sessions)} sessions, or nothing precedes it; give a later session")
     return Window(
         test_first=as_of,
         test_last=as_of,
-        train_first=sessions[max(0, known + 1 - train_sessions)],
+        train_first=sessions[max(0, position + 1 - train_sessions)],
         cutoff=as_of + timedelta(days=1),
-        delisted_cutoff=sessions[max(0, known + 1 - DELISTED_AFTER)],
+        delisted_cutoff=sessions[max(0, position + 1 - DELISTED_AFTER)],
     )
 
 
