@@ -29,7 +29,9 @@ from mltrainer_pipelines.api.routes import (
     positions,
     proposals,
     recommendations,
+    saved_results,
     system,
+    system_status,
     trials,
 )
 from mltrainer_pipelines.api.routes import settings as settings_routes
@@ -49,8 +51,8 @@ _DESCRIPTION = (
     "It cannot place orders. Every answer says which market it is about: `real`, `simulated` or `replay`."
 )
 _ROUTES = (
-    *(near_misses, recommendations, portfolio, positions, trials, models, proposals, market, settings_routes, facilitator),
-    *(conversation, alerts, events, system),
+    *(near_misses, recommendations, portfolio, positions, trials, models, proposals, market, settings_routes),
+    *(facilitator, saved_results, system_status, conversation, alerts, events, system),
 )
 
 
