@@ -93,7 +93,6 @@ def _own_computing(trial_id: str) -> float:
     """Seconds of the trial's own work: the features that the lake does not hold, the walk-forward, calibration and score."""
     import polars as pl
 
-    from mltrainer_pipelines.defs import trials as defs
     from mltrainer_pipelines.defs.partitions import quarters
     from mltrainer_pipelines.features.engine import compute_features, look_back
     from mltrainer_pipelines.market.history import adjusted_history
@@ -104,7 +103,7 @@ def _own_computing(trial_id: str) -> float:
     from mltrainer_pipelines.trials.scoring.score import score
     from mltrainer_pipelines.trials.validation import lake_tables
     from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
-    from mltrainer_pipelines.trials.validation.scheduling import predict_quarters
+    from mltrainer_pipelines.trials.validation.scheduling import predict_quarters, quarters_at_once
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
     config, lake = TrialConfig.parse(LONG_TRIAL), Lake(get_settings().lake_url)
@@ -119,7 +118,7 @@ def _own_computing(trial_id: str) -> float:
     features = compute_features(bars, members, None, days["first"][0], days["last"][0], config.feature_set)
     walk = WalkForward(config, features, labels, universe=members)
     ended: Sequence[Any] = list(
-        predict_quarters(walk, [(span.start.date(), span.end.date()) for span in spans], defs._windows_at_once())
+        predict_quarters(walk, [(span.start.date(), span.end.date()) for span in spans], quarters_at_once())
     )
     calibrated = calibrate_walk_forward(pl.concat(quarter.predictions for quarter in ended), labels)
     score(config, calibrated, labels, bars, regimes=regimes, universe=members)

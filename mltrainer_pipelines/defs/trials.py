@@ -1,6 +1,5 @@
 """Trials: out-of-sample predictions quarter by quarter, scorecards, the leaderboard and the champions."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -279,13 +278,8 @@ def _predicted(walk: "WalkForward", windows: list[tuple[date, date]]) -> "Iterat
     from mltrainer_pipelines.trials.validation import ray_windows, scheduling
 
     if not on_cluster():
-        return scheduling.predict_quarters(walk, windows, _windows_at_once())
+        return scheduling.predict_quarters(walk, windows, scheduling.quarters_at_once())
     return ray_windows.predict_quarters(walk, windows)
-
-
-def _windows_at_once() -> int:
-    """Half of the processors: the instance runs two trials at a time."""
-    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def require_current_run(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: Database) -> None:

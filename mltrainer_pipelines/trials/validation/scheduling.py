@@ -1,11 +1,17 @@
 """The quarters of a walk-forward on this machine: one after the other, or several in threads where they share a table of bins."""
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
 
 from mltrainer_pipelines.trials.validation.quarters import FailedQuarter, QuarterPredictions
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
+
+
+def quarters_at_once() -> int:
+    """Half of the processors: an installation runs two trials at a time."""
+    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def predict_quarters(
