@@ -22,6 +22,7 @@ _LAKE_ASSETS = (
     *("daily_bars", "corporate_actions", "macro_series", "universe", "features", "labels", "regime"),
     *("trial_predictions", "delayed_quotes", "signals"),
 )
+_BY_SESSION = ("daily_bars", "delayed_quotes", "signals")
 
 T = TypeVar("T")
 
@@ -50,11 +51,12 @@ class Company:
 
 @dataclass(frozen=True)
 class AssetState:
-    """How much of an asset is in the lake: its partitions, and the newest one's name."""
+    """An asset's partitions in the lake, the newest one's name, and by how many sessions that is behind, where it has any."""
 
     asset: str
     partitions: int
     newest: str | None
+    sessions_behind: int | None
 
 
 @_cached_for_seconds
@@ -142,17 +144,18 @@ def corporate_actions(lake: Lake) -> pl.DataFrame | None:
 newest_signals = _cached_for_seconds(queries.newest_signals)
 
 
-def asset_states(lake: Lake) -> list[AssetState]:
-    """How much of each asset of the lake is there."""
-    by_asset = {asset: partitions(lake, asset) for asset in _LAKE_ASSETS}
-    return [
-        AssetState(asset, len(names), max((name.rsplit("/", 1)[-1] for name in names), default=None))
-        for asset, names in by_asset.items()
-    ]
+def asset_states(lake: Lake, expected: date) -> list[AssetState]:
+    """How much of each asset of the lake is there; `expected` is the session that the newest partition should be of."""
+    states = []
+    for asset in _LAKE_ASSETS:
+        names = [name.rsplit("/", 1)[-1] for name in partitions(lake, asset)]
+        newest = max(names, default=None)
+        behind = _sessions_behind(newest, expected) if asset in _BY_SESSION else None
+        states.append(AssetState(asset, len(names), newest, behind))
+    return states
 
 
-def sessions_behind(newest: str | None, expected: date) -> int | None:
-    """Sessions between the newest of an asset and the one that should be there; None where it has no sessions."""
+def _sessions_behind(newest: str | None, expected: date) -> int | None:
     try:
         day = date.fromisoformat(newest or "")
     except ValueError:

@@ -2,20 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
-from mltrainer_pipelines.agent import autonomy
 from mltrainer_pipelines.api.context import Context
-from mltrainer_pipelines.api.market_data import AssetState, asset_states, sessions_behind
-from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.ops.dagster_client import DagsterError, Run
 from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.store import tables
-from mltrainer_pipelines.store.alerts import alerts
 
 
 @dataclass(frozen=True)
@@ -65,34 +59,9 @@ def keys(context: Context) -> dict[str, bool]:
     return {name.upper(): present for name, present in given.items()}
 
 
-@dataclass(frozen=True)
-class Freshness:
-    state: AssetState
-    behind: int | None
-
-
-def freshness(context: Context) -> list[Freshness]:
-    """Assets of the lake, and how many sessions those with a partition a session are behind the last closed one."""
-    expected = last_closed_session(context.now())
-    by_session = ("daily_bars", "delayed_quotes", "signals")
-    return [
-        Freshness(state, sessions_behind(state.newest, expected) if state.asset in by_session else None)
-        for state in asset_states(context.lake)
-    ]
-
-
 def drift(context: Context) -> list[RowMapping]:
-    """The newest look for drift of each timeframe and kind."""
+    """The newest check for drift of each timeframe and kind."""
     d = tables.DriftCheck
     newest = sa.select(d.__table__).distinct(d.timeframe, d.kind).order_by(d.timeframe, d.kind, d.as_of.desc())
     with context.reader.connect() as connection:
         return list(connection.execute(newest).mappings().all())
-
-
-def open_alerts(context: Context, limit: int = 50) -> list[dict[str, Any]]:
-    return alerts(context.reader, open_only=True, limit=limit)
-
-
-def budget(context: Context, moment: datetime) -> autonomy.Budget:
-    """What the agent may spend today, and what it has."""
-    return autonomy.budget(context.reader, moment)

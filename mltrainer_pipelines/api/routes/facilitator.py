@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, model_validator
 
 from mltrainer_pipelines.agent.jobs import JobError
-from mltrainer_pipelines.api import status
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, MarketKind, Name, Started, Text, with_example
 from mltrainer_pipelines.api.json_route import JsonRoute
+from mltrainer_pipelines.api.market_data import asset_states
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, TimeframeName
 from mltrainer_pipelines.market.sessions import is_session, last_closed_session
@@ -178,10 +178,10 @@ def _started(installation: Context, job: str, run_id: str) -> Started:
 
 def pipeline(installation: Context) -> Pipeline:
     """What data there are, and how fresh."""
-    settings = installation.settings
+    settings, newest = installation.settings, last_closed_session(installation.now())
     return Pipeline(
         market=settings.market_kind,
         source=settings.market_source.split("/")[-1] if settings.uses_local_exchange else settings.market_source,
-        last_closed_session=last_closed_session(installation.now()),
-        assets=[AssetFreshness(**vars(one.state), sessions_behind=one.behind) for one in status.freshness(installation)],
+        last_closed_session=newest,
+        assets=[AssetFreshness(**vars(state)) for state in asset_states(installation.lake, newest)],
     )

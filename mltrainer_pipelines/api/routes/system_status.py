@@ -6,6 +6,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from mltrainer_pipelines.agent import autonomy
 from mltrainer_pipelines.api import status
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import MarketKind
@@ -15,6 +16,7 @@ from mltrainer_pipelines.api.routes.alerts import AlertRow
 from mltrainer_pipelines.api.routes.facilitator import Pipeline, pipeline
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.ops.dagster_client import Run
+from mltrainer_pipelines.store.alerts import alerts
 
 router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=JsonRoute)
 
@@ -95,7 +97,7 @@ class SystemStatus(BaseModel):
 def get_system_status(installation: Installation) -> SystemStatus:
     """Data, jobs, drift, budget, keys and alerts."""
     settings, jobs = installation.settings, status.jobs(installation)
-    spent = status.budget(installation, datetime.now(UTC))
+    spent = autonomy.budget(installation.reader, datetime.now(UTC))
     return SystemStatus(
         market=settings.market_kind,
         market_id=settings.market_id,
@@ -111,7 +113,7 @@ def get_system_status(installation: Installation) -> SystemStatus:
         drift=[Drift(**row) for row in status.drift(installation)],
         budget=Spent(**vars(spent), agent_enabled=spent.enabled, compute_minutes=spent.minutes),
         keys=status.keys(installation),
-        alerts=[AlertRow(**row) for row in status.open_alerts(installation)],
+        alerts=[AlertRow(**row) for row in alerts(installation.reader, open_only=True, limit=50)],
         dagster_url=installation.dagster.url,
         mlflow_url=settings.tracking_uri,
     )
