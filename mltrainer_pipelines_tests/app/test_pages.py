@@ -168,6 +168,7 @@ def test_a_recommendation_is_selected_and_shows_in_the_portfolio_with_its_profit
     page.get_by_label("Sold at ($)").fill("130")
     page.get_by_role("button", name="Close it").click()
     page.get_by_text("+$750.00").first.wait_for()
+    settled(page)
     with page.expect_download() as download:
         page.get_by_role("button", name="Export as CSV").click()
     assert "AAA" in Path(download.value.path()).read_text()
