@@ -230,4 +230,4 @@ def _paper_trades(book: str) -> None:
 def _csv(items: list[dict[str, Any]]) -> bytes:
     """The holdings as CSV; a cell that begins like a formula is quoted, so that no spreadsheet runs it."""
     cells = pd.DataFrame(items, dtype=object).map(lambda cell: f"'{cell}" if str(cell).startswith(("=", "+", "@")) else cell)
-    return cells.to_csv(index=False).encode()
+    return str(cells.to_csv(index=False)).encode()
