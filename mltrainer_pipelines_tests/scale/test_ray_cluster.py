@@ -30,6 +30,7 @@ from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines.trials.validation import scheduling
 from mltrainer_pipelines.trials.validation.quarters import FailedQuarter, QuarterPredictions
+from mltrainer_pipelines.trials.validation.stored_quarters import write_quarter
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 from mltrainer_pipelines_tests.ops.stack import environment
 from mltrainer_pipelines_tests.scale.ray_cluster import RayCluster, ray_cluster
@@ -84,8 +85,11 @@ def site(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
                 patch.setenv("DAGSTER_HOME", control["DAGSTER_HOME"])
                 patch.setenv("MLTRAINER_DAGSTER_DATABASE_URL", control["MLTRAINER_DAGSTER_DATABASE_URL"])
                 lake = Lake(lake_url)
-                for asset, table in zip(("features", "labels", "universe"), trial_tables(), strict=True):
-                    lake.write(asset, table)
+                features, labels, universe = trial_tables()
+                for (month,), rows in features.group_by(pl.col("date").dt.truncate("1mo")):
+                    lake.write("features", rows.sort("date", "symbol"), str(month))
+                lake.write("labels", labels)
+                lake.write("universe", universe)
                 database = Database(database_url(settings, "mltrainer"))
                 records.register(database.engine, TRIAL)
                 database.dispose()
@@ -110,7 +114,7 @@ def computed_here(folder: Path) -> dict[str, bytes]:
     walk, lake = WalkForward(TRIAL, features, labels, universe=universe), Lake(str(folder))
     for ended in scheduling.predict_quarters(walk, QUARTERS):
         assert isinstance(ended, QuarterPredictions)
-        lake.write("trial_predictions", ended.predictions, f"{TRIAL.trial_id}/{ended.quarter_start}")
+        write_quarter(lake, TRIAL, str(ended.quarter_start), ended.predictions, None)
     return predicted(lake)
 
 
