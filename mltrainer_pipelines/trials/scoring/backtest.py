@@ -34,16 +34,9 @@ class LabelsAndPricesDisagreeError(ValueError):
 
 @dataclass(frozen=True)
 class PriceGrid:
-    """Adjusted prices as dense matrices, sessions × symbols.
+    """Adjusted prices as dense matrices, sessions × symbols; symbols are sorted.
 
-    Attributes
-    ----------
-    sessions : array of datetime64[D], shape (sessions,)
-    symbols : array of str, shape (symbols,), sorted
-    adj_open : array of shape (sessions, symbols)
-        NaN where the symbol did not trade.
-    adj_close : array of shape (sessions, symbols)
-        The last known close: carried forward over sessions without a bar, NaN before the first.
+    `adj_open` is NaN where a symbol did not trade, `adj_close` the last known close, NaN before the first.
     """
 
     sessions: NDArray[np.datetime64]
@@ -107,12 +100,9 @@ def top_fraction(frame: pl.DataFrame, by: str = "score", fraction: float = 0.1) 
 
 
 def twelve_one_momentum(prices: PriceGrid) -> pl.DataFrame:
-    """Momentum as known at each session's close: adj_close[t − 21] / adj_close[t − 252] − 1.
+    """Momentum as known at each session's close, adj_close[t − 21] / adj_close[t − 252] − 1: date, symbol, momentum.
 
-    Returns
-    -------
-    DataFrame
-        date, symbol, momentum; only where both prices are known.
+    Only where both prices are known.
     """
     close = prices.adj_close
     if close.shape[0] <= MOMENTUM_LOOK_BACK:
@@ -127,27 +117,14 @@ def twelve_one_momentum(prices: PriceGrid) -> pl.DataFrame:
 def tranche_returns(picks: pl.DataFrame, prices: PriceGrid, max_sessions: int, cost_bps: float = 10.0) -> pl.DataFrame:
     """Mark the book of overlapping tranches every session.
 
-    Parameters
-    ----------
-    picks : DataFrame
-        date (the decision's session), symbol, entry_date, exit_date, gross_return, as labels have them.
-        Without an entry_date a pick was never bought, and its part of the slot stays cash. Without an
-        exit_date the position is open: it is marked, and closed at the mark when its slot's turn comes.
-    prices : PriceGrid
-        Adjusted prices over the decisions and the holding after them.
-    max_sessions : int
-        The time barrier, which is also the number of slots.
-    cost_bps : float
-        Cost of one side of a trade in basis points of its value: buying for 1 takes 1 + cost, selling
-        for 1 brings 1 − cost.
+    Picks are date (the decision's session), symbol, entry_date, exit_date, gross_return, as labels have them. Without an
+    entry_date a pick was never bought, and its part of the slot stays cash. Without an exit_date the position is open: it is
+    marked, and closed at the mark when its slot's turn comes. `max_sessions` is the time barrier, and the number of slots.
+    `cost_bps` is the cost of one side of a trade: buying for 1 takes 1 + cost, selling for 1 brings 1 − cost.
 
-    Returns
-    -------
-    DataFrame
-        date, net_return (from the close before to this close), equity (1 at the first decision),
-        drawdown (≤ 0), exposure (share of equity in positions at the close), turnover (half of what was
-        bought and sold, as a share of the equity before). One row a session, from the one after the
-        first decision to the last exit, or to the end of the prices.
+    Returns date, net_return (from the close before to this close), equity (1 at the first decision), drawdown (≤ 0), exposure
+    (share of equity in positions at the close), turnover (half of what was bought and sold, as a share of the equity before):
+    a row a session, from the one after the first decision to the last exit, or to the end of the prices.
 
     Raises
     ------

@@ -21,10 +21,7 @@ _BOOKS = ("", "universe_", "momentum_")
 
 
 class QuarterScore(Numbers):
-    """One calendar quarter of a trial. A number that does not exist there is None.
-
-    Forecast metrics are about the decisions of the quarter, returns about its days.
-    """
+    """One calendar quarter of a trial: forecast metrics of its decisions, returns of its days."""
 
     quarter: date
     rows: int
@@ -42,20 +39,11 @@ class QuarterScore(Numbers):
 
 
 class PartScore(Numbers):
-    """The decisions of a trial in one regime or one sector. A number that does not exist there is None.
+    """The decisions of a trial in one regime (the state that was likeliest at the decision) or one sector; or `unknown`.
 
-    Attributes
-    ----------
-    part : str
-        `crash`, `neutral` or `bull`, the state that was likeliest at the decision; or the name of a sector; `unknown`.
-    rows, sessions : int
-        Decisions with a known label; daily returns.
-    pick_return, universe_pick_return : float
-        Mean net return of the book's picks, and of all rows.
-    net_return, sharpe, universe_net_return, universe_sharpe : float
-        A year of such days, compounded, after costs; annualised.
-    momentum_net_return : float
-        Of the 12-1 momentum baseline; None by sector.
+    `rows` are decisions with a known label, `sessions` daily returns. `pick_return` is the mean net return of the book's picks,
+    `universe_pick_return` that of all rows; the other returns are a year of such days, compounded, after costs. Sharpe ratios
+    are annualised. The 12-1 momentum baseline is not told apart by sector.
     """
 
     part: str
@@ -82,14 +70,8 @@ class PartScore(Numbers):
 def by_quarter(rows: pl.DataFrame, picks: pl.DataFrame, equity: pl.DataFrame, horizon: int) -> list[QuarterScore]:
     """A score for each calendar quarter with a decision.
 
-    Parameters
-    ----------
-    rows, picks : DataFrame
-        Predictions with their labels (null where not known), and those that the book bought.
-    equity : DataFrame
-        Of the book and of both baselines, a row a session (`ScoreResult.equity`).
-    horizon : int
-        Sessions over which labels overlap.
+    Rows and picks have their labels (null where not known), `equity` is that of a `ScoreResult`, and labels overlap over
+    `horizon` sessions.
     """
     quarter = pl.col("date").dt.truncate("1q").alias("quarter")
     decided, chosen, marked = (
@@ -119,13 +101,7 @@ def by_quarter(rows: pl.DataFrame, picks: pl.DataFrame, equity: pl.DataFrame, ho
 def by_regime(
     rows: pl.DataFrame, picks: pl.DataFrame, equity: pl.DataFrame, regimes: pl.DataFrame, horizon: int
 ) -> list[PartScore]:
-    """A score for each state of the market that a decision was made in. Parameters as for `by_quarter`.
-
-    Parameters
-    ----------
-    regimes : DataFrame
-        date and the probabilities of `STATES` as known at that session's close.
-    """
+    """A score for each state of the market that a decision was made in, by the probabilities of `STATES` at the closes."""
     likeliest = pl.concat_list(STATES).list.arg_max().replace_strict(dict(enumerate(STATES)), return_dtype=pl.String)
     complete = pl.all_horizontal(pl.col(STATES).is_not_null())
     states = regimes.sort("date").select("date", part=pl.when(complete).then(likeliest).otherwise(pl.lit(UNKNOWN)))
@@ -141,15 +117,7 @@ def by_regime(
 def by_sector(
     rows: pl.DataFrame, picks: pl.DataFrame, prices: backtest.PriceGrid, universe: pl.DataFrame, horizon: int, cost_bps: float
 ) -> list[PartScore]:
-    """A score for each sector. Parameters as for `by_quarter`.
-
-    Parameters
-    ----------
-    universe : DataFrame
-        month, symbol, sector (null where unknown); without the column there is no sector to tell apart.
-    prices, cost_bps
-        As for `tranche_returns`.
-    """
+    """A score for each sector that the universe knows of a month and symbol; none where it has no such column."""
     if "sector" not in universe.columns:
         return []
     members = universe.select("month", "symbol", part=pl.col("sector").fill_null(UNKNOWN)).unique(["month", "symbol"])

@@ -13,16 +13,10 @@ REGIME_EDGES = (25.0, 50.0, 75.0)
 
 @dataclass(frozen=True)
 class CalibratedScores:
-    """What scores mean, each array as long as the scores.
+    """What scores mean, row by row.
 
-    Parameters
-    ----------
-    probability : array of float64
-        That the net return at exit is above zero.
-    low, high : array of float64
-        The Venn–Abers interval around it.
-    expected_net_return : array of float64
-        Fraction of the entry's value, after costs.
+    The probability that the net return at exit is above zero, the Venn–Abers interval around it, and the net return to expect:
+    a fraction of the entry's value, after costs.
     """
 
     probability: np.ndarray
@@ -35,14 +29,7 @@ class CalibratedScores:
 class Level:
     """How a market pays at all, whichever symbol is picked.
 
-    Parameters
-    ----------
-    rate : float
-        Share of outcomes with a net return above zero.
-    net_return : float
-        Their mean net return, as a fraction.
-    effective_rows : float
-        How many independent outcomes that is known from.
+    The share of net returns above zero, their mean, and how many independent outcomes that is known from.
     """
 
     rate: float
@@ -52,16 +39,10 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class RegimeInterval:
-    """The Venn–Abers interval of one regime.
+    """The Venn–Abers interval of one regime at the calibrator's `scores`; both sides are non-decreasing.
 
-    Parameters
-    ----------
-    low, high : (bins,) array
-        At the calibrator's `scores`, both non-decreasing.
-    rows : int
-        Outcomes of this regime that were learnt from; 0 where it was never seen, and other regimes tell all there is.
-    effective_rows : float
-        How many independent outcomes they are worth.
+    It comes of `rows` of that regime, worth `effective_rows` independent ones: none where it was never seen, and other regimes
+    tell all there is.
     """
 
     low: np.ndarray
@@ -74,24 +55,11 @@ class RegimeInterval:
 class Calibrator:
     """Curves over the percentile of a score, precomputed at a few knots and interpolated; flat beyond the outermost.
 
-    Parameters
-    ----------
-    scores : (bins,) array
-        Mean percentile of each bin, strictly increasing.
-    low, high : (bins,) array
-        Venn–Abers interval at these, both non-decreasing.
-    return_scores, returns : (blocks,) array
-        Centred isotonic regression of the net return on the percentile.
-    rows : int
-        Outcomes learnt from.
-    effective_rows : float
-        How many independent outcomes they are worth.
-    base_rate : float
-        Share of profitable rows that a score in the middle means.
-    slope, return_slope : float
-        Share of the fitted curve's rise that is kept, from 0 (every score means the level) to 1 (as it was fitted).
-    regimes : tuple of RegimeInterval
-        From the worst to the best (`REGIME_EDGES` lie between them); empty where no regime was known.
+    `scores` are the mean percentiles of bins, strictly increasing, `low` and `high` the Venn–Abers interval there;
+    `return_scores` and `returns` the centred isotonic regression of the net return. `rows` outcomes were learnt from, worth
+    `effective_rows` independent ones. `base_rate` is what a score in the middle means; `slope` and `return_slope` are the shares
+    of the fitted rise that are kept, from 0 (every score means the level) to 1. `regimes` go from the worst to the best, with
+    `REGIME_EDGES` between them; empty where no regime was known.
     """
 
     scores: np.ndarray
@@ -109,12 +77,8 @@ class Calibrator:
     def apply(self, scores: np.ndarray, regime_scores: np.ndarray | None = None) -> CalibratedScores:
         """What each percentile means; NaN in, NaN out.
 
-        Parameters
-        ----------
-        scores : (rows,) array
-        regime_scores : (rows,) array, optional
-            The regime of each, 0 to 100, as known at the decision: the interval is that of this regime. NaN, or
-            none given: that of all regimes together. The probability does not depend on it.
+        With the regime of each (0 to 100, as known at the decision) the interval is that of this regime; without, or where it is
+        NaN, that of all regimes together. The probability does not depend on it.
         """
         scores = np.asarray(scores, dtype=np.float64)
         low, high = np.interp(scores, self.scores, self.low), np.interp(scores, self.scores, self.high)

@@ -60,21 +60,10 @@ def fit_calibrator(
 ) -> Calibrator:
     """Fit on out-of-sample scores whose outcome is known.
 
-    Parameters
-    ----------
-    scores : (rows,) array
-        Percentiles of the scores within their sessions, or scores that mean the same at any time.
-    labels : (rows,) array of 0 and 1
-        Whether the net return at exit was above zero.
-    net_returns : (rows,) array
-        Net return at exit, as a fraction.
-    blocks : (rows,) array of int, optional
-        Numbers of the spans of time, in order, whose outcomes hang together (a holding period each). Without them
-        rows count as independent, nothing is shrunk and no line is leant on.
-    level : Level, optional
-        Where the curve lies; by default the means of these rows.
-    regime_scores : (rows,) array, optional
-        The regime at each row's decision, 0 to 100; NaN where unknown. Without it there is one interval for all.
+    Scores are percentiles within their sessions, or mean the same at any time; labels are 1 where the net return at exit was
+    above zero. `blocks` number the spans of time, in order, whose outcomes hang together (a holding period each): without them
+    rows count as independent, nothing is shrunk and no line is leant on. `level` is where the curve lies, by default the means of
+    these rows. With `regime_scores` (0 to 100 at each decision, NaN where unknown) each regime has an interval of its own.
 
     Raises
     ------
@@ -139,12 +128,7 @@ class _Rise:
 def _rise(rows: np.ndarray, sums: np.ndarray, effective: float) -> _Rise:
     """How outcomes rise over the bins: each bin's own mean and the line through all of them, by what either is worth.
 
-    Parameters
-    ----------
-    rows, sums : (blocks, bins) array
-        Rows, and the sum of their outcomes.
-    effective : float
-        Independent outcomes that all rows are worth.
+    `rows` and `sums` of outcomes are (blocks, bins); all rows are worth `effective` independent outcomes.
     """
     blocks, count = rows.sum(axis=1, keepdims=True), rows.sum(axis=0)
     # outcomes as differences from those of their own time
@@ -175,13 +159,7 @@ def _steady_share(product: np.ndarray, spread: np.ndarray, slope: float) -> floa
 
 
 def effective_rows(rows: np.ndarray, hits: np.ndarray) -> float:
-    """How many independent outcomes the rows of all blocks are worth: rows over the design effect of a shared block.
-
-    Parameters
-    ----------
-    rows, hits : (blocks,) array
-        Rows of each block, and how many of them were profitable.
-    """
+    """How many independent outcomes the rows of all blocks are worth: rows over the design effect of a shared block."""
     total, base_rate = float(rows.sum()), float(hits.sum() / rows.sum())
     within = total * base_rate * (1.0 - base_rate)
     between = float(((hits - base_rate * rows) ** 2).sum())

@@ -14,20 +14,9 @@ MIN_PEERS = 5
 
 
 def above_median(outcomes: np.ndarray, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each outcome is above the median of its session's.
+    """1 for each known outcome above the median of its session's, else 0; and whether its session has `MIN_PEERS`.
 
-    Parameters
-    ----------
-    outcomes : (rows,) array
-        Known outcomes: no NaN.
-    sessions : (rows,) array, sorted
-
-    Returns
-    -------
-    above : (rows,) array of int8
-        1 above the median, else 0.
-    usable : (rows,) array of bool
-        False for the rows of sessions with fewer than `MIN_PEERS` outcomes.
+    Sessions are sorted.
     """
     _, starts = session_groups(sessions)
     sizes = np.diff(starts)

@@ -12,17 +12,9 @@ from mltrainer_pipelines.trials.scoring.forecast import number
 
 
 def deflation(sessions: int, of: Mapping[str, Any], trials: int, variance: float) -> dict[str, Any]:
-    """The fields of a scorecard that depend on how many trials were run.
+    """The fields of a scorecard that depend on how many trials were ever run, and on the variance of their daily Sharpe ratios.
 
-    Parameters
-    ----------
-    sessions : int
-    of : mapping
-        daily_sharpe, skew, kurtosis and active_sharpe_z, as a scorecard has them.
-    trials : int
-        Trials ever run.
-    variance : float
-        Variance of their daily Sharpe ratios (`trial_variance`).
+    `of` holds daily_sharpe, skew, kurtosis and active_sharpe_z, as a scorecard has them.
     """
     benchmark, deflated, deflated_z, active = selection.expected_maximum_sharpe(trials, variance), math.nan, math.nan, math.nan
     if of["daily_sharpe"] is not None:

@@ -23,13 +23,7 @@ _BOOKS = (
 def figures(result: ScoreResult, market: str, importances: pl.DataFrame | None = None) -> "dict[str, Figure]":
     """Every picture of a trial, by file name without ending: equity, drawdown, calibration and, where known, importances.
 
-    Parameters
-    ----------
-    result : ScoreResult
-    market : {'real', 'simulated', 'replay'}
-        Which market it was made on; anything but `real` is written into each title.
-    importances : DataFrame, optional
-        feature, importance; the most important first.
+    `market` is written into each title unless it is `real`; importances come with the most important feature first.
     """
     pictures = {
         "equity": equity_figure(result, market),

@@ -22,21 +22,9 @@ class Numbers(BaseModel):
 
 
 def forecast(resolved: pl.DataFrame, horizon: int) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The reliability curve and the forecast metrics of rows with a label.
+    """The reliability curve (probability, observed, rows; a row a bin) and the forecast metrics of rows with a label.
 
-    Parameters
-    ----------
-    resolved : DataFrame
-        date, score, probability (or null), net_return, label; no null label.
-    horizon : int
-        Sessions over which labels overlap.
-
-    Returns
-    -------
-    curve : DataFrame
-        probability, observed, rows; a row a bin.
-    metrics : dict
-        calibrated_rows, base_rate, hit_rate, auc, log_loss, brier_skill, calibration_error, rank_ic, rank_ic_t.
+    Rows are date, score, probability (or null), net_return, label; labels overlap over `horizon` sessions.
     """
     calibrated = resolved.filter(pl.col("probability").is_not_null())
     probability, label = calibrated["probability"].to_numpy(), outcome(calibrated)

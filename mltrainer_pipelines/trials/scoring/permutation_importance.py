@@ -13,26 +13,10 @@ LEAST_ROWS = 10
 def permutation_importance(
     predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, scores: np.ndarray, names: Sequence[str], seed: int
 ) -> pl.DataFrame:
-    """Mean absolute change of the score when a feature takes its value from another row.
+    """Mean absolute change of the score when a feature takes its value from another row: feature, importance.
 
     Permutation importance (Breiman 2001, Random Forests, section 10; Fisher, Rudin & Dominici 2019, JMLR 20(177)) of the
     score itself rather than of a loss: it needs no outcome, so that it is known as soon as the scores are.
-
-    Parameters
-    ----------
-    predict : callable
-        Maps a (rows, features) matrix to (rows,) scores.
-    X, scores : array
-        The rows that were predicted, and what was predicted for them.
-    names : sequence of str
-        The features.
-    seed : int
-        Of the rows that are sampled.
-
-    Returns
-    -------
-    DataFrame
-        feature, importance; in the order of the names.
     """
     rng = np.random.default_rng(seed)
     features = len(names)

@@ -36,16 +36,9 @@ class NothingToScoreError(ValueError):
 class ScoreResult:
     """A scorecard and the frames it was read from.
 
-    Attributes
-    ----------
-    scorecard : Scorecard
-    equity : DataFrame
-        A row a session: date; net_return, equity, drawdown, exposure, turnover of the book; universe_ and
-        momentum_net_return, _equity.
-    calibration : DataFrame
-        A row a bin: probability (mean forecast), observed (share of labels that are 1), rows.
-    per_quarter : DataFrame
-        The fields of `QuarterScore` as columns.
+    Of `equity` a row is a session: date; net_return, equity, drawdown, exposure, turnover of the book; universe_ and
+    momentum_net_return, _equity. Of `calibration` a bin: probability (mean forecast), observed (share of labels that are 1),
+    rows. `per_quarter` has the fields of `QuarterScore` as columns.
     """
 
     scorecard: Scorecard

@@ -22,16 +22,9 @@ _NORMAL = NormalDist()
 
 
 def probabilistic_sharpe(sharpe: float, periods: int, skew: float = 0.0, kurtosis: float = 3.0, benchmark: float = 0.0) -> float:
-    """Probability that the true Sharpe ratio exceeds `benchmark` (Bailey & López de Prado 2012, eq. 11).
+    """Probability that the true Sharpe ratio exceeds `benchmark`, both per period (Bailey & López de Prado 2012, eq. 11).
 
-    Parameters
-    ----------
-    sharpe, benchmark : float
-        Per period, not annualised.
-    periods : int
-        Returns behind `sharpe`.
-    skew, kurtosis : float
-        Of those returns; kurtosis is 3 for a normal distribution.
+    `periods` returns are behind it; their kurtosis is 3 for a normal distribution.
     """
     return _NORMAL.cdf(sharpe_z(sharpe, periods, skew, kurtosis, benchmark)) if math.isfinite(sharpe) else math.nan
 
@@ -50,12 +43,7 @@ def sharpe_z(sharpe: float, periods: int, skew: float = 0.0, kurtosis: float = 3
 def expected_maximum_sharpe(trials: int, variance: float) -> float:
     """Best per-period Sharpe ratio to expect from `trials` worthless trials (Bailey & López de Prado 2014, eq. 1).
 
-    Parameters
-    ----------
-    trials : int
-        Trials ever run, failed and discarded ones too.
-    variance : float
-        Variance of their per-period Sharpe ratios.
+    Failed and discarded trials count; `variance` is that of their per-period Sharpe ratios.
     """
     if trials < 1:
         raise ValueError(f"trials={trials}: the trial itself counts, so there is at least 1")
@@ -94,14 +82,9 @@ def probability_of_overfitting(returns: ArrayLike, blocks: int = 10) -> float:
     Parameters
     ----------
     returns : array of shape (periods, trials)
-        Returns of every trial ever run, over the same periods in time order.
+        Of every trial ever run, over the same periods in time order. NaN comes of fewer than two trials that vary.
     blocks : int
         Even; each should be longer than returns depend on each other.
-
-    Returns
-    -------
-    float
-        Share of the choices with a relative rank of one half or below; NaN with fewer than two trials that vary.
     """
     matrix = np.asarray(returns, dtype=np.float64)
     if matrix.ndim != 2 or not np.isfinite(matrix).all():
@@ -116,13 +99,9 @@ def probability_of_overfitting(returns: ArrayLike, blocks: int = 10) -> float:
 
 
 def overfitting_of_blocks(count: Floats, sums: Floats, squares: Floats) -> float:
-    """`probability_of_overfitting` from what each trial's returns add up to in each block of time.
+    """`probability_of_overfitting` from what each trial's returns add up to in each block of time, (blocks, trials) each.
 
-    Parameters
-    ----------
-    count, sums, squares : array of shape (blocks, trials)
-        Returns of each trial in each block, their sum and the sum of their squares. A trial that was not run over a block
-        has none there, and is neither picked nor ranked in a half of which it has none.
+    A trial that was not run over a block has none there, and is neither picked nor ranked in a half of which it has none.
     """
     if count.shape[0] < 2 or count.shape[0] % 2:
         raise ValueError(f"{count.shape[0]} blocks of time: give an even number")

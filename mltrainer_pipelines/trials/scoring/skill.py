@@ -18,19 +18,7 @@ from mltrainer_pipelines.trials.scoring.series import Floats, aligned
 def rank_ics(session: ArrayLike, score: ArrayLike, outcome: ArrayLike, minimum: int = 5) -> tuple[NDArray[np.generic], Floats]:
     """Rank information coefficient of each session: Spearman's correlation of score and later return.
 
-    Parameters
-    ----------
-    session : array of shape (rows,)
-        Anything sortable, such as dates; rows need no order.
-    score, outcome : array of shape (rows,)
-        The forecast, and the return it was about.
-    minimum : int
-        Sessions with fewer rows, or with one side constant, give no coefficient.
-
-    Returns
-    -------
-    sessions, coefficients
-        In time order, only where a coefficient exists.
+    Sessions in time order, and their coefficients; none where there are fewer than `minimum` rows, or one side is constant.
     """
     score, outcome = aligned(score, outcome, "score and outcome")
     rows = pl.DataFrame({"session": session, "score": score, "outcome": outcome})

@@ -44,25 +44,11 @@ def stationary_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic under the stationary bootstrap (Politis & Romano 1994).
+    """Percentile interval of a statistic under the stationary bootstrap (Politis & Romano 1994); NaN below 2 values.
 
     All resamples are made at once, where arch's `StationaryBootstrap` asks for one after the other: a tenth of the time.
-
-    Parameters
-    ----------
-    values : array of shape (periods,)
-        In time order.
-    statistic : callable
-        Maps an array of shape (draws, periods) to one of shape (draws,).
-    block : float
-        Expected block length in periods: at least as long as the dependence (overlapping labels: the horizon).
-    draws, level, seed
-        Resamples, coverage of the interval, and the seed that makes it reproducible.
-
-    Returns
-    -------
-    low, high : float
-        NaN where there are fewer than 2 values.
+    Values are in time order; the statistic maps (draws, periods) to (draws,). `block` is the expected length in periods: at
+    least as long as the dependence (overlapping labels: the horizon).
     """
     x = finite(values, "values")
     if block < 1 or not 0 < level < 1:
