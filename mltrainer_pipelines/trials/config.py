@@ -157,13 +157,7 @@ class TrialConfig(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Validate plain values.
-
-        Raises
-        ------
-        InvalidTrialError
-            One line naming each field that cannot be used and what would be valid.
-        """
+        """Validate plain values; InvalidTrialError names, in one line, each field that cannot be used and what would be valid."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
@@ -171,13 +165,7 @@ class TrialConfig(BaseModel):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read a configuration from JSON, as a file or the database holds it.
-
-        Raises
-        ------
-        InvalidTrialError
-            If it is not a JSON object, or a field cannot be used.
-        """
+        """Read a configuration from JSON, as a file or the database holds it; InvalidTrialError where it is none."""
         try:
             values = json.loads(text)
         except ValueError as error:
@@ -188,22 +176,13 @@ class TrialConfig(BaseModel):
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> Self:
-        """Read a configuration as it was recorded when its trial was submitted, whatever its feature set has become.
-
-        Raises
-        ------
-        InvalidTrialError
-            If a field cannot be used any more.
-        """
+        """Read a configuration as it was recorded when its trial was submitted, whatever its feature set has become."""
         return cls.parse({"feature_set_version": UNVERSIONED, **values})
 
     def require_today(self) -> None:
         """Refuse a trial whose feature set has changed since it was submitted: today's values are not those it began with.
 
-        Raises
-        ------
-        InvalidTrialError
-            Naming both versions, and the trial that the same configuration is today.
+        InvalidTrialError names both versions, and the trial that the same configuration is today.
         """
         today = version_of(self.feature_set)
         if self.feature_set_version != today:

@@ -35,12 +35,8 @@ def planned(request: RunRequest) -> int:
 def advance(engine: Engine, request_id: int) -> bool:
     """Ask for what comes next of a joint request; returns whether all of it is done.
 
-    Each part is asked for once, however often and from wherever this is called.
-
-    Raises
-    ------
-    JointRequestError
-        If a part failed. The other trials go on; nothing that follows them is asked for.
+    Each part is asked for once, however often and from wherever this is called. JointRequestError if a part failed: the other
+    trials go on; nothing that follows them is asked for.
     """
     table, enabled = tables.RunRequest, runtime_settings.get(engine, "agent_enabled")
     with engine.begin() as connection:

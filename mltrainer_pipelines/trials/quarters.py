@@ -16,14 +16,7 @@ def first_quarter(history_start: date) -> date:
 
 
 def predictable_quarters(history_start: date, last: date) -> list[date]:
-    """First days of the quarters that can be predicted out of sample, in order.
-
-    Parameters
-    ----------
-    history_start : date
-        First day of the history.
-    last : date
-        The last day that is over: a quarter counts once it has ended.
+    """First days of the quarters that can be predicted out of sample, in order; a quarter counts once it has ended.
 
     Examples
     --------

@@ -73,12 +73,8 @@ def request_run(
 ) -> int:
     """Ask for a run of a job; returns the request's id: that of an unfinished one of the same job and trial, if there is one.
 
-    Parameters
-    ----------
-    by : str
-        `agent`, `api`, `cli`, `demo`, `launchpad` or `mltrainer`; what the agent asked for waits while it is switched off.
-    params : dict, optional
-        What the job needs beside the trial: `partition`, or the trials of a joint request.
+    It is asked for `by` `agent`, `api`, `cli`, `demo`, `launchpad` or `mltrainer`; what the agent asked for waits while it is
+    switched off. `params` is what the job needs beside the trial: `partition`, or the trials of a joint request.
     """
     values = {
         "job": job,
@@ -188,11 +184,7 @@ def require_current(engine: Engine, request_id: int, run_id: str, parent_run_id:
     """Pass if a run is the one of its request, and make it that where the request has none that is unfinished.
 
     So two launchers at once compute once, and a run that a person executes again takes the place of the one that failed.
-
-    Raises
-    ------
-    RequestWithdrawnError
-        If the request was withdrawn, or another run carries it out.
+    RequestWithdrawnError if the request was withdrawn, or another run carries it out.
     """
     free = _R.run_id.is_(None) | (_R.run_id == run_id) | (_R.run_id == parent_run_id) | _R.status.not_in(UNFINISHED)
     withdrawn = (_R.status == "cancelled") & _R.run_id.is_(None)

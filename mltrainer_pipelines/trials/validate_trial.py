@@ -15,19 +15,8 @@ _DEFAULT_SPAN = TrialConfig.model_fields["train_sessions"].default
 def validate_trial(config: TrialConfig, quarters: Sequence[date], history_start: date) -> None:
     """Refuse a trial that the history is too short for, or whose feature set has changed since it was written.
 
-    The default of `train_sessions` is not refused: it means as much of three years as there is.
-
-    Parameters
-    ----------
-    quarters : sequence of date
-        First days of the quarters that can be predicted, in order.
-    history_start : date
-        First day of the history.
-
-    Raises
-    ------
-    InvalidTrialError
-        Names what was asked for and what would be valid.
+    `quarters` are the first days of those that can be predicted, in order. The default of `train_sessions` is not refused: it
+    means as much of three years as there is. InvalidTrialError names what was asked for and what would be valid.
     """
     config.require_today()
     if len(quarters) < MIN_QUARTERS:

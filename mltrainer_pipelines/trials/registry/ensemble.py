@@ -32,27 +32,11 @@ class MissingHistoryError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One vote of an ensemble.
+    """One vote of an ensemble: a fit of a trial's configuration, on decisions from `trained_from` to `trained_until`.
 
-    Parameters
-    ----------
-    trial_id : str
-        The trial whose configuration it was fitted with.
-    model : str
-        Its model in the catalogue.
-    trained_from, trained_until : date
-        First and last decision it learnt from.
-    trained_rows : int
-    weight : float
-        Its share of the ensemble; all shares add up to 1.
-    feature_names : tuple of str
-        Columns of its matrix, in order.
-    normalise : str
-        What is done to them within a session, as its configuration says.
-    estimator : ProbabilityEstimator
-    calibrator : Calibrator
-        From its score's percentile within the session to probability and expected return, learnt from the trial's own
-        out-of-sample predictions.
+    Weights of an ensemble add up to 1. `feature_names` are the columns of its matrix, in order, and `normalise` what is done to
+    them within a session. Its calibrator, learnt from the trial's own out-of-sample predictions, goes from its score's percentile
+    within the session to probability and expected return.
     """
 
     trial_id: str
@@ -249,13 +233,7 @@ def member_scores(member: Member, X: np.ndarray, features: pl.DataFrame, history
 def member_rows(
     member: Member, X: np.ndarray, features: pl.DataFrame, history: pl.DataFrame | None
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """What a member is given to score: its rows after those of the past that it reads, whose they are, and how many are past.
-
-    Raises
-    ------
-    MissingHistoryError
-        If it looks back, the features hold one session only, and there is no history.
-    """
+    """What a member is given to score: its rows after those of the past that it reads, whose they are, and how many are past."""
     look_back = member.estimator.look_back
     if not member.estimator.needs_groups:
         return X, None, 0

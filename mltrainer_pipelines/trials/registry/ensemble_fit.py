@@ -40,19 +40,14 @@ def fit_ensemble(
     ----------
     configs : sequence of (TrialConfig, weight)
         The winner first; all of one timeframe and feature set. Weights are relative; a trial of weight 0 is left out.
-    features, labels : DataFrame
+    features, labels, sessions, universe
         As for `WalkForward`. The labels are those of the winner's barriers: every member is fitted and calibrated on what a
         position of the winner earns. Outcomes that were not known at the close of `as_of` are not used.
     predictions : Mapping of trial_id to DataFrame
         date, symbol, score: each trial's out-of-sample predictions, from which its calibrator is learnt.
-    as_of : date
-        A session.
-    sessions, universe
-        As for `WalkForward`.
     refits : int
         Fits of the winner: one on all known rows, the others as of the starts of this quarter and of those before it. They
         share its weight evenly; where the history is too short for one, there are fewer.
-    threads : int
     regime : DataFrame, optional
         date, score (0 to 100, as known at the session's close): intervals are then fitted for each regime apart.
 

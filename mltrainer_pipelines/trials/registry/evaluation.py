@@ -19,19 +19,12 @@ from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quar
 def evaluate(engine: Engine, lake: Lake, trial: TrialConfig, last: date, cost_bps: float) -> tuple[ScoreResult, str]:
     """Calibrate and score the quarters of a trial that are in the lake; also the fingerprint of its predictions and labels.
 
-    Parameters
-    ----------
-    last : date
-        The last closed session.
-    cost_bps : float
-        Cost of one side of a trade, in basis points.
+    `last` is the last closed session, `cost_bps` the cost of one side of a trade.
 
     Raises
     ------
-    MissingPartitionError
-        If no quarter of it was predicted.
-    FeatureVersionError
-        If its quarters come from different versions of its feature set.
+    MissingPartitionError, FeatureVersionError
+        If no quarter of it was predicted, or from different versions of its feature set.
     NothingToScoreError
         If no prediction has a known label.
     """

@@ -43,13 +43,9 @@ MIN_QUARTERS = 4
 class Overfitting(NamedTuple):
     """What picking the best of all trials of a timeframe is worth.
 
-    Parameters
-    ----------
-    probability : float or None
-        That the best trial of one half of time is below the median of all in the other; None where too few can be compared.
-    trials : int
-        Trials compared: every one that was ever scored, the discarded ones too. One that failed before any quarter was
-        scored left no returns to compare; the deflated Sharpe ratio counts it all the same.
+    `probability` is that of the best trial of one half of time being below the median of all in the other; None where too few can
+    be compared. `trials` are all that were ever scored, the discarded ones too; one that
+    failed before left no returns to compare, and the deflated Sharpe ratio counts it all the same.
     """
 
     probability: float | None
@@ -57,14 +53,9 @@ class Overfitting(NamedTuple):
 
 
 def deflated(scorecards: Sequence[Scorecard], trials_run: int | None = None) -> list[Scorecard]:
-    """The same scorecards, each deflated by all of them.
+    """The scorecards of every trial ever scored, of all timeframes, each deflated by all of them.
 
-    Parameters
-    ----------
-    scorecards : sequence of Scorecard
-        Of every trial ever scored, of all timeframes.
-    trials_run : int, optional
-        Trials ever run, where some left no scorecard (failed ones count).
+    `trials_run` counts trials ever run, where some left no scorecard (failed ones count).
     """
     trials = max(trials_run or 1, len(scorecards))
     sharpes = [card.daily_sharpe for card in scorecards]
@@ -102,18 +93,8 @@ def overfitting(scorecards: Sequence[Scorecard]) -> dict[str, Overfitting]:
 def rank(scorecards: Sequence[Scorecard], updated_at: datetime, trials_run: int | None = None) -> pl.DataFrame:
     """Rank the trials of each timeframe: proven ones first, then by standard errors above the best of luck.
 
-    Parameters
-    ----------
-    scorecards, trials_run
-        As in `deflated`, which is applied.
-    updated_at : datetime
-        Aware; the moment of the ranking.
-
-    Returns
-    -------
-    DataFrame
-        `COLUMNS`, sorted by timeframe and rank; rank is 1 for the best, unique in a timeframe, and last
-        for trials without a Sharpe ratio.
+    Scorecards are deflated first. Returns `COLUMNS`, sorted by timeframe and rank; rank is 1 for the best, unique in a timeframe,
+    and last for trials without a Sharpe ratio.
     """
     if updated_at.tzinfo is None:
         raise ValueError(f"updated_at={updated_at.isoformat()} has no time zone; give an aware moment")

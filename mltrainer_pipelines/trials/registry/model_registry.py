@@ -32,22 +32,10 @@ class NoChampionError(LookupError):
 
 @dataclass(frozen=True)
 class ChampionVersion:
-    """A registered version of a champion.
+    """A registered version of a champion: of the trial that it was refitted from, in the MLflow run that holds it.
 
-    Parameters
-    ----------
-    name : str
-        The registered model: `mltrainer-short` or `mltrainer-long`.
-    version : str
-    trial_id : str
-        The winner it was refitted from.
-    grade : str
-        `proven` or `candidate`, as it was registered; empty where it was registered without one.
-    run_id : str
-        The MLflow run that holds it.
-    tags : dict
-        All tags of the version.
-    registered_at : datetime
+    `name` is the registered model, `mltrainer-short` or `mltrainer-long`; the grade is that of its registration, empty where it
+    was registered without one.
     """
 
     name: str
@@ -69,15 +57,8 @@ def register_champion(
 ) -> ChampionVersion:
     """Register an ensemble as a new version of its timeframe's model and move the alias `champion` to it.
 
-    Parameters
-    ----------
-    ensemble : ChampionEnsemble
-    example : DataFrame
-        Rows of features; the last few are stored as the input example, from which the signature is taken.
-    provenance : Provenance
-    grade : {'proven', 'candidate'}
-    tags : Mapping of str to str, optional
-        Further tags of the version.
+    The last few rows of `example` (features) are stored as the input example, from which the signature is taken; `tags` are added
+    to the version's own.
     """
     import mlflow
     from mlflow.models import infer_signature
@@ -119,13 +100,7 @@ def register_champion(
 
 
 def set_champion(tracking: Tracking, timeframe: str, version: str) -> ChampionVersion:
-    """Move the alias to another registered version: a rollback.
-
-    Raises
-    ------
-    NoChampionError
-        If that version does not exist.
-    """
+    """Move the alias to another registered version, a rollback; NoChampionError if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     with tracking.client() as client:
@@ -148,13 +123,7 @@ def registered_versions(tracking: Tracking, timeframe: str) -> list[ChampionVers
 
 
 def champion_version(tracking: Tracking, timeframe: str) -> ChampionVersion:
-    """The version that scores the market.
-
-    Raises
-    ------
-    NoChampionError
-        If there is none yet.
-    """
+    """The version that scores the market; NoChampionError if there is none yet."""
     from mlflow.exceptions import MlflowException
 
     with tracking.client() as client:
@@ -182,13 +151,7 @@ def load_champion(tracking: Tracking, timeframe: str) -> tuple[ChampionEnsemble,
 
 
 def load_version(tracking: Tracking, version: ChampionVersion) -> ChampionEnsemble:
-    """The ensemble of a registered version, from the server.
-
-    Raises
-    ------
-    NoChampionError
-        If the version holds none.
-    """
+    """The ensemble of a registered version, from the server; NoChampionError if the version holds none."""
     with tracking.client(), tempfile.TemporaryDirectory() as folder:
         from mlflow.artifacts import download_artifacts
 

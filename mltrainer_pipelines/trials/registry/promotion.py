@@ -25,16 +25,8 @@ MIN_COMMON_SESSIONS = 60
 class Decision(BaseModel):
     """Which trial is champion after a comparison, and why.
 
-    Attributes
-    ----------
-    trial_id : str
-        The challenger that was promoted or refused; the incumbent where it is still the best.
-    decision : {'promoted', 'refused'}
-        Whether the champion changes to `trial_id`.
-    grade : {'proven', 'candidate'}
-        Of `trial_id`.
-    reasons : tuple of str
-        For a reader: what was compared, and what keeps it from `proven`.
+    `trial_id` is the challenger that was promoted or refused, or the incumbent where it is still the best; the grade is its own.
+    The reasons say, for a reader, what was compared, and what keeps it from `proven`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -77,17 +69,10 @@ def shortfalls(scorecard: Scorecard) -> tuple[str, ...]:
 
 
 def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = None) -> Decision:
-    """Choose between the trials of one timeframe.
+    """Choose between the trials of one timeframe, whose scorecards are deflated by the same trials (`leaderboard.deflated`).
 
-    The challenger is the best-ranked trial, proven ones first. It replaces the incumbent only if its
-    Sharpe ratio is higher over the quarters that both were tested on.
-
-    Parameters
-    ----------
-    scorecards : sequence of Scorecard
-        Of one timeframe, deflated by the same trials (`leaderboard.deflated` does that).
-    incumbent : str, optional
-        Trial id of the present champion; its scorecard must be among them.
+    The challenger is the best-ranked trial, proven ones first. It replaces the incumbent only if its Sharpe ratio is higher over
+    the quarters that both were tested on.
 
     Raises
     ------

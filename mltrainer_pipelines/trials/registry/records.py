@@ -43,13 +43,7 @@ def register(engine: Engine, config: TrialConfig) -> bool:
 
 
 def config_of(engine: Engine, trial_id: str) -> TrialConfig:
-    """Configuration of a recorded trial.
-
-    Raises
-    ------
-    UnknownTrialError
-        If it was never recorded.
-    """
+    """Configuration of a recorded trial; UnknownTrialError if it was never recorded."""
     with engine.connect() as connection:
         config = connection.scalar(select(Trial.config).where(Trial.trial_id == trial_id))
     if config is None:

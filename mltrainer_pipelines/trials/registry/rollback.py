@@ -18,15 +18,7 @@ from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 @dataclass(frozen=True)
 class Rollback:
-    """What a rollback did.
-
-    Parameters
-    ----------
-    changed : bool
-        False where everything was as asked for already.
-    before, now : ChampionVersion
-        The version that scored the market, and the one that does.
-    """
+    """The version before a rollback and the one that scores the market now; not `changed` where all was as asked for."""
 
     changed: bool
     before: ChampionVersion
@@ -38,16 +30,9 @@ def roll_back(
 ) -> Rollback:
     """Let an earlier version score the market.
 
-    Done twice it changes nothing the second time. The trial that is left does not challenge again (`records.withdrawn`),
-    unless somebody rolls back to it.
-
-    Parameters
-    ----------
-    to : str, optional
-        The version. By default the newest one of another trial that was champion before; of the same trial where there
-        never was another.
-    reason : str
-        Kept with the row.
+    By default the newest one of another trial that was champion before; of the same trial where there never was another. Done
+    twice it changes nothing the second time. The trial that is left does not challenge again (`records.withdrawn`), unless
+    somebody rolls back to it. The reason is kept with the row.
 
     Raises
     ------
@@ -70,12 +55,9 @@ def roll_back(
 
 
 def previous_version(tracking: Tracking, present: ChampionVersion) -> ChampionVersion:
-    """The version that a rollback from `present` goes to: the newest before it of another trial, of the same where there is none.
+    """The version that a rollback from `present` goes to: the newest before it of another trial, else of the same.
 
-    Raises
-    ------
-    NoChampionError
-        If there is none before.
+    NoChampionError if there is none before.
     """
     timeframe = present.name.rpartition("-")[2]
     older = [entry for entry in registered_versions(tracking, timeframe) if int(entry.version) < int(present.version)]

@@ -24,19 +24,10 @@ MOST_VOTERS = 4
 
 @dataclass(frozen=True)
 class Succession:
-    """Who is champion from now on.
+    """Who is champion from now on: the challenger where it was promoted, else the incumbent; by which comparison.
 
-    Parameters
-    ----------
-    champion : str
-        Its trial id: the challenger's where it was promoted, else the incumbent's.
-    decision : Decision
-        The comparison that led to it.
-    scorecard : Scorecard
-        The champion's, deflated by every trial.
-    weights : mapping of trial id to float
-        The champion's and those of the trials that vote beside it, relative. Empty where the champion's feature set has
-        changed since it was submitted: it stays as it was fitted.
+    The champion's scorecard is deflated by every trial. The weights are its own and those of the trials that vote beside it,
+    relative. They are empty where the champion's feature set has changed since it was submitted: it stays as it was fitted.
     """
 
     champion: str
@@ -51,19 +42,9 @@ def deflated_scorecards(engine: Engine) -> list[Scorecard]:
 
 
 def decide_succession(engine: Engine, timeframe: str, scorecards: Sequence[Scorecard]) -> Succession:
-    """Compare the trials of a timeframe with its champion.
+    """Compare the trials of a timeframe, by `deflated_scorecards`, with its champion.
 
     Trials that somebody rolled back from, and trials whose feature set has changed, do not challenge.
-
-    Parameters
-    ----------
-    scorecards : sequence of Scorecard
-        As `deflated_scorecards` gives them.
-
-    Raises
-    ------
-    ValueError
-        As for `choose_champion`.
     """
     versions = records.feature_set_versions(engine)
     current = {card.trial_id for card in scorecards if is_current(card.feature_set, versions[card.trial_id])}
@@ -94,14 +75,7 @@ def refit(
 ) -> tuple[ChampionEnsemble, pl.DataFrame, pl.DataFrame]:
     """Fit the champion and its voters on everything known at the close of a session: the ensemble, its features and labels.
 
-    Parameters
-    ----------
-    succession : Succession
-        With weights.
-    as_of : date
-        The last closed session.
-    cost_bps : float
-        Cost of one side of a trade, in basis points.
+    `as_of` is the last closed session, `cost_bps` the cost of one side of a trade.
 
     Raises
     ------

@@ -37,14 +37,7 @@ class TrackingUnavailableError(ConnectionError):
 class Provenance:
     """Where a result comes from; every MLflow run carries it as tags.
 
-    Parameters
-    ----------
-    market_kind : {'real', 'simulated', 'replay'}
-    dagster_run_id, dagster_run_url : str
-        The Dagster run that computed it, and where to look at it.
-    git_commit : str
-    data_fingerprint : str
-        Of the features and labels it was computed from (`data_fingerprint`).
+    The Dagster run that computed it and its page, and the `data_fingerprint` of the features and labels it was computed from.
     """
 
     market_kind: str
@@ -65,18 +58,10 @@ class Provenance:
 
 
 class Tracking:
-    """The MLflow server of this installation.
+    """The MLflow server of this installation, at an `http://` address; credentials are read from MLflow's own variables.
 
-    Parameters
-    ----------
-    uri : str
-        Its address, `http://…`. Credentials are read from MLflow's own variables.
-    patience : float
-        Seconds to wait for its first sign of life at each use.
-
-    Notes
-    -----
-    Sets MLflow's timeout, retries and silence in this process's environment, where they are not set already.
+    It has `patience` seconds to give its first sign of life at each use. MLflow's timeout, retries and silence are set in this
+    process's environment, where they are not set already.
     """
 
     def __init__(self, uri: str, patience: float = 5.0):
@@ -87,13 +72,7 @@ class Tracking:
         self.uri, self.patience = uri.rstrip("/"), patience
 
     def check(self) -> None:
-        """Ask the server whether it is up.
-
-        Raises
-        ------
-        TrackingUnavailableError
-            If it does not answer within `patience` seconds.
-        """
+        """Pass if the server answers within `patience` seconds; else TrackingUnavailableError."""
         try:
             answer = send(f"{self.uri}/health", timeout_s=self.patience, follow_redirects=True)
             if answer.status == 200:

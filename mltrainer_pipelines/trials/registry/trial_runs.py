@@ -29,27 +29,11 @@ def log_trial(
     figures: Mapping[str, "Figure"] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> str:
-    """Log a trial as one run of its timeframe's experiment; a trial logged before is updated.
+    """Log a trial as one run of its timeframe's experiment, and return the run's id; a trial logged before is updated.
 
-    Parameters
-    ----------
-    config : TrialConfig
-        Its fields and parameters become the run's parameters, and `config.json`.
-    metrics : Mapping
-        The scorecard's numbers; what is None, not finite or not a number is left out.
-    quarters : Mapping of date to Mapping
-        First day of a quarter, and its numbers: logged as `quarter.<name>`, dated at the quarter; the step
-        counts quarters, 1 is the first one of the year 2000.
-    provenance : Provenance
-    figures : Mapping of str to matplotlib Figure, optional
-        Named without an ending: `equity`, `calibration`; stored as `figures/<name>.png`.
-    tags : Mapping of str to str, optional
-        Further tags, such as the grade.
-
-    Returns
-    -------
-    str
-        The run's id.
+    The configuration becomes the run's parameters, and `config.json`. Of the metrics what is None, not finite or not a number is
+    left out. The numbers of a quarter, by its first day, are logged as `quarter.<name>`, dated at the quarter; the step counts
+    quarters, 1 is the first one of the year 2000. Figures are stored as `figures/<name>.png`.
     """
     from mlflow.entities import Metric, Param, RunTag
 

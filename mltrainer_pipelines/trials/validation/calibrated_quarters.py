@@ -32,12 +32,7 @@ over holding periods of weeks and months, where drift and costs nearly cancel. T
 def fit_level(outcomes: pl.DataFrame, window: Window) -> Level:
     """How the market paid at all, from every outcome known before a window, leaning to one half and to a return of zero.
 
-    Parameters
-    ----------
-    outcomes : DataFrame
-        date, exit_date, barrier, net_return, label of one timeframe.
-    window : Window
-        Only outcomes known before it are used, however old.
+    Outcomes are those of one timeframe: date, exit_date, barrier, net_return, label.
     """
     resolved = outcomes.filter(window.resolved)
     if resolved.is_empty():
@@ -54,16 +49,7 @@ def fit_level(outcomes: pl.DataFrame, window: Window) -> Level:
 
 
 def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Calibrator:
-    """Fit on the rows whose outcome was known before a window.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        As `with_outcomes` gives them: out-of-sample predictions with their percentiles, outcomes and, if known, regimes.
-    window : Window
-        Only rows that it may learn from are used, whatever else is given.
-    level : Level
-        As `fit_level` gives it for the same window.
+    """Fit on the rows of `with_outcomes` that a window may learn from, with the level of the same window.
 
     Raises
     ------
@@ -83,10 +69,7 @@ def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Cali
 def holding_blocks(labels: pl.DataFrame) -> np.ndarray:
     """Number of the span of time that each row was decided in; a span is as long as the longest usual holding period.
 
-    Parameters
-    ----------
-    labels : DataFrame
-        date and exit_date, no null.
+    Rows have a date and an exit_date, no null.
     """
     holding = np.busday_count(labels["date"].to_numpy(), labels["exit_date"].to_numpy())
     length = max(1, int(np.quantile(holding, 0.9)))
@@ -148,12 +131,7 @@ def quarter_calibrators(
 ) -> dict[tuple[date, date], Calibrator | None]:
     """The calibrator of each quarter that has predictions, as known at its start; None where too few outcomes were.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        As `with_outcomes` gives them.
-    labels, sessions, lookback_sessions, embargo
-        As for `calibrate_walk_forward`.
+    Rows are those of `with_outcomes`, the rest is as for `calibrate_walk_forward`.
     """
     if rows.is_empty():
         raise ValueError("no predictions to calibrate; materialize trial_predictions of the trial first")
@@ -177,13 +155,10 @@ def quarter_calibrators(
 
 
 def with_outcomes(predictions: pl.DataFrame, labels: pl.DataFrame, regime: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Predictions with their labels, sorted by date and symbol.
+    """Predictions with their labels, sorted by date and symbol; outcomes are null where they are not known.
 
-    Returns
-    -------
-    DataFrame
-        date, symbol, score, percentile (of the score within its session, 0 to 1), exit_date, barrier, net_return, label, and,
-        where `regime` (date, score) is given, regime_score. Outcomes are null where they are not known.
+    Returns date, symbol, score, percentile (of the score within its session, 0 to 1), exit_date, barrier, net_return, label,
+    and, where `regime` (date, score) is given, regime_score.
     """
     missing = [name for name in ("date", "symbol", "score") if name not in predictions.columns]
     if missing:

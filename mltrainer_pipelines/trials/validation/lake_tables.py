@@ -13,13 +13,7 @@ from mltrainer_pipelines.trials.config import TrialConfig
 
 
 def training_tables(lake: Lake, trial: TrialConfig, end: date, last: date, cost_bps: float) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Features of a trial's feature set decided before `end`, and the labels that its model learns from.
-
-    Parameters
-    ----------
-    last, cost_bps
-        As for `trial_labels`.
-    """
+    """Features of a trial's feature set decided before `end`, and the labels that its model learns from (`trial_labels`)."""
     labels = trial_labels(lake, trial, last, cost_bps)
     if trial.spec.both_timeframes:
         others = lake.scan("labels").filter(pl.col("timeframe") != trial.timeframe).collect()
@@ -30,12 +24,7 @@ def training_tables(lake: Lake, trial: TrialConfig, end: date, last: date, cost_
 def trial_labels(lake: Lake, trial: TrialConfig, last: date, cost_bps: float) -> pl.DataFrame:
     """Labels of a trial's timeframe and barriers: those of the lake, or computed where the trial has its own barriers.
 
-    Parameters
-    ----------
-    last : date
-        The last closed session.
-    cost_bps : float
-        Cost of one side of a trade, in basis points.
+    `last` is the last closed session, `cost_bps` the cost of one side of a trade.
     """
     if trial.label == Barriers():
         return lake.scan("labels").filter(pl.col("timeframe") == trial.timeframe).collect()

@@ -11,20 +11,10 @@ from mltrainer_pipelines.trials.validation.windows import Window
 
 @dataclass(frozen=True)
 class FittedModel:
-    """An estimator and what it learnt from.
+    """An estimator, the columns of its matrix in order, and what it learnt from.
 
-    Parameters
-    ----------
-    estimator : ProbabilityEstimator
-    feature_names : tuple of str
-        Columns of its matrix, in order.
-    trained_rows : int
-    trained_from, trained_until : date
-        First and last decision learnt from.
-    base_rate : float
-        Share of profitable rows among them, whatever the model was asked to learn.
-    seconds : float
-        Spent on fitting.
+    `trained_from` and `trained_until` are the first and last decision, `base_rate` is the share of profitable rows among them,
+    whatever the model was asked to learn, `seconds` were spent on fitting.
     """
 
     estimator: ProbabilityEstimator
@@ -38,26 +28,11 @@ class FittedModel:
 
 @dataclass(frozen=True)
 class QuarterPredictions:
-    """Out-of-sample predictions of one quarter.
+    """Out-of-sample predictions of one quarter, from its first day to before `quarter_end`, and what its model learnt from.
 
-    Parameters
-    ----------
-    quarter_start, quarter_end : date
-        First day of the quarter, and the first day after it.
-    predictions : DataFrame
-        date, symbol, score (Float64: the model's own probability that the net return is above its session's median, or
-        above zero, by the configuration's target); one row for every row of the features in the quarter, sorted by date
-        and symbol.
-    window : Window
-    trained_rows : int
-    trained_from, trained_until : date
-        First and last decision that the quarter's model learnt from.
-    base_rate : float
-        Share of profitable rows among them.
-    seconds : float
-        Spent on fitting and predicting.
-    importances : DataFrame or None
-        feature, importance (`permutation_importance`) on the rows of the quarter; None for a model that reads other rows too.
+    `predictions` are date, symbol, score (Float64: the model's own probability that the net return is above its session's
+    median, or above zero, by the configuration's target): a row for every row of the features in the quarter, sorted by date
+    and symbol. `importances` are those of `permutation_importance` on these rows; None for a model that reads other rows too.
     """
 
     quarter_start: date
@@ -74,16 +49,7 @@ class QuarterPredictions:
 
 @dataclass(frozen=True)
 class FailedQuarter:
-    """A quarter that a model could not be fitted for or could not predict.
-
-    Parameters
-    ----------
-    quarter_start, quarter_end : date
-        First day of the quarter, and the first day after it.
-    reason : str
-        What happened, for a reader.
-    error : Exception
-    """
+    """A quarter that a model could not be fitted for or could not predict, with the reason for a reader."""
 
     quarter_start: date
     quarter_end: date

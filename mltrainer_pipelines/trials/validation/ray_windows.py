@@ -21,16 +21,8 @@ Ended = QuarterPredictions | FailedQuarter
 def predict_quarters(walk: WalkForward, quarters: Sequence[Quarter], pays_from_s: float = PAYS_FROM_SECONDS) -> Iterator[Ended]:
     """Predict quarters in a job of a Ray cluster, each given out as it ends; one that fails leaves the others.
 
-    The first window is computed here, and says whether the others are worth a task each. The predictions are the same
-    bits either way.
-
-    Parameters
-    ----------
-    walk : WalkForward
-    quarters : sequence of (date, date)
-        First day of each, and the first day after it.
-    pays_from_s : float
-        Seconds of a window from which the others become tasks.
+    The first window is computed here: the others become tasks where it took at least `pays_from_s`. The predictions are the
+    same bits either way.
     """
     for number, quarter in enumerate(quarters, start=1):
         (ended,) = scheduling.predict_quarters(walk, [quarter])

@@ -27,18 +27,10 @@ class TooShortHistoryError(ValueError):
 
 @dataclass(frozen=True)
 class History:
-    """What trials are run on.
+    """What trials are run on: features, and labels of their timeframe at least.
 
-    Parameters
-    ----------
-    features : DataFrame
-        date, symbol, features.
-    labels : DataFrame
-        Of both timeframes, or of that of the trials.
-    bars : DataFrame
-        date, symbol, adj_open, adj_close, from 252 sessions before the first quarter on, where there are as many.
-    universe : DataFrame
-        month, symbol, rank.
+    Bars are date, symbol, adj_open, adj_close, from 252 sessions before the first quarter on, where there are as many; the
+    universe is month, symbol, rank.
     """
 
     features: pl.DataFrame
@@ -49,18 +41,7 @@ class History:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial that was run.
-
-    Parameters
-    ----------
-    config : TrialConfig
-    calibrated : DataFrame
-        As `calibrate_walk_forward` gives it, all quarters.
-    scorecard : Scorecard
-    returns : DataFrame
-        date, net_return: daily, of the book, after costs.
-    seconds : float
-    """
+    """A trial that was run: its calibrated quarters, its scorecard, and the daily net returns of its book, after costs."""
 
     config: TrialConfig
     calibrated: pl.DataFrame
@@ -78,15 +59,7 @@ def run_in_memory(
 ) -> list[TrialResult]:
     """Run trials one after the other; each scorecard is deflated by all of them.
 
-    Parameters
-    ----------
-    configs : sequence of TrialConfig
-    history : History
-    cost_bps : float
-        Cost a side, as in the labels.
-    threads : int
-    progress : callable
-        Called with a trial's id as it ends.
+    `cost_bps` is the cost a side, as in the labels; `progress` is called with a trial's id as it ends.
 
     Raises
     ------
@@ -119,13 +92,7 @@ def deflate_together(trials: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def whole_quarters(table: WalkForward) -> list[tuple[date, date]]:
-    """The quarters of a history that have eighteen months before them and ended inside it.
-
-    Raises
-    ------
-    TooShortHistoryError
-        If there are fewer than four.
-    """
+    """The quarters of a history that have eighteen months before them and ended inside it."""
     first, last = table.rows["date"][0], table.rows["date"][-1]
     whole = [
         (start, end) for start, end in table.quarters() if start >= first + TRAINING_WARM_UP and end <= last + timedelta(days=4)

@@ -19,14 +19,8 @@ def predict_quarters(
 ) -> Iterator[QuarterPredictions | FailedQuarter]:
     """Predict quarters, each given out as it ends; one that fails leaves the others.
 
-    Parameters
-    ----------
-    quarters : sequence of (date, date)
-        First day of each, and the first day after it.
-    at_once : int
-        Most quarters computed at a time, each with `threads` threads: for models that share one table of bins. With
-        the same cores that is faster than threads inside of a fit, which wait for each other at every split. Other
-        models go one after the other.
+    Several are computed `at_once` for models that share one table of bins, each with `threads` threads: with the same cores that
+    is faster than threads inside of a fit, which wait for each other at every split. Other models go one after the other.
     """
 
     def one(quarter: tuple[date, date]) -> QuarterPredictions | FailedQuarter:

@@ -39,10 +39,8 @@ def predicted_quarters(lake: Lake, trial_id: str) -> pl.DataFrame:
 
     Raises
     ------
-    MissingPartitionError
-        If none was.
-    FeatureVersionError
-        If they were predicted from more than one version of the feature set.
+    MissingPartitionError, FeatureVersionError
+        If none was, or from more than one version of the feature set.
     """
     keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
     versions = noted_versions(lake, "trial_predictions", keys)

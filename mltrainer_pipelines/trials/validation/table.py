@@ -17,13 +17,7 @@ class BadFeaturesError(ValueError):
 
 
 def feature_names(features: pl.DataFrame) -> tuple[str, ...]:
-    """The feature columns of a table: every column but date and symbol.
-
-    Raises
-    ------
-    BadFeaturesError
-        If a key is missing, there is no feature, or one is not numeric.
-    """
+    """The feature columns of a table: every column but date and symbol."""
     missing = [key for key in KEYS if key not in features.columns]
     names = tuple(name for name in features.columns if name not in KEYS)
     if missing or not names:
@@ -35,13 +29,7 @@ def feature_names(features: pl.DataFrame) -> tuple[str, ...]:
 
 
 def feature_matrix(features: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """The features as a (rows, features) float32 matrix in C order, NaN where unknown.
-
-    Raises
-    ------
-    BadFeaturesError
-        If a value is infinite.
-    """
+    """The features as a (rows, features) float32 matrix in C order, NaN where unknown."""
     X = features.select(pl.col(name).cast(pl.Float32) for name in names).to_numpy(order="c")
     X = np.ascontiguousarray(X, dtype=np.float32)
     infinite = np.isinf(X)

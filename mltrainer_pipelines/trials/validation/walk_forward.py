@@ -150,13 +150,7 @@ class WalkForward:
         return quarter_window(quarter_start, quarter_end, self.sessions, self.config.train_sessions, self.embargo)
 
     def fit(self, window: Window) -> FittedModel:
-        """Fit on the rows whose outcome was known before the window.
-
-        Raises
-        ------
-        TooFewRowsError
-            If there are fewer than `MIN_TRAIN_ROWS`, or all of one class.
-        """
+        """Fit on the rows whose outcome was known before the window; TooFewRowsError where they are too few, or of one class."""
         begin = time.perf_counter()
         kept = self.rows.select(window.trains).to_series().to_numpy()
         resolved = self.rows.filter(kept)
@@ -216,28 +210,19 @@ class WalkForward:
         return self.fit(as_of_window(as_of, self.sessions, self.config.train_sessions))
 
     def predict_quarter(self, quarter_start: date, quarter_end: date) -> QuarterPredictions:
-        """Fit on what was known before a quarter and predict it.
-
-        Parameters
-        ----------
-        quarter_start, quarter_end : date
-            First day of the quarter, and the first day after it.
+        """Fit on what was known before a quarter and predict it; `quarter_end` is the first day after it.
 
         Raises
         ------
-        EmptyWindowError
-            If the quarter has no session or no history before it.
-        TooFewRowsError
-            If too few outcomes were known before it.
-        BadFeaturesError
-            If it has no features.
-        BadPredictionsError
-            If the model gives NaN or values outside of [0, 1].
+        EmptyWindowError, TooFewRowsError
+            If the quarter has no session, or too little is known before it.
+        BadFeaturesError, BadPredictionsError
+            If it has no features, or the model gives NaN or values outside of [0, 1].
         """
         return self.predict_with(self.fit(self.window(quarter_start, quarter_end)), quarter_start, quarter_end)
 
     def predict_with(self, fitted: FittedModel, quarter_start: date, quarter_end: date) -> QuarterPredictions:
-        """Predict a quarter with a model fitted before it. Parameters and errors as for `predict_quarter`."""
+        """Predict a quarter with a model fitted before it; as `predict_quarter`."""
         begin = time.perf_counter()
         window = self.window(quarter_start, quarter_end)
         dates = self.rows["date"]

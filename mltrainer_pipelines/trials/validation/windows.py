@@ -28,18 +28,10 @@ class EmptyWindowError(ValueError):
 
 @dataclass(frozen=True)
 class Window:
-    """One quarter of a walk-forward.
+    """One quarter of a walk-forward: it predicts the sessions from `test_first` to `test_last`, both included.
 
-    Parameters
-    ----------
-    test_first, test_last : date
-        First and last session predicted, both included.
-    train_first : date
-        The first session whose decisions may be learnt from.
-    cutoff : date
-        A row may be learnt from if its exit session lies strictly before this session: `embargo` sessions before `test_first`.
-    delisted_cutoff : date
-        The same for rows that ended because the symbol stopped trading.
+    It learns from decisions from `train_first` on whose exit session lies strictly before `cutoff`, the embargo before
+    `test_first`; before `delisted_cutoff` where the row ended because the symbol stopped trading.
     """
 
     test_first: date
