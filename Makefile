@@ -1,11 +1,11 @@
-# make install | demo | test | up | bench; each installs what it needs first.
+# make install | demo | test | up | bench | docs; each installs what it needs first.
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test types suite up bench lock clean
+.PHONY: install demo test types suite up bench docs lock clean
 
 install: $(STAMP)
 
@@ -39,7 +39,7 @@ types:
 	$(BIN)/lint-imports
 	@# every package that is imported is declared, and what only tests use is no dependency of the package
 	$(BIN)/deptry mltrainer_pipelines
-	$(BIN)/deptry mltrainer_pipelines_tests benchmarks --ignore DEP002,DEP004
+	$(BIN)/deptry mltrainer_pipelines_tests benchmarks docs --ignore DEP002,DEP004
 	$(BIN)/dagster definitions validate --log-level warning
 
 suite:
@@ -47,6 +47,10 @@ suite:
 
 bench: install
 	@$(BIN)/mltrainer bench
+
+# Write the pages of docs/ that are made of declarations: features.md, models.md and tables.md.
+docs: install
+	@$(BIN)/python -m docs.build
 
 # Write the lock anew from pyproject.toml. torch is pinned there to the build that needs no CUDA packages.
 lock: pyproject.toml

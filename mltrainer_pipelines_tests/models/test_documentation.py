@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from mltrainer_pipelines.models.documentation import models_page
+from docs.build.models import models_page
 from mltrainer_pipelines.models.registry import list_models
 
 PAGE = Path(__file__).parents[2] / "docs/models.md"
 
 
 def test_the_page_is_current():
-    assert PAGE.read_text() == models_page(), "run: python -m mltrainer_pipelines.models.documentation > docs/models.md"
+    assert PAGE.read_text() == models_page(), "run: make docs"
 
 
 def test_the_page_names_every_model_with_its_source():

@@ -33,6 +33,7 @@ def copy(tmp_path_factory) -> Path:
     """The package and the tests of its models, with one file more."""
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "mltrainer_pipelines", root / "mltrainer_pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "docs/build", root / "docs/build", ignore=shutil.ignore_patterns("__pycache__"))
     tests = "mltrainer_pipelines_tests"
     shutil.copytree(ROOT / tests / "models", root / tests / "models", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / tests / "__init__.py", root / tests)
@@ -51,7 +52,7 @@ def test_a_family_of_one_file_is_listed_last_and_documented_as_unmeasured(copy):
     program = "import json; from mltrainer_pipelines.models.registry import list_models\n"
     program += "print(json.dumps([(spec.id, spec.cost) for spec in list_models()]))"
     assert json.loads(_python(copy, "-c", program))[-1] == ["distance_vote", "slow"]
-    page = _python(copy, "-m", "mltrainer_pipelines.models.documentation")
+    page = _python(copy, "-c", "from docs.build.models import models_page; print(models_page())")
     assert "## distances" in page
     assert "| `distance_vote` | near rows count more than far ones | slow, unmeasured |" in page
 

@@ -147,7 +147,7 @@ def test_there_are_32_core_models_and_more_than_140_in_all():
 def test_no_model_reads_the_registry_that_finds_it():
     room = Path(registry.__file__).parent
     readers = {path.name for path in room.rglob("*.py") if re.search(r"import .*\bregistry\b|models\.registry", path.read_text())}
-    assert readers == {"documentation.py"}
+    assert not readers
 
 
 def test_reading_the_catalogue_imports_no_library():

@@ -1,9 +1,4 @@
-"""`docs/tables.md`, written from the declarations.
-
-``python -m mltrainer_pipelines.contracts.documentation > docs/tables.md``
-"""
-
-import sys
+"""`docs/tables.md`, written from the declarations of the lake's tables."""
 
 from mltrainer_pipelines.contracts.lake_tables import LAKE_TABLES
 from mltrainer_pipelines.contracts.table import Table
@@ -11,8 +6,8 @@ from mltrainer_pipelines.contracts.table import Table
 _INTRODUCTION = """\
 # Tables of the lake
 
-*Written from the declarations by `python -m mltrainer_pipelines.contracts.documentation > docs/tables.md`; a test fails where
-it is out of date. Change `contracts/lake_tables.py`, not this page.*
+*Written from the declarations by `make docs`; a test fails where it is out of date. Change
+`contracts/lake_tables.py`, not this page.*
 
 Every table is Parquet, `<table>/<partition>.parquet` in the lake. A partition is written whole, and one that exists is
 complete. Prices are dollars a share, unadjusted; times are New York's.
@@ -38,7 +33,3 @@ def _section(table: Table) -> str:
 
 def _type_name(dtype: str) -> str:
     return dtype.split("(")[0]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(tables_page())

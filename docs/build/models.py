@@ -1,4 +1,4 @@
-"""`docs/models.md`, made from the specs: `python -m mltrainer_pipelines.models.documentation` prints it."""
+"""`docs/models.md`, written from the specs of the models."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,7 @@ from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
 _INTRODUCTION = """# The models
 
-This page is made from the model catalogue (`python -m mltrainer_pipelines.models.documentation > docs/models.md`); a test says
-that it is current. `mltrainer models` lists the same.
+This page is made from the model registry by `make docs`; a test fails where it is out of date. `mltrainer models` lists the same.
 
 {count} models in {families} families, {core} of them core. All keep one contract: `fit(X, y, groups)`,
 `predict_proba(X, groups)`, `get_params`, `set_params`, `clone`; the same seed gives the same predictions, whatever the order of
@@ -73,9 +72,3 @@ def _values(space: Range | Choices) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(models_page())

@@ -1,19 +1,16 @@
-"""`docs/features.md`, written from the declarations.
+"""`docs/features.md`, written from the declarations of the feature sets."""
 
-``python -m mltrainer_pipelines.features.documentation > docs/features.md``
-"""
-
-import sys
 from collections.abc import Sequence
 
 from mltrainer_pipelines.features.registry import DEFAULT, feature_sets, get_feature_set
+from mltrainer_pipelines.features.sets.cross_section import KINDS, SOURCE
 from mltrainer_pipelines.features.spec import FIELDS, Feature, FeatureSet
 
 INTRODUCTION = """\
 # Features
 
-*Written from the declarations by `python -m mltrainer_pipelines.features.documentation > docs/features.md`; a test fails
-where it is out of date. Change the declarations, not this page.*
+*Written from the declarations by `make docs`; a test fails where it is out of date. Change the
+declarations, not this page.*
 
 A feature is a declaration: a name, what it reads, its look-back in sessions, its formula and its source. The engine does
 the rest: it aligns sessions and symbols, runs the formulas month by month over that month's universe, in parallel, and
@@ -102,12 +99,12 @@ def _contents() -> str:
     return (
         "## Sets\n\n| set | features | sessions of history before a month |\n|---|---|---|\n"
         + "".join(rows)
-        + f"\n`default`, the set trials use unless told otherwise, is `{DEFAULT}`.\n"
+        + f"\n`default`, the set trials use unless they name another, is `{DEFAULT}`.\n"
     )
 
 
 def _section(chosen: FeatureSet) -> str:
-    table = _standings(chosen.features) if chosen.bases else _table(chosen.features)
+    table = _columns_by_feature(chosen.features) if chosen.bases else _table(chosen.features)
     return f"## {chosen.name}\n\n{chosen.description.strip()}\n\n{table}"
 
 
@@ -120,10 +117,8 @@ def _table(features: Sequence[Feature]) -> str:
     return "| feature | meaning | reads | look-back | source |\n|---|---|---|---|---|\n" + "".join(rows)
 
 
-def _standings(features: Sequence[Feature]) -> str:
+def _columns_by_feature(features: Sequence[Feature]) -> str:
     """One row for each feature that is ranked: the columns it has."""
-    from mltrainer_pipelines.features.sets.cross_section import KINDS, SOURCE
-
     kinds = "".join(f"| `<feature>_{kind}` | {summary.format('the feature')} |\n" for kind, summary in KINDS.items())
     by_base: dict[str, list[str]] = {}
     for feature in features:
@@ -135,7 +130,3 @@ def _standings(features: Sequence[Feature]) -> str:
 def _escaped(text: str) -> str:
     """Text for a cell of a table: a bar would end it."""
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(features_page())
