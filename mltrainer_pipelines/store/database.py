@@ -124,9 +124,10 @@ class Database:
         Raises
         ------
         DatabaseUnavailableError
-            If the database does not answer.
+            If the database does not answer, or its tables are of a version that this one cannot update.
         """
         from alembic import command
+        from alembic.util import CommandError
 
         try:
             with self.engine.connect() as connection:
@@ -144,6 +145,11 @@ class Database:
                     connection.commit()
         except OperationalError as error:
             raise self._unavailable(error) from None
+        except CommandError as error:
+            raise DatabaseUnavailableError(
+                f"the tables in {self.place} are of revision {self.revision()}, which this version of mlTrainer does not know; "
+                "open them with the version that made them, or begin with an empty database"
+            ) from error
 
     def revision(self) -> str | None:
         """The migration the tables stand at; None before the first."""

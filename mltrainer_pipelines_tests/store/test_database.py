@@ -85,6 +85,14 @@ def test_migrating_again_changes_nothing(empty: Database) -> None:
     assert empty.revision() == first is not None
 
 
+def test_tables_older_than_the_baseline_are_refused_in_one_sentence(empty: Database) -> None:
+    empty.migrate()
+    with empty.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
+    with pytest.raises(DatabaseUnavailableError, match="of revision 0004, which this version of mlTrainer does not know"):
+        empty.migrate()
+
+
 def test_several_may_migrate_at_once(empty: Database) -> None:
     databases = [Database(empty.url) for _ in range(4)]
     errors: list[BaseException] = []
