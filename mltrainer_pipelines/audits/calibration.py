@@ -33,7 +33,11 @@ def audit_calibration(markets: int = 4, market: AuditMarket | None = None, progr
     for number in range(markets):
         chosen = replace(market, seed=market.seed + number)
         history = simulated_history(chosen)
-        for trial in run_trials(configs, chosen, history, _part(progress, number, markets)):
+
+        def of_all(what: str, share: float, number: int = number) -> None:
+            progress(what, (number + share) / markets)
+
+        for trial in run_trials(configs, chosen, history, of_all):
             key = trial.config.timeframe, trial.config.model
             outcomes = history.labels.filter(pl.col("timeframe") == trial.config.timeframe)
             rows = trial.calibrated.join(outcomes.select("date", "symbol", "exit_date", "label"), on=["date", "symbol"])
@@ -73,14 +77,9 @@ def audit_calibration(markets: int = 4, market: AuditMarket | None = None, progr
 def _error_by_chance(resolved: pl.DataFrame, draws: int = 2000) -> float:
     """Mean calibration error that perfect probabilities would show on outcomes that hang together as these do.
 
-    Outcomes less their probabilities, summed in each bin and holding period, with the signs of whole holding periods drawn
-    at random: what is left in a bin is chance (the wild cluster bootstrap; Cameron, Gelbach & Miller 2008, Review of
-    Economics and Statistics 90(3)).
-
-    Parameters
-    ----------
-    resolved : DataFrame
-        date, exit_date, probability, label; no null.
+    Outcomes less their probabilities, summed in each bin and holding period, with the signs of whole holding periods drawn at
+    random: what is left in a bin is chance (the wild cluster bootstrap; Cameron, Gelbach & Miller 2008, Review of Economics and
+    Statistics 90(3)).
     """
     probability, label = resolved["probability"].to_numpy(), resolved["label"].to_numpy().astype(np.float64)
     edges = np.quantile(probability, np.linspace(0, 1, 11)[1:-1], method="lower")
@@ -90,8 +89,3 @@ def _error_by_chance(resolved: pl.DataFrame, draws: int = 2000) -> float:
     surprises = np.bincount(blocks * 10 + bins, weights=label - probability, minlength=count * 10).reshape(count, 10)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (draws, count))
     return float(np.abs(signs @ surprises).sum(axis=1).mean() / resolved.height)
-
-
-def _part(progress: Progress, number: int, parts: int) -> Progress:
-    """The progress of one part of several."""
-    return lambda what, share: progress(what, (number + share) / parts)

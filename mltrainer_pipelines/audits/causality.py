@@ -15,12 +15,7 @@ from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.registry import feature_sets, get_feature_set
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.universe import first_universe_month, universes_of
-from mltrainer_pipelines.trials.validation.windows import (
-    EmptyWindowError,
-    Window,
-    quarter_window,
-    quarters_between,
-)
+from mltrainer_pipelines.trials.validation.windows import EmptyWindowError, Window, quarter_window, quarters_between
 
 EVERY_SET = tuple(name for name in feature_sets() if name != "default")
 """Audited by default; ``default`` is one of them."""
@@ -30,14 +25,8 @@ EVERY_SET = tuple(name for name in feature_sets() if name != "default")
 class CausalityMarket(AuditMarket):
     """By default a market in which companies list, split and fail, and all three regimes occur, while it is audited.
 
-    Parameters
-    ----------
-    members : int
-        Size of the universe; smaller than the market, so that membership changes.
-    cuts : int
-        Dates at which the data end, spread over the sessions from `first` on.
-    sessions : int
-        Sessions of features and labels compared before each cut.
+    The universe has `members` symbols, fewer than the market, so that membership changes. The data end at `cuts` dates, spread
+    over the sessions from `first` on; features and labels of `sessions` sessions before each are compared.
     """
 
     seed: int = 21
@@ -53,18 +42,8 @@ class CausalityMarket(AuditMarket):
 class SimulatedAudit:
     """Outcome of the audit of one or more feature sets on a simulated market.
 
-    Parameters
-    ----------
-    sets : tuple of str
-    cuts : tuple of date
-    checked : dict of str to int
-        Values compared, by name.
-    violations : tuple of Violation
-    training_rows : int
-        Training rows looked at, over all windows of the walk-forward.
-    unpurged : dict of str to int
-        Training rows with an exit inside or after their window, by timeframe and window; empty where the purge holds.
-    seconds : float
+    `checked` counts the values compared, by name; `training_rows` those of all windows of the walk-forward. `unpurged` counts
+    training rows with an exit inside or after their window, by timeframe and window: it is empty where the purge holds.
     """
 
     sets: tuple[str, ...]
@@ -113,13 +92,8 @@ class SimulatedAudit:
 def audit_simulated_market(feature_set: str | None = None, market: CausalityMarket | None = None) -> SimulatedAudit:
     """Audit one feature set, or all of them, and the purge of every window of a walk-forward.
 
-    Ranks, price adjustment, universe membership, macro series, the regime and the labels are covered whichever set
-    is chosen.
-
-    Raises
-    ------
-    UnknownFeatureSetError
-        If there is no such set.
+    Ranks, price adjustment, universe membership, macro series, the regime and the labels are covered whichever set is chosen.
+    Raises UnknownFeatureSetError if there is no such set.
     """
     sets = EVERY_SET if feature_set is None else (get_feature_set(feature_set).name,)
     chosen, start = market or CausalityMarket(), time.perf_counter()
@@ -144,7 +118,7 @@ def audit_simulated_market(feature_set: str | None = None, market: CausalityMark
 
 def _cuts(bars: pl.DataFrame, market: CausalityMarket) -> list[date]:
     """Sessions spread evenly from a month after the first day of interest to the last."""
-    days = bars["date"].unique().sort().filter(bars["date"].unique().sort() >= market.first).to_list()[21:]
+    days = bars.filter(pl.col("date") >= market.first)["date"].unique().sort().to_list()[21:]
     return [days[(i + 1) * (len(days) - 2) // market.cuts] for i in range(market.cuts)]
 
 

@@ -28,15 +28,9 @@ def audit_null(
 ) -> AuditResult:
     """Many trials of different models on a market in which nothing can be predicted: none may be graded `proven`.
 
-    Trials are drawn at random from the model catalogue, half of them a timeframe, and each is deflated by all.
-    Also counted: predictions that would pass a strong buy's bar of 0.60 for the probability of a profit.
-
-    Parameters
-    ----------
-    cache : Path, optional
-        A folder for the trials that have ended: an audit that was stopped goes on there.
-    at_once : int
-        Trials at a time, each in a process of its own.
+    Trials are drawn at random from the model registry, half of them a timeframe, and each is deflated by all. Also counted:
+    predictions that would pass a strong buy's bar of 0.60 for the probability of a profit. `cache` is a folder for the trials
+    that have ended, in which a stopped audit goes on; `at_once` trials run at a time, each in a process of its own.
     """
     begin = time.perf_counter()
     market = market or AuditMarket(seed=11, symbols=60, premium=0.0)

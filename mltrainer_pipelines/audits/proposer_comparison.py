@@ -22,7 +22,7 @@ from mltrainer_pipelines.trials.validation.windows import quarters_between
 MODELS = ("logistic_l2", "lightgbm", "decision_tree", "sgd", "lda", "qda", "naive_bayes")
 """What is searched: core models of different kinds, a trial of which takes seconds.
 
-The whole catalogue would take minutes a trial, and its hundreds of models more trials than anybody waits for.
+The whole registry would take minutes a trial, and its hundreds of models more trials than anybody waits for.
 """
 MARKET = AuditMarket(symbols=60, first=date(2018, 1, 2), last=date(2021, 12, 31))
 FIRST_QUARTER = date(2019, 7, 1)
@@ -45,25 +45,10 @@ def compare_proposers(
 ) -> dict[str, Any]:
     """Compare `random`, `tpe` and, where it is given, `claude`, over `MODELS`.
 
-    Parameters
-    ----------
-    trials : int
-        For each proposer and seed.
-    batch : int
-        Trials proposed at once.
-    claude : Claude, optional
-        None leaves it out.
-    on_trial : callable
-        Called with the proposer's name and which share of everything is done by now.
-    runner : TrialRunner, optional
-        `simulated_runner` by default.
-
-    Returns
-    -------
-    dict
-        `market`, `models` (the ids to choose among), `trials`, `proposers` (by name: the mean course and the speed-up
-        over `random`), `courses`, `left_out` (proposers that could not take part, and why), `plot` (path or None),
-        `dollars`.
+    Each proposer runs `trials` trials a seed, proposed `batch` at once, on `runner` (`simulated_runner` by default); `on_trial`
+    is called with the proposer's name and the share of everything that is done by now. The result holds `market`, `models` (ids
+    to choose among), `trials`, `proposers` (by name: the mean course and the speed-up over `random`), `courses`, `left_out`
+    (proposers that could not take part, and why), `plot` (path or None) and `dollars`.
     """
     template = TrialConfig.parse({"model": "logistic_l2", "timeframe": timeframe, "universe_size": 60})
 

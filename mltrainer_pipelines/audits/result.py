@@ -20,18 +20,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class AuditResult:
-    """Verdict and numbers of one audit.
-
-    Parameters
-    ----------
-    name : {'null', 'planted', 'calibration'}
-    passed : bool
-    findings : dict
-        Numbers, by name; what `--json` prints beside `passed`.
-    lines : tuple of str
-        The same for a reader.
-    seconds : float
-    """
+    """Verdict and numbers of one audit: `findings` are what `--json` prints beside `passed`, `lines` the same for a reader."""
 
     name: Literal["null", "planted", "calibration"]
     passed: bool

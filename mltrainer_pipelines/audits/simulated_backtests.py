@@ -52,17 +52,8 @@ _FORECAST = ("probability", "probability_low", "probability_high", "expected_net
 
 @dataclass(frozen=True)
 class SimulatedBacktest:
-    """Outcome of a backtest.
-
-    Parameters
-    ----------
-    seed : int
-    grades : mapping of trial id to grade
-        At the end, from the scorecards.
-    signals : DataFrame
-        `mixed_signals` of every session that has a calibrated forecast.
-    alarms : mapping of kind to list of bool
-        Of each look for drift, whether it crossed its threshold.
+    """Outcome of a backtest: grades by trial id, `mixed_signals` of every session that has a calibrated forecast, and `alarms`:
+    by kind of drift, whether each look for it crossed its threshold.
     """
 
     seed: int
@@ -80,16 +71,7 @@ def run_backtests(symbols: int, markets: Sequence[tuple[float, int]]) -> list[Si
 
 
 def run_backtest(symbols: int, premium: float, seed: int) -> SimulatedBacktest:
-    """Backtest one simulated market.
-
-    Parameters
-    ----------
-    symbols : int
-        Companies.
-    premium : float
-        Scales what can be predicted; 0 for a market without.
-    seed : int
-    """
+    """Backtest one simulated market of so many companies; `premium` scales what can be predicted in it, 0 leaves nothing."""
     market = AuditMarket(seed, symbols, premium, FIRST, LAST)
     frames = market.frames()
     history = simulated_history(market, frames)
@@ -123,21 +105,9 @@ def run_backtest(symbols: int, premium: float, seed: int) -> SimulatedBacktest:
 def mixed_signals(forecasts: pl.DataFrame, weights: pl.DataFrame, regime: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     """The signals of a refresh at each close: as `ChampionEnsemble.predict` mixes its members, and the thresholds.
 
-    Parameters
-    ----------
-    forecasts : DataFrame
-        date, symbol, trial_id, probability, probability_low, probability_high, expected_net_return: a row a member.
-    weights : DataFrame
-        date, trial_id, weight: of the trial, spread evenly over its members.
-    regime : DataFrame
-        date, score.
-    thresholds : Thresholds
-
-    Returns
-    -------
-    DataFrame
-        date, symbol, profit_probability, probability_low, probability_high, expected_net_return, agreement, confidence,
-        regime_score, strong_buy, reason.
+    `forecasts` has a row a member: date, symbol, trial_id, probability, probability_low, probability_high, expected_net_return.
+    `weights` (date, trial_id, weight) are of the trials, each spread evenly over its members. Of the result's columns
+    profit_probability, agreement and confidence are new, and regime_score, strong_buy and reason those of the rules.
     """
     members = forecasts.join(weights, on=["date", "trial_id"]).with_columns(
         share=pl.col("weight") / pl.len().over("date", "symbol", "trial_id")

@@ -7,7 +7,6 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.exchange.market import Bars
-from mltrainer_pipelines.exchange.regimes import Regime
 from mltrainer_pipelines.exchange.simulated import SimulatedMarket
 from mltrainer_pipelines.features.engine import compute_features
 from mltrainer_pipelines.features.labels.barriers import Barriers
@@ -29,13 +28,8 @@ _OBSERVATIONS = {"series_id": pl.String, "date": pl.Date, "value": pl.Float64, "
 class AuditMarket:
     """The simulated market of an audit: reproducible, and independent of today's date.
 
-    Parameters
-    ----------
-    seed, symbols : int
-    premium : float
-        0: nothing can be predicted; 1: the default strength.
-    first, last : date
-        Decisions are made from `first` on, the first session of a month; the market begins a year of sessions before.
+    A `premium` of 0 leaves nothing to predict, 1 is the default strength. Decisions are made from `first` on, the first session
+    of a month; the market begins a year of sessions before.
     """
 
     seed: int = 7
@@ -45,25 +39,40 @@ class AuditMarket:
     last: date = date(2026, 9, 30)
 
     def frames(self) -> "SimulatedFrames":
-        return simulated_frames(self.seed, self.symbols, self.first, self.last, self.premium)
+        """Everything of `exchange.simulated.SimulatedMarket`, from a year of sessions before `first` on.
+
+        >>> frames = AuditMarket(symbols=5, first=date(2024, 1, 2), last=date(2024, 3, 28)).frames()
+        >>> str(frames.bars["date"].min()), frames.bars.columns[2:6]
+        ('2022-12-29', ['open', 'high', 'low', 'close'])
+        """
+        market = SimulatedMarket(self.seed, self.symbols, self.premium, self.first, self.last)
+        sessions, tickers, truth = market.sessions(), market.tickers(), market.true_regime()
+        splits = [(split.symbol, split.ex_date, "split", split.ratio, None) for split in market.splits()]
+        dividends = [(paid.symbol, paid.ex_date, "dividend", None, paid.cash) for paid in market.dividends()]
+        published = [
+            (series.series_id, row.observed, row.value, row.published)
+            for series in market.macro().values()
+            for row in series.values
+            if row.value is not None
+        ]
+        observations = pl.DataFrame(published, schema=_OBSERVATIONS, orient="row").sort("series_id", "date", "published")
+        listed = [(t.symbol, t.name, t.type, t.sic_description, t.delisted is None) for t in tickers]
+        return SimulatedFrames(
+            bars=pl.concat([_frame(market.history(t.symbol, sessions[0], sessions[-1])) for t in tickers]),
+            actions=pl.DataFrame(splits + dividends, schema=_ACTIONS, orient="row"),
+            observations=observations.unique(["series_id", "date"], keep="first", maintain_order=True),
+            reference=pl.DataFrame(listed, schema=_REFERENCE, orient="row"),
+            regimes=pl.DataFrame({"date": list(truth), "regime": [state.name.lower() for state in truth.values()]}),
+        )
 
 
 @dataclass(frozen=True)
 class SimulatedFrames:
     """A simulated market in the lake's contracts, whole: whoever uses it sees to what is known when.
 
-    Parameters
-    ----------
-    bars : DataFrame
-        date, symbol, open, high, low, close, volume, vwap; unadjusted, all companies that ever traded.
-    actions : DataFrame
-        symbol, ex_date, kind, ratio, cash.
-    observations : DataFrame
-        series_id, date, value, published: first releases.
-    reference : DataFrame
-        symbol, name, type, sector, active.
-    regimes : DataFrame
-        date, regime (``bull``, ``bear`` or ``crash``): the truth that no client ever sees.
+    `bars` are unadjusted (date, symbol, open, high, low, close, volume, vwap), of all companies that ever traded;
+    `observations` are first releases; `regimes` (date and ``bull``, ``bear`` or ``crash``) is the truth that no client ever
+    sees.
     """
 
     bars: pl.DataFrame
@@ -73,42 +82,10 @@ class SimulatedFrames:
     regimes: pl.DataFrame
 
 
-def simulated_frames(seed: int, symbols: int, first: date, last: date, premium: float = 1.0) -> SimulatedFrames:
-    """The market of `exchange.simulated.SimulatedMarket` with these parameters, a year of sessions before `first` included.
-
-    >>> frames = simulated_frames(seed=7, symbols=5, first=date(2024, 1, 2), last=date(2024, 3, 28))
-    >>> str(frames.bars["date"].min()), frames.bars.columns[2:6]
-    ('2022-12-29', ['open', 'high', 'low', 'close'])
-    """
-    market = SimulatedMarket(seed, symbols, premium, first, last)
-    sessions, tickers = market.sessions(), market.tickers()
-    splits = [(split.symbol, split.ex_date, "split", split.ratio, None) for split in market.splits()]
-    dividends = [(paid.symbol, paid.ex_date, "dividend", None, paid.cash) for paid in market.dividends()]
-    published = [
-        (series.series_id, row.observed, row.value, row.published)
-        for series in market.macro().values()
-        for row in series.values
-        if row.value is not None
-    ]
-    observations = pl.DataFrame(published, schema=_OBSERVATIONS, orient="row").sort("series_id", "date", "published")
-    listed = [(t.symbol, t.name, t.type, t.sic_description, t.delisted is None) for t in tickers]
-    return SimulatedFrames(
-        bars=pl.concat([_frame(market.history(t.symbol, sessions[0], sessions[-1])) for t in tickers]),
-        actions=pl.DataFrame(splits + dividends, schema=_ACTIONS, orient="row"),
-        observations=observations.unique(["series_id", "date"], keep="first", maintain_order=True),
-        reference=pl.DataFrame(listed, schema=_REFERENCE, orient="row"),
-        regimes=_regimes(market.true_regime()),
-    )
-
-
 def simulated_history(market: AuditMarket, frames: SimulatedFrames | None = None) -> History:
     """Adjusted bars, the universe as each month knew it, features and the labels of both timeframes of a simulated market.
 
-    Parameters
-    ----------
-    market : AuditMarket
-    frames : SimulatedFrames, optional
-        The market's own, where they have been made already.
+    `frames` are the market's own, where they have been made already.
 
     >>> market = AuditMarket(symbols=8, first=date(2024, 1, 2), last=date(2024, 2, 29))
     >>> history = simulated_history(market)
@@ -132,7 +109,3 @@ def _frame(bars: Bars) -> pl.DataFrame:
         {"date": opened.dt.date(), "symbol": pl.Series(bars.symbol, dtype=pl.String)}
         | {name: pl.Series(getattr(bars, name), dtype=pl.Float64) for name in _PRICES}
     )
-
-
-def _regimes(truth: dict[date, Regime]) -> pl.DataFrame:
-    return pl.DataFrame({"date": list(truth), "regime": [state.name.lower() for state in truth.values()]})

@@ -24,12 +24,7 @@ def cached_trials(
 ) -> Iterator[TrialResult]:
     """Trials on a simulated market as they end, those of the cache first.
 
-    Parameters
-    ----------
-    folder : Path or None
-        Where results are stored; None stores none.
-    at_once : int
-        Processes; 1 works in this one.
+    Without a folder no result is stored. `at_once` is the number of processes; 1 works in this one.
     """
     if folder is None:
         yield from _computed(configs, market, at_once)

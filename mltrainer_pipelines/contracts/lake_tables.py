@@ -133,7 +133,7 @@ DELAYED_QUOTES = Table(
         _SYMBOL,
         *(
             Column(name, _NUMBER, f"{name} of the session so far; null where it has not traded", POSITIVE, nullable=True)
-            for name in ("open", "high", "low")
+            for name in PRICES[:3]
         ),
         Column("close", _NUMBER, "last price that is at least 15 minutes old", POSITIVE),
         Column("volume", _NUMBER, "shares traded in the session so far", NOT_NEGATIVE, nullable=True),
@@ -272,24 +272,5 @@ MEMBER_FORECASTS = Table(
     unique=("date", "symbol", "timeframe", "trial_id"),
 )
 
-LAKE_TABLES: Final = {
-    table.name: table
-    for table in (
-        DAILY_BARS,
-        REJECTED_BARS,
-        CORPORATE_ACTIONS,
-        MACRO_SERIES,
-        UNIVERSE,
-        TICKER_PROFILES,
-        BAR_CORRECTIONS,
-        DELAYED_QUOTES,
-        FEATURES,
-        LABELS,
-        REGIME,
-        TRIAL_PREDICTIONS,
-        TRIAL_IMPORTANCES,
-        SIGNALS,
-        MEMBER_FORECASTS,
-    )
-}
-"""By name, in the order in which data flow."""
+LAKE_TABLES: Final = {table.name: table for table in list(globals().values()) if isinstance(table, Table)}
+"""By name, in the order in which they are declared here: that in which data flow."""

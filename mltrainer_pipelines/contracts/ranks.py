@@ -1,9 +1,6 @@
 """Ranks within a session: what a session's rows become does not depend on other sessions.
 
-References
-----------
-Gu, Kelly, Xiu (2020), Empirical Asset Pricing via Machine Learning, Review of Financial Studies 33(5), section 2.1: features
-    ranked cross-sectionally, period by period.
+Source: Gu, Kelly, Xiu (2020), Empirical Asset Pricing via Machine Learning, Review of Financial Studies 33(5), section 2.1.
 """
 
 import numpy as np
@@ -13,17 +10,9 @@ import polars as pl
 def session_ranks(X: np.ndarray, sessions: np.ndarray) -> np.ndarray:
     """Each feature as its centred rank among the rows of the same session.
 
-    Parameters
-    ----------
-    X : (rows, features) array of float32
-        NaN where unknown.
-    sessions : (rows,) array
-        Equal for rows of one session; in any order. Give every row of a session: ranks are among the rows given.
-
-    Returns
-    -------
-    (rows, features) array of float32
-        From -0.5 to 0.5, ties at their mean; 0, the middle, where unknown or the same for all.
+    X is (rows, features) of float32, NaN where unknown; `sessions` (rows,), equal for rows of one session, in any order. Give
+    every row of a session: ranks are among the rows given. The result has X's shape in float32, from -0.5 to 0.5, ties at their
+    mean; 0, the middle, where unknown or the same for all.
     """
     from mltrainer_pipelines.contracts.rank_kernels import centred_ranks
 
@@ -40,24 +29,13 @@ def session_percentiles(scores: np.ndarray, sessions: np.ndarray) -> np.ndarray:
 
     NaN, and the score of a row alone in its session, is 0.5.
     """
-    from mltrainer_pipelines.contracts.rank_kernels import centred_ranks
-
-    scores = np.asarray(scores, dtype=np.float64).reshape(-1, 1)
-    order, starts = session_groups(sessions)
-    ordered = scores if order is None else scores[order]
-    ranks = centred_ranks(np.ascontiguousarray(ordered), starts)[:, 0].astype(np.float64) + 0.5
-    if order is None:
-        return ranks
-    out = np.empty(len(scores))
-    out[order] = ranks
-    return out
+    column = np.asarray(scores, dtype=np.float64).reshape(-1, 1)
+    return session_ranks(column, sessions)[:, 0].astype(np.float64) + 0.5
 
 
 def column_percentiles(values: np.ndarray) -> np.ndarray:
     """Share of a column's known values below each one, ties counting half: (rows, columns) float64, NaN where unknown.
 
-    Examples
-    --------
     >>> column_percentiles(np.array([[3.0], [1.0], [np.nan], [1.0]])).ravel().round(2).tolist()
     [0.83, 0.33, nan, 0.33]
     """

@@ -16,15 +16,7 @@ class SchemaMismatchError(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value has to obey; a null is never against a rule.
-
-    Parameters
-    ----------
-    text : str
-        The rule as it is shown: ``> 0``.
-    holds : callable
-        From the column to whether each value obeys.
-    """
+    """What a value has to obey, with the rule as it is shown, such as ``> 0``; a null is never against a rule."""
 
     text: str
     holds: Callable[[pl.Expr], pl.Expr]
@@ -51,18 +43,7 @@ def one_of(*allowed: str) -> Rule:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Parameters
-    ----------
-    dtype : pl.DataType
-    description : str
-        Meaning and unit.
-    rule : Rule, optional
-        What its values have to obey.
-    nullable : bool
-        Whether a value may be unknown. Where it may not, NaN is refused too.
-    """
+    """A column: its `description` says meaning and unit. Where it is not `nullable`, neither null nor NaN is allowed."""
 
     name: str
     dtype: pl.DataType
@@ -78,25 +59,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the lake.
+    """A table of the lake: its name is the asset's key and the folder, its description says what a row is.
 
-    Parameters
-    ----------
-    name : str
-        The asset's key, and its folder in the lake.
-    description : str
-        What a row is.
-    partition : str
-        What each file of it holds: ``session``, ``month``, …; ``all`` where there is one file.
-    columns : tuple of Column
-        In their order.
-    unique : tuple of str
-        Columns that together name a row; empty where rows may repeat.
-    more : str
-        Which further columns it has, where these depend on something else.
+    `partition` says what each file holds (``session``, ``month``, …; ``all`` for one file), `unique` which columns together
+    name a row (empty where rows may repeat), `more` which further columns there are, where these depend on something else.
 
-    Examples
-    --------
     >>> prices = Table("prices", "A price.", "all", (Column("price", pl.Float64(), "dollars", POSITIVE),))
     >>> prices.problems(pl.DataFrame({"price": [1.0, -2.0]}))
     ['price: 1 value breaks “> 0”, such as -2.0']
@@ -130,11 +97,7 @@ class Table:
             frame = frame.select(name for name in self.schema if name in frame.columns)
         if frame.schema != self.schema:
             return self._wrong_columns(frame.schema)
-        wrong = {
-            (column.name, text): bad
-            for column in self.columns
-            for text, bad in _violations(column).items()
-        }  # fmt: skip
+        wrong = {(column.name, text): bad for column in self.columns for text, bad in _violations(column).items()}
         if self.unique:
             wrong[self.unique[0], f"unique in ({', '.join(self.unique)})"] = pl.struct(self.unique).is_duplicated()
         counted = frame.select(
@@ -148,13 +111,7 @@ class Table:
         ]
 
     def validate(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame as it is, if it obeys the table.
-
-        Raises
-        ------
-        SchemaMismatchError
-            Names the columns and rules that are broken.
-        """
+        """The frame as it is, if it obeys the table; SchemaMismatchError naming the broken columns and rules otherwise."""
         if problems := self.problems(frame):
             raise SchemaMismatchError(f"{self.name} was not stored: {'; '.join(problems[:5])}")
         return frame
@@ -175,8 +132,7 @@ def _violations(column: Column) -> dict[str, pl.Expr]:
     value = pl.col(column.name)
     broken = {}
     if not column.nullable:
-        missing = value.is_null() | value.is_nan() if column.dtype.is_float() else value.is_null()
-        broken["not null"] = missing
+        broken["not null"] = value.is_null() | value.is_nan() if column.dtype.is_float() else value.is_null()
     if column.rule:
         broken[column.rule.text] = (~column.rule.holds(value)).fill_null(value=False)
     return broken

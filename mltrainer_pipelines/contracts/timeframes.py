@@ -8,16 +8,10 @@ TimeframeName = Literal["short", "long"]
 
 @dataclass(frozen=True)
 class Timeframe:
-    """A holding period in trading sessions.
+    """A holding period in trading sessions, the entry session counted as 1.
 
-    Parameters
-    ----------
-    name : str
-        ``short`` or ``long``; the value of every ``timeframe`` column.
-    min_sessions : int
-        The shortest holding the timeframe is meant for, in sessions from the entry session counted as 1.
-    max_sessions : int
-        The time barrier: a position is closed at the close of this session, the entry session being 1.
+    It is meant for holdings of `min_sessions` or more; at the close of session `max_sessions`, its time barrier, a position is
+    closed. `name` is the value of every ``timeframe`` column.
     """
 
     name: str

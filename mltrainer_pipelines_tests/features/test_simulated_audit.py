@@ -15,7 +15,6 @@ from mltrainer_pipelines.audits.causality import (
     audit_simulated_market,
     rows_not_over,
 )
-from mltrainer_pipelines.audits.simulated_market import simulated_frames
 from mltrainer_pipelines.cli import app
 from mltrainer_pipelines.contracts.timeframes import LONG
 from mltrainer_pipelines.features.causality import Violation
@@ -42,7 +41,7 @@ def test_everything_between_raw_bars_and_training_rows_of_every_set_is_causal():
 
 def test_universe_membership_changes_and_companies_fail_in_the_audited_market():
     market = CausalityMarket()
-    frames = simulated_frames(market.seed, market.symbols, market.first, market.last)
+    frames = market.frames()
     last = frames.bars.group_by("symbol").agg(pl.col("date").max())["date"]
     assert last.filter((last > market.first) & (last < frames.bars["date"].max())).len() >= 2
     assert frames.regimes.filter(pl.col("date") >= market.first)["regime"].n_unique() == 3

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from mltrainer_pipelines.audits.simulated_market import simulated_frames
+from mltrainer_pipelines.audits.simulated_market import AuditMarket
 from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.features.tables import computed_features, feature_table
 from mltrainer_pipelines.market.universe import universes_of
@@ -18,7 +18,7 @@ FIRST, LAST = date(2023, 5, 1), date(2023, 6, 30)
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    frames = simulated_frames(seed=3, symbols=12, first=date(2023, 3, 1), last=LAST)
+    frames = AuditMarket(seed=3, symbols=12, first=date(2023, 3, 1), last=LAST).frames()
     lake = Lake(str(tmp_path_factory.mktemp("lake")))
     for (day,), bars in frames.bars.partition_by("date", as_dict=True).items():
         lake.write("daily_bars", bars.sort("symbol"), str(day))

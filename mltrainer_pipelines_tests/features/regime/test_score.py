@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from sklearn.metrics import roc_auc_score
 
-from mltrainer_pipelines.audits.simulated_market import simulated_frames
+from mltrainer_pipelines.audits.simulated_market import AuditMarket
 from mltrainer_pipelines.contracts.lake_tables import REGIME
 from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines.features.regime.score import PARTS, regime_scores
@@ -121,7 +121,7 @@ def simulated():
     """The true regime and the score of every session of simulated markets of the default size, by seed."""
     markets = {}
     for seed in SEEDS:
-        frames = simulated_frames(seed, 120, date(2021, 1, 1), date(2026, 11, 20))
+        frames = AuditMarket(seed, 120, first=date(2021, 1, 1), last=date(2026, 11, 20)).frames()
         bars = adjusted(frames.bars, frames.actions)
         found = regime_scores(bars, known_macro(frames.observations, panels.days(bars)))
         both = frames.regimes.join(found, on="date", validate="1:1", maintain_order="left")
