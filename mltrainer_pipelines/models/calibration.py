@@ -11,19 +11,11 @@ from mltrainer_pipelines.models.log_odds import expit
 class Sigmoid:
     """Platt's calibration: the log-odds of class 1 as a line of the standardized score.
 
-    Parameters
-    ----------
-    rising : bool
-        Whether a higher score may only mean a higher probability; where the rows say otherwise it is the base rate.
-
-    Notes
-    -----
+    With `rising` a higher score may only mean a higher probability; where the rows say otherwise it is the base rate.
     scikit-learn's `CalibratedClassifierCV` calibrates whole classifiers, and its sigmoid neither clips far scores nor keeps the
     order: with few rows of one class it would turn a score round.
 
-    References
-    ----------
-    Platt (1999), Probabilistic Outputs for Support Vector Machines, equation 1 and its target values.
+    Source: Platt (1999), Probabilistic Outputs for Support Vector Machines, equation 1 and its target values.
     """
 
     def __init__(self, rising: bool = True):

@@ -25,9 +25,8 @@ class Declarations(dict[str, D]):
 class ProbabilityClassifier:
     """A binary classifier whose constructor's arguments are its parameters, as scikit-learn asks.
 
-    A subclass stores each argument of `__init__` under its own name and implements `_fit(X, y, groups)`
-    and `_positive(X)`, the probability of class 1. `clone`, `get_params`, `set_params` and pickling work
-    as with any scikit-learn estimator.
+    A subclass stores each argument of `__init__` under its own name and implements `_fit(X, y, groups)` and `_positive(X)`, the
+    probability of class 1. `clone`, `get_params`, `set_params` and pickling work as with any scikit-learn estimator.
     """
 
     _estimator_type = "classifier"
@@ -61,21 +60,11 @@ class ProbabilityClassifier:
         return self._positive(X[n_context:])
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Self:
-        """Fit on rows in order of time.
+        """Fit on rows in order of time: X (rows, features), NaN where unknown, and y (rows,) of 0 and 1.
 
-        Parameters
-        ----------
-        X : (rows, features) array of float32 or float64
-            NaN where unknown.
-        y : (rows,) array of 0 and 1
-        groups : (rows,) array, optional
-            Integers equal for rows decided at the same session, or sessions and symbols (`panel.panel_groups`). Without, each
-            row is a symbol and a session of its own, in the order given.
-
-        Raises
-        ------
-        UntrainableError
-            If there is no row, only one class, or the shapes do not fit together.
+        `groups` are (rows,) integers equal for rows decided at the same session, or sessions and symbols (`panel.panel_groups`);
+        without, each row is a symbol and a session of its own, in the order given. Raises `UntrainableError` if there is no row,
+        only one class, or the shapes do not fit together.
         """
         X, y = np.asarray(X), np.asarray(y)
         if X.ndim != 2 or len(X) != len(y) or len(X) == 0:
@@ -146,16 +135,7 @@ class ProbabilityClassifier:
 
 
 class DeclaredClassifier(ProbabilityClassifier):
-    """A classifier whose method a family's file declares.
-
-    Parameters
-    ----------
-    model : str
-        Its id in the registry.
-    seed, threads : int
-    **params
-        The parameters of its search space.
-    """
+    """A classifier whose method a family's file declares for `model`, its id; `params` are those of its search space."""
 
     def __init__(self, model: str, seed: int = 0, threads: int = 1, **params: Any):
         self.model, self.seed, self.threads = model, seed, threads
@@ -168,5 +148,4 @@ class DeclaredClassifier(ProbabilityClassifier):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters of its search space."""
         return {name: getattr(self, name) for name in self._names}

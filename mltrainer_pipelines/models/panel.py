@@ -16,16 +16,11 @@ GROUPS = np.dtype([("session", np.int64), ("symbol", np.int64), ("sector", np.in
 def panel_groups(
     sessions: np.ndarray, symbols: np.ndarray, sectors: np.ndarray | None = None, others: np.ndarray | None = None
 ) -> np.ndarray:
-    """Groups that name session and symbol, (rows,) structured.
+    """Groups that name session and symbol, (rows,) structured, from (rows,) arrays of int.
 
-    Parameters
-    ----------
-    sessions, symbols : (rows,) arrays of int
-        Any numbers that are equal for equal sessions, ascending with time, and equal for equal symbols.
-    sectors : (rows,) array of int, optional
-        Equal for symbols of one sector, in every table that a model is given; `UNKNOWN` where it is not known.
-    others : (rows,) array of int, optional
-        Of training rows: the outcome of the other timeframe, 0 or 1, `UNKNOWN` where it was not known when the window began.
+    Sessions and symbols are any numbers that are equal for equal ones, sessions' ascending with time. Sectors are equal for
+    symbols of one sector in every table that a model is given; others are, of training rows, the outcome of the other timeframe,
+    0 or 1. Both are `UNKNOWN` where they are not known, of an outcome: when the window began.
     """
     groups = np.empty(len(sessions), dtype=GROUPS)
     groups["session"], groups["symbol"] = sessions, symbols
@@ -98,12 +93,8 @@ def subsample(count: int, rows: int) -> np.ndarray:
 class History:
     """Where each row's past is among the rows of a table.
 
-    Parameters
-    ----------
-    grid : (sessions, symbols) array of int32
-        Row of a symbol at a session, -1 where the table has none.
-    session, symbol : (rows,) arrays of int32
-        Place of each row in the grid.
+    `grid` (sessions, symbols) holds the row of a symbol at a session, -1 where the table has none; `session` and `symbol` (rows,)
+    are the place of each row in it.
     """
 
     grid: np.ndarray

@@ -14,13 +14,7 @@ class ScoreModel(DeclaredClassifier):
 
     The outcome of the training rows only says what a strength is worth: the higher, the likelier, or, where the rows contradict
     the model's thesis, all the same base rate. It is never turned around: a rule that fails is not its opposite's success.
-
-    Parameters
-    ----------
-    positions : tuple of int, optional
-        Where its columns are in the matrix; by default the matrix has just these, in the order of its declaration.
-    model, seed, threads, **params
-        As for `DeclaredClassifier`.
+    `positions` says where its columns are in the matrix; by default the matrix has just these, in the order of its declaration.
     """
 
     def __init__(self, model: str, positions: tuple[int, ...] | None = None, seed: int = 0, threads: int = 1, **params: Any):

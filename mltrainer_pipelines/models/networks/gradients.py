@@ -18,22 +18,10 @@ AT_ONCE = 2048
 def integrated_gradients(
     network: nn.Module, rows: Rows, baseline: Tensor, device: torch.device, count: int, steps: int
 ) -> np.ndarray:
-    """What each feature adds to the log-odds that a network of sequences gives each window, (rows, features) float64.
+    """What each feature adds to the log-odds that a network of sequences gives each of `count` windows, (rows, features) float64.
 
-    Every session of the window goes from the baseline to what it was, and a feature is given what all of them add. Padding
-    stays padding.
-
-    Parameters
-    ----------
-    network : nn.Module
-    rows : Rows
-        With windows; the last column says whether a session is known.
-    baseline : (features,) Tensor
-        In the scale of the rows.
-    count : int
-        Windows.
-    steps : int
-        Points of the path at which the gradient is taken.
+    Every session of the window goes from the baseline, (features,) in the scale of the rows, to what it was, in so many steps,
+    and a feature is given what all of them add. Padding stays padding.
     """
     network.to(device).eval().requires_grad_(requires_grad=False)
     nodes, weights = np.polynomial.legendre.leggauss(steps)

@@ -19,25 +19,11 @@ CHUNK = 8192
 
 @dataclass(frozen=True)
 class Training:
-    """How one network is trained.
+    """How one network is trained: by AdamW in batches of so many rows, or of whole sessions, by the loss 'log' or 'list'.
 
-    Parameters
-    ----------
-    epochs : int
-        Most passes over the rows.
-    learning_rate, weight_decay : float
-        Of AdamW.
-    batch : int
-        Rows a step; fewer where the table has few.
-    patience : int
-        Passes without a better validation loss after which training stops.
-    budget_s : float
-        Seconds after which no further pass begins. A fit that it cuts short depends on the machine's speed.
-    loss : {'log', 'list'}
-    whole_sessions : bool
-        Batches are whole sessions.
-    mixup, adversarial, average : bool
-        Train on mixed rows, on rows moved against the network, with the mean of the last weights.
+    Training stops after `patience` passes without a better validation loss, and begins no pass after `budget_s` seconds: a fit
+    that this cuts short depends on the machine's speed. `mixup`, `adversarial` and `average` train on mixed rows, on rows moved
+    against the network, with the mean of the last weights.
     """
 
     epochs: int

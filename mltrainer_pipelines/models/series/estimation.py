@@ -5,9 +5,7 @@ estimator, which stays consistent where symbols differ. The mean is trimmed, bec
 anywhere. A symbol whose fit does not converge is left out and counted. Where no symbol has a series that is long enough, nothing
 is estimated, and the forecast of every row is the same.
 
-References
-----------
-Pesaran & Smith (1995), Estimating Long-Run Relationships from Dynamic Heterogeneous Panels.
+Source: Pesaran & Smith (1995), Estimating Long-Run Relationships from Dynamic Heterogeneous Panels.
 """
 
 import warnings
@@ -31,14 +29,9 @@ SHORTEST = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """What dynamics are learnt from, in standard deviations of each series or window.
+    """What dynamics are learnt from, in standard deviations of each series or window, NaN where unknown.
 
-    Parameters
-    ----------
-    series : list of (values,) arrays
-        Of the sampled symbols, from their first value to their last, NaN where unknown between them.
-    windows : (rows, length) array
-        Of random rows of all symbols, NaN where unknown.
+    A series holds a sampled symbol's values from the first to the last; `windows` are (rows, length), of random rows.
     """
 
     series: list[np.ndarray]
@@ -95,9 +88,6 @@ def mean_group(series: list[np.ndarray], fit: Callable[[np.ndarray], np.ndarray 
                 estimates.append(np.asarray(estimate, dtype=np.float64))
     mean = scipy.stats.trim_mean(estimates, TRIMMED, axis=0) if estimates else None
     return Dynamics(mean, len(estimates), len(series) - len(estimates))
-
-
-# statsmodels
 
 
 def _state_space(model: Callable[[np.ndarray], Any]) -> Learn:
@@ -187,9 +177,6 @@ def learn_switching(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     return Dynamics(States(start, transition, mean, np.sqrt(variance), slope), dynamics.symbols, dynamics.left_out)
 
 
-# arch
-
-
 def learn_volatility(volatility: str, asymmetric: bool) -> Learn:
     """omega, alpha, gamma and beta of one of arch's volatility processes, returns without a mean."""
 
@@ -219,9 +206,6 @@ def learn_har(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     return mean_group(sample.series, fit)
 
 
-# hmmlearn
-
-
 def learn_hidden_markov(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """Three states behind all the series at once: one fit, nothing to average."""
     if not sample.series:
@@ -233,9 +217,6 @@ def learn_hidden_markov(sample: Sample, params: Mapping[str, float]) -> Dynamics
     deviation = np.sqrt(model.covars_[:, 0, 0])
     states = States(model.startprob_, model.transmat_, model.means_[:, 0], deviation, np.zeros(3))
     return Dynamics(states, len(sample.series))
-
-
-# scikit-learn
 
 
 def learn_autoregression(sample: Sample, params: Mapping[str, float]) -> Dynamics:

@@ -35,13 +35,7 @@ def drift(Z: np.ndarray) -> np.ndarray:
 class StateSpace:
     """A linear Gaussian system that does not change with time, as statsmodels names its parts.
 
-    Parameters
-    ----------
-    design : (states,) array
-    transition, noise, start_cov : (states, states) arrays
-        `noise` is of the state's step; `start_cov` of the state before the first value.
-    intercept, start : (states,) arrays
-    obs_cov : float
+    `noise` is the covariance of the state's step, `start` and `start_cov` are of the state before the first value.
     """
 
     design: np.ndarray
@@ -148,19 +142,12 @@ def har(F: np.ndarray, constant: float, *weights: float) -> np.ndarray:
 def hidden_state_filter(prior: np.ndarray, transitions: Iterable[np.ndarray], log_densities: np.ndarray) -> Iterator[np.ndarray]:
     """Probability of each hidden state at each step, given what was seen up to it and nothing after it.
 
-    Parameters
-    ----------
-    prior : (..., states) array
-        Before the first step is seen.
-    transitions : iterable of (states, states) arrays
-        Chance of each state (columns) after each one (rows), from the first step to the second, and so on.
-    log_densities : (steps, ..., states) array
-        Of what is seen at each step, in each state, up to a constant a step.
+    `prior` (..., states) is before the first step is seen; `transitions` are (states, states) chances of each state (columns)
+    after each one (rows), from the first step to the second, and so on; `log_densities` (steps, ..., states) are of what is seen
+    at each step, in each state, up to a constant a step.
 
     Source: Hamilton (1989), A New Approach to the Economic Analysis of Nonstationary Time Series.
 
-    Examples
-    --------
     >>> stay = np.array([[0.9, 0.1], [0.1, 0.9]])
     >>> seen = np.log([[0.8, 0.2], [0.8, 0.2]])
     >>> [belief.round(3).tolist() for belief in hidden_state_filter(np.array([0.5, 0.5]), [stay], seen)]
