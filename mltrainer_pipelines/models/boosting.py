@@ -13,20 +13,8 @@ from mltrainer_pipelines.models.spec import ModelSpec, Range
 class LightGBM(ProbabilityClassifier):
     """LightGBM with the binary log loss, deterministic for a seed; missing values are left to the trees.
 
-    Parameters
-    ----------
-    rounds : int
-        Trees.
-    learning_rate : float
-    num_leaves : int
-    min_data_in_leaf : int
-        Rows a leaf must hold. Labels of neighbouring sessions overlap, so that small leaves learn copies of one event.
-    feature_fraction : float
-        Share of the features drawn for each tree.
-    lambda_l2 : float
-    max_bin : int
-        Bins a feature is cut into.
-    seed, threads : int
+    Its parameters are LightGBM's. Leaves hold many rows: labels of neighbouring sessions overlap, so that small ones learn copies
+    of one event.
     """
 
     def __init__(
@@ -41,14 +29,9 @@ class LightGBM(ProbabilityClassifier):
         seed: int = 0,
         threads: int = 1,
     ):
-        self.rounds, self.learning_rate, self.num_leaves, self.min_data_in_leaf = (
-            rounds,
-            learning_rate,
-            num_leaves,
-            min_data_in_leaf,
-        )
-        self.feature_fraction, self.lambda_l2, self.max_bin = feature_fraction, lambda_l2, max_bin
-        self.seed, self.threads = seed, threads
+        self.rounds, self.learning_rate, self.num_leaves = rounds, learning_rate, num_leaves
+        self.min_data_in_leaf, self.feature_fraction, self.lambda_l2 = min_data_in_leaf, feature_fraction, lambda_l2
+        self.max_bin, self.seed, self.threads = max_bin, seed, threads
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         params = self._params(len(X))
@@ -96,7 +79,7 @@ class LightGBM(ProbabilityClassifier):
 
 MODELS = (
     ModelSpec(
-        id="lightgbm", family="boosting", core=True, cost=cost_of("lightgbm"), gpu=False, handles_missing=True,
+        id="lightgbm", family="boosting", core=True, cost=cost_of("lightgbm"), handles_missing=True,
         source="Ke et al. (2017), LightGBM: A Highly Efficient Gradient Boosting Decision Tree, NeurIPS",
         summary="finds interactions and thresholds among many features; the first choice on tables",
         search_space={

@@ -1,4 +1,4 @@
-"""What all models of models share: their members, fitted as the catalogue builds them, and how their probabilities become one."""
+"""What all models of models share: their members, fitted as the registry builds them, and how their probabilities become one."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -113,7 +113,7 @@ def regression(Z: np.ndarray, y: np.ndarray, C: float) -> Any:
 
 
 def declare(
-    id: str,  # noqa: A002 - the field's own name
+    model: str,
     combined: type[Combined],
     summary: str,
     source: str,
@@ -125,9 +125,9 @@ def declare(
     limits: str = "",
 ) -> ModelSpec:
     """Declare a model of models: how its members are combined, its spec for the registry."""
-    COMBINERS[id], MEMBERS_OF[id] = combined, members
+    COMBINERS[model], MEMBERS_OF[model] = combined, members
     return ModelSpec(
-        id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
+        id=model, family=family, core=core, source=source, summary=summary, cost=cost_of(model), handles_missing=True,
         search_space=space or {}, cross_sectional=combined.cross_sectional, sectors=combined.sectors, limits=limits,
-        builder=lambda params, seed, threads: EnsembleModel(id, seed, threads, **params),
+        builder=lambda params, seed, threads: EnsembleModel(model, seed, threads, **params),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Votes, stacks and calibrated ensembles of other models of the catalogue."""
+"""Votes, stacks and calibrated ensembles of other models of the registry."""
 
 from functools import partial
 
@@ -227,7 +227,7 @@ class FamilyStack(Stack):
 
 
 _ERROR_FAMILIES = {"logistic_l2": "linear", "lda": "linear", "lightgbm": "trees", "extra_trees": "trees", "mlp": "networks"}
-"""Families of models that err alike; a file of the catalogue may hold several, or a family several files."""
+"""Families of models that err alike; a file of the registry may hold several, or a family several files."""
 _BLOCKS = {"blocks": Range(2, 8, default=3, integer=True)}
 _stack = partial(_declare, space=_BLOCKS | {"C": Range(1e-4, 10.0, default=0.01, log=True)})
 _declare_validated = partial(_declare, space=_BLOCKS)

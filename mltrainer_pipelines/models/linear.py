@@ -12,23 +12,14 @@ from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 
 class LogisticL2(ProbabilityClassifier):
-    """L2-penalized logistic regression on median-filled, tail-clipped, scaled features.
+    """L2-penalized logistic regression on median-filled features, scaled and clipped at either `tail`.
 
-    Parameters
-    ----------
-    C : float
-        Inverse strength of the penalty: the mean log loss of a row plus |w|² / 2C is minimized, so that it means the same
-        for any number of rows. The default is strong: labels of neighbouring sessions and symbols are few events seen often.
-    tail : float
-        Share of each column's values clipped at either end.
-    threads : int
-        Unused by the solver beyond what BLAS takes; kept so that all estimators are built alike.
+    The mean log loss of a row plus |w|² / 2C is minimized, so that C means the same for any number of rows. The default penalty
+    is strong: labels of neighbouring sessions and symbols are few events seen often.
     """
 
     def __init__(self, C: float = 2.5, tail: float = 0.01, threads: int = 1):
-        self.C = C
-        self.tail = tail
-        self.threads = threads
+        self.C, self.tail, self.threads = C, tail, threads
 
     def _fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> None:
         X, y, _ = in_canonical_order(X, y, groups)
@@ -48,7 +39,7 @@ class LogisticL2(ProbabilityClassifier):
 
 MODELS = (
     ModelSpec(
-        id="logistic_l2", family="linear", core=True, cost=cost_of("logistic_l2"), gpu=False, handles_missing=False,
+        id="logistic_l2", family="linear", core=True, cost=cost_of("logistic_l2"),
         source="https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression",
         summary="steady, fast and hard to overfit: the yardstick that every other model has to beat",
         search_space={"C": Range(1e-5, 1e4, default=2.5, log=True), "tail": Range(0.0, 0.05, default=0.01)},

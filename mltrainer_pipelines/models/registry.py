@@ -29,7 +29,7 @@ class UnknownModelError(LookupError):
         ids = sorted(_by_id())
         close = get_close_matches(model_id.lower().replace("-", "_"), ids, n=3, cutoff=0.6)
         closest = f"did you mean {' or '.join(close)}? " if close else ""
-        super().__init__(f"the catalogue has no model {model_id!r}; {closest}`mltrainer models` lists all {len(ids)}")
+        super().__init__(f"the registry has no model {model_id!r}; {closest}`mltrainer models` lists all {len(ids)}")
 
 
 def list_models() -> list[ModelSpec]:

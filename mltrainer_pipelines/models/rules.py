@@ -21,7 +21,7 @@ RULES: Declarations[tuple[int, Score]] = Declarations()
 
 
 class RuleModel(ScoreModel):
-    """A rule of the catalogue. Parameters as for `ScoreModel`; `extreme` is the share of rows that counts as far out."""
+    """A rule of the registry. Parameters as for `ScoreModel`; `extreme` is the share of rows that counts as far out."""
 
     def _n_columns(self) -> int:
         return RULES[self.model][0]
@@ -45,25 +45,14 @@ class RuleModel(ScoreModel):
         return np.asarray(RULES[self.model][1](*ranks, **self.params), dtype=np.float64)
 
 
-_EXTREME = Range(0.02, 0.5, default=0.2)
-
-
-def _declare(
-    id: str,  # noqa: A002 - the field's own name
-    columns: str,
-    score: Score,
-    summary: str,
-    source: str,
-    extreme: bool = False,
-    limits: str = "",
-) -> ModelSpec:
+def _declare(model: str, columns: str, score: Score, summary: str, source: str, extreme: bool = False) -> ModelSpec:
     names = tuple(columns.split())
-    RULES[id] = len(names), score
+    RULES[model] = len(names), score
     return ModelSpec(
-        id=id, family="rules", core=False, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
-        search_space={"extreme": _EXTREME} if extreme else {}, columns=names,
-        builder=lambda params, seed, threads: RuleModel(id, seed=seed, threads=threads, **params),
-        limits=limits or f"reads {', '.join(names)} and nothing else",
+        id=model, family="rules", source=source, summary=summary, cost=cost_of(model), handles_missing=True,
+        search_space={"extreme": Range(0.02, 0.5, default=0.2)} if extreme else {}, columns=names,
+        builder=lambda params, seed, threads: RuleModel(model, seed=seed, threads=threads, **params),
+        limits=f"reads {', '.join(names)} and nothing else",
     )  # fmt: skip
 
 

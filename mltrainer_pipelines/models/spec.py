@@ -1,4 +1,4 @@
-"""What a model of the catalogue declares: where it comes from, what may be tuned, what it costs, how it is built."""
+"""What a model of the registry declares: where it comes from, what may be tuned, what it costs, how it is built."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ class MissingColumnsError(ValueError):
 
 
 class ProbabilityEstimator(Protocol):
-    """scikit-learn's contract, as every estimator of the catalogue keeps it.
+    """scikit-learn's contract, as every estimator of the registry keeps it.
 
     `X` is (rows, features) float32, NaN where unknown, rows in order of time; `y` is (rows,) of 0 and 1;
     `groups` says which rows were decided at the same session: integers, or session and symbol (`panel.panel_groups`),
@@ -103,9 +103,9 @@ class Choices:
         return "one of " + ", ".join(map(repr, self.values))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model of the catalogue.
+    """A model of the registry.
 
     Parameters
     ----------
@@ -147,12 +147,12 @@ class ModelSpec:
 
     id: str
     family: str
-    core: bool
+    core: bool = False
     source: str
     summary: str
     cost: Cost
-    gpu: bool
-    handles_missing: bool
+    gpu: bool = False
+    handles_missing: bool = False
     search_space: Mapping[str, Range | Choices]
     builder: Callable[[Mapping[str, Any], int, int], ProbabilityEstimator]
     columns: tuple[str, ...] = ()
@@ -195,11 +195,7 @@ class ModelSpec:
         return {name: values[name] for name in sorted(values)}
 
     def build(
-        self,
-        params: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        threads: int = 1,
-        feature_names: Sequence[str] | None = None,
+        self, params: Mapping[str, Any] | None = None, seed: int = 0, threads: int = 1, feature_names: Sequence[str] | None = None
     ) -> ProbabilityEstimator:
         """An unfitted estimator.
 

@@ -25,17 +25,7 @@ HOLDOUT = 0.25
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a method may look at when it builds its estimator.
-
-    Parameters
-    ----------
-    params : Mapping
-        Its resolved parameters.
-    seed, threads : int
-    X, y : array
-        The prepared training rows, for methods that derive constraints or weights from them.
-    sessions : (rows,) array of int64
-    """
+    """What a method may look at when it builds its estimator: its parameters, and the prepared training rows."""
 
     params: Mapping[str, Any]
     seed: int
@@ -60,26 +50,16 @@ class Fitting:
         return max(1, min(int(rows), self.rows // 20))
 
 
-Make = Callable[[Fitting], Any]
-
-
 @dataclass(frozen=True)
 class Method:
     """How a model of the registry is made from a library's estimator.
 
-    Parameters
-    ----------
-    make : callable
-        An unfitted estimator with `fit(X, y)`; imports its library.
-    prepare : {'raw', 'filled', 'scaled'}
-        Rows as they are; unknown values replaced by the column's median; or also clipped at both tails and standardized.
-    max_rows : int
-        Most rows fitted on, sampled evenly over time; 0 for all.
-    sessions : bool
-        Whether `fit` takes the rows' sessions as a third argument.
+    `make` gives an unfitted estimator with `fit(X, y)`, or `fit(X, y, sessions)` where `sessions` says so. Rows are given as they
+    are ('raw'), with unknown values replaced by the column's median ('filled'), or also clipped at both tails and standardized
+    ('scaled'); at most `max_rows` of them, sampled evenly over time, 0 for all.
     """
 
-    make: Make
+    make: Callable[[Fitting], Any]
     prepare: Prepare
     max_rows: int = 0
     sessions: bool = False
@@ -114,8 +94,8 @@ class TableModel(DeclaredClassifier):
 
 
 def declare(
-    id: str,  # noqa: A002 - the field's own name
-    make: Make,
+    model: str,
+    make: Callable[[Fitting], Any],
     summary: str,
     source: str,
     *,
@@ -128,11 +108,11 @@ def declare(
     limits: str = "",
 ) -> ModelSpec:
     """Declare a model of single rows: its method for fitting, its spec for the registry."""
-    METHODS[id] = Method(make, prepare, max_rows, sessions)
+    METHODS[model] = Method(make, prepare, max_rows, sessions)
     return ModelSpec(
-        id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=False,
+        id=model, family=family, core=core, source=source, summary=summary, cost=cost_of(model),
         handles_missing=prepare == "raw", search_space=space or {}, limits=limits,
-        builder=lambda params, seed, threads: TableModel(id, seed, threads, **params),
+        builder=lambda params, seed, threads: TableModel(model, seed, threads, **params),
     )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def test_what_is_refused_goes_back_once_with_its_reasons_and_is_repaired(databas
     assert len(server.requests) == 2
     back = server.requests[1]["messages"][0]["content"]
     assert back[0] == server.requests[0]["messages"][0]["content"][0]
-    assert "the catalogue has no model 'quantum_forest'" in back[1]["text"]
+    assert "the registry has no model 'quantum_forest'" in back[1]["text"]
     assert "is outside of the space of logistic_l2" in back[1]["text"]
     assert [p.config.params["C"] for p in made.proposals] == [0.01, 0.02]
     assert made.refusals == []
@@ -222,7 +222,16 @@ def large_catalogue() -> list[ModelSpec]:
     }
     known = get_model("lightgbm")
     return [*MODELS] + [
-        ModelSpec(f"some_long_model_name_{n}", f"family_{n % 20}", False, "", "", "fast", False, True, space, known.builder)
+        ModelSpec(
+            id=f"some_long_model_name_{n}",
+            family=f"family_{n % 20}",
+            source="",
+            summary="",
+            cost="fast",
+            handles_missing=True,
+            search_space=space,
+            builder=known.builder,
+        )
         for n in range(150)
     ]
 

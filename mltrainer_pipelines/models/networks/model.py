@@ -20,22 +20,10 @@ SEQUENCE_SESSIONS = 20
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of `row_layers` or `sequence_layers` and how it is trained.
+    """A network, the class `layer` of `row_layers` or `sequence_layers` with these options, and how it is trained.
 
-    Parameters
-    ----------
-    layer : str
-        Its class there.
-    options : Mapping
-        Arguments of the class that make it this model.
-    sequence : bool
-        Whether it reads a symbol's last sessions.
-    training : Mapping
-        Fields of `training.Training` that differ from the usual.
-    members : int
-        Networks trained from different seeds; their log-odds' mean of probabilities counts.
-    draws : int
-        Predictions with dropout left on that are averaged; 0 to switch dropout off, as usual.
+    `training` are the fields of `training.Training` that differ from the usual. The probabilities of so many members, trained
+    from different seeds, are averaged, and of so many draws with dropout left on; without draws it is off, as usual.
     """
 
     layer: str
@@ -56,12 +44,10 @@ class Architecture:
 
     @property
     def look_back(self) -> int:
-        """Sessions before a row's own that it reads."""
         return SEQUENCE_SESSIONS - 1 if self.sequence else 0
 
     @property
     def cross_sectional(self) -> bool:
-        """Whether it reads the other rows of a row's session."""
         return self.layer == "SessionAttention"
 
 
@@ -69,21 +55,11 @@ ARCHITECTURES: Declarations[Architecture] = Declarations()
 
 
 class NetworkModel(ProbabilityClassifier):
-    """A network of the catalogue. Reads clipped, standardized features, unknown ones at their median.
+    """A network of the registry. Reads clipped, standardized features, unknown ones at their median.
 
     A sequence model reads the last `SEQUENCE_SESSIONS` sessions of a row's symbol, as far as the rows given hold them; what
-    they do not is padding, marked as such. Without groups that name symbols each row is a sequence of one session.
-
-    Parameters
-    ----------
-    model : str
-        Its id in the catalogue.
-    units, layers : int
-    dropout, learning_rate, weight_decay : float
-    epochs, batch, patience : int
-    budget_s : float
-        Seconds of training after which no further pass begins.
-    seed, threads : int
+    they do not is padding, marked as such. Without groups that name symbols each row is a sequence of one session. After
+    `budget_s` seconds of training no further pass begins.
     """
 
     def __init__(
@@ -150,26 +126,10 @@ class NetworkModel(ProbabilityClassifier):
     ) -> np.ndarray:
         """What each feature adds to the log-odds of each row from `n_context` on, by integrated gradients; of sequence models.
 
-        They add up to the log-odds of the row's window less those of a window whose known sessions are all the baseline
-        (`gradients`).
-
-        Parameters
-        ----------
-        X, groups, n_context
-            As for `predict_proba`.
-        baseline : (features,) array
-            In the scale of X, NaN where unknown.
-        steps : int
-            Points of the path.
-
-        Returns
-        -------
-        (rows, features) float64 array
-
-        Raises
-        ------
-        ValueError
-            If the model reads no sequences, or its log-odds are not the answer of one network.
+        They add up to the log-odds of the row's window less those of a window whose known sessions are all the baseline,
+        (features,) in the scale of X, NaN where unknown: `gradients`, with so many steps of the path. X, groups and n_context as
+        for `predict_proba`; gives (rows, features) float64. Raises `ValueError` if the model reads no sequences, or its log-odds
+        are not the answer of one network.
         """
         import torch
 
@@ -182,9 +142,7 @@ class NetworkModel(ProbabilityClassifier):
         with training.bounded(self.threads, self.seed) as device:
             rows = self._rows(self.scaler_.transform(X), groups, device, n_context)
             start = torch.as_tensor(self.scaler_.transform(baseline[None])[0], device=device)
-            network = self._network()
-            network.load_state_dict({name: torch.as_tensor(value) for name, value in self.weights_[0].items()})
-            return integrated_gradients(network, rows, start, device, len(X) - n_context, steps)
+            return integrated_gradients(self._trained_network(0), rows, start, device, len(X) - n_context, steps)
 
     def _network(self) -> Any:
         return self.architecture.network(self.n_features_in_, int(self.units), int(self.layers), self.dropout)
@@ -210,18 +168,22 @@ class NetworkModel(ProbabilityClassifier):
             other = torch.as_tensor(group_field(groups, "other", count)[n_context:].copy(), device=device)
         return Rows(torch.as_tensor(values, device=device), windows, sessions, other)
 
-    def _log_odds(self, values: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
+    def _trained_network(self, member: int) -> Any:
         import torch
 
+        network = self._network()
+        network.load_state_dict({name: torch.as_tensor(value) for name, value in self.weights_[member].items()})
+        return network
+
+    def _log_odds(self, values: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
         from mltrainer_pipelines.models.networks import training
 
         architecture = self.architecture
         total = np.zeros(len(values) - n_context)
         with training.bounded(self.threads, self.seed) as device:
             rows = self._rows(values, groups, device, n_context)
-            for weights in self.weights_:
-                network = self._network()
-                network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+            for member in range(len(self.weights_)):
+                network = self._trained_network(member)
                 for draw in range(max(1, architecture.draws)):
                     if architecture.draws:
                         training.keep_dropout(network, seed=draw)
@@ -240,23 +202,16 @@ _SPACE: dict[str, Range | Choices] = {
 
 
 def declare(
-    id: str,  # noqa: A002 - the field's own name
-    architecture: Architecture,
-    summary: str,
-    source: str,
-    *,
-    family: str,
-    core: bool = False,
-    units: int = 64,
+    model: str, architecture: Architecture, summary: str, source: str, *, family: str, core: bool = False, units: int = 64
 ) -> ModelSpec:
-    """Declare a network: its architecture for fitting, its spec for the catalogue."""
-    ARCHITECTURES[id] = architecture
+    """Declare a network: its architecture for fitting, its spec for the registry."""
+    ARCHITECTURES[model] = architecture
     space = _SPACE | {"units": Range(8, 256, default=units, log=True, integer=True)}
     if not architecture.sequence:
         space["layers"] = Range(1, 4, default=2, integer=True)
     return ModelSpec(
-        id=id, family=family, core=core, source=source, summary=summary, cost=cost_of(id), gpu=True, handles_missing=False,
-        search_space=space, look_back=architecture.look_back, cross_sectional=architecture.cross_sectional,
+        id=model, family=family, core=core, source=source, summary=summary, cost=cost_of(model), gpu=True, search_space=space,
+        look_back=architecture.look_back, cross_sectional=architecture.cross_sectional,
         both_timeframes=architecture.layer == "TwoTimeframes",
-        builder=lambda params, seed, threads: NetworkModel(id, **params, seed=seed, threads=threads),
+        builder=lambda params, seed, threads: NetworkModel(model, **params, seed=seed, threads=threads),
     )  # fmt: skip

@@ -1,17 +1,15 @@
 """Networks that read the last sessions of a symbol."""
 
-from functools import partial
 from typing import Any
 
 from mltrainer_pipelines.models.networks.model import Architecture, declare
 from mltrainer_pipelines.models.spec import ModelSpec
 
 
-def _declare(id: str, layer: str, summary: str, source: str, core: bool = False, **options: Any) -> ModelSpec:  # noqa: A002
-    return _sequence(id, Architecture(layer, options, sequence=True), summary, source, core=core)
+def _declare(model: str, layer: str, summary: str, source: str, core: bool = False, **options: Any) -> ModelSpec:
+    architecture = Architecture(layer, options, sequence=True)
+    return declare(model, architecture, summary, source, family="sequences", core=core, units=32)
 
-
-_sequence = partial(declare, family="sequences", units=32)
 
 MODELS = (
     _declare("lstm", "Recurrent", "what has built up over some weeks, kept and forgotten by gates",

@@ -7,6 +7,7 @@ the sum over a window's next steps, over its standard deviation, is the score th
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,7 @@ AT_ONCE = 20_000
 
 
 class SeriesModel(ScoreModel):
-    """A forecast of the catalogue. Parameters as for `ScoreModel`.
-
-    Attributes
-    ----------
-    dynamics_ : Dynamics
-        What was estimated, and from how many symbols. Where that is nothing, every row has the base rate.
-    """
+    """A forecast of the registry. Where `dynamics_` holds no estimate, every row has the base rate."""
 
     look_back = STEP * (LENGTH - 1)
 
@@ -117,15 +112,10 @@ def _gain(Z: np.ndarray, estimate: filters.StateSpace, p: Mapping[str, float]) -
     return (mean - P[:, -1]) / np.sqrt(variance)
 
 
-def _damped_trend(Z: np.ndarray, estimate: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
+def _price_gain(Z: np.ndarray, estimate: np.ndarray, p: Mapping[str, float], method: Callable[..., np.ndarray]) -> np.ndarray:
+    """How far a method of smoothing sees the price go."""
     P = price(Z)
-    alpha, beta, phi = map(float, estimate)
-    return filters.damped_trend(P, alpha, beta, phi, HORIZON) - P[:, -1]
-
-
-def _theta(Z: np.ndarray, estimate: np.ndarray, p: Mapping[str, float]) -> np.ndarray:
-    P = price(Z)
-    return filters.theta(P, float(estimate[0]), HORIZON) - P[:, -1]
+    return method(P, *map(float, estimate), HORIZON) - P[:, -1]
 
 
 def _drift_over(swing: ScoreFunction) -> ScoreFunction:
@@ -133,31 +123,21 @@ def _drift_over(swing: ScoreFunction) -> ScoreFunction:
     return lambda Z, estimate, p: drift(Z) / swing(filled(Z), estimate, p)
 
 
-def _switching(Z: np.ndarray, estimate: filters.States, p: Mapping[str, float]) -> np.ndarray:
+def _by_states(Z: np.ndarray, estimate: filters.States, p: Mapping[str, float], autoregressive: bool) -> np.ndarray:
     F = filled(Z)
-    mean, variance = estimate.forecast(estimate.belief(F[:, 1:], previous=F[:, :-1]), F[:, -1], HORIZON)
-    return mean / np.sqrt(variance)
-
-
-def _hidden_markov(Z: np.ndarray, estimate: filters.States, p: Mapping[str, float]) -> np.ndarray:
-    F = filled(Z)
-    mean, variance = estimate.forecast(estimate.belief(F), F[:, -1], HORIZON)
+    belief = estimate.belief(F[:, 1:], previous=F[:, :-1]) if autoregressive else estimate.belief(F)
+    mean, variance = estimate.forecast(belief, F[:, -1], HORIZON)
     return mean / np.sqrt(variance)
 
 
 def _declare(
-    id: str,  # noqa: A002 - the field's own name
-    learn: estimation.Learn,
-    score: ScoreFunction,
-    summary: str,
-    source: str,
-    space: Mapping[str, Range] | None = None,
+    model: str, learn: estimation.Learn, score: ScoreFunction, summary: str, source: str, space: Mapping[str, Range] | None = None
 ) -> ModelSpec:
-    FORECASTS[id] = Forecast(learn, score)
+    FORECASTS[model] = Forecast(learn, score)
     return ModelSpec(
-        id=id, family="series", core=False, source=source, summary=summary, cost=cost_of(id), gpu=False, handles_missing=True,
+        id=model, family="series", source=source, summary=summary, cost=cost_of(model), handles_missing=True,
         search_space=space or {}, columns=("return_5",), look_back=SeriesModel.look_back,
-        builder=lambda params, seed, threads: SeriesModel(id, seed=seed, threads=threads, **params),
+        builder=lambda params, seed, threads: SeriesModel(model, seed=seed, threads=threads, **params),
         limits="reads a symbol's own return_5 and nothing else",
     )  # fmt: skip
 
@@ -177,9 +157,11 @@ MODELS = (
     _declare("exponential_smoothing", estimation.learn_smoothing, lambda Z, d, p: filters.smoothed(filled(Z), float(d[0])),
              "the recent mean, older weeks fading",
              "Brown (1959); Hyndman, Koehler, Snyder & Grose (2002), A State Space Framework (ETS)"),
-    _declare("damped_trend", estimation.learn_damped_trend, _damped_trend, "a trend that levels off: ETS(A, Ad, N) of the price",
+    _declare("damped_trend", estimation.learn_damped_trend, partial(_price_gain, method=filters.damped_trend),
+             "a trend that levels off: ETS(A, Ad, N) of the price",
              "Gardner & McKenzie (1985), Forecasting Trends in Time Series"),
-    _declare("theta", estimation.learn_theta, _theta, "half of the long trend added to the smoothed level",
+    _declare("theta", estimation.learn_theta, partial(_price_gain, method=filters.theta),
+             "half of the long trend added to the smoothed level",
              "Assimakopoulos & Nikolopoulos (2000); Hyndman & Billah (2003), Unmasking the Theta Method"),
     _declare("garch", estimation.learn_volatility("GARCH", asymmetric=False),
              _drift_over(lambda F, d, p: np.sqrt(filters.garch(F, *d))), "the drift over a volatility that clusters",
@@ -202,9 +184,11 @@ MODELS = (
              "Harvey (1989), Forecasting, Structural Time Series Models and the Kalman Filter"),
     _declare("kalman_local_trend", estimation.learn_trend, _gain, "the price's slope as a drifting state under noise",
              "Harvey (1989), Forecasting, Structural Time Series Models and the Kalman Filter, section 2.3"),
-    _declare("markov_switching", estimation.learn_switching, _switching, "two regimes, each with its own mean, swing and memory",
+    _declare("markov_switching", estimation.learn_switching, partial(_by_states, autoregressive=True),
+             "two regimes, each with its own mean, swing and memory",
              "Hamilton (1989), A New Approach to the Economic Analysis of Nonstationary Time Series"),
-    _declare("hidden_markov", estimation.learn_hidden_markov, _hidden_markov, "three hidden states behind the returns",
+    _declare("hidden_markov", estimation.learn_hidden_markov, partial(_by_states, autoregressive=False),
+             "three hidden states behind the returns",
              "Baum, Petrie, Soules & Weiss (1970); Rydén, Teräsvirta & Åsbrink (1998)"),
     _declare("bootstrap", estimation.nothing, lambda Z, d, p: shapes.bootstrap(Z, HORIZON),
              "the chance of a gain if the next weeks are blocks of the last ones",
