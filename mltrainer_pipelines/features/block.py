@@ -38,19 +38,10 @@ BAR_FIELDS: Mapping[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
 class Block:
     """Bars of one month's members, from the look-back before the month's first session to the last session wanted.
 
-    Everything in it is a function of this slice alone, so a value does not depend on the range asked for. Fields that
-    are derived from others are computed once, when first read.
-
-    Parameters
-    ----------
-    bars : mapping of str to ndarray, shape (n_rows, n_members)
-        The fields of `BAR_FIELDS`.
-    sectors : ndarray of int64, shape (n_members,)
-        Sector numbers, -1 where unknown.
-    series : mapping of str to ndarray, shape (n_rows,)
-        ``macro:<series>`` and ``regime:<part>`` as known at each session; what is missing is unknown.
-    first : int
-        First row wanted.
+    `bars` are the fields of `BAR_FIELDS`, float64 of shape (n_rows, n_members); `sectors` the members' sector numbers, -1 where
+    unknown; `series` (n_rows,) each ``macro:<series>`` and ``regime:<part>`` as known at each session; `first` is the first row
+    wanted. Everything in a block is a function of this slice alone, so a value does not depend on the range asked for. Fields
+    that are derived from others are computed once, when first read.
     """
 
     def __init__(self, bars: Mapping[str, np.ndarray], sectors: np.ndarray, series: Mapping[str, np.ndarray], first: int):

@@ -30,20 +30,9 @@ Against = Literal["truncated", "noise", "short history"]
 class Violation:
     """A value that changed with the future.
 
-    Parameters
-    ----------
-    name : str
-        The feature, or ``adjusted.<column>``, ``universe.<column>``, ``regime.<column>``, ``labels.<timeframe>.<column>``;
-        ``<stage>.rows`` where rows are missing or too many.
-    cut : date
-        The last date whose inputs were left alone.
-    against : str
-        ``truncated``, ``noise`` or ``short history``: what the inputs were compared with.
-    date : date
-        The first date on which it differs.
-    symbol : str or None
-    count : int
-        Values that differ.
+    `name` is a feature, ``adjusted.<column>``, ``universe.<column>``, ``regime.<column>`` or ``labels.<timeframe>.<column>``;
+    ``<stage>.rows`` where rows are missing or too many. Inputs up to `cut` were left alone, and `against` says what was done to
+    the rest. `date` is the first date on which it differs, `count` how many values do.
     """
 
     name: str
@@ -56,14 +45,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class CausalityReport:
-    """What an audit compared, and what failed.
-
-    Parameters
-    ----------
-    checked : mapping of str to int
-        Values compared, by name.
-    violations : tuple of Violation
-    """
+    """What an audit compared, values by name, and what failed."""
 
     checked: Mapping[str, int]
     violations: tuple[Violation, ...]

@@ -16,7 +16,6 @@ import polars as pl
 
 from mltrainer_pipelines.features.block import BAR_FIELDS, Block
 from mltrainer_pipelines.features.panel import (
-    BadPanelError,
     Members,
     Panel,
     check_columns,
@@ -24,6 +23,7 @@ from mltrainer_pipelines.features.panel import (
     dense,
     members_by_month,
     months_between,
+    rows_between,
     sessions_of,
     symbols_of,
 )
@@ -88,7 +88,7 @@ def compute_features(
     """
     chosen = resolved(feature_set)
     panel, stop = _panel(adjusted_bars, universe, first, last, chosen)
-    start, _ = panel.rows_between(first, last)
+    start, _ = rows_between(panel.sessions, first, last)
     months = months_between(panel.sessions[start:stop])
     members = members_by_month(universe, panel.symbols, months)
     series = {
@@ -104,12 +104,8 @@ def compute_features(
         _compute(tasks[number], panel, series, chosen, values[:, places[number] : places[number + 1]])
 
     threads = min(4, os.cpu_count() or 1) if workers is None else workers
-    if threads > 1 and len(tasks) > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, range(len(tasks))))
-    else:
-        for number in range(len(tasks)):
-            run(number)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        list(pool.map(run, range(len(tasks))))
 
     rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for task in tasks:
@@ -173,10 +169,7 @@ def _panel(bars: pl.DataFrame, universe: pl.DataFrame, first: date, last: date, 
     columns = ["adj_open", "adj_high", "adj_low", "adj_close", "adj_volume", "close", "volume"]
     check_columns(bars, ["date", "symbol", *columns], "adjusted bars")
     sessions = sessions_of(bars)
-    start = int(np.searchsorted(sessions, np.datetime64(first, "D")))
-    stop = int(np.searchsorted(sessions, np.datetime64(last, "D"), side="right"))
-    if start >= stop:
-        raise BadPanelError(f"adjusted bars: no session from {first} to {last}; give bars of these sessions, or other dates")
+    start, stop = rows_between(sessions, first, last)
     begin = max(0, start - chosen.depth - SESSIONS_IN_A_MONTH)
     if begin > 0 or stop < len(sessions):
         bars = bars.filter(pl.col("date").is_between(sessions[begin].item(), sessions[stop - 1].item()))

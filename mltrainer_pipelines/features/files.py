@@ -5,7 +5,7 @@ universe: every symbol of the file is a member for as long as it trades.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from datetime import time as midnight
@@ -35,16 +35,9 @@ class BadFileError(ValueError):
 
 @dataclass(frozen=True)
 class FileResult:
-    """What was written.
+    """What was written: rows, columns without date and symbol, and `known`, the rows with a label (for features the rows).
 
-    Parameters
-    ----------
-    rows, columns : int
-        Of the file; columns without date and symbol.
-    seconds : float
-        Time of the computation alone, without reading, writing, imports and compilation.
-    known : int
-        Rows with a label; for features the rows.
+    `seconds` is the time of the computation alone, without reading, writing, imports and compilation.
     """
 
     rows: int
@@ -56,36 +49,19 @@ class FileResult:
 def read_bars(path: Path) -> pl.DataFrame:
     """Bars of a Parquet or CSV file as adjusted bars.
 
-    Parameters
-    ----------
-    path : Path
-        Columns date, symbol, open, high, low, close, volume; optionally vwap and sector. Further columns are ignored.
-        Rows in any order, (date, symbol) unique.
-
-    Returns
-    -------
-    DataFrame
-        date, symbol, open … volume as Float64, vwap and sector where given, and adj_open … adj_volume with the same
-        values.
-
-    Raises
-    ------
-    BadFileError
-        If the file is missing, not Parquet or CSV, empty, or a column is missing or of the wrong type.
+    The file has the columns date, symbol, open, high, low, close and volume, optionally vwap and sector, in rows of any order,
+    (date, symbol) unique; further columns are ignored. The result has them as Float64, and adj_open … adj_volume with the same
+    values. Raises BadFileError if the file is missing, not Parquet or CSV, empty, or a column is missing or of the wrong type.
     """
     frame = _read(path, "daily bars")
-    missing = [name for name in ("date", "symbol", *BARS) if name not in frame.columns]
-    if missing:
-        raise BadFileError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    _check_columns(path, frame, ("date", "symbol", *BARS))
     if frame.is_empty():
         raise BadFileError(f"{path} has no rows; give a file of daily bars")
     numbers = [*BARS, *(["vwap"] if "vwap" in frame.columns else [])]
     for name in numbers:
         if not frame.schema[name].is_numeric() and frame.schema[name] != pl.Null:
             raise BadFileError(f"{path}: the column {name} is {frame.schema[name]}, not a number; convert it first")
-    for name in ("date", "symbol"):
-        if frame[name].null_count():
-            raise BadFileError(f"{path}: {frame[name].null_count()} rows have no {name}; drop or repair them first")
+    _check_known(path, frame, ("date", "symbol"))
     optional = ["sector"] if "sector" in frame.columns else []
     bars = frame.select(
         _days(path, frame["date"]),
@@ -96,35 +72,19 @@ def read_bars(path: Path) -> pl.DataFrame:
 
 
 def read_macro(path: Path) -> pl.DataFrame:
-    """First releases of the macro observations in a Parquet or CSV file.
+    """First releases of the macro observations in a Parquet or CSV file, as columns of `MACRO_SERIES`.
 
-    Parameters
-    ----------
-    path : Path
-        Columns series_id (as at FRED), date (what the value is about), value, published (the day it became known), as the
-        lake's ``macro_series`` and a recording's macro file have them. Rows in any order, (series_id, date, published)
-        unique; a later `published` of the same date is a revision and left out.
-
-    Returns
-    -------
-    DataFrame
-        Columns of `MACRO_SERIES`.
-
-    Raises
-    ------
-    BadFileError
-        If the file is missing, not Parquet or CSV, a column is missing or of the wrong type, an observation is there
-        twice or published before its date, or no series in it is one that features read.
+    The file has the columns series_id (as at FRED), date (what the value is about), value and published (the day it became
+    known), as the lake's ``macro_series`` and a recording's macro file have them, in rows of any order, (series_id, date,
+    published) unique; a later `published` of the same date is a revision and left out. Raises BadFileError if the file is
+    missing, not Parquet or CSV, a column is missing or of the wrong type, an observation is there twice or published before its
+    date, or no series in it is one that features read.
     """
     frame = _read(path, "macro observations")
-    missing = [name for name in MACRO_SERIES.schema if name not in frame.columns]
-    if missing:
-        raise BadFileError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    _check_columns(path, frame, MACRO_SERIES.schema)
     if not frame.schema["value"].is_numeric():
         raise BadFileError(f"{path}: the column value is {frame.schema['value']}, not a number; convert it first")
-    for name in ("series_id", "date", "published"):
-        if frame[name].null_count():
-            raise BadFileError(f"{path}: {frame[name].null_count()} rows have no {name}; drop or repair them first")
+    _check_known(path, frame, ("series_id", "date", "published"))
     frame = frame.select(
         pl.col("series_id").cast(pl.String),
         _days(path, frame["date"]),
@@ -149,26 +109,18 @@ def features_of_file(
 ) -> FileResult:
     """Compute a feature set on a file of bars, write it, and say how long the computation took.
 
-    The file written has date, symbol and a Float32 column a feature, null where unknown, sorted by date and symbol. The
-    regime is that of the bars' own market. Macro series come from a file of their own (`read_macro`), each value from
-    the session after its publication; without it features of them are null.
+    The file written has date, symbol and a Float32 column a feature, null where unknown, sorted by date and symbol. The regime
+    is that of the bars' own market. Macro series come from a file of their own (`read_macro`), each value from the session
+    after its publication; without it features of them are null.
 
-    Raises
-    ------
-    BadFileError, BadPanelError
-        If the bars or the macro observations cannot be used.
-    UnknownFeatureSetError
-        If there is no such set.
+    Raises BadFileError or BadPanelError if the bars or the macro observations cannot be used, UnknownFeatureSetError if there
+    is no such set.
     """
     chosen = get_feature_set(feature_set)
     _check_writable(out)
     bars = read_bars(path)
     observations = None if macro is None else read_macro(macro)
-    few = bars.group_by("symbol").head(3).head(60)
-    _from_file(path, lambda: _features(few, chosen, workers, observations))  # compiles, and checks
-    start = time.perf_counter()
-    computed = _from_file(path, lambda: _features(bars, chosen, workers, observations))
-    seconds = time.perf_counter() - start
+    computed, seconds = _timed(path, bars, lambda rows: _features(rows, chosen, workers, observations))
     _write(computed, out)
     return FileResult(computed.height, computed.width - 2, seconds, computed.height)
 
@@ -178,10 +130,7 @@ def labels_of_file(
 ) -> FileResult:
     """Compute the labels of every bar of a file, write them (`LABEL_COLUMNS`), and say how long it took.
 
-    Raises
-    ------
-    BadFileError, BadPanelError
-        If the bars cannot be used.
+    Raises BadFileError or BadPanelError if the bars cannot be used.
     """
     _check_writable(out)
     bars = read_bars(path)
@@ -190,10 +139,7 @@ def labels_of_file(
     def labels(bars: pl.DataFrame) -> pl.DataFrame:
         return compute_labels(bars, _everyone(bars), timeframe, chosen, cost_bps, *_first_and_last(bars))
 
-    _from_file(path, lambda: labels(bars.group_by("symbol").head(3).head(60)))
-    start = time.perf_counter()
-    computed = _from_file(path, lambda: labels(bars))
-    seconds = time.perf_counter() - start
+    computed, seconds = _timed(path, bars, labels)
     _write(computed.select(LABEL_COLUMNS), out)
     return FileResult(computed.height, len(LABEL_COLUMNS) - 2, seconds, int(computed["label"].is_not_null().sum()))
 
@@ -232,6 +178,18 @@ def _read(path: Path, what: str) -> pl.DataFrame:
     raise BadFileError(f"{path} ends in {suffix or 'nothing'}; give a file that ends in .parquet or .csv")
 
 
+def _check_columns(path: Path, frame: pl.DataFrame, columns: Iterable[str]) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise BadFileError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}")
+
+
+def _check_known(path: Path, frame: pl.DataFrame, columns: Iterable[str]) -> None:
+    for name in columns:
+        if missing := frame[name].null_count():
+            raise BadFileError(f"{path}: {missing} rows have no {name}; drop or repair them first")
+
+
 def _days(path: Path, dates: pl.Series) -> pl.Series:
     """The column as days; a time other than midnight is refused, since neither a daily bar nor an observation has one."""
     if dates.dtype == pl.Date:
@@ -262,10 +220,12 @@ def _write(frame: pl.DataFrame, out: Path) -> None:
         frame.write_parquet(out)
 
 
-def _from_file(path: Path, compute: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-    """Name the file in what is wrong with its bars: it has no adjusted columns."""
+def _timed(path: Path, bars: pl.DataFrame, compute: Callable[[pl.DataFrame], pl.DataFrame]) -> tuple[pl.DataFrame, float]:
+    """What is computed of the bars, and in how many seconds; errors name the file, which has no adjusted columns."""
     try:
-        return compute()
+        compute(bars.group_by("symbol").head(3).head(60))  # compiles, and checks
+        start = time.perf_counter()
+        return compute(bars), time.perf_counter() - start
     except BadPanelError as error:
         message = str(error).replace("adjusted bars:", f"{path}:").replace("adj_", "")
         raise BadPanelError(message) from error

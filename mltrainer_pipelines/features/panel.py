@@ -17,35 +17,34 @@ class BadPanelError(ValueError):
 
 @dataclass(frozen=True)
 class Panel:
-    """Fields of bars, aligned on sessions and symbols.
+    """Fields of bars, float64 of shape (n_sessions, n_symbols), aligned on sessions (datetime64[D]) and symbols, both
+    ascending.
 
-    A session is a date on which at least one symbol of the frame has a bar. A bar that is missing, and a value that
-    is null or NaN, is NaN here.
-
-    Parameters
-    ----------
-    sessions : ndarray of datetime64[D], shape (n_sessions,)
-        Ascending.
-    symbols : list of str
-        Ascending.
-    fields : dict of str to ndarray of float64, shape (n_sessions, n_symbols)
+    A session is a date on which at least one symbol of the frame has a bar. A bar that is missing, and a value that is null or
+    NaN, is NaN here.
     """
 
     sessions: np.ndarray
     symbols: list[str]
     fields: dict[str, np.ndarray]
 
-    def rows_between(self, first: date, last: date) -> tuple[int, int]:
-        """Rows ``[start, stop)`` of the sessions from `first` to `last`, both included."""
-        return (
-            int(np.searchsorted(self.sessions, np.datetime64(first, "D"))),
-            int(np.searchsorted(self.sessions, np.datetime64(last, "D"), side="right")),
-        )
+    def days(self, rows: np.ndarray) -> np.ndarray:
+        """The sessions of these rows; NaT for a row below 0."""
+        return np.where(rows >= 0, self.sessions[np.maximum(rows, 0)], np.datetime64("NaT", "D"))
 
 
 def sessions_of(bars: pl.DataFrame) -> np.ndarray:
     """The sessions of a frame of bars, ascending: datetime64[D], shape (n_sessions,)."""
     return _sessions_and_rows(bars["date"].drop_nulls())[0]
+
+
+def rows_between(sessions: np.ndarray, first: date, last: date) -> tuple[int, int]:
+    """Rows ``[start, stop)`` of the sessions from `first` to `last`, both included; BadPanelError where there is none."""
+    start = int(np.searchsorted(sessions, np.datetime64(first, "D")))
+    stop = int(np.searchsorted(sessions, np.datetime64(last, "D"), side="right"))
+    if start >= stop:
+        raise BadPanelError(f"adjusted bars: no session from {first} to {last}; give bars of these sessions, or other dates")
+    return start, stop
 
 
 def _sessions_and_rows(dates: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -61,13 +60,7 @@ def _sessions_and_rows(dates: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_columns(frame: pl.DataFrame, columns: Iterable[str], what: str) -> None:
-    """Raise unless `frame` has `columns`, and its `date` column, if named, holds days.
-
-    Raises
-    ------
-    BadPanelError
-        Naming `what` was given and the columns it lacks.
-    """
+    """BadPanelError, naming `what` was given, unless `frame` has `columns`, its dates hold days and no key is null."""
     wanted = list(columns)
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
@@ -81,24 +74,11 @@ def check_columns(frame: pl.DataFrame, columns: Iterable[str], what: str) -> Non
 
 
 def dense(bars: pl.DataFrame, fields: Sequence[str], symbols: Iterable[str] | None = None, what: str = "adjusted bars") -> Panel:
-    """Scatter bars into matrices. The order of the rows does not matter.
+    """Scatter the columns `fields` of bars into matrices; the order of the rows does not matter.
 
-    Parameters
-    ----------
-    bars : DataFrame
-        Columns date, symbol and `fields`; (date, symbol) unique.
-    fields : sequence of str
-        Numeric columns to align.
-    symbols : iterable of str, optional
-        Keep these alone (those the frame has); the sessions stay those of the whole frame.
-    what : str
-        What the frame is called in errors.
-
-    Raises
-    ------
-    BadPanelError
-        If the frame is empty, lacks a column, repeats a (date, symbol), or holds an infinite value or a price that is
-        not above 0.
+    With `symbols`, only those of them that the frame has are kept; the sessions stay those of the whole frame. Raises
+    BadPanelError if the frame (`what` in the message) is empty, lacks a column, repeats a (date, symbol), or holds an infinite
+    value or a price that is not above 0.
     """
     check_columns(bars, [*KEYS, *fields], what)
     if bars.is_empty():
@@ -155,13 +135,7 @@ class Members:
 
 
 def members_by_month(universe: pl.DataFrame, panel_symbols: Sequence[str], months: Sequence[date]) -> list[Members]:
-    """Members of each month that the panel knows.
-
-    Raises
-    ------
-    BadPanelError
-        If the universe lacks one of the months, or repeats a (month, symbol).
-    """
+    """Members of each month that the panel knows; BadPanelError if the universe lacks a month or repeats a (month, symbol)."""
     wanted = _of_months(universe, months)
     repeated = wanted.filter(pl.struct("month", "symbol").is_duplicated())
     if repeated.height:
@@ -179,6 +153,15 @@ def members_by_month(universe: pl.DataFrame, panel_symbols: Sequence[str], month
         begin, end = (int(np.searchsorted(starts, np.datetime64(month), side=side)) for side in ("left", "right"))
         by_month.append(Members(month, columns[begin:end], sectors[begin:end]))
     return by_month
+
+
+def membership(universe: pl.DataFrame, panel: Panel, rows: slice, months: Sequence[date]) -> np.ndarray:
+    """Whether each symbol is a member on each session of these rows, bool; False in months that are not among `months`."""
+    sessions = panel.sessions[rows]
+    inside = np.zeros((len(sessions), len(panel.symbols)), dtype=bool)
+    for members in members_by_month(universe, panel.symbols, months):
+        inside[np.ix_(sessions.astype("datetime64[M]") == np.datetime64(members.month, "M"), members.columns)] = True
+    return inside
 
 
 def symbols_of(universe: pl.DataFrame, months: Sequence[date]) -> list[str]:

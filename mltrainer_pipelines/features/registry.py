@@ -38,13 +38,8 @@ def feature_sets() -> list[str]:
 def get_feature_set(name: str) -> FeatureSet:
     """A feature set by name; ``default`` is the one that trials use unless they name another.
 
-    Raises
-    ------
-    UnknownFeatureSetError
-        Naming the sets there are.
+    Raises UnknownFeatureSetError, which names the sets there are.
 
-    Examples
-    --------
     >>> get_feature_set("default").names[:3]
     ['return_5', 'return_10', 'return_21']
     """

@@ -49,19 +49,9 @@ Formula = Callable[..., np.ndarray]
 class Feature:
     """The declaration of a feature.
 
-    Parameters
-    ----------
-    name : str
-        Column name: lower case, the window in sessions last.
-    reads : tuple of str
-        Fields (`FIELDS`, ``macro:<series>`` or ``regime:<part>``) and features declared before this one.
-    look_back : int
-        Sessions before t that the value at t uses.
-    formula : Formula
-    source : str
-        Where the idea comes from: authors and year.
-    summary : str
-        One line for the reader, with the unit.
+    It `reads` fields (`FIELDS`, ``macro:<series>`` or ``regime:<part>``) and features declared before it, and the value at t
+    uses `look_back` sessions before t. `name` is its column: lower case, the window in sessions last. `source` says where the
+    idea comes from, authors and year; `summary` is one line for the reader, with the unit.
     """
 
     name: str
@@ -74,22 +64,11 @@ class Feature:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features that are computed together, in order.
+    """Features that are computed together: the columns in order, and the `bases` that are computed before them for them to
+    read.
 
-    Parameters
-    ----------
-    name : str
-    features : tuple of Feature
-        The columns, in order.
-    bases : tuple of Feature
-        Computed before them for them to read; no columns.
-    description : str
-        What the set is for, in Markdown: its paragraph of `docs/features.md`.
-
-    Raises
-    ------
-    ValueError
-        If a name repeats, or a feature reads what is neither a field nor declared before it.
+    `description` says in Markdown what the set is for: its paragraph of `docs/features.md`. Raises ValueError if a name
+    repeats, or a feature reads what is neither a field nor declared before it.
     """
 
     name: str
@@ -126,12 +105,8 @@ class FeatureSet:
         return max((feature.look_back for feature in self.all_features), default=0) + GAP
 
     def only(self, names: Sequence[str]) -> "FeatureSet":
-        """The set of these columns alone, in this order, as it would be if the others had never been declared.
-
-        Raises
-        ------
-        LookupError
-            Naming the columns that the set lacks.
+        """The set of these columns alone, in this order, as if the others had never been declared; LookupError for columns it
+        lacks.
         """
         columns = {feature.name: feature for feature in self.features}
         lacking = [name for name in names if name not in columns]

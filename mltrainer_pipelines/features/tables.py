@@ -22,20 +22,9 @@ VERSION_NOTE = "feature_set_version"
 def computed_features(lake: Lake, first: date, last: date, feature_set: str = STORED) -> pl.DataFrame:
     """Features of the universe's members for the decisions from `first` to `last`, both included.
 
-    Parameters
-    ----------
-    lake : Lake
-        With daily_bars, corporate_actions and macro_series, the universe of every month of the range, and the regime
-        where the set reads it.
-    first, last : date
-    feature_set : str
-
-    Raises
-    ------
-    MissingPartitionError
-        If something of that was never materialized.
-    UnknownFeatureSetError
-        If there is no such set.
+    The lake needs daily_bars, corporate_actions and macro_series, the universe of every month of the range, and the regime
+    where the set reads it. Raises MissingPartitionError if something of that was never materialized, UnknownFeatureSetError if
+    there is no such set.
     """
     months = [key for key in lake.partitions("universe") if str(first.replace(day=1)) <= key <= str(last)]
     members = lake.scan("universe", months or [str(first.replace(day=1))]).collect()
@@ -54,12 +43,8 @@ def noted_versions(lake: Lake, asset: str, partitions: Sequence[str]) -> list[st
 def stored_features(lake: Lake, first: date = date.min, end: date = date.max) -> pl.LazyFrame:
     """The rows of the asset `features` decided from `first` to before `end`.
 
-    Raises
-    ------
-    MissingPartitionError
-        If none of these months was materialized.
-    FeatureVersionError
-        If another version of the feature set computed one of these months.
+    Raises MissingPartitionError if none of these months was materialized, FeatureVersionError if another version of the feature
+    set computed one of them.
     """
     from_month = str(first.replace(day=1))
     months = [month for month in lake.partitions("features") if from_month <= month < str(end)]
@@ -81,12 +66,8 @@ def stored_features(lake: Lake, first: date = date.min, end: date = date.max) ->
 def feature_table(lake: Lake, feature_set: str, end: date) -> pl.DataFrame:
     """Every row of a feature set decided before `end`: as stored, or computed where the lake stores another set.
 
-    Raises
-    ------
-    MissingPartitionError
-        If the asset `features` was never materialized.
-    FeatureVersionError
-        If the set is the stored one, and another version of it computed one of the months.
+    Raises MissingPartitionError if the asset `features` was never materialized, FeatureVersionError if the set is the stored
+    one and another version of it computed one of the months.
     """
     if get_feature_set(feature_set) is get_feature_set(STORED):
         return stored_features(lake, end=end).collect()

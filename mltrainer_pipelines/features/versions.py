@@ -51,15 +51,9 @@ class FeatureVersionError(ValueError):
 def version_of(feature_set: str | FeatureSet) -> str:
     """The version of a feature set's content: its recorded name, or 12 hex digits.
 
-    Raises
-    ------
-    UnknownFeatureSetError
-        If there is no such set.
-    TypeError
-        If the source of a formula cannot be read, or it closes over a value without content of its own.
+    Raises UnknownFeatureSetError if there is no such set, TypeError if the source of a formula cannot be read or it closes over
+    a value without content of its own.
 
-    Examples
-    --------
     >>> version_of("momentum") == version_of("default")
     True
     """

@@ -7,7 +7,6 @@ the same thing. Prices are in adjusted units throughout (``adj_open`` and so on)
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import polars as pl
@@ -36,13 +35,8 @@ class BadBarriersError(ValueError):
 class Barriers:
     """Target and stop of a position, in multiples of the symbol's volatility over the time barrier.
 
-    A position entered at price ``p`` with daily volatility ``σ`` and ``n = timeframe.max_sessions`` has its
-    target at ``p · exp(target · σ · √n)`` and its stop at ``p · exp(−stop · σ · √n)``.
-
-    Parameters
-    ----------
-    target, stop : float
-        Multiples of ``σ · √n``; both above 0. ``math.inf`` switches that barrier off.
+    A position entered at price ``p`` with daily volatility ``σ`` and ``n = timeframe.max_sessions`` has its target at ``p ·
+    exp(target · σ · √n)`` and its stop at ``p · exp(−stop · σ · √n)``. Both are above 0; ``math.inf`` switches a barrier off.
     """
 
     target: float = 1.0
@@ -57,16 +51,8 @@ class Barriers:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a position ends.
-
-    Parameters
-    ----------
-    index : int
-        The session on which the exit is known, counted from the entry session as 0.
-    price : float
-        Exit price before costs, in the units of the bars given.
-    barrier : str
-        ``target``, ``stop``, ``time`` or ``delisted``.
+    """How a position ends: its `barrier` (``target``, ``stop``, ``time`` or ``delisted``), and its `price` before costs, in the
+    units of the bars given. `index` is the session on which the exit is known, counted from the entry session as 0.
     """
 
     index: int
@@ -74,37 +60,22 @@ class Exit:
     barrier: str
 
 
-@overload
-def price_levels(entry_price: float, volatility: float, timeframe: Timeframe, barriers: Barriers) -> tuple[float, float]: ...
-@overload
 def price_levels(
     entry_price: np.ndarray, volatility: np.ndarray, timeframe: Timeframe, barriers: Barriers
-) -> tuple[np.ndarray, np.ndarray]: ...
-def price_levels(
-    entry_price: float | np.ndarray, volatility: float | np.ndarray, timeframe: Timeframe, barriers: Barriers
-) -> tuple[float, float] | tuple[np.ndarray, np.ndarray]:
-    """Target and stop price of positions entered at `entry_price`.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Target and stop price of positions entered at `entry_price`, dollars a share; the levels come back in its units and
+    shape.
 
-    Parameters
-    ----------
-    entry_price : float or ndarray
-        Price a share; the levels come back in the same units.
-    volatility : float or ndarray
-        Daily volatility known at the decision, as `daily_volatility` gives it.
+    `volatility` is the daily volatility known at the decision, as `daily_volatility` gives it. A level is NaN where the price
+    or the volatility is not a positive number. One position's numbers give two numbers.
 
-    Returns
-    -------
-    (target, stop) : floats, or ndarrays of the shape of `entry_price`
-        NaN where the price or the volatility is not a positive number.
-
-    Source: López de Prado (2018), Advances in Financial Machine Learning, ch. 3.4 (triple barrier), with the width
-    scaled to the horizon by the square root of time.
+    Source: López de Prado (2018), Advances in Financial Machine Learning, ch. 3.4 (triple barrier), with the width scaled to
+    the horizon by the square root of time.
     """
     price, daily = np.asarray(entry_price, dtype=np.float64), np.asarray(volatility, dtype=np.float64)
     usable = np.isfinite(price) & np.isfinite(daily) & (price > 0.0) & (daily > 0.0)
     width = np.where(usable, daily, np.nan) * math.sqrt(timeframe.max_sessions)
-    target, stop = price * np.exp(barriers.target * width), price * np.exp(-barriers.stop * width)
-    return (float(target), float(stop)) if target.ndim == 0 else (target, stop)
+    return price * np.exp(barriers.target * width), price * np.exp(-barriers.stop * width)
 
 
 def net_return(gross_return: np.ndarray, cost_bps: float) -> np.ndarray:
@@ -157,26 +128,12 @@ def first_barrier(
 
 
 def daily_volatility(adjusted_bars: pl.DataFrame) -> pl.DataFrame:
-    """Daily volatility of every symbol, as barriers, position sizes and signals use it.
+    """Daily volatility of every symbol, as barriers, position sizes and signals use it: date, symbol, volatility.
 
-    The sample standard deviation of the last 60 sessions' log returns of adjusted closes (at least 40 of them known),
-    the session's own included: what is known at its close.
-
-    Parameters
-    ----------
-    adjusted_bars : DataFrame
-        Columns date, symbol, adj_close; 66 sessions before a date give it in full.
-
-    Returns
-    -------
-    DataFrame
-        date, symbol, volatility (Float64, a session; null where unknown or 0), a row for each bar, sorted by date and
-        symbol.
-
-    Raises
-    ------
-    BadPanelError
-        If the bars cannot be used; see `panel.dense`.
+    The sample standard deviation of the last 60 sessions' log returns of adjusted closes (at least 40 of them known), the
+    session's own included: what is known at its close. Give date, symbol and adj_close; 66 sessions before a date give it in
+    full. The result is Float64, null where unknown or 0, a row for each bar, sorted by date and symbol. Raises BadPanelError if
+    the bars cannot be used (`panel.dense`).
     """
     panel = dense(adjusted_bars, ["adj_close"])
     daily = volatility_of(panel, 0)

@@ -1,7 +1,5 @@
 """Trades with barriers at a fixed percentage of the entry price: entries given, exits found. For research and parity."""
 
-import math
-
 import numpy as np
 import polars as pl
 
@@ -76,9 +74,8 @@ def panel_trades(
     symbols, rows = _places(entries, panel.symbols, panel.sessions)
     traded = ~np.isnan(close[symbols, rows])
     symbols, rows = symbols[traded], rows[traded]
-    level = math.inf if math.isinf(target) else float(target)
     exits, codes, prices = barrier_kernels.trades(
-        open_, high, low, close, symbols, rows, level, float(stop), max_sessions or NEVER, DELISTED_AFTER
+        open_, high, low, close, symbols, rows, float(target), float(stop), max_sessions or NEVER, DELISTED_AFTER
     )
     taken = exits > -2
     symbols, rows, exits, codes, prices = symbols[taken], rows[taken], exits[taken], codes[taken], prices[taken]
@@ -88,7 +85,7 @@ def panel_trades(
             "symbol": pl.Series(panel.symbols, dtype=pl.String).gather(symbols),
             "entry_date": panel.sessions[rows],
             "entry_price": entry_prices,
-            "exit_date": np.where(exits >= 0, panel.sessions[np.maximum(exits, 0)], np.datetime64("NaT", "D")),
+            "exit_date": panel.days(exits),
             "exit_price": pl.Series(prices).fill_nan(None),
             "barrier": pl.Series([*BARRIERS, None], dtype=pl.String).gather(np.where(exits >= 0, codes, len(BARRIERS))),
             "gross_return": pl.Series(prices / entry_prices - 1.0).fill_nan(None),

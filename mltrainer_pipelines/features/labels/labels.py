@@ -19,12 +19,12 @@ from mltrainer_pipelines.features.labels.barriers import (
 )
 from mltrainer_pipelines.features.panel import (
     PRICES,
-    BadPanelError,
     Panel,
     check_columns,
     dense,
-    members_by_month,
+    membership,
     months_between,
+    rows_between,
     sessions_of,
     symbols_of,
 )
@@ -91,18 +91,14 @@ def compute_labels(
     if not 0.0 <= cost_bps < 10_000.0:
         raise BadBarriersError(f"cost_bps={cost_bps}: give the cost a side in basis points, from 0 to below 10000")
     check_columns(adjusted_bars, ["date", "symbol", *PRICES], "adjusted bars")
-    wanted = _sessions_in(sessions_of(adjusted_bars), first, last)
-    months = months_between(wanted)
+    sessions = sessions_of(adjusted_bars)
+    start, stop_row = rows_between(sessions, first, last)
+    months = months_between(sessions[start:stop_row])
     panel = dense(adjusted_bars, PRICES, symbols_of(universe, months))
-    start, stop_row = panel.rows_between(first, last)
     opens, closes = panel.fields["adj_open"], panel.fields["adj_close"]
 
-    chosen = np.zeros((stop_row - start, len(panel.symbols)), dtype=bool)
-    in_month = wanted.astype("datetime64[M]").astype("datetime64[D]")
-    for members in members_by_month(universe, panel.symbols, months):
-        chosen[np.ix_(in_month == np.datetime64(members.month), members.columns)] = True
-    chosen &= ~np.isnan(closes[start:stop_row])
-    rows, columns = np.nonzero(chosen)
+    members = membership(universe, panel, slice(start, stop_row), months)
+    rows, columns = np.nonzero(members & ~np.isnan(closes[start:stop_row]))
 
     first_volatility = max(0, start - VOLATILITY_LOOK_BACK)
     cut = Panel(panel.sessions[first_volatility:stop_row], panel.symbols, {"adj_close": closes[first_volatility:stop_row]})
@@ -126,8 +122,8 @@ def compute_labels(
             "date": panel.sessions[rows + start],
             "symbol": pl.Series(panel.symbols, dtype=pl.String).gather(columns),
             "timeframe": pl.repeat(timeframe.name, len(rows), dtype=pl.String, eager=True),
-            "entry_date": _days(panel.sessions, entries),
-            "exit_date": _days(panel.sessions, exits),
+            "entry_date": panel.days(entries),
+            "exit_date": panel.days(exits),
             "barrier": pl.Series([*BARRIERS, None], dtype=pl.String).gather(np.where(ended, codes, len(BARRIERS))),
             "gross_return": pl.Series(gross).fill_nan(None),
             "net_return": pl.Series(net).fill_nan(None),
@@ -135,14 +131,3 @@ def compute_labels(
         },
         schema=LABELS.schema,
     )
-
-
-def _sessions_in(sessions: np.ndarray, first: date, last: date) -> np.ndarray:
-    wanted = sessions[(sessions >= np.datetime64(first, "D")) & (sessions <= np.datetime64(last, "D"))]
-    if not len(wanted):
-        raise BadPanelError(f"adjusted bars: no session from {first} to {last}; give bars of these sessions, or other dates")
-    return wanted
-
-
-def _days(sessions: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return np.where(rows >= 0, sessions[np.maximum(rows, 0)], np.datetime64("NaT", "D"))

@@ -11,35 +11,24 @@ from mltrainer_pipelines.models.series.filters import hidden_state_filter
 class HiddenMarkovModel:
     """States that follow one another with chances that conditions can tilt.
 
-    Parameters
-    ----------
-    transition : ndarray, shape (n_states, n_states)
-        Chance of each state (columns) the session after each state (rows), in neutral conditions.
-    levels : ndarray, shape (n_states,)
-        How good a state is, from -1 to 1. Conditions of c multiply the odds of a move from level a to level b by
-        ``exp(c · (b − a))``.
+    `transition` (n_states, n_states) holds the chance of each state (columns) the session after each state (rows), in neutral
+    conditions; `levels` (n_states,) how good a state is, from -1 to 1. Conditions of c multiply the odds of a move from level a
+    to level b by ``exp(c · (b − a))``.
 
-    Source: Hamilton (1989), A New Approach to the Economic Analysis of Nonstationary Time Series; tilted transitions as
-    in Diebold, Lee & Weinbach (1994), Regime Switching with Time-Varying Transition Probabilities.
+    Source: Hamilton (1989), A New Approach to the Economic Analysis of Nonstationary Time Series; tilted transitions as in
+    Diebold, Lee & Weinbach (1994), Regime Switching with Time-Varying Transition Probabilities.
     """
 
     transition: np.ndarray
     levels: np.ndarray
 
     def filtered(self, log_likelihoods: np.ndarray, conditions: np.ndarray) -> np.ndarray:
-        """Probability of each state at each session, given what was seen up to it and nothing after it.
+        """Probability of each state (n_sessions, n_states) given what was seen up to each session and nothing after it; rows
+        sum to 1.
 
-        Parameters
-        ----------
-        log_likelihoods : ndarray, shape (n_sessions, n_states)
-            Of what was seen at each session, in each state; a row of zeros where nothing was.
-        conditions : ndarray, shape (n_sessions,)
-            From -1 (bad) to 1 (good), as known at each session's close; NaN is 0.
-
-        Returns
-        -------
-        ndarray, shape (n_sessions, n_states)
-            Rows sum to 1. Before the first session: the chances the transitions lead to in the long run.
+        `log_likelihoods` (n_sessions, n_states) are those of what was seen, a row of zeros where nothing was; `conditions`
+        (n_sessions,) run from -1 (bad) to 1 (good), as known at each session's close; NaN is 0. Before the first session stand
+        the chances that the transitions lead to in the long run.
         """
         apart = self.levels[None, :] - self.levels[:, None]
         tilts = np.exp(np.nan_to_num(conditions)[:, None, None] * apart) * self.transition
@@ -51,17 +40,9 @@ class HiddenMarkovModel:
 
 
 def normal_log_likelihoods(observed: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    """Log density of each session's observation in each state, less a constant; 0 where it is unknown.
+    """Log density of each session's observation in each state (n_sessions, n_states), less a constant; 0 where it is unknown.
 
-    Parameters
-    ----------
-    observed : ndarray, shape (n_sessions,)
-        NaN where unknown.
-    means, deviations : ndarray, shape (n_states,) or (n_sessions, n_states)
-
-    Returns
-    -------
-    ndarray, shape (n_sessions, n_states)
+    `means` and `deviations` are given by state, or by session and state.
     """
     present = ~np.isnan(observed)[:, None]
     scores = (np.where(present, observed[:, None], 0.0) - means) / deviations

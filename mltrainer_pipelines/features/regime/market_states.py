@@ -46,19 +46,9 @@ def state_probabilities(market: np.ndarray, ranges: np.ndarray, conditions: np.n
     that a calmer day never speaks for a worse one; how noisy is measured from its changes. Medians of a year are used
     throughout, since a crash must not blunt the eye for the next one.
 
-    Parameters
-    ----------
-    market : ndarray, shape (n_sessions,)
-        The market's log return of the session; NaN where unknown.
-    ranges : ndarray, shape (n_sessions,)
-        Mean over the members of the session's log true range; NaN where unknown.
-    conditions : ndarray, shape (n_sessions,)
-        From -1 (bad) to 1 (good); NaN is 0. They tilt the transitions.
-
-    Returns
-    -------
-    ndarray, shape (n_sessions, 3)
-        Rows sum to 1.
+    `market` is the market's log return of each session, `ranges` the mean over the members of its log true range, both NaN where
+    unknown; `conditions`, from -1 (bad) to 1 (good), tilt the transitions, NaN being 0. The result has a row a session, a column
+    a state, and rows that sum to 1.
 
     Source: Parkinson (1980), The Extreme Value Method for Estimating the Variance of the Rate of Return; Campbell, Lettau,
     Malkiel & Xu (2001), Have Individual Stocks Become More Volatile? (a share's variance as the market's and its own);

@@ -17,7 +17,7 @@ from mltrainer_pipelines.features.panel import (
     check_columns,
     check_one_row_a_session,
     dense,
-    members_by_month,
+    membership,
     months_between,
 )
 from mltrainer_pipelines.features.regime.market_states import MARKET_MODEL, STATES, state_probabilities
@@ -93,7 +93,7 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     panel = dense(adjusted_bars, ["adj_close", "adj_high", "adj_low"] if ranged else ["adj_close"])
     close = panel.fields["adj_close"]
     price = kernels.filled(close)
-    members = _membership(panel.sessions, panel.symbols, universe)
+    members = _members(panel, universe)
     with np.errstate(all="ignore"):
         average = kernels.mean(price, BREADTH_WINDOW, math.ceil(0.8 * BREADTH_WINDOW), 0)
         present = members & ~np.isnan(close) & ~np.isnan(average)
@@ -141,19 +141,15 @@ def _mean_range(panel: Panel, price: np.ndarray, members: np.ndarray) -> np.ndar
     return cross_kernels.winsorised_mean(np.where(present, ranges, np.nan), WINSORISED, LEAST_SYMBOLS)
 
 
-def _membership(sessions: np.ndarray, symbols: list[str], universe: pl.DataFrame | None) -> np.ndarray:
+def _members(panel: Panel, universe: pl.DataFrame | None) -> np.ndarray:
     if universe is None:
-        return np.ones((len(sessions), len(symbols)), dtype=bool)
+        return np.ones((len(panel.sessions), len(panel.symbols)), dtype=bool)
     check_columns(universe, ["month", "symbol"], "universe")
-    inside = np.zeros((len(sessions), len(symbols)), dtype=bool)
-    of_session = sessions.astype("datetime64[M]").astype("datetime64[D]")
     if universe.is_empty():
         raise BadPanelError("universe: the frame has no rows; materialize universe first, or give None for the whole market")
     first = min(universe["month"].to_list())
-    months = [month for month in months_between(sessions) if month >= first]
-    for month in members_by_month(universe, symbols, months):
-        inside[np.ix_(of_session == np.datetime64(month.month), month.columns)] = True
-    return inside
+    months = [month for month in months_between(panel.sessions) if month >= first]
+    return membership(universe, panel, slice(None), months)
 
 
 def _aligned(macro: pl.DataFrame | None, sessions: np.ndarray) -> dict[str, np.ndarray]:
