@@ -95,10 +95,7 @@ PARAMS: Mapping[Kind, type[ActionParams]] = {
 def model_named(name: str) -> str:
     """Id of the model that a person means by `RandomForest`, `LightGBM`, `logistic regression`.
 
-    Raises
-    ------
-    ActionError
-        If the catalogue has none like it; names the closest.
+    Raises `ActionError`, which names the closest, if the registry has none like it.
     """
     wanted = _letters(name)
     ids = {_letters(spec.id): spec.id for spec in list_models()}

@@ -71,15 +71,8 @@ class Action:
 def propose_action(system: System, session_id: str, kind: Kind, params: Mapping[str, Any], by: str) -> Action:
     """Put an action before the user; the same one that waits already is returned instead.
 
-    Parameters
-    ----------
-    by : str
-        `claude` or `user`: whose idea it is. It decides nothing.
-
-    Raises
-    ------
-    ActionError
-        If its parameters cannot be, or too many actions of the conversation wait.
+    `by` is whose idea it is, `claude` or `user`; it decides nothing. Raises `ActionError` if its parameters cannot be, or
+    too many actions of the conversation wait.
     """
     checked = checked_params(system, kind, params)
     values = plain(checked.model_dump(mode="json", exclude_none=True))
@@ -126,13 +119,7 @@ def actions(system: System, session_id: str | None = None, status: str | None = 
 
 
 def action(system: System, action_id: int) -> Action:
-    """One action.
-
-    Raises
-    ------
-    ActionStateError
-        If there is none of that id.
-    """
+    """One action; raises `ActionStateError` if there is none of that id."""
     table = AgentAction.__table__
     with system.engine.begin() as connection:
         _expire(connection, system.clock())
@@ -145,15 +132,8 @@ def action(system: System, action_id: int) -> Action:
 def approve(system: System, action_id: int, by: str) -> Action:
     """Run an action on the user's word: once, whoever else says yes at the same time.
 
-    Returns
-    -------
-    Action
-        `done` where it took no run, `running` where it did, `failed` where it could not start.
-
-    Raises
-    ------
-    ActionStateError
-        If it is decided, expired or unknown.
+    Afterwards it is `done` where it took no run, `running` where it did, `failed` where it could not start. Raises
+    `ActionStateError` if it is decided, expired or unknown.
     """
     waiting = action(system, action_id)
     checked = PARAMS[waiting.kind].model_validate(waiting.params)

@@ -122,12 +122,8 @@ def halt(engine: Engine, launcher: JobLauncher | None, by: str, reason: str, mom
     """Switch the agent off and stop everything it started.
 
     Nothing of it starts afterwards; its approved proposals and waiting actions are rejected; its jobs are cancelled
-    (where a launcher is at hand). It stays off until `agent_enabled` is put back to true.
-
-    Raises
-    ------
-    JobError
-        If jobs could not be cancelled; everything else is done by then.
+    (where a launcher is at hand). It stays off until `agent_enabled` is put back to true. Raises `JobError` if jobs could not be
+    cancelled; everything else is done by then.
     """
     runtime_settings.put(engine, "agent_enabled", False, by, reason)
     return stop_started(engine, launcher, by, reason, moment)

@@ -34,22 +34,8 @@ _BAR = re.compile(r"Sharpe ratio after costs is not above (-?\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Everything that a proposer can go by.
-
-    Parameters
-    ----------
-    tried : sequence of Tried
-        Every trial that was submitted, with its Sharpe ratio where it has one.
-    leaderboard : sequence of mapping
-        Rows of the leaderboard.
-    earlier : sequence of StoredProposal
-        Earlier proposals, oldest first.
-    report : mapping, optional
-        The newest learning report.
-    regime : mapping, optional
-        The newest regime score and its parts.
-    budget : mapping, optional
-        What is left of the day.
+    """Everything that a proposer can go by: every submitted trial (`tried`), rows of the leaderboard, earlier proposals (oldest
+    first), the newest learning report, the newest regime score with its parts, and what is left of the day's budget.
     """
 
     tried: Sequence[Tried] = ()
@@ -90,16 +76,9 @@ def refuted_at(sharpe: float) -> str:
 
 
 def briefing(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, Any], prompt_text: str) -> str:
-    """The data of a request for proposals.
+    """The data of a request for proposals among `models`; with the prompt's text it stays within `FIRST_REQUEST_TOKENS`.
 
-    Parameters
-    ----------
-    models : sequence of ModelSpec
-        Those that may be proposed.
-    wanted : mapping
-        The number of trials, and their timeframes.
-    prompt_text : str
-        Of the prompt it goes with; both together stay within `FIRST_REQUEST_TOKENS`.
+    `wanted` holds the number of trials and their timeframes.
     """
     for size in (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.1):
         text = _sections(knowledge, models, wanted, size)

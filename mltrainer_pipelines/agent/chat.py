@@ -54,14 +54,7 @@ class MessageError(ValueError):
 
 @dataclass(frozen=True)
 class ChatAgent:
-    """The agent in conversation.
-
-    Parameters
-    ----------
-    system : System
-    claude : Claude or None
-        None without an API key: then the agent understands commands alone.
-    """
+    """The agent in conversation; without an API key `claude` is None, and it understands commands alone."""
 
     system: System
     claude: Claude | None = None
@@ -69,10 +62,7 @@ class ChatAgent:
     def chat(self, session_id: str, text: str) -> Iterator[ChatEvent]:
         """Answer a message of the user; the events of the turn as they come.
 
-        Raises
-        ------
-        MessageError, conversation.SessionNameError, conversation.SessionBusyError
-            Before the first event.
+        Raises `MessageError`, `conversation.SessionNameError` or `conversation.SessionBusyError` before the first event.
         """
         message = "".join(letter for letter in text if letter.isprintable() or letter in "\n\t").strip()
         if not message:

@@ -13,16 +13,11 @@ EventKind = Literal["text", "tool", "action", "result", "notice", "done"]
 
 @dataclass(frozen=True)
 class ChatEvent:
-    """Something of a turn, in the order it happens.
+    """Something of a turn, in the order it happens; by its `kind`, `data` holds what the parentheses name.
 
-    Parameters
-    ----------
-    kind : str
-        `text`: a piece of the answer (`text`). `tool`: something was looked up (`name`, `input`, `failed`).
-        `action`: an action is pending or runs (`id`, `kind`, `summary`, `status`, `expires_at`, `progress`). `result`: an
-        action ended (the same with `result`, `error`, `text`). `notice`: something to know (`text`). `done`: the turn is over
-        (`turn`).
-    data : dict
+    `text`: a piece of the answer (`text`). `tool`: something was looked up (`name`, `input`, `failed`). `action`: an action is
+    pending or runs (`id`, `kind`, `summary`, `status`, `expires_at`, `progress`). `result`: an action ended (the same with
+    `result`, `error`, `text`). `notice`: something to know (`text`). `done`: the turn is over (`turn`).
     """
 
     kind: EventKind

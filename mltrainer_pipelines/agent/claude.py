@@ -90,7 +90,6 @@ def propose_with_claude(
         Most trials that are taken, of all timeframes together.
     templates : mapping
         Timeframe to a configuration with everything that is not searched.
-    knowledge : Knowledge
     models : sequence of ModelSpec
         Those that may be proposed.
     taken : collection of str

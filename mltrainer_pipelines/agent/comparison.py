@@ -49,13 +49,7 @@ class Evaluation:
 class TrialRunner:
     """Runs trials in this process on one market; the same trial is computed once.
 
-    Parameters
-    ----------
-    history : History
-    quarters : sequence of (date, date)
-        First day of each quarter to predict, and of the quarter after it.
-    cost_bps : float
-        Of one side of a trade.
+    `quarters` are the first days of each quarter to predict and of the one after it; `cost_bps` is of one side of a trade.
     """
 
     history: History
@@ -141,16 +135,9 @@ def compare(
     seeds: Sequence[int] = (0,),
     on_trial: Callable[[str, int], None] = lambda _name, _count: None,
 ) -> Comparison:
-    """Let every proposer run the same number of trials, in batches, from nothing.
+    """Let every proposer run `trials` trials for each seed, from nothing, `batch` at a time: results are known after each batch.
 
-    Parameters
-    ----------
-    trials : int
-        For each proposer and seed.
-    batch : int
-        Trials proposed at once; its results are known after each batch.
-    on_trial : callable
-        Called with the proposer's name and how many of its trials are done.
+    `on_trial` is called with the proposer's name and how many of its trials are done.
     """
     courses = []
     for name, proposer in proposers.items():

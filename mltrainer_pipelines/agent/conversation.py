@@ -56,9 +56,7 @@ class Message:
 def locked_turn(system: System, session_id: str) -> Iterator[int]:
     """Lock a conversation for one turn; gives the turn's number. The lock ends with it, or after a quarter of an hour.
 
-    Raises
-    ------
-    SessionNameError, SessionBusyError
+    Raises `SessionNameError` or `SessionBusyError`.
     """
     if not _SESSION.fullmatch(session_id):
         raise SessionNameError("a conversation's name has up to 100 letters, digits and _.:-")

@@ -51,15 +51,7 @@ class BusyError(Exception):
 
 @contextmanager
 def named_failures() -> Iterator[None]:
-    """Give every failure of the client its name.
-
-    Raises
-    ------
-    ClaudeError
-        One of its kinds.
-    BusyError
-        Where another try may help.
-    """
+    """Give every failure of the client its name: `BusyError` where another try may help, else a kind of `ClaudeError`."""
     import anthropic
     import httpx2
 

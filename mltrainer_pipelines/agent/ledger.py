@@ -47,19 +47,9 @@ def open_call(
     daily_dollars: float,
     session_id: str | None = None,
 ) -> int:
-    """Record a request before it is made, charged with the most it can cost; returns its id.
+    """Record a request before it is made, charged with the dollars `reserved` for it until `close_call`; returns its id.
 
-    Parameters
-    ----------
-    reserved : Decimal
-        Dollars, charged until `close_call` replaces them by the real cost.
-    daily_dollars : float
-        Most that all requests of the New York day may cost.
-
-    Raises
-    ------
-    DailyBudgetError
-        If the day would exceed its limit; nothing is recorded then.
+    Raises `DailyBudgetError`, and records nothing, if all requests of the New York day could cost more than `daily_dollars`.
     """
     values = {
         "called_at": called_at,

@@ -46,17 +46,7 @@ _EFFORT = ("claude-sonnet-5", "claude-opus-5", "claude-sonnet-4-6", "claude-opus
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that arrived whole.
-
-    Parameters
-    ----------
-    content : list of dict
-        Its blocks, as the Messages API has them.
-    stop_reason : str
-    usage : Usage
-    call_id : int
-        Its row in `agent_calls`.
-    """
+    """An answer that arrived whole, its `content` in the blocks of the Messages API; `call_id` is its row in `agent_calls`."""
 
     content: list[dict[str, Any]]
     stop_reason: str
@@ -75,23 +65,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Claude:
-    """A model behind the Messages API.
+    """A model behind the Messages API, Anthropic's own where `base_url` is None.
 
-    Parameters
-    ----------
-    engine : Engine
-        Where everything is recorded, and where the budget and the switch are read.
-    model : str
-    api_key : SecretStr
-    base_url : str, optional
-        Anthropic's by default.
-    timeout_s : float
-        Between two pieces of an answer.
-    retries : int
-        Further tries where the server is busy or not reachable, while nothing was answered yet.
-    traces : Traces
-    clock : callable
-        Gives an aware moment of real time: the day that a cost belongs to.
+    Everything is recorded in the database, where the budget and the switch are read. `timeout_s` is between two pieces of an
+    answer; `retries` are further tries where the server is busy or not reachable, while nothing was answered yet. `clock` gives
+    an aware moment of real time: the day that a cost belongs to.
     """
 
     engine: Engine
@@ -111,14 +89,7 @@ class Claude:
         schema: type[Schema],
         max_tokens: int,
     ) -> tuple[Schema, Answer]:
-        """Ask for an answer in a schema (structured output).
-
-        Raises
-        ------
-        ClaudeError
-            One of its kinds.
-        ledger.DailyBudgetError
-        """
+        """Ask for an answer in a schema (structured output); raises a kind of `ClaudeError`, or `ledger.DailyBudgetError`."""
         import anthropic
 
         request = self._request(prompt, messages, max_tokens)
@@ -147,13 +118,8 @@ class Claude:
     ) -> Iterator[str | Answer]:
         """Ask with tools; yields pieces of text as they come and the whole `Answer` last.
 
-        An answer that reached `max_tokens` is given as it is: it has no `tool_calls`.
-
-        Raises
-        ------
-        ClaudeError
-            Also after pieces were given: a stream that is cut, a refusal, tool input that is not JSON.
-        ledger.DailyBudgetError
+        An answer that reached `max_tokens` is given as it is: it has no `tool_calls`. Raises as `parse` does, also after pieces
+        were given: for a stream that is cut, a refusal, tool input that is not JSON.
         """
         request = self._request(prompt, messages, max_tokens, tools)
         with self._recorded(purpose, prompt, request, session_id) as call:

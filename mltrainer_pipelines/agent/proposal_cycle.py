@@ -26,21 +26,9 @@ NO_KEY = "ANTHROPIC_API_KEY is not set"
 
 @dataclass(frozen=True)
 class ProposalCycle:
-    """What a cycle came to.
+    """What a cycle came to: `proposer` proposed, instead of the one `asked` for where there is a `fallback_reason`.
 
-    Parameters
-    ----------
-    asked, proposer : str
-        Who was to propose, and who did.
-    fallback_reason : str or None
-        Why another proposer took over.
-    proposals : list of Proposal
-    stored, approved : list of int
-        Ids of those that are new, and of those approved within the budget at once.
-    refusals : list of Refusal
-    input_tokens, output_tokens : int
-    dollars : Decimal
-        What the cycle cost.
+    `stored` are the ids of the proposals that are new, `approved` of those approved within the budget at once.
     """
 
     asked: str

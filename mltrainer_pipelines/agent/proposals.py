@@ -26,17 +26,8 @@ class ProposalStateError(ValueError):
 class Proposal:
     """A trial to run, and what is expected of it.
 
-    Parameters
-    ----------
-    config : TrialConfig
-    proposer : str
-        `random`, `tpe`, `claude`, `user`, ….
-    hypothesis : str
-        Why it should do better than what was tried.
-    refuted_if : str
-        The result that would show the hypothesis to be wrong.
-    expected_gain : float or None
-        Expected gain in the proposer's objective over the best trial so far; None where it cannot be said.
+    The hypothesis is why it should do better than what was tried, `refuted_if` the result that would show it to be wrong;
+    `expected_gain` is in the proposer's objective over the best trial so far, None where it cannot be said.
     """
 
     config: TrialConfig
@@ -59,13 +50,7 @@ class StoredProposal:
 
 
 def store_proposals(engine: Engine, proposals: Sequence[Proposal]) -> list[int]:
-    """Keep proposals, `proposed`. One whose trial was proposed or submitted before is left out.
-
-    Returns
-    -------
-    list of int
-        Ids of those kept.
-    """
+    """Keep proposals, `proposed`, and return their ids; one whose trial was proposed or submitted before is left out."""
     if not proposals:
         return []
     with engine.begin() as connection:
@@ -99,13 +84,7 @@ def proposals(engine: Engine, status: str | None = None) -> list[StoredProposal]
 
 
 def approve(engine: Engine, proposal_id: int, by: str) -> None:
-    """Let a proposal be run.
-
-    Raises
-    ------
-    ProposalStateError
-        If there is none of that id, or it is decided already.
-    """
+    """Let a proposal be run; raises `ProposalStateError` if there is none of that id, or it is decided already."""
     with engine.begin() as connection:
         _step(connection, proposal_id, "proposed", status="approved", decided_by=by, decided_at=sa.func.now())
         request_approved(connection, proposal_id)
@@ -130,13 +109,7 @@ def mark_launched(engine: Engine, proposal_id: int, run_id: str) -> None:
 
 
 def require_not_rejected(engine: Engine, proposal_id: int) -> None:
-    """Pass unless a proposal was withdrawn after its run was asked for: the switch may fall in between.
-
-    Raises
-    ------
-    ProposalStateError
-        If it is rejected.
-    """
+    """Raise `ProposalStateError` if a proposal was withdrawn after its run was asked for: the switch may fall in between."""
     with engine.connect() as connection:
         found = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
     if found == "rejected":
@@ -146,10 +119,7 @@ def require_not_rejected(engine: Engine, proposal_id: int) -> None:
 def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeeded: bool = True) -> bool:
     """Note what came of an approved proposal, found by its trial; one that had failed may succeed later.
 
-    Returns
-    -------
-    bool
-        False where no such proposal asked for that trial (a user submitted it): nothing is changed.
+    False, and nothing is changed, where no such proposal asked for that trial (a user submitted it).
     """
     before = ("approved", "launched", "failed") if succeeded else ("approved", "launched")
     statement = (

@@ -18,20 +18,10 @@ from mltrainer_pipelines.trials.config import TrialConfig
 class System:
     """The installation that the agent is part of.
 
-    Parameters
-    ----------
-    engine : Engine
-    lake : Lake
-    launcher : JobLauncher or None
-        None where no run can be started (Dagster is not up): reading still works.
-    templates : mapping
-        Timeframe to a trial's configuration with everything that the agent does not choose.
-    market : {'real', 'simulated', 'replay'}
-        Named with everything the agent looks up.
-    defaults : mapping
-        Of run-time settings, where the environment sets other ones than the settings' own.
-    clock : callable
-        Gives an aware moment of real time, by which actions expire and days are counted.
+    `launcher` is None where no run can be started (Dagster is not up): reading still works. `templates` has for each timeframe a
+    trial's configuration with everything that the agent does not choose, `defaults` the run-time settings that the environment
+    sets otherwise. `market` is named with everything the agent looks up. `clock` gives an aware moment of real time, by which
+    actions expire and days are counted.
     """
 
     engine: Engine

@@ -24,13 +24,7 @@ _CONNECT_SECONDS = 0.5
 
 
 class Traces:
-    """Where traces go.
-
-    Parameters
-    ----------
-    uri : str or None
-        MLflow's tracking server; None keeps no traces.
-    """
+    """Where traces go: `uri` is MLflow's tracking server, None keeps no traces."""
 
     def __init__(self, uri: str | None):
         self.uri = uri

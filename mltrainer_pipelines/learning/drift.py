@@ -35,22 +35,10 @@ _FLOOR = 1e-4
 
 @dataclass(frozen=True)
 class Check:
-    """One check for drift.
+    """One check for drift, of the kind `features`, `predictions` or `calibration`; the subject is what drifts most.
 
-    Parameters
-    ----------
-    kind : {'features', 'predictions', 'calibration'}
-    subject : str
-        What drifts most: a feature's name, or what was checked.
-    statistic, threshold : float
-        The recent window's, and the lowest that would have crossed; infinite where there are too few blocks to tell.
-    p_value : float
-        Share of blocks, the recent one among them, with at least its statistic.
-    blocks : int
-        Blocks that were measured, the recent one among them.
-    crossed : bool
-    advice : str
-        What to do, in a sentence.
+    The statistic is the recent window's, the threshold the lowest that would have crossed: infinite where there are too few
+    blocks to tell. Of the `blocks` measured, the recent one among them, a share `p_value` has at least its statistic.
     """
 
     kind: str
@@ -66,16 +54,8 @@ class Check:
 def feature_drift(features: pl.DataFrame, recent_sessions: int = RECENT_SESSIONS) -> Check | None:
     """Whether the features of the newest sessions come from where the earlier ones come from.
 
-    Parameters
-    ----------
-    features : DataFrame
-        date, symbol and feature columns: the reference and, last, the recent sessions.
-    recent_sessions : int
-
-    Returns
-    -------
-    Check or None
-        None where there are fewer than two blocks before the recent one.
+    `features` has date, symbol and feature columns: the reference and, last, the recent sessions. None where there are fewer
+    than two blocks before the recent one.
     """
     names = [name for name in features.columns if name not in ("date", "symbol")]
     blocks = _blocks(features, recent_sessions)
@@ -92,13 +72,7 @@ def feature_drift(features: pl.DataFrame, recent_sessions: int = RECENT_SESSIONS
 
 
 def prediction_drift(forecasts: pl.DataFrame, recent_sessions: int = RECENT_SESSIONS) -> Check | None:
-    """Whether the newest probabilities are spread as the earlier ones are.
-
-    Parameters
-    ----------
-    forecasts : DataFrame
-        date and probability, of one model.
-    """
+    """Whether the newest probabilities of one model (date, probability) are spread as the earlier ones are."""
     from scipy.stats import ks_2samp
 
     blocks = [block["probability"].drop_nulls().to_numpy() for block in _blocks(forecasts, recent_sessions)]
@@ -111,12 +85,9 @@ def prediction_drift(forecasts: pl.DataFrame, recent_sessions: int = RECENT_SESS
 
 
 def calibration_drift(forecasts: pl.DataFrame, recent_sessions: int = RECENT_SESSIONS) -> Check | None:
-    """Whether forecasts have come to be worse than they promise.
+    """Whether resolved forecasts of one model have come to be worse than they promise.
 
-    Parameters
-    ----------
-    forecasts : DataFrame
-        date (on which the outcome was known), probability, label, of one model, resolved.
+    `forecasts` has date (on which the outcome was known), probability and label.
     """
     excess = (pl.col("probability") - pl.col("label")) ** 2 - pl.col("probability") * (1 - pl.col("probability"))
     daily = forecasts.drop_nulls(["probability", "label"]).group_by("date").agg(excess=excess.mean()).sort("date")

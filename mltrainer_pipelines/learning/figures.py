@@ -19,10 +19,7 @@ _BINS = 8
 def learning_figures(engine: Engine, as_of: date, market: str) -> dict[str, "Figure"]:
     """Figures of what is known at the close of a session, by name; a figure without anything to show is left out.
 
-    Parameters
-    ----------
-    market : str
-        `real`, `simulated` or `replay`: written on each of them.
+    `market` (`real`, `simulated` or `replay`) is written on each of them.
     """
     with engine.connect() as connection:
         closed = connection.execute(

@@ -33,14 +33,12 @@ def check_champions(
     as_of: date,
     since: date,
 ) -> list[dict[str, object]]:
-    """Check every champion for drift after a session, record the checks and raise their alerts.
+    """Check every champion for drift after a closed session, record the checks and raise their alerts.
 
     Parameters
     ----------
     labels : DataFrame
         date, symbol, timeframe, exit_date, barrier, net_return, label of decisions up to `as_of`.
-    as_of : date
-        The session, closed.
     since : date
         The first session whose decisions are compared.
 
@@ -72,21 +70,12 @@ def check_champions(
 def record_and_alert(
     engine: Engine, tracking: Tracking, as_of: date, timeframe: str, trial_id: str, checks: Sequence[Check]
 ) -> list[Check]:
-    """Record a champion's checks of a session, and raise an alert for each that crossed its threshold.
+    """Record a champion's checks of a session, raise an alert for each that crossed its threshold, and return them as recorded.
 
     Where calibration crossed and another version was champion before, the alert and the check's advice name the command that
     goes back, and to which version; that alert is raised once a crossing (sessions in a row that all crossed, of one
-    champion). All others are raised once a month.
-
-    Returns
-    -------
-    list of Check
-        As they were recorded.
-
-    Raises
-    ------
-    TrackingUnavailableError
-        If calibration crossed and the MLflow server does not answer. The checks are recorded by then.
+    champion). All others are raised once a month. Raises `TrackingUnavailableError` if calibration crossed and the MLflow server
+    does not answer; the checks are recorded by then.
     """
     record_checks(engine, as_of, timeframe, trial_id, checks)
     target = None
@@ -132,10 +121,7 @@ def crossed_checks(engine: Engine, since: date) -> list[DriftCheck]:
 def retraining_due(engine: Engine, today: date, requested: Mapping[str, date]) -> list[DriftCheck]:
     """The crossed checks that ask for a champion to be trained anew, at most one a timeframe in `RETRAIN_AT_MOST_EVERY`.
 
-    Parameters
-    ----------
-    requested : mapping of timeframe to date
-        The session of the check that asked last.
+    `requested` has each timeframe's session of the check that asked last.
     """
     latest, due = dict(requested), []
     for check in crossed_checks(engine, today - RETRAIN_AT_MOST_EVERY):

@@ -8,15 +8,10 @@ from mltrainer_pipelines.store.tables import Outcome, Recommendation, VirtualPos
 
 
 def record_outcomes(engine: Engine) -> int:
-    """Record the outcome of every closed position that has none.
+    """Record the outcome of every closed position that has none; returns how many were added.
 
     `profitable` is the label's definition: a net return above zero. Positions that were never entered have no
     outcome. What is recorded stays as it is: a second call, or two at once, add nothing.
-
-    Returns
-    -------
-    int
-        Outcomes added.
     """
     closed = (
         sa.select(

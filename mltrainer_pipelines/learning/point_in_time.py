@@ -39,13 +39,8 @@ STAND_IN = "walk-forward"
 class WalkForwardEnsemble:
     """The trials' out-of-sample predictions of one session, as an ensemble that scores it.
 
-    Parameters
-    ----------
-    champion : TrialConfig
-        The heaviest trial.
-    weights : mapping of trial id to float
-    forecasts : mapping of trial id to DataFrame
-        date, symbol, probability, probability_low, probability_high, expected_net_return of the session.
+    The champion is the heaviest trial; weights and forecasts (date, symbol, probability, probability_low, probability_high,
+    expected_net_return of the session) are by trial id.
     """
 
     champion: TrialConfig
@@ -77,14 +72,10 @@ class PointInTime:
 
     Parameters
     ----------
-    lake, engine
-    champions : Champions
     defaults : mapping
         Of the thresholds, as for `thresholds_at`.
     labels : DataFrame
         date, symbol, timeframe, exit_date, barrier, net_return, label.
-    first, last : date
-        The period.
     clock_is_pinned : bool
         Where it is, changes of thresholds were recorded by another clock than the market's: today's thresholds are taken.
     """

@@ -14,20 +14,7 @@ EXPERIMENT = "mltrainer-learning"
 
 
 def log_report(tracking: Tracking, report: Report, figures: Mapping[str, "Figure"], market: str, dagster_run_id: str) -> str:
-    """Log a report as one run; the report of a session that was logged before is updated.
-
-    Parameters
-    ----------
-    figures : mapping of name to Figure
-    market : str
-        `real`, `simulated` or `replay`.
-    dagster_run_id : str
-
-    Returns
-    -------
-    str
-        The run's id.
-    """
+    """Log a report with its figures as one run and return the run's id; a session's report that was logged before is updated."""
     with tracking.client() as client:
         experiment = experiment_id(client, EXPERIMENT)
         run_id = find_run(client, experiment, "as_of", str(report.as_of))

@@ -31,10 +31,7 @@ _STEPS = 50
 class Fitted:
     """A correction and what it rests on; Brier scores are of the rows it was learnt from, before and after it.
 
-    Parameters
-    ----------
-    effective_observations : float
-        How many independent outcomes the rows are worth.
+    `effective_observations` is how many independent outcomes the rows are worth.
     """
 
     recalibration: Recalibration
@@ -47,13 +44,7 @@ class Fitted:
 def fit_recalibration(forecasts: pl.DataFrame) -> Fitted:
     """Learn a correction: the mode of the posterior, each row counting for as much of an outcome as it is worth.
 
-    Parameters
-    ----------
-    forecasts : DataFrame
-        date (of the decision), exit_date, probability (as shown, before any correction), label (0 or 1); no null.
-
-    Notes
-    -----
+    `forecasts` has date (of the decision), exit_date, probability (before any correction) and label (0 or 1), no null.
     Rows are worth less than one outcome by Kish's design effect of holding periods: rows of one share its market. A
     thousand rows of one holding period are worth one outcome, and the correction stays at none.
     """
@@ -105,10 +96,7 @@ def update_recalibrations(
 ) -> list[dict[str, object]]:
     """Correct each champion by the outcomes of its own signals, and keep the corrections under `as_of`, for the sessions after.
 
-    Returns
-    -------
-    list of dict
-        timeframe, trial_id, intercept, slope, outcomes; empty before the first signal.
+    Returns timeframe, trial_id, intercept, slope and outcomes of each; nothing before the first signal.
     """
     stored = [lake.read("signals", session) for session in lake.partitions("signals") if session <= str(as_of)]
     parts = [part for part in stored if "uncorrected_probability" in part.columns]
@@ -147,17 +135,8 @@ def record_recalibration(engine: Engine, as_of: date, timeframe: str, trial_id: 
 def resolved_signals(signals: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """Each session's last signals, uncorrected, beside their outcomes known at the close of `as_of`.
 
-    Parameters
-    ----------
-    signals : DataFrame
-        timestamp, date, symbol, timeframe, trial_id, uncorrected_probability.
-    labels : DataFrame
-        date, symbol, timeframe, exit_date, net_return, label.
-
-    Returns
-    -------
-    DataFrame
-        date, exit_date, symbol, timeframe, trial_id, probability, label, net_return.
+    From signals (timestamp, date, symbol, timeframe, trial_id, uncorrected_probability) and labels (date, symbol, timeframe,
+    exit_date, net_return, label): date, exit_date, symbol, timeframe, trial_id, probability, label, net_return.
     """
     newest = signals.filter(pl.col("timestamp") == pl.col("timestamp").max().over("date")).drop_nulls("uncorrected_probability")
     outcomes = labels.filter((pl.col("exit_date") <= as_of) & pl.col("label").is_not_null())

@@ -38,7 +38,6 @@ def resolved_forecasts(
     experts : mapping of timeframe to trial ids
     labels : DataFrame
         date, symbol, timeframe, exit_date, barrier, net_return, label.
-    as_of : date
     since : date, optional
         Only decisions of this session or later; calibration still learns from those before.
 

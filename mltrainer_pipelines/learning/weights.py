@@ -128,13 +128,7 @@ def weight_path(losses: np.ndarray, learning_rate: float = LEARNING_RATE, share:
 def regret_bound(path: WeightPath, switches: int = 0, share: float = SHARE) -> float:
     """Most by which the ensemble's cumulative squared loss can exceed that of experts chosen in hindsight.
 
-    Parameters
-    ----------
-    path : WeightPath
-    switches : int
-        How often the choice in hindsight changes; 0 for the best model.
-    share : float
-        As for `weight_path`.
+    `switches` is how often the choice in hindsight changes, 0 for the best model; `share` is as for `weight_path`.
     """
     rounds, experts = path.losses.shape
     if rounds == 0:
@@ -158,7 +152,6 @@ def update_weights(
 
     Parameters
     ----------
-    engine : Engine
     forecasts : DataFrame
         timeframe, trial_id, date (session on which the outcome was known), probability (calibrated), label (0 or 1):
         out-of-sample, resolved. Rows with an unknown probability or label are left out. May be empty.
@@ -166,7 +159,6 @@ def update_weights(
         By default the trials on the leaderboard.
     as_of : date, optional
         The session whose outcomes are the last ones known: the weights are also kept under it, and later ones left out.
-    learning_rate : float
 
     Returns
     -------
@@ -215,12 +207,7 @@ def leaderboard_trials(engine: Engine) -> dict[str, list[str]]:
 def session_losses(forecasts: pl.DataFrame, experts: Sequence[str]) -> tuple[list[date], np.ndarray]:
     """Brier score of each expert on the forecasts resolved on each session: sessions, and (sessions, experts), NaN without.
 
-    Parameters
-    ----------
-    forecasts : DataFrame
-        trial_id, date, probability, label of one timeframe, no null.
-    experts : sequence of str
-        The columns, in order.
+    `forecasts` has trial_id, date, probability and label of one timeframe, no null.
     """
     daily = forecasts.group_by("date", "trial_id").agg(loss=((pl.col("probability") - pl.col("label")) ** 2).mean())
     wide = daily.filter(pl.col("trial_id").is_in(list(experts))).pivot("trial_id", index="date", values="loss").sort("date")
