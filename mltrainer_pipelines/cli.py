@@ -190,8 +190,8 @@ def labels(
     from mltrainer_pipelines.features.labels.barriers import Barriers
 
     done = labels_of_file(bars, get_timeframe(timeframe), out, Barriers(target, stop), cost_bps)
-    line = f"{out}: {done.rows:,} rows, {done.known:,} of them resolved, computed in {done.seconds:.2f} s"
-    print_result({"rows": done.rows, "known": done.known, "seconds": round(done.seconds, 4)} if as_json else line)
+    line = f"{out}: {done.rows:,} rows, {done.labelled:,} of them resolved, computed in {done.seconds:.2f} s"
+    print_result({"rows": done.rows, "known": done.labelled, "seconds": round(done.seconds, 4)} if as_json else line)
 
 
 @audit_app.command("causality", epilog="Example: mltrainer audit causality --set momentum --json | jq .passed")

@@ -5,9 +5,10 @@ of many dates, and on inputs whose future is replaced by noise. Every value up t
 last bit. The newest session is also computed from no more history than the feature set declares.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.macro import known_macro
 
 Against = Literal["truncated", "noise", "short history"]
+Universe = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Violation:
 class CausalityReport:
     """What an audit compared, values by name, and what failed."""
 
-    checked: Mapping[str, int]
-    violations: tuple[Violation, ...]
+    checked: dict[str, int]
+    violations: list[Violation]
 
     @property
     def passed(self) -> bool:
@@ -70,7 +72,7 @@ class _Inputs:
 def audit(
     bars: pl.DataFrame,
     actions: pl.DataFrame | None,
-    universe: Callable[[pl.DataFrame], pl.DataFrame],
+    universe: Universe,
     cut_dates: Sequence[date],
     feature_set: str | FeatureSet = "momentum",
     observations: pl.DataFrame | None = None,
@@ -116,42 +118,39 @@ def audit(
     if not cut_dates:
         raise BadPanelError("audit: no cut date was given; give at least one session to end the data at")
     whole = _Inputs(bars, actions, observations)
-    checked: dict[str, int] = {}
-    violations: list[Violation] = []
+    report = CausalityReport({}, [])
     days = sessions_of(bars)
     random = np.random.default_rng(seed)
     first = _first_session(universe(bars), days)
-    truth = _computed(whole, universe, feature_set, barriers or Barriers(), cost_bps, first, days[-1].item())
+    compute = partial(_computed, universe=universe, feature_set=feature_set, barriers=barriers or Barriers(), cost_bps=cost_bps)
+    truth = compute(whole, first, days[-1].item())
     for cut in sorted(cut_dates):
         before = days[(days >= np.datetime64(first)) & (days <= np.datetime64(cut))]
         if not len(before):
             raise BadPanelError(f"audit: nothing to compare at {cut}: the first session with a universe is {first}; cut later")
-        since = before[0 if sessions is None else max(0, len(before) - sessions)].item()
-        variants: list[tuple[Against, _Inputs]] = [
-            ("truncated", _until(whole, cut)),
-            ("noise", _with_noise_after(whole, cut, random)),
-        ]
-        for against, inputs in variants:
-            found = _computed(inputs, universe, feature_set, barriers or Barriers(), cost_bps, since, before[-1].item())
+        since, session = before[0 if sessions is None else max(0, len(before) - sessions)].item(), before[-1].item()
+        variants: dict[Against, _Inputs] = {"truncated": _until(whole, cut), "noise": _with_noise_after(whole, cut, random)}
+        for against, inputs in variants.items():
+            computed = compute(inputs, since, session)
             for stage, frame in truth.items():
-                expected, got = _known_at(stage, frame, cut, since), _known_at(stage, found[stage], cut, since)
-                _compare(stage, expected, got, cut, against, checked, violations)
-        _check_declared_history(truth, whole, universe, feature_set, before[-1].item(), cut, checked, violations)
-    return CausalityReport(checked, tuple(violations))
+                expected, actual = _known_at(stage, frame, cut, since), _known_at(stage, computed[stage], cut, since)
+                _compare(report, stage, expected, actual, cut, against)
+        expected = truth["features"].filter(pl.col("date") == session)
+        actual = _from_short_history(variants["truncated"], universe, feature_set, session)
+        _compare(report, "features", expected, actual, cut, "short history")
+    return report
 
 
 def _computed(
     inputs: _Inputs,
-    universe: Callable[[pl.DataFrame], pl.DataFrame],
+    first: date,
+    last: date,
+    universe: Universe,
     feature_set: str | FeatureSet,
     barriers: Barriers,
     cost_bps: float,
-    first: date,
-    last: date,
 ) -> dict[str, pl.DataFrame]:
-    prices = adjusted(inputs.bars, inputs.actions)
-    members = universe(inputs.bars)
-    macro = _macro(inputs)
+    prices, members, macro = _prepared(inputs, universe)
     regime = regime_scores(prices, macro, members)
     return {
         "adjusted": prices.select("date", "symbol", "adj_open", "adj_high", "adj_low", "adj_close", "adj_volume"),
@@ -165,32 +164,22 @@ def _computed(
     }
 
 
-def _check_declared_history(
-    truth: dict[str, pl.DataFrame],
-    whole: _Inputs,
-    universe: Callable[[pl.DataFrame], pl.DataFrame],
-    feature_set: str | FeatureSet,
-    session: date,
-    cut: date,
-    checked: dict[str, int],
-    violations: list[Violation],
-) -> None:
-    known = _until(whole, cut)
-    days = sessions_of(known.bars)
+def _from_short_history(inputs: _Inputs, universe: Universe, feature_set: str | FeatureSet, session: date) -> pl.DataFrame:
+    """Features of the newest session from no more sessions before it than the feature set declares."""
+    days = sessions_of(inputs.bars)
     since = days[max(0, len(days) - 1 - look_back(feature_set))].item()
     # The adjustment factor and the regime run from the first bar: they are taken as they were, and only rows are cut off.
-    prices, members, macro = adjusted(known.bars, known.actions), universe(known.bars), _macro(known)
+    prices, members, macro = _prepared(inputs, universe)
     regime = regime_scores(prices, macro, members)
     recent = prices.filter(pl.col("date") >= since)
-    found = compute_features(recent, members, macro, session, session, feature_set, regime=regime)
-    expected = truth["features"].filter(pl.col("date") == session)
-    _compare("features", expected, found, cut, "short history", checked, violations)
+    return compute_features(recent, members, macro, session, session, feature_set, regime=regime)
 
 
-def _macro(inputs: _Inputs) -> pl.DataFrame | None:
-    if inputs.observations is None:
-        return None
-    return known_macro(inputs.observations, sessions_of(inputs.bars).tolist())
+def _prepared(inputs: _Inputs, universe: Universe) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+    """Adjusted prices, the universe, and the macro series as known at each session."""
+    observations, days = inputs.observations, sessions_of(inputs.bars).tolist()
+    macro = None if observations is None else known_macro(observations, days)
+    return adjusted(inputs.bars, inputs.actions), universe(inputs.bars), macro
 
 
 def _first_session(members: pl.DataFrame, days: np.ndarray) -> date:
@@ -254,27 +243,21 @@ def _known_at(stage: str, frame: pl.DataFrame, cut: date, since: date) -> pl.Dat
 
 
 def _compare(
-    stage: str,
-    expected: pl.DataFrame,
-    found: pl.DataFrame,
-    cut: date,
-    against: Against,
-    checked: dict[str, int],
-    violations: list[Violation],
+    report: CausalityReport, stage: str, expected: pl.DataFrame, actual: pl.DataFrame, cut: date, against: Against
 ) -> None:
     keys = [name for name in ("date", "symbol") if name in expected.columns]
     columns = [name for name in expected.columns if name not in keys]
     prefix = "" if stage == "features" else f"{stage}."
     both = expected.select(*keys, pl.lit(value=True).alias("_expected"), *columns).join(
-        found.select(*keys, pl.lit(value=True).alias("_found"), *columns), on=keys, how="full", coalesce=True, suffix=":found"
+        actual.select(*keys, pl.lit(value=True).alias("_actual"), *columns), on=keys, how="full", coalesce=True, suffix=":actual"
     )
     both = both.sort(*keys)
-    present = pl.col("_expected").is_not_null() & pl.col("_found").is_not_null()
-    tests = {f"{stage}.rows": present, **{prefix + n: ~present | pl.col(n).eq_missing(pl.col(f"{n}:found")) for n in columns}}
+    present = pl.col("_expected").is_not_null() & pl.col("_actual").is_not_null()
+    tests = {f"{stage}.rows": present, **{prefix + n: ~present | pl.col(n).eq_missing(pl.col(f"{n}:actual")) for n in columns}}
     same = both.select(test.alias(name) for name, test in tests.items())
     for name in tests:
-        checked[name] = checked.get(name, 0) + both.height
+        report.checked[name] = report.checked.get(name, 0) + both.height
         wrong = ~same[name]
         if wrong.any():
             where = both.filter(wrong).row(0, named=True)
-            violations.append(Violation(name, cut, against, where["date"], where.get("symbol"), int(wrong.sum())))
+            report.violations.append(Violation(name, cut, against, where["date"], where.get("symbol"), int(wrong.sum())))

@@ -35,7 +35,7 @@ class BadFileError(ValueError):
 
 @dataclass(frozen=True)
 class FileResult:
-    """What was written: rows, columns without date and symbol, and `known`, the rows with a label (for features the rows).
+    """What was written: rows, columns without date and symbol, and `labelled`, the rows with a label (for features the rows).
 
     `seconds` is the time of the computation alone, without reading, writing, imports and compilation.
     """
@@ -43,7 +43,7 @@ class FileResult:
     rows: int
     columns: int
     seconds: float
-    known: int
+    labelled: int
 
 
 def read_bars(path: Path) -> pl.DataFrame:
@@ -146,9 +146,9 @@ def labels_of_file(
 
 def _features(bars: pl.DataFrame, chosen: FeatureSet, workers: int | None, observations: pl.DataFrame | None) -> pl.DataFrame:
     reads_regime = any(read.startswith("regime:") for feature in chosen.all_features for read in feature.reads)
-    known = None if observations is None else known_macro(observations, bars["date"].unique().sort().to_list())
-    regime = regime_scores(bars, known) if reads_regime else None
-    return compute_features(bars, _everyone(bars), known, *_first_and_last(bars), chosen, workers, regime)
+    macro = None if observations is None else known_macro(observations, bars["date"].unique().sort().to_list())
+    regime = regime_scores(bars, macro) if reads_regime else None
+    return compute_features(bars, _everyone(bars), macro, *_first_and_last(bars), chosen, workers, regime)
 
 
 def _first_and_last(bars: pl.DataFrame) -> tuple[date, date]:

@@ -149,14 +149,14 @@ def _nodes_of(function: FunctionType) -> list[ast.AST]:
 @lru_cache(maxsize=64)
 def _tree(filename: str) -> dict[tuple[str, int], list[ast.AST]]:
     """The functions of a file by name and first line."""
-    found: dict[tuple[str, int], list[ast.AST]] = {}
+    functions: dict[tuple[str, int], list[ast.AST]] = {}
     for node in ast.walk(_Bare().visit(ast.parse("".join(linecache.getlines(filename))))):
         if isinstance(node, ast.FunctionDef):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            found.setdefault((node.name, first), []).append(node)
+            functions.setdefault((node.name, first), []).append(node)
         elif isinstance(node, ast.Lambda):
-            found.setdefault(("<lambda>", node.lineno), []).append(node)
-    return found
+            functions.setdefault(("<lambda>", node.lineno), []).append(node)
+    return functions
 
 
 class _Bare(ast.NodeTransformer):
@@ -209,10 +209,10 @@ def _definitions(names: set[str]) -> list[tuple[str, list[str]]]:
 @lru_cache(maxsize=1)
 def _language() -> dict[str, list[ast.AST]]:
     """What the language defines, by name: functions, methods, constants, and the entries of tables with names for keys."""
-    found: dict[str, list[ast.AST]] = {}
+    definitions: dict[str, list[ast.AST]] = {}
 
     def define(name: str, node: ast.AST) -> None:
-        found.setdefault(name, []).append(node)
+        definitions.setdefault(name, []).append(node)
 
     for module in _LANGUAGE:
         text = files(mltrainer_pipelines).joinpath(f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
@@ -228,4 +228,4 @@ def _language() -> dict[str, list[ast.AST]]:
                     define(ast.literal_eval(key), value)  # type: ignore[arg-type]
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 define(node.targets[0].id, node.value)
-    return found
+    return definitions

@@ -25,11 +25,11 @@ _SHARED = frozenset({"market_return_21", "market_return_252", "market_volatility
 
 def _bases() -> tuple[Feature, ...]:
     """What is ranked, each name once: ``technical`` repeats two indicators of ``momentum``."""
-    found: dict[str, Feature] = {}
+    by_name: dict[str, Feature] = {}
     for feature in (*MOMENTUM.features, *TECHNICAL.features, *ALPHA158.features):
         if feature.name not in _SHARED and not feature.name.startswith("rank_"):
-            found.setdefault(feature.name, feature)
-    return tuple(found.values())
+            by_name.setdefault(feature.name, feature)
+    return tuple(by_name.values())
 
 
 def _against_others(base: Feature, output: int, kind: str, summary: str) -> Feature:
