@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mltrainer_pipelines.commands.terminal import ReadableErrors, print_result, print_verdict, progress_bar
+from mltrainer_pipelines.commands.audit import audit_app
+from mltrainer_pipelines.commands.terminal import AsJson, ReadableErrors, print_result, progress_bar
 
 if TYPE_CHECKING:
     from mltrainer_pipelines.settings import Settings
@@ -23,13 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 trial_app = typer.Typer(help="Submit and look at walk-forward trials.", no_args_is_help=True)
-audit_app = typer.Typer(help="Prove what is promised.", no_args_is_help=True)
 portfolio_app = typer.Typer(help="Paper trades: replay a period.", no_args_is_help=True)
 agent_app = typer.Typer(help="The agent that proposes trials: talk to it, see what it may do, stop it.", no_args_is_help=True)
 for name, group in (("trial", trial_app), ("audit", audit_app), ("portfolio", portfolio_app), ("agent", agent_app)):
     app.add_typer(group, name=name)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output and nothing else.")]
 BarsFile = Annotated[Path, typer.Option("--bars", help="Parquet or CSV: date, symbol, open, high, low, close, volume.")]
 OutFile = Annotated[Path, typer.Option("--out", help="Parquet or CSV file to write.")]
 
@@ -47,7 +46,7 @@ def demo(as_json: AsJson = False) -> None:
 
     result = demo_with_summary(_settings(), as_json)
     if as_json:
-        print_result(result.as_dict())
+        print_result(vars(result))
 
 
 @app.command(epilog="Example: MLTRAINER_DAGSTER_PORT=3100 mltrainer up")
@@ -74,10 +73,10 @@ def exchange(
 
 @app.command(epilog="Example: mltrainer models --json | jq '.[].id'")
 def models(as_json: AsJson = False) -> None:
-    """List the model catalogue."""
-    from mltrainer_pipelines.commands.models import as_table, catalogue
+    """List the models of the registry."""
+    from mltrainer_pipelines.commands.models import as_rows, as_table
 
-    print_result(catalogue() if as_json else as_table())
+    print_result(as_rows() if as_json else as_table())
 
 
 @app.command(epilog="Example: mltrainer doctor --json")
@@ -192,73 +191,6 @@ def labels(
     done = labels_of_file(bars, get_timeframe(timeframe), out, Barriers(target, stop), cost_bps)
     line = f"{out}: {done.rows:,} rows, {done.labelled:,} of them resolved, computed in {done.seconds:.2f} s"
     print_result({"rows": done.rows, "known": done.labelled, "seconds": round(done.seconds, 4)} if as_json else line)
-
-
-@audit_app.command("causality", epilog="Example: mltrainer audit causality --set momentum --json | jq .passed")
-def audit_causality(
-    feature_set: Annotated[str | None, typer.Option("--set", help="One feature set; all of them by default.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compute everything again on data that end early, and on data whose future is noise: the past must not change."""
-    from mltrainer_pipelines.audits.causality import audit_simulated_market
-
-    audit = audit_simulated_market(feature_set)
-    print_verdict(audit, as_json)
-
-
-@audit_app.command("learning", epilog="Example: mltrainer audit learning --json | jq .passed")
-def audit_learning(
-    symbols: Annotated[int, typer.Option(min=20, help="Companies of the simulated markets.")] = 60, as_json: AsJson = False
-) -> None:
-    """Prove on simulated markets that the weights follow a premium that flips, and that nothing is claimed where nothing is."""
-    from mltrainer_pipelines.audits import learning
-
-    audit = learning.audit(symbols)
-    print_result(audit if as_json else learning.text(audit))
-    raise typer.Exit(0 if audit["passed"] else 1)
-
-
-@audit_app.command("null", epilog="Example: mltrainer audit null --trials 50 --json | jq .false_promotions")
-def audit_null(
-    trials: Annotated[int, typer.Option(min=2, help="Trials drawn at random from the model catalogue.")] = 50,
-    workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process of its own.")] = 2,
-    as_json: AsJson = False,
-) -> None:
-    """Run many trials on a simulated market in which nothing can be predicted: none may come out proven.
-
-    Trials that have ended are kept in mlTrainer's home: stopped, it goes on where it was.
-    """
-    from mltrainer_pipelines.audits import null
-
-    cache = _settings().mltrainer_home.expanduser() / "audits"
-    with progress_bar(f"{trials} trials without a premium") as progress:
-        audit = null.audit_null(trials, progress=progress, cache=cache, at_once=workers)
-    print_verdict(audit, as_json)
-
-
-@audit_app.command("planted", epilog="Example: mltrainer audit planted --seed 3 --json | jq .trials")
-def audit_planted(
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulated market.")] = 7, as_json: AsJson = False
-) -> None:
-    """Run the core models on a simulated market with a premium: they have to find it and to know what it is worth."""
-    from mltrainer_pipelines.audits import planted
-    from mltrainer_pipelines.audits.simulated_market import AuditMarket
-
-    with progress_bar("Trials on a planted premium") as progress:
-        audit = planted.audit_planted(AuditMarket(seed=seed), progress=progress)
-    print_verdict(audit, as_json)
-
-
-@audit_app.command("calibration", epilog="Example: mltrainer audit calibration --json | jq '.trials[].calibration_error'")
-def audit_calibration(
-    markets: Annotated[int, typer.Option(min=1, help="Simulated markets, of consecutive seeds.")] = 4, as_json: AsJson = False
-) -> None:
-    """Compare the probabilities of the core models with what came, out of sample, over several simulated markets."""
-    from mltrainer_pipelines.audits import calibration
-
-    with progress_bar(f"Probabilities over {markets} markets") as progress:
-        audit = calibration.audit_calibration(markets, progress=progress)
-    print_verdict(audit, as_json)
 
 
 @portfolio_app.command("replay", epilog="Example: mltrainer portfolio replay --from 2026-01-02 --to 2026-06-30 --json")

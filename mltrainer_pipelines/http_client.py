@@ -55,21 +55,10 @@ def send(
     total_s: float | None = None,
     follow_redirects: bool = False,
 ) -> Response:
-    """Send one request and read the whole answer.
+    """Send one request and read the whole answer, or raise `NoAnswerError`; `content` becomes the JSON body.
 
-    Parameters
-    ----------
-    content : optional
-        What becomes the JSON body.
-    timeout_s : float
-        Seconds to wait for the connection, and for each silence of the server.
-    total_s : float, optional
-        Seconds after which a server that keeps dripping is cut off; without a limit where it is None.
-
-    Raises
-    ------
-    NoAnswerError
-        If no whole answer comes.
+    `timeout_s` is for the connection and for each silence of the server; after `total_s`, where it is given, a server that
+    keeps dripping is cut off.
     """
     import httpx
 
@@ -118,14 +107,8 @@ def retry(
 ) -> Result:
     """Call until it raises no `fault`; other errors come through.
 
-    Parameters
-    ----------
-    wait_s : callable
-        Seconds to wait after the attempt of that number, from 1, which raised that fault.
-    longest_s : float
-        A longer wait is not waited for.
-    give_up : callable
-        Raises what the caller is told after the last attempt, given its number and its fault.
+    `wait_s` gives the seconds to wait after an attempt, by its number (from 1) and its fault; a wait over `longest_s` is not
+    waited for. `give_up` raises what the caller gets after the last attempt.
     """
     from tenacity import RetryCallState, Retrying, retry_if_exception_type
 

@@ -29,10 +29,6 @@ class SettingsError(ValueError):
     """An environment variable that cannot be used: names it, its value and the remedy."""
 
 
-def _default_history_start() -> date:
-    return date(datetime.now(NEW_YORK).year - 5, 1, 1)
-
-
 def _variable(name: str, default: float, ge: float | None = None, le: float | None = None) -> Any:
     """A number under its own name, which the environment calls `MLTRAINER_<NAME>`."""
     return Field(default=default, validation_alias=AliasChoices(f"MLTRAINER_{name.upper()}", name), ge=ge, le=le)
@@ -54,7 +50,7 @@ class Settings(BaseSettings):
 
     # which market, over which time
     mltrainer_exchange: str = "simulated"
-    mltrainer_history_start: date = Field(default_factory=_default_history_start)
+    mltrainer_history_start: date = Field(default_factory=lambda: date(datetime.now(NEW_YORK).year - 5, 1, 1))
     mltrainer_as_of: datetime | None = None
     mltrainer_universe_size: int = Field(default=200, ge=5, le=5000)
     mltrainer_simulated_seed: int = Field(default=7, ge=0)
@@ -117,14 +113,14 @@ class Settings(BaseSettings):
     @field_validator("mltrainer_exchange")
     @classmethod
     def _exchange_is_known(cls, value: str) -> str:
-        if value != "simulated" and not value.startswith("replay:"):
+        if value == "simulated":
+            return value
+        if not value.startswith("replay:"):
             raise ValueError("neither 'simulated' nor 'replay:FILE.parquet' (or .csv)")
-        if value.startswith("replay:"):
-            path = Path(value.removeprefix("replay:")).expanduser()
-            if not path.is_file():
-                raise ValueError(f"the recording {path} does not exist; give the path of a Parquet or CSV file of daily bars")
-            return f"replay:{path.resolve()}"
-        return value
+        path = Path(value.removeprefix("replay:")).expanduser()
+        if not path.is_file():
+            raise ValueError(f"the recording {path} does not exist; give the path of a Parquet or CSV file of daily bars")
+        return f"replay:{path.resolve()}"
 
     @field_validator(
         *("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url"),
@@ -169,10 +165,12 @@ class Settings(BaseSettings):
             return self.mltrainer_market_vendor
         if self.mltrainer_exchange == "simulated":
             size, premium = self.mltrainer_simulated_symbols, self.mltrainer_simulated_premium
-            recipe = (SIMULATION, size, premium, str(self.mltrainer_history_start))
-            return f"simulated-{self.mltrainer_simulated_seed}-{_digest(repr(recipe))}"
-        path = self.mltrainer_exchange.removeprefix("replay:")
-        return f"replay-{Path(path).stem.lower()[:24]}-{_digest(path)}"
+            recipe = repr((SIMULATION, size, premium, str(self.mltrainer_history_start)))
+            name = f"simulated-{self.mltrainer_simulated_seed}"
+        else:
+            recipe = self.mltrainer_exchange.removeprefix("replay:")
+            name = f"replay-{Path(recipe).stem.lower()[:24]}"
+        return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
     @property
     def threshold_defaults(self) -> dict[str, float]:
@@ -230,7 +228,7 @@ class Settings(BaseSettings):
     @property
     def macro_series(self) -> tuple[str, ...]:
         """FRED ids that `MLTRAINER_MACRO_SERIES` lists, separated by commas."""
-        return tuple(part.strip().upper() for part in self.mltrainer_macro_series.split(",") if part.strip())
+        return tuple(series.upper() for series in _listed(self.mltrainer_macro_series))
 
     @property
     def fred_url(self) -> str:
@@ -263,12 +261,12 @@ class Settings(BaseSettings):
     @property
     def api_hosts(self) -> frozenset[str]:
         """Names in a Host header that the API answers to, beside the local ones."""
-        return frozenset(part.strip().lower() for part in self.mltrainer_api_hosts.split(",") if part.strip())
+        return frozenset(host.lower() for host in _listed(self.mltrainer_api_hosts))
 
     @property
     def api_cors_origins(self) -> tuple[str, ...]:
         """Origins whose pages may read the API from a browser; none unless set."""
-        return tuple(part.strip() for part in self.mltrainer_api_cors_origins.split(",") if part.strip())
+        return _listed(self.mltrainer_api_cors_origins)
 
     @property
     def cost_bps(self) -> float:
@@ -278,13 +276,7 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Read the environment once per process.
-
-    Raises
-    ------
-    SettingsError
-        Names every variable that cannot be used, its value and what to write instead.
-    """
+    """Read the environment once per process; a `SettingsError` names what cannot be used, and what to write instead."""
     try:
         return Settings()
     except ValidationError as error:
@@ -303,5 +295,5 @@ def now() -> datetime:
     return get_settings().mltrainer_as_of or datetime.now(NEW_YORK)
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -23,10 +23,7 @@ class UnknownBenchmarkError(LookupError):
 def benchmarks(folder: Path = FOLDER) -> dict[str, Benchmark]:
     """Every benchmark that a module of the folder declares, by name.
 
-    Raises
-    ------
-    UnknownBenchmarkError
-        If the folder is missing: benchmarks are part of a checkout, not of an installed package.
+    Raises `UnknownBenchmarkError` if the folder is missing: benchmarks are part of a checkout, not of an installed package.
     """
     if not folder.is_dir():
         raise UnknownBenchmarkError(f"there is no folder {folder}; run the benchmarks from a checkout of mlTrainer")
@@ -46,24 +43,10 @@ def run_benchmarks(
     folder: Path = FOLDER,
     results: Path = RESULTS,
 ) -> list[Row]:
-    """Run the benchmarks named, or all but those that run by name only.
+    """Run the benchmarks named, or all but those that run by name only; each row is added to `results` as it ends.
 
-    Parameters
-    ----------
-    report : callable
-        Called with lines for a reader: what will be measured and how long it takes, then each result as it ends.
-    results : Path
-        JSON lines; each row is added as it ends.
-
-    Returns
-    -------
-    list of Row
-        Of what was measured, what failed, what lacks something it needs and what Ctrl-C left out.
-
-    Raises
-    ------
-    UnknownBenchmarkError
-        For a name that there is no benchmark of.
+    `report` gets lines for a reader: what will be measured and how long it takes, then each result. The rows are also of what
+    failed, what lacks something it needs and what Ctrl-C left out. Raises `UnknownBenchmarkError`.
     """
     declared = benchmarks(folder)
     unknown = [name for name in names if name not in declared]
@@ -121,10 +104,9 @@ def _plan(chosen: Sequence[Benchmark], left_out: Sequence[Benchmark], results: P
     width = max((len(one.name) for one in [*chosen, *left_out]), default=0)
     total = _time(sum(one.seconds for one in chosen))
     lines = [f"To measure: {len(chosen)}, about {total} on two cores. Every result is added to {results}"]
-    lines += [f"  {one.name:<{width}}  {_time(one.seconds):>6}  {one.measures}" for one in chosen]
-    if left_out:
-        lines.append("Run by name only:")
-        lines += [f"  {one.name:<{width}}  {_time(one.seconds):>6}  {one.measures}" for one in left_out]
+    for group, title in ((chosen, []), (left_out, ["Run by name only:"])):
+        lines += title if group else []
+        lines += [f"  {one.name:<{width}}  {_time(one.seconds):>6}  {one.measures}" for one in group]
     return "\n".join(lines)
 
 

@@ -7,21 +7,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """A measurement, or why there is none.
+    """A measurement, or why there is none: `seconds` are ours, None where nothing was measured, and then `reason` says why.
 
-    Parameters
-    ----------
-    name : str
-    seconds : float, optional
-        Of ours; None where nothing was measured, and then `reason` says why.
-    bar : str, optional
-        What ours has to keep, for a reader.
-    met : bool, optional
-        Whether it does.
-    peer : str, optional
-        What ours is compared with.
-    peer_seconds : float, optional
-    reason : str, optional
+    `bar` is what ours has to keep, for a reader, `met` whether it does, and `peer` what ours is compared with.
 
     Examples
     --------
@@ -57,19 +45,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark that `mltrainer bench NAME` runs.
+    """A benchmark that `mltrainer bench NAME` runs; `by_name_only` is left out unless it is asked for by name.
 
-    Parameters
-    ----------
-    name, measures : str
-    seconds : float
-        How long it takes on two cores, as measured.
-    run : callable
-        Yields each row as it ends.
-    needs : tuple of callable
-        Each returns what is missing and how to get it in one line, or None.
-    by_name_only : bool
-        Left out unless it is asked for by name.
+    It takes `seconds` on two cores, as measured. `run` yields each row as it ends; each of `needs` returns what is missing
+    and how to get it in one line, or None.
     """
 
     name: str

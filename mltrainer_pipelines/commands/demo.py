@@ -5,9 +5,9 @@ webserver for a backfill and for runs of jobs; everything it makes is there in t
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from mltrainer_pipelines.ops.temporary_services import services_up
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.run_requests import Outcome, RunRequest, request_trial
 
 MODELS = ("logistic_l2", "lightgbm")
 _RANGE_OF_LABELS = timedelta(days=125)
@@ -37,28 +38,9 @@ class DemoError(RuntimeError):
 class DemoResult:
     """What a demo made and what it took.
 
-    Parameters
-    ----------
-    exchange : str
-        `simulated`, `replay:FILE`, or the address of Polygon.
-    sessions, symbols : int
-        Sessions with bars in the lake; symbols that traded in the newest.
-    trials : list of str
-        The trials, by id.
-    trial_partitions : int
-        Quarters of them that are predicted.
-    champions : dict
-        By timeframe: trial_id, grade and model_version.
-    signals : int
-        Rows scored in the newest session, both timeframes together.
-    recommendations : list of dict
-        Those of the newest session.
-    virtual_positions : int
-        Positions of these recommendations.
-    dagster_runs : int
-        Runs in the instance.
-    seconds : dict
-        Wall time of each stage, and `total`.
+    `sessions` have bars in the lake and `symbols` traded in the newest; `trial_partitions` are the predicted quarters of the
+    `trials`. `signals` (rows of both timeframes), `recommendations` and their `virtual_positions` are of the newest session;
+    `dagster_runs` counts the instance's runs, `seconds` is the wall time of each stage, and `total`.
     """
 
     exchange: str
@@ -73,27 +55,12 @@ class DemoResult:
     dagster_runs: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def run_demo(settings: Settings, console: Console) -> DemoResult:
-    """Run the loop once: what is there already is used, what is missing is made.
+    """Run the loop once: what is there already is used, what is missing is made. `console` takes the progress bars.
 
-    Parameters
-    ----------
-    settings : Settings
-    console : Console
-        Takes the progress bars.
-
-    Raises
-    ------
-    DemoError
-        If the history is too short for a trial.
-    DagsterError
-        If a run does not succeed: names it, its reason and its log.
-    ServiceStartError, HomeError, DatabaseUnavailableError, EmbeddedPostgresError
-        If the services cannot come up.
+    Raises `DemoError` if the history is too short for a trial, `DagsterError` if a run does not succeed, and what
+    `services_up` raises.
     """
     begin = time.monotonic()
     demo = _Demo(settings, console)
@@ -143,14 +110,12 @@ class _Demo:
             missing = [key for key in sessions if key not in done]
             if missing:
                 backfill = dagster.backfill("daily_bars", missing, f"Daily bars of {len(missing)} sessions")
-                wanted = set(missing)
                 with self._bar("Daily bars: waiting for the backfill to start", len(missing)) as advance:
-                    dagster.wait_for_backfill(
-                        backfill,
-                        lambda _: advance(
-                            len(wanted.intersection(self.lake.partitions("daily_bars"))), "Daily bars, a call a session"
-                        ),
-                    )
+
+                    def follow(_: object) -> None:
+                        advance(self._present("daily_bars", missing), "Daily bars, a call a session")
+
+                    dagster.wait_for_backfill(backfill, follow)
         self.result.sessions = len(self.lake.partitions("daily_bars"))
         self.result.symbols = self.lake.read("daily_bars", sessions[-1])["symbol"].n_unique()
 
@@ -173,7 +138,6 @@ class _Demo:
         """Predict and score the trials; returns whether anything was scored anew."""
         from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
         from mltrainer_pipelines.trials.config import TrialConfig
-        from mltrainer_pipelines.trials.run_requests import request_trial
 
         configs = [
             TrialConfig(model=model, timeframe=timeframe, proposed_by="demo", rationale="a first look at this market")
@@ -181,7 +145,7 @@ class _Demo:
             for model in MODELS
         ]
         ids = [config.trial_id for config in configs]
-        wanted = {f"{trial_id}/{quarter}" for trial_id in ids for quarter in quarters}
+        wanted = [f"{trial_id}/{quarter}" for trial_id in ids for quarter in quarters]
         launcher = launcher_of(self.settings, database.engine, dagster, self.lake)
         with self._stage("trials"):
             with database.engine.begin() as connection:
@@ -192,20 +156,20 @@ class _Demo:
                 with self._bar(f"{running} trials over {len(quarters)} quarters", len(wanted)) as advance:
 
                     def follow(_: object) -> None:
-                        advance(len(wanted.intersection(self.lake.partitions("trial_predictions"))), None)
+                        advance(self._present("trial_predictions", wanted), None)
 
                     wait_until_scored(launcher, requests, predicted_is_enough=True, on_poll=follow)
         with self._stage("scorecards, leaderboard"):
-            unscored = sum(found.status == "running" for _, found in outcomes(database.engine, requests))
+            unscored = sum(outcome.status == "running" for _, outcome in outcomes(database.engine, requests))
             if unscored:
                 with self._bar("Scorecards and the leaderboard", len(ids)) as advance:
-                    wait_until_scored(
-                        launcher,
-                        requests,
-                        on_poll=lambda found: advance(sum(ended.status == "succeeded" for _, ended in found), None),
-                    )
+
+                    def count(pairs: list[tuple[RunRequest, Outcome]]) -> None:
+                        advance(sum(outcome.status == "succeeded" for _, outcome in pairs), None)
+
+                    wait_until_scored(launcher, requests, on_poll=count)
         self.result.trials = ids
-        self.result.trial_partitions = len(wanted.intersection(self.lake.partitions("trial_predictions")))
+        self.result.trial_partitions = self._present("trial_predictions", wanted)
         return bool(running or unscored)
 
     def _champions(self, dagster: DagsterClient, database: Database, scored: bool) -> None:
@@ -234,6 +198,10 @@ class _Demo:
         self.result.recommendations = made.to_dicts()
         self.result.virtual_positions = len(positions_of(database.engine, made["id"].to_list()))
 
+    def _present(self, asset: str, partitions: list[str]) -> int:
+        """How many of these partitions the lake has."""
+        return len(set(partitions).intersection(self.lake.partitions(asset)))
+
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         begin = time.monotonic()
@@ -255,11 +223,9 @@ class _Demo:
     def _steps(self, dagster: DagsterClient, run_id: str, what: str) -> None:
         """Follow a run step by step."""
         with self._bar(what, 1) as advance:
-            counted: Sequence[str] = ()
 
             def follow(_: list[Run]) -> None:
-                nonlocal counted
-                counted, doing = dagster.finished_steps(run_id)
+                _done, doing = dagster.finished_steps(run_id)
                 advance(0, f"{what}: {doing}" if doing else None)
 
             dagster.wait([run_id], follow)

@@ -17,16 +17,7 @@ NEEDED_GB = 5.0
 
 @dataclass(frozen=True)
 class Finding:
-    """Outcome of one check.
-
-    Parameters
-    ----------
-    name : str
-    ok : bool
-        False where it stops mlTrainer from working; what is only absent is fine.
-    detail : str
-        What is there and, where it is not ok, the remedy.
-    """
+    """Outcome of one check: not `ok` where it stops mlTrainer from working, and then `detail` has the remedy."""
 
     name: str
     ok: bool
@@ -46,11 +37,7 @@ def text(findings: Sequence[Finding]) -> str:
 def _findings(settings: Settings) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", sys.version_info[:2] == (3, 11), f"{version}; mlTrainer is made for 3.11")
-    yield Finding(
-        "market",
-        True,
-        f"{settings.market_kind}: {settings.market_source}",
-    )
+    yield Finding("market", True, f"{settings.market_kind}: {settings.market_source}")
     for name in ("polygon_api_key", "fred_api_key", "anthropic_api_key"):
         yield Finding(name.upper(), True, "set" if getattr(settings, name) else "not set")
     yield _tried("home", lambda: f"{settings.state} can be written ({state_dir.log_file(settings).parent})")
@@ -63,11 +50,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     for service in services(settings):
         if service.url:
             up = answers(service.url)
-            yield Finding(
-                service.name,
-                up,
-                f"{service.url} {'answers' if up else 'does not answer; stop `mltrainer up` and start it again'}",
-            )
+            detail = "answers" if up else "does not answer; stop `mltrainer up` and start it again"
+            yield Finding(service.name, up, f"{service.url} {detail}")
 
 
 def _tried(name: str, look: Callable[[], str]) -> Finding:

@@ -19,18 +19,9 @@ from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 
 def replay_period(settings: Settings, first: date, last: date) -> dict[str, Any]:
-    """Recommendations and positions of a period as they would have been.
+    """Recommendations and positions of a period as they would have been; its numbers, and `positions`, a list of mappings.
 
-    Returns
-    -------
-    dict
-        `market`, `from`, `to`, `sessions`, `refreshes`, `undecided`, `recommendations`, `open`, `closed`, `hit_rate`,
-        `profit_loss`, `seconds` and `positions`: a list of mappings.
-
-    Raises
-    ------
-    NothingToReplayError
-        If nothing can be decided in the period.
+    Raises `NothingToReplayError` if nothing can be decided in the period.
     """
     lake, console = Lake(settings.lake_url), Console(stderr=True)
     with services_up(settings, console) as services:

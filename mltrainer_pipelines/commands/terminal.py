@@ -4,10 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 from typer.core import TyperGroup
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output and nothing else.")]
 
 
 class ReadableErrors(TyperGroup):

@@ -20,26 +20,11 @@ POLL_S = 0.5
 
 
 def submit_trial(settings: Settings, text: str, console: Console, wait: bool) -> dict[str, Any]:
-    """Run a trial over all quarters that are not predicted yet, and score it.
+    """Run a trial, given as JSON, over all quarters that are not predicted yet, and score it.
 
-    Parameters
-    ----------
-    text : str
-        The configuration as JSON.
-    wait : bool
-        Return when it is scored; otherwise when it is launched, which needs services that go on running.
-
-    Returns
-    -------
-    dict
-        `trial_id`, `status` (`launched`, `scored`), `run_id` (None where nothing had to run), `scorecard` (or None).
-
-    Raises
-    ------
-    InvalidTrialError
-        If the configuration cannot run; nothing is started.
-    DagsterError
-        If a run does not succeed.
+    Returns when it is scored; without `wait` when it is launched, which needs services that go on running. The answer has
+    `trial_id`, `status` (`launched`, `scored`), `run_id` (None where nothing had to run) and `scorecard` (or None). Raises
+    `InvalidTrialError` if the configuration cannot run, and nothing is started; `DagsterError` if a run does not succeed.
     """
     from mltrainer_pipelines.trials.config import TrialConfig
     from mltrainer_pipelines.trials.registry import records
@@ -67,8 +52,8 @@ def submit_trial(settings: Settings, text: str, console: Console, wait: bool) ->
 def outcomes(engine: Engine, requests: Sequence[int]) -> list[tuple[RunRequest, Outcome]]:
     """Requests by id, each with what became of it."""
     with engine.connect() as connection:
-        found = [run_requests.get_request(connection, number) for number in requests]
-        return [(request, run_requests.outcome(connection, request)) for request in found]
+        rows = [run_requests.get_request(connection, number) for number in requests]
+        return [(request, run_requests.outcome(connection, request)) for request in rows]
 
 
 def wait_until_scored(
@@ -77,39 +62,24 @@ def wait_until_scored(
     predicted_is_enough: bool = False,
     on_poll: Callable[[list[tuple[RunRequest, Outcome]]], None] = lambda _: None,
 ) -> None:
-    """Wait until the trials of requests are scored, or only until they are predicted.
-
-    Raises
-    ------
-    DagsterError
-        If one fails: names it, its reason and where its log is.
-    """
+    """Wait until the trials of requests are scored, or only predicted; `DagsterError` if one fails: names it and why."""
     while True:
         launcher.update()
-        found = outcomes(launcher.engine, requests)
-        on_poll(found)
-        for request, ended in found:
-            if ended.status == "failed":
-                raise DagsterError(f"the trial {request.trial_id} failed: {ended.message} (run {request.run_id})")
-        if all(ended.status == "succeeded" or (predicted_is_enough and request.finished_at) for request, ended in found):
+        pairs = outcomes(launcher.engine, requests)
+        on_poll(pairs)
+        for request, outcome in pairs:
+            if outcome.status == "failed":
+                raise DagsterError(f"the trial {request.trial_id} failed: {outcome.message} (run {request.run_id})")
+        if all(outcome.status == "succeeded" or (predicted_is_enough and request.finished_at) for request, outcome in pairs):
             return
         time.sleep(POLL_S)
 
 
 def roll_back_champion(settings: Settings, timeframe: str, to: str | None, reason: str, console: Console) -> dict[str, Any]:
-    """Let an earlier champion of a timeframe score the market again.
+    """Let an earlier champion of a timeframe score the market again; in the answer `before` is the version until now.
 
-    Returns
-    -------
-    dict
-        `timeframe`, `changed`, `version`, `trial_id`, `grade`, `before` (the version that scored it until now).
-
-    Raises
-    ------
-    InvalidTrialError
-        If there is no such timeframe.
-    NoChampionError
-        If there is no champion, no such version, or none before the present one.
+    Raises `InvalidTrialError` if there is no such timeframe, `NoChampionError` if there is no champion, no such version, or
+    none before the present one.
     """
     from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
     from mltrainer_pipelines.settings import now
@@ -121,12 +91,12 @@ def roll_back_champion(settings: Settings, timeframe: str, to: str | None, reaso
         raise InvalidTrialError(f"there is no timeframe {timeframe!r}; give {' or '.join(TIMEFRAMES)}")
     with services_up(settings, console) as services:
         database = Database(database_url(settings, "mltrainer"))
-        found = roll_back(database.engine, Tracking(services.addresses["mlflow"]), timeframe, now(), to, reason)
+        rollback = roll_back(database.engine, Tracking(services.addresses["mlflow"]), timeframe, now(), to, reason)
     return {
         "timeframe": timeframe,
-        "changed": found.changed,
-        "version": found.now.version,
-        "trial_id": found.now.trial_id,
-        "grade": found.now.grade,
-        "before": found.before.version,
+        "changed": rollback.changed,
+        "version": rollback.now.version,
+        "trial_id": rollback.now.trial_id,
+        "grade": rollback.now.grade,
+        "before": rollback.before.version,
     }

@@ -10,10 +10,7 @@ from mltrainer_pipelines.settings import Settings
 def serve_all(settings: Settings) -> int:
     """Start the services, print their addresses and wait until they are stopped; the exit code.
 
-    Raises
-    ------
-    RuntimeError
-        If they cannot start here: says what is in the way.
+    Raises `RuntimeError` if they cannot start here: says what is in the way.
     """
 
     def ready(addresses: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The agent of an installation, put together from its settings."""
+"""The agent of an installation, built from its settings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,10 +54,7 @@ def system_of(settings: Settings, engine: Engine, launcher: "JobLauncher | None"
 def provided_agent(settings: Settings) -> "Iterator[ChatAgent]":
     """The agent for the length of a command; it has runs started where `mltrainer up` runs on this home.
 
-    Raises
-    ------
-    DatabaseUnavailableError, EmbeddedPostgresError
-        If there is no database to be had.
+    Raises `DatabaseUnavailableError` or `EmbeddedPostgresError` if there is no database to be had.
     """
     from mltrainer_pipelines.agent.chat import ChatAgent
     from mltrainer_pipelines.ops import state_dir

@@ -47,13 +47,7 @@ class DagsterClient:
     """A run that it launches is there when `launch` returns."""
 
     def query(self, text: str, **variables: Any) -> dict[str, Any]:
-        """Answer of one GraphQL request.
-
-        Raises
-        ------
-        DagsterError
-            If the webserver does not answer or refuses the request.
-        """
+        """Answer of one GraphQL request; raises `DagsterError` if the webserver does not answer or refuses it."""
         content = {"query": text, "variables": variables}
         try:
             response = send(f"{self.url}/graphql", method="POST", content=content, timeout_s=self.timeout_s)
@@ -99,16 +93,12 @@ class DagsterClient:
 
     def launch_range(self, job: str, first: str, last: str, tags: dict[str, str] | None = None) -> str:
         """Launch one run of a job over the partitions from `first` to `last`, both included."""
-        partitions = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-        return self.launch(job, {**partitions, **(tags or {})})
+        return self.launch(job, partition_range(first, last) | (tags or {}))
 
     def backfill(self, asset: str, partitions: Sequence[str], title: str) -> str:
         """Submit a backfill of an asset; the daemon launches its runs. Returns the backfill's id.
 
-        Raises
-        ------
-        DagsterError
-            If the asset has no such partition; `ops.webserver` refuses it by name.
+        Raises `DagsterError` if the asset has no such partition; `ops.webserver` refuses it by name.
         """
         answer = self.query(
             """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
@@ -198,13 +188,7 @@ class DagsterClient:
     def wait(
         self, run_ids: Sequence[str], on_poll: Callable[[list[Run]], None] = lambda _: None, poll_s: float = 0.5
     ) -> list[Run]:
-        """Wait until all runs are finished.
-
-        Raises
-        ------
-        DagsterError
-            If one did not succeed: names it, its reason and where its log is.
-        """
+        """Wait until all runs are finished; a `DagsterError` names one that did not succeed, why, and where its log is."""
         while True:
             runs = self.runs(ids=run_ids, limit=len(run_ids))
             on_poll(runs)
@@ -221,13 +205,7 @@ class DagsterClient:
     def wait_for_backfill(
         self, backfill_id: str, on_poll: Callable[[list[Run]], None] = lambda _: None, poll_s: float = 0.5
     ) -> None:
-        """Wait until the runs of a backfill have started and are finished.
-
-        Raises
-        ------
-        DagsterError
-            If the backfill fails, or one of its runs does.
-        """
+        """Wait until the runs of a backfill have started and are finished; `DagsterError` if it or one of them fails."""
         while not (runs := self.runs(tags={"dagster/backfill": backfill_id})):
             answer = self.query(
                 """query Backfill($id: String!) { partitionBackfillOrError(backfillId: $id) {
@@ -265,6 +243,11 @@ class DagsterClient:
         if answer["__typename"] != "AssetNode":
             raise DagsterError(f"Dagster knows no asset {asset}")
         return {key for key in keys if _is_materialized(answer["assetPartitionStatuses"], key)}
+
+
+def partition_range(first: str, last: str) -> dict[str, str]:
+    """Tags of one run over the partitions from `first` to `last`, both included."""
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
 
 
 def _is_materialized(statuses: dict[str, Any], key: str) -> bool:

@@ -120,17 +120,9 @@ def webserver_app(
 ) -> Iterator[Any]:
     """Dagster's webserver as an ASGI app that refuses a backfill in which `refused_keys` finds any.
 
-    Parameters
-    ----------
-    refused_keys : callable
-        Given the request's context, which knows the assets, and GraphQL's `LaunchBackfillParams`.
-    remedy : str
-        What the refusal says besides the first five of these keys.
-
-    Notes
-    -----
-    Dagster's own validation does not do: it turns a day that is no session into the time window of the next session, in
-    silence.
+    That is given the request's context, which knows the assets, and GraphQL's `LaunchBackfillParams`; `remedy` is what the
+    refusal says besides the first five of these keys. Dagster's own validation does not do: it turns a day that is no session
+    into the time window of the next session, in silence.
     """
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget

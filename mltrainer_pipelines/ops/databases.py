@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from mltrainer_pipelines.settings import Settings
-from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.database import Database, create_missing_databases
 from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 
 Purpose = Literal["mltrainer", "dagster", "mlflow"]
@@ -21,17 +20,16 @@ PURPOSES: tuple[Purpose, ...] = ("mltrainer", "dagster", "mlflow")
 
 
 def database_url(settings: Settings, purpose: Purpose) -> str:
-    """Address of one of the three databases.
-
-    Raises
-    ------
-    EmbeddedPostgresError
-        If it is embedded and does not run.
-    """
+    """Address of one of the three databases; raises `EmbeddedPostgresError` if it is embedded and does not run."""
     if settings.mltrainer_database_url is None:
         return embedded(settings).url(purpose)
     given = make_url(settings.mltrainer_database_url.get_secret_value())
-    return _own_url(settings, given, purpose).render_as_string(hide_password=False)
+    parts = [given.database or "mltrainer"]
+    if settings.market_id != "polygon":
+        parts.append(settings.market_id.replace("-", "_"))
+    if purpose != "mltrainer":
+        parts.append(purpose)
+    return given.set(database="_".join(parts)).render_as_string(hide_password=False)
 
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
@@ -42,14 +40,8 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
 def provided_databases(settings: Settings) -> Iterator[dict[Purpose, str]]:
     """Addresses of the databases, running, made where missing and with our tables migrated.
 
-    The embedded server runs at least until the context ends.
-
-    Raises
-    ------
-    DatabaseUnavailableError
-        If `MLTRAINER_DATABASE_URL` does not answer.
-    EmbeddedPostgresError
-        If the embedded server cannot start.
+    The embedded server runs at least until the context ends. Raises `DatabaseUnavailableError` if `MLTRAINER_DATABASE_URL`
+    does not answer, `EmbeddedPostgresError` if the embedded server cannot start.
     """
     if settings.mltrainer_database_url is None:
         with embedded(settings) as server:
@@ -60,28 +52,6 @@ def provided_databases(settings: Settings) -> Iterator[dict[Purpose, str]]:
     url = settings.mltrainer_database_url.get_secret_value()
     Database(url).check()
     urls = {purpose: database_url(settings, purpose) for purpose in PURPOSES}
-    _create_missing(make_url(url), [str(make_url(own).database) for own in urls.values()])
+    create_missing_databases(url, [str(make_url(own).database) for own in urls.values()])
     Database(urls["mltrainer"]).migrate()
     yield urls
-
-
-def _own_url(settings: Settings, given: URL, purpose: Purpose) -> URL:
-    parts = [given.database or "mltrainer"]
-    if settings.market_id != "polygon":
-        parts.append(settings.market_id.replace("-", "_"))
-    if purpose != "mltrainer":
-        parts.append(purpose)
-    return given.set(database="_".join(parts))
-
-
-def _create_missing(given: URL, names: list[str]) -> None:
-    engine = create_engine(given, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            present = set(connection.execute(text("SELECT datname FROM pg_database")).scalars())
-            for name in names:
-                if name not in present:
-                    quoted = engine.dialect.identifier_preparer.quote(name)
-                    connection.execute(text(f"CREATE DATABASE {quoted}"))
-    finally:
-        engine.dispose()

@@ -11,14 +11,8 @@ class ProcessGroup(honcho.manager.Manager):
     """honcho's manager with a time to stop in of our own, and what is left to say of a process that ended.
 
     honcho kills what has not ended `KILL_WAIT` seconds after it was asked to, 5 unless that constant of the module is
-    changed; MLflow and Dagster may take longer. It tells only by `_terminating` that it is stopping.
-
-    Parameters
-    ----------
-    output : text stream
-        Takes the processes' own output, line by line.
-    stop_seconds : float
-        How long they have to end after they were asked to.
+    changed; MLflow and Dagster may take longer. It tells only by `_terminating` that it is stopping. `output` takes the
+    processes' own output, line by line.
     """
 
     def __init__(self, output: TextIO, stop_seconds: float):

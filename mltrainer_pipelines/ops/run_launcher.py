@@ -14,7 +14,7 @@ from mltrainer_pipelines.agent.jobs import JobError
 from mltrainer_pipelines.agent.proposal_results import follow_requests
 from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
-from mltrainer_pipelines.ops.dagster_client import FINISHED, DagsterClient, DagsterError, Run
+from mltrainer_pipelines.ops.dagster_client import FINISHED, DagsterClient, DagsterError, Run, partition_range
 from mltrainer_pipelines.settings import NEW_YORK, Settings
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.lake import Lake
@@ -66,16 +66,7 @@ class DagsterRuns(Protocol):
 
 @dataclass(frozen=True)
 class RunLauncher:
-    """Launches requests and follows their runs; the agent's `JobLauncher`.
-
-    Parameters
-    ----------
-    dagster : DagsterRuns
-    engine : Engine
-    lake : Lake
-        Where it is looked up what is predicted.
-    settings : Settings
-    """
+    """Launches requests and follows their runs; the agent's `JobLauncher`. The lake says what is predicted."""
 
     dagster: DagsterRuns
     engine: Engine
@@ -85,12 +76,8 @@ class RunLauncher:
     def update(self) -> list[RunRequest]:
         """Start what waits, note what has ended, and ask for the scorecards that are missing; returns what was started.
 
-        Any number of callers may do so at once: each request becomes one run.
-
-        Raises
-        ------
-        JobError
-            If Dagster does not answer: everything waits as it is.
+        Any number of callers may do so at once: each request becomes one run. Raises `JobError` if Dagster does not answer:
+        everything waits as it is.
         """
         try:
             started = self._launch_waiting()
@@ -155,8 +142,8 @@ class RunLauncher:
 
     def _launch(self, connection: Connection, request: RunRequest) -> bool:
         """Start the run of a request, unless it is there: whoever launched it may have ended before he noted it."""
-        known = self.dagster.runs({REQUEST: str(request.id)}, limit=1)
-        run_id = known[0].run_id if known else None
+        launched = self.dagster.runs({REQUEST: str(request.id)}, limit=1)
+        run_id = launched[0].run_id if launched else None
         if run_id is None:
             tags = self._partition_tags(connection, request)
             if tags is None:
@@ -176,7 +163,7 @@ class RunLauncher:
         """The partitions of a request's run; None where a trial has none that is not predicted."""
         if request.job == "promote_champion" and not request.params.get("partition"):
             first, *_, last = TIMEFRAMES
-            return _range(first, last)
+            return partition_range(first, last)
         if request.job != "walk_forward" or request.trial_id is None:
             partition = request.trial_id or request.params.get("partition")
             return {"dagster/partition": partition} if partition else {}
@@ -187,7 +174,7 @@ class RunLauncher:
             if not run_requests.is_scored(connection, request.trial_id):
                 run_requests.request_scoring(connection, request.trial_id, f"request-{request.id}")
             return None
-        return _range(missing[0], missing[-1])
+        return partition_range(missing[0], missing[-1])
 
     def _follow(self) -> None:
         """Note of launched requests and of running trials what Dagster's records say of their runs."""
@@ -239,7 +226,3 @@ def quarters_of(settings: Settings) -> list[date]:
     pinned = settings.mltrainer_as_of
     last = pinned.date() if pinned else datetime.now(NEW_YORK).date() - timedelta(days=1)
     return predictable_quarters(settings.mltrainer_history_start, last)
-
-
-def _range(first: str, last: str) -> dict[str, str]:
-    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}

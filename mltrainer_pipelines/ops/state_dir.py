@@ -39,13 +39,7 @@ def logs(settings: Settings) -> Path:
 
 
 def log_file(settings: Settings) -> Path:
-    """The file that takes the output of the services; its folder is made.
-
-    Raises
-    ------
-    HomeError
-        If the folder cannot be written.
-    """
+    """The file that takes the output of the services; its folder is made, or `HomeError` raised."""
     _make_folders(settings)
     return logs(settings) / "up.log"
 
@@ -59,16 +53,8 @@ def served_workspace(settings: Settings) -> Path:
 def lock_state_dir(settings: Settings) -> Iterator[dict[str, str]]:
     """Make the home, lock it for this process, start its databases; yields the environment for its processes.
 
-    Raises
-    ------
-    HomeError
-        If the folder cannot be written.
-    AlreadyRunningError
-        If another process holds it; names that process.
-    OtherMarketError
-        If the lake at `MLTRAINER_LAKE_URL` is another market's.
-    DatabaseUnavailableError, EmbeddedPostgresError
-        If there is no database.
+    Raises `HomeError` if the folder cannot be written, `AlreadyRunningError` if another process holds it, `OtherMarketError` if
+    the lake is another market's, and `DatabaseUnavailableError` or `EmbeddedPostgresError` if there is no database.
     """
     from mltrainer_pipelines.store.lake import Lake
 

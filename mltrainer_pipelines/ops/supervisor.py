@@ -30,19 +30,7 @@ class ServiceStartError(RuntimeError):
 
 @dataclass(frozen=True)
 class Service:
-    """One supervised process.
-
-    Parameters
-    ----------
-    name : str
-        How it is called in logs.
-    command : list of str
-        What is run.
-    url : str or None
-        Address that answers once it is up; None for a process without one.
-    port_variable : str
-        The environment variable that moves its port; empty without a port.
-    """
+    """One supervised process: `url` answers once it is up, and the environment's `port_variable` moves its port."""
 
     name: str
     command: list[str] = field(repr=False)
@@ -74,15 +62,9 @@ def services(settings: Settings) -> list[Service]:
     running.append(Service("daemon", [*wait_for, str(running[-1].url), *daemon]))
     if settings.mltrainer_serve_app:
         serve("api", "/health", *python, "mltrainer_pipelines.api.server", "--port", str(settings.api_port))
-        app = [
-            *python,
-            "mltrainer_pipelines.app",
-            "--port",
-            str(settings.app_port),
-            "--api",
-            f"http://{HOST}:{settings.api_port}",
-        ]
-        serve("app", "/_stcore/health", *app, "--token-file", str(settings.state / "api-token"))
+        app = [*python, "mltrainer_pipelines.app", "--port", str(settings.app_port)]
+        app += ["--api", f"http://{HOST}:{settings.api_port}", "--token-file", str(settings.state / "api-token")]
+        serve("app", "/_stcore/health", *app)
     return running
 
 
@@ -96,19 +78,9 @@ def require_startable(settings: Settings) -> None:
 def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str]], None]) -> int:
     """Run all services until one ends, Ctrl-C or SIGTERM; returns the exit code.
 
-    Parameters
-    ----------
-    output : text stream
-        Takes the services' own output, line by line.
-    on_ready : callable
-        Called with the addresses once all of them answer.
-
-    Raises
-    ------
-    PortInUseError, HomeError, DatabaseUnavailableError, EmbeddedPostgresError
-        Before anything is started.
-    ServiceStartError
-        When a service ends or stays silent while starting; the others are stopped again.
+    `output` takes the services' own output, line by line; `on_ready` is called with the addresses once all of them answer.
+    Raises `PortInUseError`, or what `lock_state_dir` does, before anything is started, and `ServiceStartError` when a service
+    ends or stays silent while starting; the others are stopped again.
     """
     require_startable(settings)
     supervised = services(settings)

@@ -22,17 +22,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Services:
-    """Services that answer.
-
-    Parameters
-    ----------
-    addresses : dict
-        By name: `dagster`, `mlflow`, `exchange`.
-    owned : bool
-        Started for this command, and stopped with it.
-    start_seconds : float
-        What starting them took.
-    """
+    """Services that answer, by name (`dagster`, `mlflow`, `exchange`); `owned` ones are stopped with this command."""
 
     addresses: dict[str, str]
     owned: bool
@@ -44,12 +34,8 @@ def services_up(settings: Settings, console: Console) -> Iterator[Services]:
     """The services of this home for the length of a command.
 
     Uses the services of a running `mltrainer up` on the same home and leaves them running. Otherwise starts
-    `mltrainer up` on free ports and stops it at the end, also when this process is killed.
-
-    Raises
-    ------
-    ServiceStartError
-        If they do not come up; with the last line that `mltrainer up` wrote.
+    `mltrainer up` on free ports and stops it at the end, also when this process is killed. A `ServiceStartError` has the last
+    line that `mltrainer up` wrote.
     """
     begin = time.monotonic()
     holder = state_dir.lock_holder(settings)
@@ -59,10 +45,13 @@ def services_up(settings: Settings, console: Console) -> Iterator[Services]:
         return
     state_dir.require_unlocked(settings)
     errors = state_dir.log_file(settings).with_name("up.err")
+    # A command has no use for the API and the pages.
+    overrides = {"MLTRAINER_SERVE_APP": "false"}
+    overrides |= {f"MLTRAINER_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "EXCHANGE")}
     with open(errors, "w") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "mltrainer_pipelines.cli", "up"],
-            env=os.environ | _free_ports(settings),
+            env=os.environ | overrides,
             stdout=subprocess.DEVNULL,
             stderr=err,
             start_new_session=True,
@@ -79,12 +68,6 @@ def services_up(settings: Settings, console: Console) -> Iterator[Services]:
                     process.wait(STOP_SECONDS + 40)
                 except subprocess.TimeoutExpired:
                     process.kill()
-
-
-def _free_ports(settings: Settings) -> dict[str, str]:
-    # A command has no use for the API and the pages.
-    ports = {f"MLTRAINER_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "EXCHANGE")}
-    return {**ports, "MLTRAINER_SERVE_APP": "false"}
 
 
 def _stop_with_parent() -> None:

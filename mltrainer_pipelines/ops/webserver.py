@@ -16,18 +16,10 @@ _REMEDY = "sessions leave out weekends and holidays, months start with a 1st, qu
 
 
 def unknown_keys(context: Any, params: dict[str, Any]) -> set[str]:
-    """Partition keys of a backfill's parameters that its assets do not have.
+    """Partition keys of a backfill's parameters (GraphQL's `LaunchBackfillParams`) that its assets do not have.
 
-    Parameters
-    ----------
-    context : BaseWorkspaceRequestContext
-        Knows the assets and, through the instance, the dynamic partitions.
-    params : dict
-        GraphQL's `LaunchBackfillParams`.
-
-    Notes
-    -----
-    `partitionNames` speak of the selected assets that no other selected one feeds; Dagster maps them downstream.
+    `context` knows the assets and, through the instance, the dynamic partitions. `partitionNames` speak of the selected
+    assets that no other selected one feeds; Dagster maps them downstream.
     """
     requested: dict[dg.AssetKey, set[str]] = {}
     selected = {dg.AssetKey.from_graphql_input(key) for key in params.get("assetSelection") or []}

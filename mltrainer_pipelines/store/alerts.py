@@ -26,33 +26,13 @@ def raise_alert(
     details: Mapping[str, Any] | None = None,
     run_id: str | None = None,
 ) -> bool:
-    """Raise an alert, unless one with the same key was raised before.
+    """Raise an alert, unless one with the same key was raised before; returns whether it is new.
 
-    Parameters
-    ----------
-    key : str
-        What it is about: a run, a timeframe and session. The same thing is never raised twice.
-    kind : str
-        `run_failure`, `snapshot`, `champion`, `drift`, …: for filtering.
-    message : str
-        One sentence: what happened, and what to do.
-    details : mapping, optional
-        Whatever JSON holds.
-
-    Returns
-    -------
-    bool
-        Whether it is new.
+    `key` is what it is about (a run, a timeframe and session), `kind` is for filtering (`run_failure`, `drift`, …), and
+    `message` is one sentence: what happened, and what to do.
     """
-    values = {
-        "key": key,
-        "kind": kind,
-        "severity": severity,
-        "message": message,
-        "details": dict(details or {}),
-        "run_id": run_id,
-    }
-    statement = insert(Alert).values(values).on_conflict_do_nothing(index_elements=["key"]).returning(Alert.id)
+    row = insert(Alert).values(key=key, kind=kind, severity=severity, message=message, details=dict(details or {}), run_id=run_id)
+    statement = row.on_conflict_do_nothing(index_elements=["key"]).returning(Alert.id)
     with engine.begin() as connection:
         return connection.execute(statement).first() is not None
 
@@ -67,13 +47,7 @@ def alerts(engine: Engine, open_only: bool = False, limit: int = 100) -> list[di
 
 
 def acknowledge(engine: Engine, alert_id: int, who: str, moment: datetime) -> None:
-    """Note that somebody has seen an alert; the first one to say so is kept.
-
-    Raises
-    ------
-    UnknownAlertError
-        If there is no such alert.
-    """
+    """Note that somebody has seen an alert; the first one to say so is kept. Raises `UnknownAlertError`."""
     values = {
         "acknowledged_at": sa.func.coalesce(Alert.acknowledged_at, moment),
         "acknowledged_by": sa.func.coalesce(Alert.acknowledged_by, who),

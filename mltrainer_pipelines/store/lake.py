@@ -71,7 +71,7 @@ class Lake:
     def _files(self) -> tuple[fs.FileSystem, str]:
         if self.url.startswith("s3://"):
             parts = urlsplit(self.url)
-            endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+            endpoint = _s3_endpoint()
             store = fs.S3FileSystem(endpoint_override=endpoint) if endpoint else fs.S3FileSystem()
             return store, f"{parts.netloc}{parts.path}".rstrip("/")
         if "://" in self.url:
@@ -128,13 +128,7 @@ class Lake:
         return sorted(path[len(base) + 1 :].removesuffix(".parquet") for path in paths if path.endswith(".parquet"))
 
     def row_count(self, asset: str, partition: str = WHOLE) -> int:
-        """Rows of one partition, from its footer alone.
-
-        Raises
-        ------
-        MissingPartitionError
-            If it does not exist.
-        """
+        """Rows of one partition, from its footer alone; `MissingPartitionError` if it does not exist."""
         from pyarrow import parquet
 
         try:
@@ -144,22 +138,16 @@ class Lake:
             raise MissingPartitionError(asset, [partition], self.url) from None
 
     def notes(self, asset: str, partitions: Sequence[str]) -> list[Mapping[str, str]]:
-        """What `write` was given to note in each of these partitions, read from their footers.
-
-        Raises
-        ------
-        MissingPartitionError
-            If one of them does not exist.
-        """
+        """What `write` was given to note in each of these partitions, from their footers; raises `MissingPartitionError`."""
         from pyarrow import parquet
 
         def noted(partition: str) -> Mapping[str, str]:
             try:
                 with self._files[0].open_input_file(self._key(asset, partition)) as source:
-                    found = parquet.read_metadata(source).metadata or {}
+                    footer = parquet.read_metadata(source).metadata or {}
             except FileNotFoundError:
                 raise MissingPartitionError(asset, [partition], self.url) from None
-            return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
+            return {key.decode(): value.decode() for key, value in footer.items() if not key.startswith(b"ARROW:")}
 
         if not self.url.startswith("s3://"):
             return list(map(noted, partitions))
@@ -167,12 +155,9 @@ class Lake:
             return list(pool.map(noted, partitions))
 
     def write(self, asset: str, frame: pl.DataFrame, partition: str = WHOLE, notes: Mapping[str, str] | None = None) -> str:
-        """Write a partition whole, with `notes` in its footer: a reader sees the old file or the new one, never a part.
+        """Write a partition whole, with `notes` in its footer; returns where.
 
-        Returns
-        -------
-        str
-            Where it was written.
+        A reader sees the old file or the new one, never a part.
         """
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd", statistics=True, metadata=None if notes is None else dict(notes))
@@ -195,13 +180,7 @@ class Lake:
                 out.write(content)
 
     def read(self, asset: str, partition: str = WHOLE) -> pl.DataFrame:
-        """Read one partition.
-
-        Raises
-        ------
-        MissingPartitionError
-            If it does not exist.
-        """
+        """Read one partition; `MissingPartitionError` if it does not exist."""
         files, _ = self._files
         try:
             with files.open_input_file(self._key(asset, partition)) as source:
@@ -228,9 +207,9 @@ class Lake:
         if missing:
             raise MissingPartitionError(asset, missing, self.url)
         paths = [self.path(asset, name) for name in names]
-        if not self.url.startswith("s3://"):
-            return pl.scan_parquet(paths, glob=False)
-        return pl.scan_parquet(paths, glob=False, storage_options=dict(_s3_options()))
+        endpoint = _s3_endpoint() if self.url.startswith("s3://") else None
+        options = {"aws_endpoint_url": endpoint, "aws_allow_http": "true"} if endpoint else None
+        return pl.scan_parquet(paths, glob=False, storage_options=options)
 
     def delete(self, asset: str, partition: str = WHOLE) -> None:
         """Remove a partition; nothing happens where there is none."""
@@ -272,6 +251,5 @@ def _draft_of(key: str) -> Iterator[int]:
             os.close(draft)
 
 
-def _s3_options() -> Mapping[str, str]:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {"aws_endpoint_url": endpoint, "aws_allow_http": "true"} if endpoint else {}
+def _s3_endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -10,19 +10,9 @@ from sqlalchemy.engine import Engine
 
 @contextmanager
 def advisory_lock(engine: Engine, name: str, patience_s: float = 60.0) -> Iterator[None]:
-    """Hold a PostgreSQL advisory lock for a block of code.
+    """Hold a PostgreSQL advisory lock for a block of code; the same name in another process waits for it.
 
-    Parameters
-    ----------
-    name : str
-        What the lock guards; the same name in another process waits.
-    patience_s : float
-        Seconds to wait for it.
-
-    Raises
-    ------
-    sqlalchemy.exc.OperationalError
-        If the lock does not come free in time, or the server goes away.
+    Raises SQLAlchemy's `OperationalError` if it does not come free in `patience_s` seconds, or the server goes away.
     """
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
     with engine.connect() as connection, connection.begin():

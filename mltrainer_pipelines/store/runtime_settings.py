@@ -50,13 +50,7 @@ class Setting:
     choices: tuple[str, ...] = ()
 
     def checked(self, value: Any) -> Value:
-        """The value in the setting's own type.
-
-        Raises
-        ------
-        InvalidSettingError
-            If it cannot have that value.
-        """
+        """The value in the setting's own type; `InvalidSettingError` if it cannot have that value."""
         if self.kind == "switch" and isinstance(value, bool):
             return value
         if self.kind == "choice" and isinstance(value, str) and value in self.choices:
@@ -128,13 +122,7 @@ class Change:
 
 
 def get(engine: Engine, name: str, default: Value | None = None) -> Value:
-    """The value that holds now: the newest one put, else `default`, else the setting's own default.
-
-    Raises
-    ------
-    UnknownSettingError
-        If there is no such setting.
-    """
+    """The value that holds now: the newest one put, else `default`, else the setting's own default."""
     return get_all(engine, {} if default is None else {_known(name).name: default}, only=_known(name).name)[name]
 
 
@@ -154,18 +142,9 @@ def get_all(engine: Engine, defaults: Mapping[str, Value] | None = None, only: s
 
 
 def put(engine: Engine, name: str, value: Any, changed_by: str, reason: str) -> Change:
-    """Change a setting.
+    """Change a setting; None goes back to its default. `changed_by` is who: `user`, `api`, ….
 
-    Parameters
-    ----------
-    value : value or None
-        None goes back to the default.
-    changed_by : str
-        Who: `user`, `api`, ….
-
-    Raises
-    ------
-    UnknownSettingError, InvalidSettingError
+    Raises `UnknownSettingError` or `InvalidSettingError`.
     """
     setting = _known(name)
     checked = None if value is None else setting.checked(value)
@@ -176,12 +155,7 @@ def put(engine: Engine, name: str, value: Any, changed_by: str, reason: str) -> 
 def revert(engine: Engine, name: str, changed_by: str, reason: str = "taken back") -> Change:
     """Take the newest change back: the value before it holds again, as a change of its own.
 
-    Raises
-    ------
-    UnknownSettingError
-        If there is no such setting.
-    InvalidSettingError
-        If it was never changed.
+    Raises `UnknownSettingError`, or `InvalidSettingError` if it was never changed.
     """
     _known(name)
     with engine.begin() as connection:
@@ -211,6 +185,5 @@ def _known(name: str) -> Setting:
 def _append(connection: Connection, name: str, value: Value | None, changed_by: str, reason: str) -> Change:
     # After the lock, so that ids follow the order in which changes take effect.
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    values = {"name": name, "value": value, "changed_by": changed_by, "reason": reason}
-    row = connection.execute(sa.insert(RuntimeSetting).values(values).returning(RuntimeSetting.__table__)).one()
-    return Change(*row)
+    row = sa.insert(RuntimeSetting).values(name=name, value=value, changed_by=changed_by, reason=reason)
+    return Change(*connection.execute(row.returning(RuntimeSetting.__table__)).one())

@@ -24,32 +24,3 @@ from mltrainer_pipelines.store.tables.trading import (
     VirtualPosition,
 )
 from mltrainer_pipelines.store.tables.trials import LeaderboardRow, Promotion, ProposalRun, Trial, TrialProposal, TrialScorecard
-
-__all__ = [
-    "AgentAction",
-    "AgentCall",
-    "AgentEvent",
-    "Alert",
-    "Base",
-    "ChatMessage",
-    "ChatSession",
-    "DriftCheck",
-    "LeaderboardRow",
-    "LearningReport",
-    "ModelWeight",
-    "ModelWeightHistory",
-    "Outcome",
-    "PortfolioPerformance",
-    "Promotion",
-    "ProposalRun",
-    "Recalibration",
-    "Recommendation",
-    "RunRequest",
-    "RuntimeSetting",
-    "SamplePosition",
-    "Trial",
-    "TrialProposal",
-    "TrialScorecard",
-    "UserPosition",
-    "VirtualPosition",
-]

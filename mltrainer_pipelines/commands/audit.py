@@ -1,0 +1,76 @@
+"""`mltrainer audit`: its subcommands, each a call of one function of `audits`."""
+
+from typing import Annotated
+
+import typer
+
+from mltrainer_pipelines.commands.terminal import AsJson, print_result, print_verdict, progress_bar
+
+audit_app = typer.Typer(help="Prove what is promised.", no_args_is_help=True)
+
+
+@audit_app.command("causality", epilog="Example: mltrainer audit causality --set momentum --json | jq .passed")
+def audit_causality(
+    feature_set: Annotated[str | None, typer.Option("--set", help="One feature set; all of them by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute everything again on data that end early, and on data whose future is noise: the past must not change."""
+    from mltrainer_pipelines.audits.causality import audit_simulated_market
+
+    print_verdict(audit_simulated_market(feature_set), as_json)
+
+
+@audit_app.command("learning", epilog="Example: mltrainer audit learning --json | jq .passed")
+def audit_learning(
+    symbols: Annotated[int, typer.Option(min=20, help="Companies of the simulated markets.")] = 60, as_json: AsJson = False
+) -> None:
+    """Prove on simulated markets that the weights follow a premium that flips, and that nothing is claimed where nothing is."""
+    from mltrainer_pipelines.audits import learning
+
+    audit = learning.audit(symbols)
+    print_result(audit if as_json else learning.text(audit))
+    raise typer.Exit(0 if audit["passed"] else 1)
+
+
+@audit_app.command("null", epilog="Example: mltrainer audit null --trials 50 --json | jq .false_promotions")
+def audit_null(
+    trials: Annotated[int, typer.Option(min=2, help="Trials drawn at random from the model registry.")] = 50,
+    workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process of its own.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Run many trials on a simulated market in which nothing can be predicted: none may come out proven.
+
+    Trials that have ended are kept in mlTrainer's home: stopped, it goes on where it was.
+    """
+    from mltrainer_pipelines.audits import null
+    from mltrainer_pipelines.settings import get_settings
+
+    cache = get_settings().mltrainer_home.expanduser() / "audits"
+    with progress_bar(f"{trials} trials without a premium") as progress:
+        audit = null.audit_null(trials, progress=progress, cache=cache, at_once=workers)
+    print_verdict(audit, as_json)
+
+
+@audit_app.command("planted", epilog="Example: mltrainer audit planted --seed 3 --json | jq .trials")
+def audit_planted(
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated market.")] = 7, as_json: AsJson = False
+) -> None:
+    """Run the core models on a simulated market with a premium: they have to find it and to know what it is worth."""
+    from mltrainer_pipelines.audits import planted
+    from mltrainer_pipelines.audits.simulated_market import AuditMarket
+
+    with progress_bar("Trials on a planted premium") as progress:
+        audit = planted.audit_planted(AuditMarket(seed=seed), progress=progress)
+    print_verdict(audit, as_json)
+
+
+@audit_app.command("calibration", epilog="Example: mltrainer audit calibration --json | jq '.trials[].calibration_error'")
+def audit_calibration(
+    markets: Annotated[int, typer.Option(min=1, help="Simulated markets, of consecutive seeds.")] = 4, as_json: AsJson = False
+) -> None:
+    """Compare the probabilities of the core models with what came, out of sample, over several simulated markets."""
+    from mltrainer_pipelines.audits import calibration
+
+    with progress_bar(f"Probabilities over {markets} markets") as progress:
+        audit = calibration.audit_calibration(markets, progress=progress)
+    print_verdict(audit, as_json)
