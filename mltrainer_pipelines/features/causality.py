@@ -99,21 +99,16 @@ def audit(
     cut_dates : sequence of date
         Where the data end; at least one session with a universe must lie at or before each. Dates in the middle of
         a month catch the most.
-    feature_set : str or FeatureSet
     observations : DataFrame, optional
         Macro observations (series_id, date, value, published).
     sessions : int, optional
         Compare features and labels on this many sessions before each cut; all of them by default.
     barriers : Barriers, optional
         Of the labels; one volatility each way by default.
-    cost_bps : float
     seed : int
         Of the noise.
 
-    Raises
-    ------
-    BadPanelError
-        If the inputs cannot be used, or a cut has nothing before it to compare.
+    Raises BadPanelError if the inputs cannot be used, or a cut has nothing before it to compare.
     """
     if not cut_dates:
         raise BadPanelError("audit: no cut date was given; give at least one session to end the data at")

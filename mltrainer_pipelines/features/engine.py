@@ -18,6 +18,7 @@ from mltrainer_pipelines.features.block import BAR_FIELDS, Block
 from mltrainer_pipelines.features.panel import (
     Members,
     Panel,
+    aligned_series,
     check_columns,
     check_one_row_a_session,
     dense,
@@ -66,8 +67,6 @@ def compute_features(
         month, symbol and, if known, sector, for each month of the range.
     macro : DataFrame, optional
         date and one column a series, as known at each session's close (`market.macro.known_macro`).
-    first, last : date
-    feature_set : str or FeatureSet
     workers : int, optional
         Threads; by default one a processor, at most 4. The result does not depend on it.
     regime : DataFrame, optional
@@ -79,12 +78,8 @@ def compute_features(
         date, symbol, then a Float32 column a feature, null where unknown; a row for each member of the month's
         universe with a close on the session, sorted by date and symbol.
 
-    Raises
-    ------
-    BadPanelError
-        If the bars or the universe cannot be used, or no session lies in the range.
-    UnknownFeatureSetError
-        If there is no such set.
+    Raises BadPanelError if the bars or the universe cannot be used, or no session lies in the range; UnknownFeatureSetError
+    if there is no such set.
     """
     chosen = resolved(feature_set)
     panel, stop = _panel(adjusted_bars, universe, first, last, chosen)
@@ -152,14 +147,13 @@ def _compute(task: _Task, panel: Panel, series: dict[str, np.ndarray], chosen: F
     block = Block(
         slices, task.members.sectors, {name: v[task.begin : task.stop] for name, v in series.items()}, task.first - task.begin
     )
-    read_later = {read for feature in chosen.all_features for read in feature.reads}
     columns_of = {feature.name: number for number, feature in enumerate(chosen.features)}
     with np.errstate(all="ignore"):
         for feature in chosen.all_features:
             values, shape = feature.formula(Window(block, feature.reads)), task.traded.shape
             if values.shape != shape:
                 raise ValueError(f"the formula of {feature.name} gives {values.shape}, not (sessions, members) = {shape}")
-            if feature.name in read_later:
+            if feature.name in chosen.reads:
                 block.features[feature.name] = np.where(task.traded & np.isfinite(values), values, np.nan)
             if feature.name in columns_of:
                 cross_kernels.gather(values, task.traded, out[columns_of[feature.name]])
@@ -182,11 +176,9 @@ def _panel(bars: pl.DataFrame, universe: pl.DataFrame, first: date, last: date, 
 
 def _series_rows(kind: str, frame: pl.DataFrame | None, sessions: np.ndarray, chosen: FeatureSet) -> dict[str, np.ndarray]:
     """The columns of a frame with one row a session that the set reads, aligned on the sessions; NaN unknown."""
-    fields = sorted({read for f in chosen.all_features for read in f.reads if read.startswith(f"{kind}:")})
-    if frame is None or not fields:
+    names = sorted(read.removeprefix(f"{kind}:") for read in chosen.reads if read.startswith(f"{kind}:"))
+    if frame is None or not names:
         return {}
     check_one_row_a_session(frame, kind)
-    check_columns(frame, [field.removeprefix(f"{kind}:") for field in fields], kind)
-    aligned = pl.DataFrame({"date": sessions}).join(frame, on="date", how="left", maintain_order="left")
-    columns = {field: aligned[field.removeprefix(f"{kind}:")].cast(pl.Float64) for field in fields}
-    return {field: values.fill_null(float("nan")).to_numpy() for field, values in columns.items()}
+    check_columns(frame, names, kind)
+    return {f"{kind}:{name}": values for name, values in aligned_series(frame, names, sessions).items()}

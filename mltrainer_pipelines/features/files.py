@@ -145,9 +145,8 @@ def labels_of_file(
 
 
 def _features(bars: pl.DataFrame, chosen: FeatureSet, workers: int | None, observations: pl.DataFrame | None) -> pl.DataFrame:
-    reads_regime = any(read.startswith("regime:") for feature in chosen.all_features for read in feature.reads)
     macro = None if observations is None else known_macro(observations, bars["date"].unique().sort().to_list())
-    regime = regime_scores(bars, macro) if reads_regime else None
+    regime = regime_scores(bars, macro) if any(read.startswith("regime:") for read in chosen.reads) else None
     return compute_features(bars, _everyone(bars), macro, *_first_and_last(bars), chosen, workers, regime)
 
 

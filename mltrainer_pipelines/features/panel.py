@@ -125,6 +125,12 @@ def check_one_row_a_session(frame: pl.DataFrame, what: str) -> None:
         raise BadPanelError(f"{what}: a date is there twice; give one row a session")
 
 
+def aligned_series(frame: pl.DataFrame, names: Sequence[str], sessions: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of a frame with one row a session on these sessions: float64, NaN where unknown."""
+    aligned = pl.DataFrame({"date": sessions}).join(frame, on="date", how="left", maintain_order="left")
+    return {name: aligned[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}
+
+
 @dataclass(frozen=True)
 class Members:
     """The members of one month's universe: columns of a panel, ascending, and their sectors as small numbers (-1 unknown)."""

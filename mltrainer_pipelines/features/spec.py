@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -98,6 +99,11 @@ class FeatureSet:
     def all_features(self) -> tuple[Feature, ...]:
         """What is computed, in order: the bases, then the columns."""
         return (*self.bases, *self.features)
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """Fields and features that any of them reads."""
+        return frozenset(read for feature in self.all_features for read in feature.reads)
 
     @property
     def depth(self) -> int:

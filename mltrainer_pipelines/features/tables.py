@@ -30,8 +30,8 @@ def computed_features(lake: Lake, first: date, last: date, feature_set: str = ST
     members = lake.scan("universe", months or [str(first.replace(day=1))]).collect()
     bars = adjusted_history(lake, first, last, look_back=look_back(feature_set))
     macro = known_macro(lake.read("macro_series"), sessions_in_lake(lake, date.min, last))
-    reads = {name for feature in get_feature_set(feature_set).all_features for name in feature.reads}
-    regime = lake.read("regime") if any(name.startswith("regime:") for name in reads) else None
+    reads_regime = any(read.startswith("regime:") for read in get_feature_set(feature_set).reads)
+    regime = lake.read("regime") if reads_regime else None
     return compute_features(bars, members, macro, first, last, feature_set, regime=regime)
 
 

@@ -77,8 +77,7 @@ def all_versions() -> str:
 def _digest(feature_set: FeatureSet) -> str:
     source = _Source()
     parts = [[f.name, f.look_back, f.reads, source.content(f.formula)] for f in feature_set.all_features]
-    for feature in feature_set.all_features:
-        source.names.update(feature.reads)
+    source.names |= feature_set.reads
     return _sha256(feature_set.names, feature_set.depth, parts, _definitions(source.names))
 
 

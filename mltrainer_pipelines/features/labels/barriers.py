@@ -105,10 +105,7 @@ def first_barrier(
       trade then, at the open of the next session on which it does.
     - A symbol without a bar for 5 sessions in a row exits at its last close: ``delisted``, known on the fifth.
 
-    Raises
-    ------
-    ValueError
-        If the sequences differ in length, the levels are not ``stop < target``, or `max_sessions` is below 1.
+    Raises ValueError if the sequences differ in length, the levels are not ``stop < target``, or `max_sessions` is below 1.
     """
     from mltrainer_pipelines.features.kernels import barriers as barrier_kernels
 

@@ -20,11 +20,7 @@ NEVER = 2**40
 
 
 def fixed_barrier_trades(
-    adjusted_bars: pl.DataFrame,
-    entries: pl.DataFrame,
-    target: float,
-    stop: float,
-    max_sessions: int | None = None,
+    adjusted_bars: pl.DataFrame, entries: pl.DataFrame, target: float, stop: float, max_sessions: int | None = None
 ) -> pl.DataFrame:
     """Trades entered at closes and ended by a target, a stop, or after a number of sessions; one at a time a symbol.
 
@@ -49,12 +45,8 @@ def fixed_barrier_trades(
         symbol, entry_date, entry_price, exit_date, exit_price, barrier, gross_return, sorted by symbol and entry_date;
         the exit is null while the trade is open.
 
-    Raises
-    ------
-    BadPanelError
-        If the bars or the entries cannot be used.
-    BadBarriersError
-        If a barrier or `max_sessions` is out of range.
+    Raises BadPanelError if the bars or the entries cannot be used, BadBarriersError if a barrier or `max_sessions` is out of
+    range.
     """
     return panel_trades(dense(adjusted_bars, PRICES), entries, target, stop, max_sessions)
 

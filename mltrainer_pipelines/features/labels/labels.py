@@ -65,10 +65,8 @@ def compute_labels(
         month, symbol for each month of the range.
     timeframe : Timeframe
         Its `max_sessions` is the time barrier.
-    barriers : Barriers
     cost_bps : float
         Fee and slippage a side, basis points.
-    first, last : date
 
     Returns
     -------
@@ -79,12 +77,8 @@ def compute_labels(
         session sees nothing of itself. A delisted symbol's exit is valued at its last close and dated the fifth
         session without it.
 
-    Raises
-    ------
-    BadPanelError
-        If the bars or the universe cannot be used, or no session lies in the range.
-    BadBarriersError
-        If `cost_bps` is negative or not below 10,000.
+    Raises BadPanelError if the bars or the universe cannot be used, or no session lies in the range; BadBarriersError if
+    `cost_bps` is negative or not below 10,000.
     """
     from mltrainer_pipelines.features.kernels import barriers as barrier_kernels
 

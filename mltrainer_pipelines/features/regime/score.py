@@ -14,6 +14,7 @@ from mltrainer_pipelines.contracts.lake_tables import REGIME
 from mltrainer_pipelines.features.panel import (
     BadPanelError,
     Panel,
+    aligned_series,
     check_columns,
     check_one_row_a_session,
     dense,
@@ -74,10 +75,7 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
         date, score, trend, breadth, volatility, credit, curve (0 to 100, null where unknown), crash, neutral, bull
         (filtered probabilities, their sum 1), sorted by date.
 
-    Raises
-    ------
-    BadPanelError
-        If the bars cannot be used, or a month after the universe's first one is missing from it.
+    Raises BadPanelError if the bars cannot be used, or a month after the universe's first one is missing from it.
 
     Source: the parts are those of Faber (2007), A Quantitative Approach to Tactical Asset Allocation (trend),
     Zakamulin (2018), Market Timing with Moving Averages (breadth), Daniel & Moskowitz (2016), Momentum Crashes
@@ -102,7 +100,7 @@ def regime_scores(adjusted_bars: pl.DataFrame, macro: pl.DataFrame | None, unive
     market = cross_kernels.winsorised_mean(returns, WINSORISED, LEAST_SYMBOLS)
 
     swings = kernels.deviation(market.reshape(-1, 1), VOLATILITY_WINDOW, math.ceil(0.8 * VOLATILITY_WINDOW), 0)[:, 0]
-    series = _aligned(macro, panel.sessions)
+    series = _series(macro, panel.sessions)
     calm = [1.0 - _trailing_percentile(values, RANK_WINDOW) for values in (swings, series[VOLATILITY_SERIES])]
     parts = {
         "trend": 100.0 * _mean_of_known([ndtr(_average_lead(market, window)) for window in TREND_WINDOWS]),
@@ -152,14 +150,13 @@ def _members(panel: Panel, universe: pl.DataFrame | None) -> np.ndarray:
     return membership(universe, panel, slice(None), months)
 
 
-def _aligned(macro: pl.DataFrame | None, sessions: np.ndarray) -> dict[str, np.ndarray]:
+def _series(macro: pl.DataFrame | None, sessions: np.ndarray) -> dict[str, np.ndarray]:
     names = (VOLATILITY_SERIES, CREDIT_SERIES, CURVE_SERIES)
-    frame = pl.DataFrame({"date": sessions})
+    series = dict.fromkeys(names, np.full(len(sessions), np.nan))
     if macro is not None:
         check_one_row_a_session(macro, "macro")
-        frame = frame.join(macro, on="date", how="left", maintain_order="left")
-    frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names if name not in frame.columns)
-    return {name: frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}
+        series |= aligned_series(macro, [name for name in names if name in macro.columns], sessions)
+    return series
 
 
 def _average_lead(returns: np.ndarray, window: int) -> np.ndarray:
