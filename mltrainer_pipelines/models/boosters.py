@@ -169,21 +169,12 @@ class SessionRanker:
         return np.asarray(self.ranker_.predict(X))
 
 
-def _xgboost_ranker(f: Fitting) -> Any:
-    pairs = {"lambdarank_num_pair_per_sample": 4, "lambdarank_pair_method": "mean"}
-    return SessionRanker(_xgboost(f, "XGBRanker", objective="rank:pairwise", **pairs), "qid")
-
-
-def _catboost_params(f: Fitting) -> dict[str, Any]:
-    return {
-        "iterations": f["rounds"], "learning_rate": f["learning_rate"], "depth": f["depth"], "l2_leaf_reg": max(f["l2"], 1e-3),
-        "rsm": f["columns"], "border_count": 32, "thread_count": f.threads, "random_seed": f.seed, "verbose": False,
-        "allow_writing_files": False,
-    }  # fmt: skip
-
-
-def _catboost(f: Fitting, **options: Any) -> Any:
-    return catboost.CatBoostClassifier(**(_catboost_params(f) | options))
+def _catboost(f: Fitting, name: str = "CatBoostClassifier", **options: Any) -> Any:
+    return getattr(catboost, name)(
+        iterations=f["rounds"], learning_rate=f["learning_rate"], depth=f["depth"], l2_leaf_reg=max(f["l2"], 1e-3),
+        rsm=f["columns"], border_count=32, thread_count=f.threads, random_seed=f.seed, verbose=False,
+        allow_writing_files=False, **options,
+    )  # fmt: skip
 
 
 _RANKS_ONLY = "orders the symbols of a session only: what all of them share is left to the calibration"
@@ -243,7 +234,10 @@ MODELS = (
     _declare("xgboost_monotone", lambda f: _xgboost(f, monotone_constraints=tuple(_signs(f.X, f.y))),
              "XGBoost whose effects keep the direction of the training rows",
              f"{_XGBOOST}tutorials/monotonic.html", space=_BY_LEVEL),
-    _declare("xgboost_rank_pairwise", _xgboost_ranker, "pairs of one session: which of two symbols does better",
+    _declare("xgboost_rank_pairwise",
+             lambda f: SessionRanker(_xgboost(f, "XGBRanker", objective="rank:pairwise", lambdarank_num_pair_per_sample=4,
+                                              lambdarank_pair_method="mean"), "qid"),
+             "pairs of one session: which of two symbols does better",
              "Burges et al. (2005), Learning to Rank using Gradient Descent", sessions=True, space=_BY_LEVEL, limits=_RANKS_ONLY),
     _declare("catboost", _catboost, "symmetric trees, ordered boosting on small tables: good without tuning",
              "Prokhorenkova et al. (2018), CatBoost: Unbiased Boosting with Categorical Features", core=True, space=_BY_LEVEL),
@@ -251,8 +245,7 @@ MODELS = (
              "noise in every gradient: explores many boosters' answers instead of one",
              "Ustimenko & Prokhorenkova (2021), SGLB: Stochastic Gradient Langevin Boosting", space=_BY_LEVEL),
     _declare("catboost_yetirank",
-             lambda f: SessionRanker(
-                 catboost.CatBoostRanker(**_catboost_params(f), loss_function="YetiRank:permutations=3"), "group_id"),
+             lambda f: SessionRanker(_catboost(f, "CatBoostRanker", loss_function="YetiRank:permutations=3"), "group_id"),
              "orders a session's symbols by random permutations, the top above all",
              "Gulin, Kuralenok & Pavlov (2011), Winning the Transfer Learning Track with YetiRank", sessions=True,
              space=_BY_LEVEL, limits=_RANKS_ONLY),

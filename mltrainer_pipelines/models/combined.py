@@ -84,7 +84,7 @@ class Combined:
     def _member_probabilities(self, fitted: list[Any], X: np.ndarray) -> np.ndarray:
         return np.stack([member.predict_proba(X)[:, 1] for member in fitted], axis=1)
 
-    def forward_validation(
+    def _forward_validation(
         self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray, blocks: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Members' probabilities for rows of later blocks of sessions, each fitted on the blocks before only; and which rows."""
@@ -99,6 +99,19 @@ class Combined:
         if not held_out:  # too few sessions to look ahead: what is left is how well the members fit
             return self._member_probabilities(self._fit_members(X, y, sessions), X), np.arange(len(y))
         return np.vstack(held_out), np.concatenate(rows)
+
+
+class ForwardValidated(Combined):
+    """Members whose combination is learnt where they had not seen the rows: on later sessions than each was fitted on."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        super().fit(X, y, sessions)
+        P, rows = self._forward_validation(X, y, sessions, int(self.params.get("blocks", 3)))
+        self.learn(P, X[rows], y[rows], sessions[rows])
+
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        """From the members' held-out probabilities (rows, members) and the rows they are of."""
+        raise NotImplementedError
 
 
 def losses(P: np.ndarray, y: np.ndarray) -> np.ndarray:

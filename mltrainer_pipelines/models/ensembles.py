@@ -6,7 +6,7 @@ import numpy as np
 
 from mltrainer_pipelines.models import combined
 from mltrainer_pipelines.models.calibration import Sigmoid
-from mltrainer_pipelines.models.combined import SINGLE_ROWS, Combined, losses, regression
+from mltrainer_pipelines.models.combined import SINGLE_ROWS, Combined, ForwardValidated, losses, regression
 from mltrainer_pipelines.models.libraries import lightgbm, scipy, sklearn
 from mltrainer_pipelines.models.log_odds import expit, logit
 from mltrainer_pipelines.models.scaling import TailClipScaler
@@ -29,15 +29,15 @@ class MedianVote(Combined):
         return np.median(P, axis=1)
 
 
-class RankAverage(Combined):
+class RankAverage(ForwardValidated):
     """Places among the training rows' probabilities, averaged: no member counts more for being surer."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, 3)
         super().fit(X, y, sessions)
         self.knots_ = np.quantile(self._member_probabilities(self.fitted_, X), np.linspace(0, 1, 101), axis=0)
-        held_out = np.quantile(P, np.linspace(0, 1, 101), axis=0)
-        self.calibration_ = Sigmoid().fit(_mean_ranks(P, held_out), y[rows])
+
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        self.calibration_ = Sigmoid().fit(_mean_ranks(P, np.quantile(P, np.linspace(0, 1, 101), axis=0)), y)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         return self.calibration_.probability(_mean_ranks(P, self.knots_))
@@ -47,13 +47,11 @@ def _mean_ranks(P: np.ndarray, knots: np.ndarray) -> np.ndarray:
     return np.mean([np.interp(P[:, k], knots[:, k], np.linspace(0, 1, 101)) for k in range(P.shape[1])], axis=0)
 
 
-class Stack(Combined):
+class Stack(ForwardValidated):
     """A regression on the members' log-odds, learnt where they had not seen the rows."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
-        self.regression_ = regression(self._inputs(P, X[rows]), y[rows], self.params["C"])
-        super().fit(X, y, sessions)
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        self.regression_ = regression(self._inputs(P, X), y, self.params["C"])
 
     def _inputs(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         return logit(P)
@@ -78,14 +76,12 @@ class FeatureWeightedStack(Stack):
         return np.hstack([L, *(L * gates[:, [k]] for k in range(gates.shape[1]))])
 
 
-class WeightedMean(Combined):
+class WeightedMean(ForwardValidated):
     """A weighted mean of the members; a subclass learns the weights where they had not seen the rows."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
-        weights = self.weights(P, y[rows], sessions[rows])
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        weights = self.weights(P, y, sessions)
         self.weights_ = weights / weights.sum() if weights.sum() > 0 else np.full(P.shape[1], 1 / P.shape[1])
-        super().fit(X, y, sessions)
 
     def weights(self, P: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> np.ndarray:
         """Of the members, not negative, from their held-out probabilities (rows, members)."""
@@ -128,14 +124,12 @@ class GreedySelection(WeightedMean):
         return counts
 
 
-class Cascade(Combined):
+class Cascade(ForwardValidated):
     """Boosted trees that see the first members' probabilities beside the features."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, 3)
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         second = SINGLE_ROWS["lightgbm"].build({"rounds": 40}, seed=self.seed, threads=self.threads)
-        self.second_ = second.fit(np.hstack([X[rows], logit(P)]).astype(np.float32), y[rows], sessions[rows])
-        super().fit(X, y, sessions)
+        self.second_ = second.fit(np.hstack([X, logit(P)]).astype(np.float32), y, sessions)
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         return self.second_.predict_proba(np.hstack([X, logit(P)]).astype(np.float32))[:, 1]
@@ -159,13 +153,11 @@ class LinearThenTrees(Combined):
         return expit(logit(P)[:, 0] + np.asarray(self.booster_.predict(X, raw_score=True, num_threads=self.threads)))
 
 
-class VennAbers(Combined):
+class VennAbers(ForwardValidated):
     """Two isotonic fits for each row, one for each outcome it could have: an ensemble with valid probabilities."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, 3)
-        super().fit(X, y, sessions)
-        scores, outcome = P.mean(axis=1), y[rows].astype(np.float64)
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        scores, outcome = P.mean(axis=1), y.astype(np.float64)
         # the two fits at a grid of scores, instead of one pair for each row that is asked
         self.grid_ = np.unique(np.quantile(scores, np.linspace(0, 1, 101)))
         self.low_, self.high_ = np.empty(len(self.grid_)), np.empty(len(self.grid_))
@@ -183,18 +175,16 @@ class VennAbers(Combined):
         return np.clip(high / (1 - low + high) + 0.001 * (score - 0.5), 0.0, 1.0)
 
 
-class ConformalVote(Combined):
+class ConformalVote(ForwardValidated):
     """How usual the members' vote would be of a winner, and how usual of a loser: the p-values of a conformal predictor a class.
 
     The held-out rows of each class are its own measure (Mondrian). Their log-ratio is calibrated.
     """
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, 3)
-        super().fit(X, y, sessions)
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         scores = P.mean(axis=1)
-        self.losers_, self.winners_ = (np.sort(scores[y[rows] == outcome]) for outcome in (0, 1))
-        self.calibration_ = Sigmoid().fit(self._ratio(scores), y[rows])
+        self.losers_, self.winners_ = (np.sort(scores[y == outcome]) for outcome in (0, 1))
+        self.calibration_ = Sigmoid().fit(self._ratio(scores), y)
 
     def _ratio(self, scores: np.ndarray) -> np.ndarray:
         p_winner = (np.searchsorted(self.winners_, scores, "right") + 1) / (len(self.winners_) + 1)
@@ -208,14 +198,12 @@ class ConformalVote(Combined):
 class FamilyStack(Stack):
     """A stack for each family of members, and a stack of these stacks, learnt on later sessions than they were."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, int(self.params["blocks"]))
-        outcome, cut = y[rows], len(rows) // 2
-        early = slice(0, cut) if min(len(np.unique(outcome[:cut])), len(np.unique(outcome[cut:]))) == 2 else slice(None)
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        cut = len(y) // 2
+        early = slice(0, cut) if min(len(np.unique(y[:cut])), len(np.unique(y[cut:]))) == 2 else slice(None)
         late = slice(cut, None) if early.stop else early
-        self.stacks_ = [regression(logit(P[early][:, family]), outcome[early], self.params["C"]) for family in self._families()]
-        self.regression_ = regression(self._inputs(P[late], X[rows[late]]), outcome[late], self.params["C"])
-        Combined.fit(self, X, y, sessions)
+        self.stacks_ = [regression(logit(P[early][:, family]), y[early], self.params["C"]) for family in self._families()]
+        self.regression_ = regression(self._inputs(P[late], X[late]), y[late], self.params["C"])
 
     def _families(self) -> list[list[int]]:
         names = [_ERROR_FAMILIES.get(member, SINGLE_ROWS[member].family) for member in self.members]

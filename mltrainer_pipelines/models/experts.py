@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mltrainer_pipelines.models import combined
-from mltrainer_pipelines.models.combined import Combined, losses
+from mltrainer_pipelines.models.combined import Combined, ForwardValidated, losses
 from mltrainer_pipelines.models.libraries import sklearn
 from mltrainer_pipelines.models.log_odds import expit, logit
 from mltrainer_pipelines.models.panel import UNKNOWN, group_field, sessions_of, subsample
@@ -16,19 +16,19 @@ from mltrainer_pipelines.models.spec import Range
 _declare = partial(combined.declare, family="experts")
 
 
-class LocalCompetence(Combined):
+class LocalCompetence(ForwardValidated):
     """Members weighed by how well they did ahead on the rows most like this one."""
 
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
-        P, rows = self.forward_validation(X, y, sessions, 3)
-        rows_kept = subsample(len(rows), 5000)
         self.scaler_ = TailClipScaler()
         self.scaler_.fit_transform(X)
-        count = max(1, min(int(self.params["neighbours"]), len(rows_kept) // 2))
-        self.competence_ = sklearn.neighbors.KNeighborsRegressor(count, algorithm="brute").fit(
-            self.scaler_.transform(X[rows[rows_kept]]), losses(P, y[rows])[rows_kept]
-        )
         super().fit(X, y, sessions)
+
+    def learn(self, P: np.ndarray, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
+        rows = subsample(len(y), 5000)
+        count = max(1, min(int(self.params["neighbours"]), len(rows) // 2))
+        neighbours = sklearn.neighbors.KNeighborsRegressor(count, algorithm="brute")
+        self.competence_ = neighbours.fit(self.scaler_.transform(X[rows]), losses(P, y)[rows])
 
     def combine(self, P: np.ndarray, X: np.ndarray) -> np.ndarray:
         loss = self.competence_.predict(self.scaler_.transform(X))

@@ -18,10 +18,8 @@ _COLUMNS = Range(0.05, 1.0, default=0.3)
 _SKLEARN = "https://scikit-learn.org/stable/modules/"
 
 
-def _decision_tree(f: Fitting) -> Any:
-    return sklearn.tree.DecisionTreeClassifier(
-        criterion=f["criterion"], max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]), random_state=f.seed
-    )
+def _tree(f: Fitting, **options: Any) -> Any:
+    return sklearn.tree.DecisionTreeClassifier(max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]), **options)
 
 
 def _forest(f: Fitting, kind: str) -> Any:
@@ -32,9 +30,8 @@ def _forest(f: Fitting, kind: str) -> Any:
 
 
 def _bagging(f: Fitting, rows: float, columns: float, replace: bool) -> Any:
-    tree = sklearn.tree.DecisionTreeClassifier(max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]))
     return sklearn.ensemble.BaggingClassifier(
-        tree, n_estimators=f["trees"], max_samples=rows, max_features=columns, bootstrap=replace, n_jobs=f.threads,
+        _tree(f), n_estimators=f["trees"], max_samples=rows, max_features=columns, bootstrap=replace, n_jobs=f.threads,
         random_state=f.seed,
     )  # fmt: skip
 
@@ -42,8 +39,8 @@ def _bagging(f: Fitting, rows: float, columns: float, replace: bool) -> Any:
 class RotationForest:
     """Trees on axes turned by the principal components of random groups of columns, fitted on random rows."""
 
-    def __init__(self, trees: int, depth: int, leaf: int, group: int, rotate: bool, seed: int):
-        self.trees, self.depth, self.leaf, self.group, self.rotate, self.seed = trees, depth, leaf, group, rotate, seed
+    def __init__(self, trees: int, depth: int, leaf: int, rotate: bool, seed: int):
+        self.trees, self.depth, self.leaf, self.rotate, self.seed = trees, depth, leaf, rotate, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "RotationForest":
         random = np.random.default_rng(self.seed)
@@ -62,8 +59,8 @@ class RotationForest:
     def _rotation(self, X: np.ndarray, random: np.random.Generator) -> np.ndarray:
         axes = np.zeros((X.shape[1], X.shape[1]), dtype=np.float32)
         columns = random.permutation(X.shape[1])
-        for start in range(0, len(columns), self.group):
-            part = columns[start : start + self.group]
+        for start in range(0, len(columns), 5):
+            part = columns[start : start + 5]
             sample = X[random.choice(len(X), max(2, int(0.75 * min(len(X), 20_000))), replace=len(X) < 4)][:, part]
             _, vectors = np.linalg.eigh(np.atleast_2d(np.cov(sample, rowvar=False)))
             axes[np.ix_(part, part)] = vectors
@@ -84,7 +81,7 @@ def _sparse_projection(columns: int, random: np.random.Generator) -> np.ndarray:
 
 
 def _rotated(f: Fitting, rotate: bool) -> Any:
-    return RotationForest(f["trees"], f["depth"], f.leaf(f["leaf"]), 5, rotate, f.seed)
+    return RotationForest(f["trees"], f["depth"], f.leaf(f["leaf"]), rotate, f.seed)
 
 
 class HonestForest:
@@ -136,14 +133,6 @@ class LeafRegression:
         return self.regression_.predict_proba(self.encoder_.transform(self._leaves(X)))
 
 
-def _boosted_leaves(f: Fitting) -> Any:
-    trees = sklearn.ensemble.GradientBoostingClassifier(
-        n_estimators=f["trees"], max_depth=f["depth"], min_samples_leaf=f.leaf(200), subsample=0.3, max_features=0.3,
-        random_state=f.seed,
-    )  # fmt: skip
-    return LeafRegression(trees, f["C"])
-
-
 def _random_leaves(f: Fitting) -> Any:
     embedding = sklearn.ensemble.RandomTreesEmbedding(
         n_estimators=f["trees"], max_depth=f["depth"], min_samples_leaf=f.leaf(200), n_jobs=f.threads, random_state=f.seed
@@ -158,16 +147,12 @@ class RuleFit:
         self.trees, self.depth, self.leaf, self.C, self.seed = trees, depth, leaf, C, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "RuleFit":
-        boosted = sklearn.ensemble.GradientBoostingClassifier(
-            n_estimators=self.trees, max_depth=self.depth, min_samples_leaf=self.leaf, subsample=0.3, max_features=0.3,
-            random_state=self.seed,
-        ).fit(X, y)  # fmt: skip
+        boosted = _boosted(self.trees, self.depth, self.leaf, self.seed).fit(X, y)
         self.members_ = [stage[0] for stage in boosted.estimators_]
         inputs = self._inputs(X)
         self.scale_ = np.maximum(inputs.std(axis=0), 1e-6)
-        penalty = self.C * 1000.0 / len(X)
         regression = sklearn.linear_model.LogisticRegression(
-            C=penalty, l1_ratio=1.0, solver="liblinear", max_iter=100, random_state=self.seed
+            C=self.C * 1000.0 / len(X), l1_ratio=1.0, solver="liblinear", max_iter=100, random_state=self.seed
         )
         self.regression_ = regression.fit(inputs / self.scale_, y)
         return self
@@ -181,19 +166,17 @@ class RuleFit:
 
 
 def _adaboost(f: Fitting) -> Any:
-    tree = sklearn.tree.DecisionTreeClassifier(
-        max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]), max_features=f["columns"]
-    )
+    tree = _tree(f, max_features=f["columns"])
     return sklearn.ensemble.AdaBoostClassifier(
         tree, n_estimators=f["trees"], learning_rate=f["learning_rate"], random_state=f.seed
     )
 
 
-def _gradient_boosting(f: Fitting) -> Any:
+def _boosted(trees: int, depth: int, leaf: int, seed: int, **options: Any) -> Any:
+    draws = {"subsample": 0.3, "max_features": 0.3} | options
     return sklearn.ensemble.GradientBoostingClassifier(
-        n_estimators=f["trees"], learning_rate=f["learning_rate"], max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]),
-        subsample=0.5, max_features=f["columns"], random_state=f.seed,
-    )  # fmt: skip
+        n_estimators=trees, max_depth=depth, min_samples_leaf=leaf, random_state=seed, **draws
+    )
 
 
 def _histogram(f: Fitting) -> Any:
@@ -208,7 +191,8 @@ _RATE = Range(0.01, 0.5, default=0.1, log=True)
 _SHALLOW = Range(1, 8, default=3, integer=True)
 
 MODELS = (
-    _declare("decision_tree", _decision_tree, "one readable set of thresholds; the least that an ensemble has to beat",
+    _declare("decision_tree", lambda f: _tree(f, criterion=f["criterion"], random_state=f.seed),
+             "one readable set of thresholds; the least that an ensemble has to beat",
              "Breiman, Friedman, Olshen & Stone (1984), Classification and Regression Trees", core=True,
              space={"criterion": Choices(("gini", "entropy")), "depth": Range(1, 12, default=4, integer=True), "leaf": _LEAF}),
     _declare("random_forest", partial(_forest, kind="RandomForestClassifier"),
@@ -223,7 +207,10 @@ MODELS = (
              "Freund & Schapire (1997), A Decision-Theoretic Generalization of On-Line Learning", core=True,
              space={"trees": _FEW, "depth": Range(1, 4, default=1, integer=True), "learning_rate": Range(0.01, 2, default=0.5),
                     "leaf": _LEAF, "columns": _COLUMNS}),
-    _declare("gradient_boosting", _gradient_boosting, "stagewise exact trees on random rows: the reference of boosting",
+    _declare("gradient_boosting",
+             lambda f: _boosted(f["trees"], f["depth"], f.leaf(f["leaf"]), f.seed, learning_rate=f["learning_rate"],
+                                subsample=0.5, max_features=f["columns"]),
+             "stagewise exact trees on random rows: the reference of boosting",
              "Friedman (2001), Greedy Function Approximation: A Gradient Boosting Machine", core=True,
              space={"trees": _FEW, "depth": _SHALLOW, "learning_rate": _RATE, "leaf": _LEAF, "columns": _COLUMNS}),
     _declare("hist_gradient_boosting", _histogram, "binned boosting that reads unknown values; quick on large tables",
@@ -253,7 +240,9 @@ MODELS = (
              "leaves' probabilities from rows that chose no split: calibrated by construction",
              "Wager & Athey (2018), Estimation and Inference using Random Forests, definition 2",
              space={"trees": _TREES, "depth": _DEPTH, "leaf": _LEAF, "columns": _COLUMNS}),
-    _declare("boosted_leaves_regression", _boosted_leaves, "boosted trees as features of a regression that weighs them anew",
+    _declare("boosted_leaves_regression",
+             lambda f: LeafRegression(_boosted(f["trees"], f["depth"], f.leaf(200), f.seed), f["C"]),
+             "boosted trees as features of a regression that weighs them anew",
              "He et al. (2014), Practical Lessons from Predicting Clicks on Ads at Facebook",
              space={"trees": _FEW, "depth": _SHALLOW, "C": Range(1e-4, 1.0, default=0.01, log=True)}),
     _declare("random_trees_embedding", _random_leaves, "unsupervised neighbourhoods of the features, weighed by a regression",

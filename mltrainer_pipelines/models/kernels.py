@@ -68,17 +68,15 @@ class ExtremeLearning:
         return self._units(X) @ self.weights_
 
 
-def _knn(f: Fitting) -> Any:
+def _knn(f: Fitting, **options: Any) -> Any:
     count = max(1, min(int(f["neighbours"]), f.rows // 4))
-    return sklearn.neighbors.KNeighborsClassifier(count, weights=f["weights"], algorithm="brute", n_jobs=f.threads)
+    return sklearn.neighbors.KNeighborsClassifier(count, algorithm="brute", **options)
 
 
 def _learnt_neighbours(f: Fitting) -> Any:
     parts = min(int(f["components"]), f.features)
     metric = sklearn.neighbors.NeighborhoodComponentsAnalysis(parts, init="pca", max_iter=20, random_state=f.seed)
-    return sklearn.pipeline.make_pipeline(
-        metric, sklearn.neighbors.KNeighborsClassifier(max(1, min(int(f["neighbours"]), f.rows // 4)), algorithm="brute")
-    )
+    return sklearn.pipeline.make_pipeline(metric, _knn(f))
 
 
 def _gaussian_process(f: Fitting) -> Any:
@@ -132,12 +130,9 @@ class DensityBayes:
         Z = X @ self.directions_
         self.spread_ = np.maximum(Z.std(axis=0), 1e-9)
         self.densities_ = []
-        for k in (0, 1):
-            part = Z[y == k] / self.spread_
-            width = self.width * len(part) ** (-1 / (count + 4))
-            self.densities_.append(
-                sklearn.neighbors.KernelDensity(bandwidth=width, rtol=1e-2).fit(part[subsample(len(part), 2000)])
-            )
+        for part in (Z[y == k] / self.spread_ for k in (0, 1)):
+            density = sklearn.neighbors.KernelDensity(bandwidth=self.width * len(part) ** (-1 / (count + 4)), rtol=1e-2)
+            self.densities_.append(density.fit(part[subsample(len(part), 2000)]))
         self.prior_ = float(np.log(y.mean() / (1 - y.mean())))
         return self
 
@@ -173,24 +168,16 @@ class LearningVectorQuantization:
         self.prototypes, self.rate, self.seed = prototypes, rate, seed
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "LearningVectorQuantization":
-        centers, classes = [], []
-        for k in (0, 1):
-            rows = X[y == k]
-            count = min(self.prototypes, len(rows))
-            centers.append(
-                sklearn.cluster.KMeans(count, n_init=1, max_iter=20, random_state=self.seed).fit(rows[:20_000]).cluster_centers_
-            )
-            classes += [k] * count
-        W, self.of_ = np.vstack(centers).astype(np.float64), np.array(classes)
+        counts = [min(self.prototypes, int((y == k).sum())) for k in (0, 1)]
+        clusters = [sklearn.cluster.KMeans(count, n_init=1, max_iter=20, random_state=self.seed) for count in counts]
+        centers = [clusters[k].fit(X[y == k][:20_000]).cluster_centers_ for k in (0, 1)]
+        W, self.of_ = np.vstack(centers).astype(np.float64), np.repeat([0, 1], counts)
         random = np.random.default_rng(self.seed)
         for epoch in range(5):
             for rows in np.array_split(random.permutation(len(X)), max(1, len(X) // 64)):
                 x, same = X[rows], self.of_[None, :] == y[rows][:, None]
                 d = ((x[:, None, :] - W[None]) ** 2).sum(axis=2)
-                near, far = (
-                    np.where(same, d, np.inf).argmin(axis=1),
-                    np.where(same, np.inf, d).argmin(axis=1),
-                )
+                near, far = np.where(same, d, np.inf).argmin(axis=1), np.where(same, np.inf, d).argmin(axis=1)
                 a, b = d[np.arange(len(rows)), near], d[np.arange(len(rows)), far]
                 total = np.maximum((a + b) ** 2, 1e-12)
                 rate = self.rate / (1 + epoch)
@@ -230,7 +217,8 @@ MODELS = (
     _declare("rbf_svm", _rbf_svm, "smooth curved borders of any shape, at the price of a random kernel basis",
              "Williams & Seeger (2000), Using the Nyström Method to Speed Up Kernel Machines", core=True,
              space=_MAPPED | {"width": _WIDTH}),
-    _declare("k_nearest_neighbours", _knn, "what happened in the most similar situations so far",
+    _declare("k_nearest_neighbours", lambda f: _knn(f, weights=f["weights"], n_jobs=f.threads),
+             "what happened in the most similar situations so far",
              "Cover & Hart (1967), Nearest Neighbor Pattern Classification", core=True, max_rows=20_000,
              space={"neighbours": Range(5, 1000, default=100, log=True, integer=True), "weights": Choices(("uniform",
              "distance"))},

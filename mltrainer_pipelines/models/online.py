@@ -1,35 +1,27 @@
 """Online learners: one session after the other, each judged before it is learnt from; what they are after the last one counts."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from mltrainer_pipelines.models import online_weights as weights
 from mltrainer_pipelines.models.libraries import river
 from mltrainer_pipelines.models.online_river import SessionGradient, Stream
-from mltrainer_pipelines.models.spec import Range
+from mltrainer_pipelines.models.spec import ModelSpec, Range
 from mltrainer_pipelines.models.table_model import Fitting, declare
 
 _declare = partial(declare, family="online", sessions=True, limits="a weighted sum of the features only")
-_declare_trees = partial(declare, family="online", sessions=True, prepare="filled")
 
 
-def _adaptive_forest(f: Fitting) -> Any:
-    return Stream(
-        river.forest.ARFClassifier(
-            n_models=10, lambda_value=f["weight"], grace_period=f["grace"], max_depth=f["depth"], seed=f.seed
-        )
-    )
+def _declare_trees(model: str, learner: Callable[[Fitting], Any], summary: str, source: str, **options: Any) -> ModelSpec:
+    """A learner of river, which reads row by row."""
+    declared = partial(declare, family="online", sessions=True, prepare="filled")
+    return declared(model, lambda f: Stream(learner(f)), summary, source, **options)
 
 
-def _patches(f: Fitting) -> Any:
+def _ensemble_of_trees(f: Fitting, kind: str, **options: Any) -> Any:
     tree = river.tree.HoeffdingTreeClassifier(f["grace"], f["depth"])
-    return Stream(river.ensemble.SRPClassifier(tree, n_models=5, subspace_size=f["share"], lam=f["weight"], seed=f.seed))
-
-
-def _online_boosting(f: Fitting) -> Any:
-    return Stream(
-        river.ensemble.BOLEClassifier(river.tree.HoeffdingTreeClassifier(f["grace"], f["depth"]), n_models=5, seed=f.seed)
-    )
+    return getattr(river.ensemble, kind)(tree, n_models=5, seed=f.seed, **options)
 
 
 _GRACE = Range(50, 2000, default=200, log=True, integer=True)
@@ -70,26 +62,31 @@ MODELS = (
              "Freund & Schapire (1997), A Decision-Theoretic Generalization of On-Line Learning (Hedge)",
              space={"rate": Range(0.01, 10.0, default=0.3, log=True), "forget": Range(0.9, 1.0, default=0.998)}),
     _declare_trees("hoeffding_adaptive_tree",
-                   lambda f: Stream(
-                       river.tree.HoeffdingAdaptiveTreeClassifier(f["grace"], f["depth"], delta=f["delta"], seed=f.seed)),
+                   lambda f: river.tree.HoeffdingAdaptiveTreeClassifier(f["grace"], f["depth"], delta=f["delta"], seed=f.seed),
                    "a tree that replaces the branches whose errors have begun to grow",
                    "Bifet & Gavaldà (2009), Adaptive Learning from Evolving Data Streams",
                    space={"grace": _GRACE, "depth": _DEPTH, "delta": _DELTA}),
     _declare_trees("extremely_fast_tree",
-                   lambda f: Stream(
-                       river.tree.ExtremelyFastDecisionTreeClassifier(f["grace"], f["depth"], f["reconsider"], delta=f["delta"])),
+                   lambda f: river.tree.ExtremelyFastDecisionTreeClassifier(f["grace"], f["depth"], f["reconsider"],
+                                                                            delta=f["delta"]),
                    "a tree that splits early and takes splits back",
                    "Manapragada, Webb & Salehi (2018), Extremely Fast Decision Tree",
                    space={"grace": _GRACE, "depth": _DEPTH, "delta": _DELTA,
                           "reconsider": Range(100, 20_000, default=2000, log=True, integer=True)}),
-    _declare_trees("adaptive_random_forest", _adaptive_forest, "trees of random features, each begun anew when it drifts",
+    _declare_trees("adaptive_random_forest",
+                   lambda f: river.forest.ARFClassifier(n_models=10, lambda_value=f["weight"], grace_period=f["grace"],
+                                                        max_depth=f["depth"], seed=f.seed),
+                   "trees of random features, each begun anew when it drifts",
                    "Gomes et al. (2017), Adaptive Random Forests for Evolving Data Stream Classification", max_rows=50_000,
                    space={"grace": _GRACE, "depth": _DEPTH, "weight": _WEIGHT}),
-    _declare_trees("streaming_random_patches", _patches, "each tree its own draw of rows and features, begun anew when it drifts",
+    _declare_trees("streaming_random_patches",
+                   lambda f: _ensemble_of_trees(f, "SRPClassifier", subspace_size=f["share"], lam=f["weight"]),
+                   "each tree its own draw of rows and features, begun anew when it drifts",
                    "Gomes, Read & Bifet (2019), Streaming Random Patches for Evolving Data Stream Classification",
                    max_rows=30_000, space={"grace": _GRACE, "depth": _DEPTH, "weight": _WEIGHT,
                                            "share": Range(0.1, 0.9, default=0.4)}),
-    _declare_trees("online_boosting", _online_boosting, "each tree weighs what those before it got wrong, row by row",
+    _declare_trees("online_boosting", partial(_ensemble_of_trees, kind="BOLEClassifier"),
+                   "each tree weighs what those before it got wrong, row by row",
                    "Barros, Santos & Gonçalves (2016), A Boosting-like Online Learning Ensemble (BOLE)", max_rows=30_000,
                    space={"grace": _GRACE, "depth": Range(1, 6, default=3, integer=True)}),
 )  # fmt: skip

@@ -68,8 +68,7 @@ def canonical_order(X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> 
         if _ascends(sessions[order], symbols[order]):
             return order
     words = np.ascontiguousarray(X, dtype=np.float32).view(np.uint32)
-    odd: np.ndarray = np.random.default_rng(0).integers(1, 2**63, size=(X.shape[1],), dtype=np.uint64)
-    odd |= np.uint64(1)
+    odd = np.random.default_rng(0).integers(1, 2**63, size=(X.shape[1],), dtype=np.uint64) | np.uint64(1)
     content = np.zeros(len(X), dtype=np.uint64)
     for column, factor in enumerate(odd):  # column by column: no second matrix of 64-bit words
         content += (words[:, column].astype(np.uint64) + np.uint64(column + 1)) * factor

@@ -23,27 +23,13 @@ def _saga(f: Fitting, share: float) -> Any:
     )
 
 
-def _sgd(f: Fitting, loss: str) -> Any:
-    return sklearn.linear_model.SGDClassifier(
-        loss=loss, alpha=f["penalty"], penalty="l2", average=True, max_iter=20, tol=1e-4, n_iter_no_change=3,
-        random_state=f.seed, learning_rate="adaptive", eta0=0.01,
-    )  # fmt: skip
+def _sgd(f: Fitting, **options: Any) -> Any:
+    return sklearn.linear_model.SGDClassifier(average=True, random_state=f.seed, **options)
 
 
-def _perceptron(f: Fitting) -> Any:
-    return sklearn.linear_model.SGDClassifier(
-        loss="perceptron", learning_rate="constant", eta0=0.01, average=True, max_iter=10, alpha=f["penalty"], random_state=f.seed
-    )
-
-
-def _passive_aggressive(f: Fitting) -> Any:
-    return sklearn.linear_model.SGDClassifier(
-        loss="hinge", penalty=None, learning_rate="pa1", eta0=f["aggressiveness"], average=True, max_iter=10, random_state=f.seed
-    )
-
-
-def _bayesian(f: Fitting, kind: str) -> Any:
-    return getattr(sklearn.linear_model, kind)(max_iter=50)
+def _adaptive_sgd(f: Fitting, loss: str) -> Any:
+    steps = {"learning_rate": "adaptive", "eta0": 0.01, "max_iter": 20, "tol": 1e-4, "n_iter_no_change": 3}
+    return _sgd(f, loss=loss, alpha=f["penalty"], **steps)
 
 
 def _components(f: Fitting, supervised: bool) -> Any:
@@ -72,25 +58,30 @@ MODELS = (
              "few groups of features that move together",
              "Zou & Hastie (2005), Regularization and Variable Selection via the Elastic Net", core=True,
              space={"C": _C, "share": Range(0.0, 1.0, default=0.5)}, limits=_LINEAR),
-    _declare("sgd", partial(_sgd, loss="log_loss"), "a regression in a few passes over the rows: cheap on any length",
+    _declare("sgd", partial(_adaptive_sgd, loss="log_loss"), "a regression in a few passes over the rows: cheap on any length",
              f"{_SKLEARN}sgd.html", core=True, space={"penalty": Range(1e-7, 0.1, default=1e-3, log=True)}, limits=_LINEAR),
-    _declare("sgd_modified_huber", partial(_sgd, loss="modified_huber"),
+    _declare("sgd_modified_huber", partial(_adaptive_sgd, loss="modified_huber"),
              "a regression whose loss grows only linearly for rows that are far wrong",
              "Zhang (2004), Solving Large Scale Linear Prediction Problems Using SGD Algorithms",
              space={"penalty": Range(1e-7, 0.1, default=1e-3, log=True)}, limits=_LINEAR),
-    _declare("averaged_perceptron", _perceptron, "moves its weights at each error and averages over all of them",
+    _declare("averaged_perceptron",
+             lambda f: _sgd(f, loss="perceptron", learning_rate="constant", eta0=0.01, max_iter=10, alpha=f["penalty"]),
+             "moves its weights at each error and averages over all of them",
              "Freund & Schapire (1999), Large Margin Classification Using the Perceptron Algorithm",
              space={"penalty": Range(1e-7, 0.1, default=1e-3, log=True)}, limits=_LINEAR),
-    _declare("passive_aggressive", _passive_aggressive, "the smallest change of weights that repairs each error",
+    _declare("passive_aggressive",
+             lambda f: _sgd(f, loss="hinge", penalty=None, learning_rate="pa1", eta0=f["aggressiveness"], max_iter=10),
+             "the smallest change of weights that repairs each error",
              "Crammer et al. (2006), Online Passive-Aggressive Algorithms",
              space={"aggressiveness": Range(1e-6, 1.0, default=1e-4, log=True)}, limits=_LINEAR),
     _declare("ridge_classifier", lambda f: sklearn.linear_model.RidgeClassifier(alpha=f["penalty"] * f.rows),
              "least squares on the class: one solve, no iterations",
              "Hoerl & Kennard (1970), Ridge Regression: Biased Estimation for Nonorthogonal Problems",
              space={"penalty": _PENALTY}, limits=_LINEAR),
-    _declare("bayesian_ridge", partial(_bayesian, kind="BayesianRidge"), "sets its own penalty by the evidence: nothing to tune",
+    _declare("bayesian_ridge", lambda f: sklearn.linear_model.BayesianRidge(max_iter=50),
+             "sets its own penalty by the evidence: nothing to tune",
              "MacKay (1992), Bayesian Interpolation", limits=_LINEAR),
-    _declare("relevance_determination", partial(_bayesian, kind="ARDRegression"),
+    _declare("relevance_determination", lambda f: sklearn.linear_model.ARDRegression(max_iter=50),
              "a prior for each weight: features without evidence drop out",
              "Tipping (2001), Sparse Bayesian Learning and the Relevance Vector Machine", max_rows=30_000, limits=_LINEAR),
     _declare("laplace_logistic", lambda f: weighted_sums.LaplaceLogistic(),

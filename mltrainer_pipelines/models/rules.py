@@ -29,8 +29,7 @@ class RuleModel(ScoreModel):
     def _learn(self, X: np.ndarray, groups: np.ndarray | None) -> None:
         self.knots_ = np.zeros((101, X.shape[1]))
         for column in range(X.shape[1]):
-            values = X[~np.isnan(X[:, column]), column]
-            if len(values):
+            if len(values := X[~np.isnan(X[:, column]), column]):
                 self.knots_[:, column] = np.quantile(values, np.linspace(0, 1, 101))
 
     def _score(self, X: np.ndarray, groups: np.ndarray | None, n_context: int = 0) -> np.ndarray:

@@ -109,22 +109,14 @@ class ModelSpec:
 
     Parameters
     ----------
-    id : str
-        Lower case with underscores; the `model` of a trial.
-    family : str
-        Name of the file that declares it.
-    core : bool
-        One of the core models.
-    source : str
-        Paper or library page of the method.
-    summary : str
-        One line: what it is good at.
+    id, family : str
+        Lower case with underscores, the `model` of a trial; the name of the file that declares it.
+    source, summary : str
+        Paper or library page of the method; one line: what it is good at.
     cost : {'fast', 'medium', 'slow'}
         Measured on 90,000 × 30 rows with one thread: up to 2 s, up to 20 s, more.
-    gpu : bool
-        Runs on a GPU where there is one.
-    handles_missing : bool
-        Reads NaN itself; otherwise its estimator imputes.
+    core, gpu, handles_missing : bool
+        One of the core models; runs on a GPU where there is one; reads NaN itself, which its estimator imputes otherwise.
     search_space : Mapping[str, Range or Choices]
         Every parameter that a trial may set, with its default.
     builder : callable
@@ -135,12 +127,9 @@ class ModelSpec:
     look_back : int
         Sessions before a row's own that it reads, of the same symbol; 0 for a model of single rows. Such a model is fitted and
         asked with groups that name the symbol, and knows of the past what the rows given hold.
-    cross_sectional : bool
-        Reads the other rows of a row's session: give whole sessions, with groups, to `predict_proba`.
-    sectors : bool
-        Reads the sector of a row's symbol, which groups tell it.
-    both_timeframes : bool
-        Learns from the outcome of the other timeframe too, where groups tell it for the training rows.
+    cross_sectional, sectors, both_timeframes : bool
+        Reads the other rows of a row's session: give whole sessions, with groups, to `predict_proba`; reads the sector of a row's
+        symbol; learns from the outcome of the other timeframe too. Groups tell it the sector, and the outcome of training rows.
     limits : str
         What this kind of model cannot learn, where there is something that others do.
     """

@@ -26,6 +26,11 @@ class LogOdds:
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         return both_classes(expit(np.einsum("ij,j->i", X, self.coef_) + self.intercept_))
 
+    def row_losses(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The log loss of each row, (rows,)."""
+        p = np.clip(self.predict_proba(X)[:, 1], 1e-9, 1 - 1e-9)
+        return -np.log(np.where(y == 1, p, 1 - p))
+
 
 def _newton(
     X: np.ndarray, y: np.ndarray, penalty: np.ndarray | float, weights: np.ndarray | None = None
@@ -163,9 +168,8 @@ class FamaMacBeth(LinearScore):
                 slopes.append(np.linalg.solve(gram, x.T @ (y[start:end] - y[start:end].mean())))
         if len(slopes) < 2:  # sessions of one or two rows hold no cross-section: the pooled regression is what is left
             x = X - X.mean(axis=0)
-            self.coef_ = np.linalg.lstsq(x.T @ x + self.penalty * len(x) * np.eye(X.shape[1]), x.T @ (y - y.mean()), rcond=None)[
-                0
-            ]
+            gram = x.T @ x + self.penalty * len(x) * np.eye(X.shape[1])
+            self.coef_ = np.linalg.lstsq(gram, x.T @ (y - y.mean()), rcond=None)[0]
             return self
         betas = np.array(slopes)
         mean, error = betas.mean(axis=0), betas.std(axis=0, ddof=1) / np.sqrt(len(betas))
@@ -221,10 +225,8 @@ class StrongestPairs:
     def fit(self, X: np.ndarray, y: np.ndarray) -> "StrongestPairs":
         strength = np.abs((X * (y - y.mean())[:, None]).mean(axis=0))
         self.chosen_ = np.sort(np.argsort(-strength, kind="stable")[: self.features])
-        C = self.C / len(X)
-        self.regression_ = sklearn.linear_model.LogisticRegression(C=C, solver="newton-cholesky", max_iter=30).fit(
-            self._inputs(X), y
-        )
+        regression = sklearn.linear_model.LogisticRegression(C=self.C / len(X), solver="newton-cholesky", max_iter=30)
+        self.regression_ = regression.fit(self._inputs(X), y)
         return self
 
     def _inputs(self, X: np.ndarray) -> np.ndarray:
@@ -243,8 +245,7 @@ class MarginalVote(LinearScore):
         self.least = least
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "MarginalVote":
-        correlation = (X * (y - y.mean())[:, None]).mean(axis=0) / max(float(y.std()), 1e-9)
-        t = correlation * np.sqrt(len(y))
+        t = (X * (y - y.mean())[:, None]).mean(axis=0) / max(float(y.std()), 1e-9) * np.sqrt(len(y))
         self.coef_ = np.sign(t) * np.maximum(np.abs(t) - self.least, 0.0)
         if not self.coef_.any():
             self.coef_ = t
@@ -260,27 +261,22 @@ class ForwardSelection(LogOdds):
     def fit(self, X: np.ndarray, y: np.ndarray) -> "ForwardSelection":
         chosen: list[int] = []
         self.coef_, self.intercept_ = np.zeros(X.shape[1]), float(np.log(max(y.mean(), 1e-6) / max(1 - y.mean(), 1e-6)))
-        loss = self._loss(X, y)
+        loss = float(self.row_losses(X, y).sum())
         while len(chosen) < min(self.most, X.shape[1]):
-            residual = y - self.predict_proba(X)[:, 1]
-            score = np.abs(X.T @ residual)
+            score = np.abs(X.T @ (y - self.predict_proba(X)[:, 1]))
             score[chosen] = -1.0
             best = int(np.argmax(score))
             weights, level, _ = _newton(X[:, [*chosen, best]], y, 1e-3)
             previous = self.coef_, self.intercept_
             self.coef_, self.intercept_ = np.zeros(X.shape[1]), level
             self.coef_[[*chosen, best]] = weights
-            new_loss = self._loss(X, y)
+            new_loss = float(self.row_losses(X, y).sum())
             if 2 * (loss - new_loss) < np.log(len(X)) and chosen:
                 self.coef_, self.intercept_ = previous
                 break
             chosen.append(best)
             loss = new_loss
         return self
-
-    def _loss(self, X: np.ndarray, y: np.ndarray) -> float:
-        p = np.clip(self.predict_proba(X)[:, 1], 1e-9, 1 - 1e-9)
-        return float(-np.log(np.where(y == 1, p, 1 - p)).sum())
 
 
 class MinimaxLogistic(LogOdds):
@@ -297,7 +293,6 @@ class MinimaxLogistic(LogOdds):
         for _ in range(10):
             w = weight[stretch] / weight[stretch].mean()
             self.coef_, self.intercept_, _ = _newton(X, y, self.penalty * len(X), w)
-            p = np.clip(self.predict_proba(X)[:, 1], 1e-9, 1 - 1e-9)
-            loss = np.bincount(stretch, -np.log(np.where(y == 1, p, 1 - p)), self.stretches) / np.maximum(share, 1)
+            loss = np.bincount(stretch, self.row_losses(X, y), self.stretches) / np.maximum(share, 1)
             weight *= np.exp(self.rate * (loss - loss.mean()))
         return self

@@ -1,5 +1,6 @@
 """Networks as estimators: of single rows, of a symbol's last sessions, or of a session's rows together."""
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ SEQUENCE_SESSIONS = 20
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network, the class `layer` of `row_layers` or `sequence_layers` with these options, and how it is trained.
+    """A network, a class of `row_layers`, `sequence_layers` or `convolution_layers` with these options, and how it is trained.
 
     `training` are the fields of `training.Training` that differ from the usual. The probabilities of so many members, trained
     from different seeds, are averaged, and of so many draws with dropout left on; without draws it is off, as usual.
@@ -35,10 +36,10 @@ class Architecture:
 
     def network(self, features: int, units: int, layers: int, dropout: float) -> Any:
         """The untrained network for so many features; one of sequences has no choice of `layers`."""
-        from mltrainer_pipelines.models.networks import row_layers, sequence_layers
+        from mltrainer_pipelines.models.networks import convolution_layers, row_layers, sequence_layers
 
         if self.sequence:  # one feature more says which sessions are there
-            kind = getattr(sequence_layers, self.layer)
+            kind = ChainMap(vars(sequence_layers), vars(convolution_layers))[self.layer]
             return kind(features + 1, length=SEQUENCE_SESSIONS, units=units, dropout=dropout, **self.options)
         return getattr(row_layers, self.layer)(features, units=units, layers=layers, dropout=dropout, **self.options)
 
@@ -109,13 +110,11 @@ class NetworkModel(ProbabilityClassifier):
         for member in range(architecture.members):
             with training.bounded(self.threads, self.seed * 1000 + member) as device:
                 network = self._network()
-                rows = self._rows(values, groups, device)
-                self.stopped_.append(training.train(network, rows, y, plan, device))
+                self.stopped_.append(training.train(network, self._rows(values, groups, device), y, plan, device))
                 self.weights_.append({name: value.cpu().numpy() for name, value in network.state_dict().items()})
         self.calibration_ = None
         if architecture.training.get("loss") == "list":  # its log-odds have no level: only their order was learnt
-            log_odds = self._log_odds(values, groups, 0)
-            self.calibration_ = Sigmoid().fit(log_odds, y)
+            self.calibration_ = Sigmoid().fit(self._log_odds(values, groups, 0), y)
 
     def _positive_in_context(self, X: np.ndarray, groups: np.ndarray | None, n_context: int) -> np.ndarray:
         log_odds = self._log_odds(self.scaler_.transform(X), groups, n_context)
@@ -153,17 +152,16 @@ class NetworkModel(ProbabilityClassifier):
 
         from mltrainer_pipelines.models.networks.training import Rows
 
-        windows = None
+        windows, other, count = None, None, len(values)
         if self.architecture.sequence:
-            history = History.of(groups, len(values))
-            windows = torch.as_tensor(history.windows(np.arange(n_context, len(values)), SEQUENCE_SESSIONS), device=device)
-            present = np.ones((len(values) + 1, 1), dtype=np.float32)
-            present[-1] = 0.0  # position -1, a session that the table does not hold
-            values = np.hstack([np.vstack([values, np.zeros((1, values.shape[1]), dtype=np.float32)]), present])
-        count = len(values) - (windows is not None)
+            history = History.of(groups, count)
+            windows = torch.as_tensor(history.windows(np.arange(n_context, count), SEQUENCE_SESSIONS), device=device)
+            # one column more says that a session is there; position -1 is one that the table does not hold
+            values = np.pad(values, ((0, 1), (0, 1)))
+            values[:count, -1] = 1.0
+        else:
+            values = values[n_context:]
         sessions = sessions_of(groups, count)[n_context:]
-        values = values if windows is not None else values[n_context:]
-        other = None
         if self.architecture.layer == "TwoTimeframes":
             other = torch.as_tensor(group_field(groups, "other", count)[n_context:].copy(), device=device)
         return Rows(torch.as_tensor(values, device=device), windows, sessions, other)

@@ -7,14 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that every torch program gives it
 from torch import Tensor, nn
 
-
-def dense(inputs: int, units: int, layers: int, dropout: float, outputs: int = 1) -> nn.Sequential:
-    """Layers of rectified units with dropout, and a linear one."""
-    parts: list[nn.Module] = []
-    for _ in range(layers):
-        parts += [nn.Linear(inputs, units), nn.ReLU(), nn.Dropout(dropout)]
-        inputs = units
-    return nn.Sequential(*parts, nn.Linear(inputs, outputs))
+from mltrainer_pipelines.models.networks.blocks import dense, transformer
 
 
 class Perceptron(nn.Module):
@@ -65,13 +58,12 @@ class SelfNormalizing(nn.Module):
     def __init__(self, features: int, units: int, layers: int, dropout: float):
         super().__init__()
         parts: list[nn.Module] = []
-        for number in range(layers):
-            parts += [nn.Linear(features if number == 0 else units, units), nn.SELU(), nn.AlphaDropout(dropout / 2)]
+        for inputs in [features] + [units] * (layers - 1):
+            parts += [nn.Linear(inputs, units), nn.SELU(), nn.AlphaDropout(dropout / 2)]
         self.net = nn.Sequential(*parts, nn.Linear(units, 1))
-        for part in self.net:
-            if isinstance(part, nn.Linear):
-                nn.init.normal_(part.weight, std=1 / math.sqrt(part.in_features))
-                nn.init.zeros_(part.bias)
+        for linear in self.net[::3]:
+            nn.init.normal_(linear.weight, std=1 / math.sqrt(linear.in_features))
+            nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)[:, 0]
@@ -101,9 +93,7 @@ class FactorizationMachine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pairs = 0.5 * ((x @ self.factors) ** 2 - (x**2) @ (self.factors**2)).sum(dim=1)
         out = self.linear(x)[:, 0] + pairs
-        if self.deep is not None:
-            out = out + self.deep((x[:, :, None] * self.factors).flatten(1))[:, 0]
-        return out
+        return out if self.deep is None else out + self.deep((x[:, :, None] * self.factors).flatten(1))[:, 0]
 
 
 class WideAndDeep(nn.Module):
@@ -125,8 +115,7 @@ class FeatureTransformer(nn.Module):
         self.scale = nn.Parameter(torch.randn(features, width) * 0.3)
         self.shift = nn.Parameter(torch.randn(features, width) * 0.3)
         self.token = nn.Parameter(torch.randn(1, 1, width) * 0.3)
-        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout, batch_first=True, norm_first=True)
-        self.encoder = nn.TransformerEncoder(layer, max(1, layers - 1), enable_nested_tensor=False)
+        self.encoder = transformer(width, max(1, layers - 1), dropout)
         self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -210,12 +199,10 @@ class KolmogorovArnold(nn.Module):
 
     def __init__(self, features: int, units: int, layers: int, dropout: float, bumps: int = 6):
         super().__init__()
-        sizes = [features, max(4, units // 8), 1]
+        pairs = list(itertools.pairwise([features, max(4, units // 8), 1]))
         self.register_buffer("centers", torch.linspace(-2, 2, bumps))
-        self.curves = nn.ParameterList(
-            nn.Parameter(torch.randn(a * bumps, b) * 0.3 / math.sqrt(a)) for a, b in itertools.pairwise(sizes)
-        )
-        self.lines = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.curves = nn.ParameterList(nn.Parameter(torch.randn(a * bumps, b) * 0.3 / math.sqrt(a)) for a, b in pairs)
+        self.lines = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
 
     def forward(self, x: Tensor) -> Tensor:
         for curve, line in zip(self.curves, self.lines, strict=True):
@@ -242,8 +229,7 @@ class PeriodicEmbedding(nn.Module):
 class GatedUnits(nn.Module):
     def __init__(self, features: int, units: int, layers: int, dropout: float):
         super().__init__()
-        sizes = [features] + [units] * layers
-        self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in itertools.pairwise(sizes))
+        self.layers = nn.ModuleList(nn.Linear(a, 2 * units) for a in [features] + [units] * (layers - 1))
         self.drop, self.last = nn.Dropout(dropout), nn.Linear(units, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -271,8 +257,7 @@ class BayesianPerceptron(nn.Module):
 
     def __init__(self, features: int, units: int, layers: int, dropout: float):
         super().__init__()
-        sizes = [features] + [units] * layers + [1]
-        pairs = list(itertools.pairwise(sizes))
+        pairs = list(itertools.pairwise([features] + [units] * layers + [1]))
         self.mean = nn.ParameterList(nn.Parameter(torch.randn(a, b) / math.sqrt(a)) for a, b in pairs)
         self.log_scale = nn.ParameterList(nn.Parameter(torch.full((a, b), -4.0)) for a, b in pairs)
         self.bias = nn.ParameterList(nn.Parameter(torch.zeros(b)) for _, b in pairs)
@@ -299,8 +284,7 @@ class SessionAttention(nn.Module):
         super().__init__()
         width = max(8, units // 2 // 4 * 4)
         self.first = nn.Linear(features, width)
-        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout, batch_first=True, norm_first=True)
-        self.encoder = nn.TransformerEncoder(layer, max(1, layers - 1), enable_nested_tensor=False)
+        self.encoder = transformer(width, max(1, layers - 1), dropout)
         self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:

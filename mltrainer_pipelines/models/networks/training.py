@@ -98,8 +98,7 @@ def train(network: nn.Module, rows: Rows, y: np.ndarray, training: Training, dev
             optimizer.step()
             schedule.step()
         if training.average and epoch >= training.epochs // 2:
-            count = epoch - training.epochs // 2 + 1
-            current = _copy(network)
+            count, current = epoch - training.epochs // 2 + 1, _copy(network)
             averaged = current if averaged is None else {
                 k: v + (current[k] - v) / count if v.is_floating_point() else current[k] for k, v in averaged.items()
             }  # fmt: skip
@@ -123,13 +122,12 @@ def log_odds(network: nn.Module, rows: Rows, device: torch.device, count: int) -
     network.to(device).eval()
     if getattr(network, "keeps_dropout", False):
         for part in network.modules():
-            if isinstance(part, nn.Dropout):
-                part.train()
+            part.training = isinstance(part, nn.Dropout)
     with torch.no_grad():
-        parts = []
-        for start, end in _chunks(network, rows.sessions, count):
-            at = torch.arange(start, end, device=device)
-            parts.append(_forward(network, rows.batch(at), rows.sessions[start:end]))
+        parts = [
+            _forward(network, rows.batch(torch.arange(start, end, device=device)), rows.sessions[start:end])
+            for start, end in _chunks(network, rows.sessions, count)
+        ]
     return torch.cat(parts).double().cpu().numpy() if parts else np.empty(0)
 
 
@@ -205,8 +203,7 @@ def _loss(network: nn.Module, x: Tensor, y: Tensor, sessions: np.ndarray, traini
         shape = (-1,) + (1,) * (x.dim() - 1)
         x = share.view(shape) * x + (1 - share.view(shape)) * x[other]
         y = share * y + (1 - share) * y[other]
-    output = _forward(network, x, sessions).float()
-    loss = _criterion(output, y, sessions, training)
+    loss = _criterion(_forward(network, x, sessions).float(), y, sessions, training)
     penalty = getattr(network, "penalty", None)
     return loss if penalty is None else loss + penalty
 

@@ -183,9 +183,8 @@ def learn_volatility(volatility: str, asymmetric: bool) -> Learn:
     def learn(sample: Sample, params: Mapping[str, float]) -> Dynamics:
         def fit(values: np.ndarray) -> np.ndarray | None:
             process = getattr(arch.univariate, volatility)(p=1, o=int(asymmetric), q=1)
-            result = arch.univariate.ZeroMean(filled(values), volatility=process, rescale=False).fit(
-                disp="off", show_warning=False
-            )
+            model = arch.univariate.ZeroMean(filled(values), volatility=process, rescale=False)
+            result = model.fit(disp="off", show_warning=False)
             fitted = result.params
             estimate = np.array([fitted["omega"], fitted["alpha[1]"], fitted.get("gamma[1]", 0.0), fitted["beta[1]"]])
             return estimate if result.convergence_flag == 0 else None
@@ -199,9 +198,8 @@ def learn_har(sample: Sample, params: Mapping[str, float]) -> Dynamics:
     """A constant and the weights of a week's, a month's and a quarter's mean size of a return for the next one."""
 
     def fit(values: np.ndarray) -> np.ndarray:
-        return (
-            arch.univariate.HARX(np.abs(filled(values)), lags=list(HAR_LAGS), rescale=False).fit(disp="off").params.to_numpy()[:4]
-        )
+        model = arch.univariate.HARX(np.abs(filled(values)), lags=list(HAR_LAGS), rescale=False)
+        return model.fit(disp="off").params.to_numpy()[:4]
 
     return mean_group(sample.series, fit)
 

@@ -38,10 +38,9 @@ class SeriesModel(ScoreModel):
         return 1
 
     def _learn(self, X: np.ndarray, groups: np.ndarray | None) -> None:
-        values = X[:, 0]
-        known = values[~np.isnan(values)]
-        self.center_ = float(np.median(known)) if len(known) else 0.0
-        spread = float(np.std(known)) if len(known) else 0.0
+        values = X[~np.isnan(X[:, 0]), 0]
+        self.center_ = float(np.median(values)) if len(values) else 0.0
+        spread = float(np.std(values)) if len(values) else 0.0
         self.scale_ = spread if spread > 1e-12 else 1.0
         history = History.of(groups, len(X))
         # in no order: a method that takes every k-th window then takes those of all symbols
@@ -71,9 +70,8 @@ class SeriesModel(ScoreModel):
 def _windows(scaled: np.ndarray, history: History, rows: np.ndarray) -> np.ndarray:
     """(rows, LENGTH), in the window's own standard deviations, NaN where unknown, the row's own value last."""
     W = np.append(scaled, np.nan)[history.windows(rows, LENGTH, STEP)]
-    known = (~np.isnan(W)).sum(axis=1)
     # about 0, and shrunk towards the pooled one, 1, where values are few
-    return W / np.sqrt((np.nansum(W**2, axis=1) + 4.0) / (known + 4.0))[:, None]
+    return W / np.sqrt((np.nansum(W**2, axis=1) + 4.0) / ((~np.isnan(W)).sum(axis=1) + 4.0))[:, None]
 
 
 ScoreFunction = Callable[[np.ndarray, Any, Mapping[str, float]], np.ndarray]
