@@ -127,14 +127,18 @@ def _letters(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
+def problems(error: ValidationError) -> str:
+    """What is wrong with some input, field by field: the first five problems."""
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+
+
 def checked_params(system: System, kind: Kind, params: Mapping[str, Any]) -> ActionParams:
     if kind not in PARAMS:
         raise ActionError(f"there is no action {kind!r}; there are {', '.join(PARAMS)}")
     try:
         checked = PARAMS[kind].model_validate(plain(params))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
-        raise ActionError(f"{kind}: {'; '.join(problems)}") from None
+        raise ActionError(f"{kind}: {problems(error)}") from None
     if isinstance(checked, MomentumScreening | Ensemble):
         names = list(dict.fromkeys(model_named(name) for name in checked.models))
         checked = checked.model_copy(update={"models": names})

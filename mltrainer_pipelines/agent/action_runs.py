@@ -1,22 +1,13 @@
 """What an action does after its yes: change something now, or ask for a run; and what that run brought about."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.engine import Connection
 
+from mltrainer_pipelines.agent import action_kinds as kinds
 from mltrainer_pipelines.agent import proposals, queries
-from mltrainer_pipelines.agent.action_kinds import (
-    ActionParams,
-    ChangeSetting,
-    DecideProposal,
-    Ensemble,
-    Kind,
-    MomentumScreening,
-    RefreshSignals,
-    SubmitTrial,
-    trial_configs,
-)
+from mltrainer_pipelines.agent.action_kinds import ActionParams, ChangeSetting, DecideProposal, Kind, trial_configs
 from mltrainer_pipelines.agent.autonomy import stop_started
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.store import runtime_settings
@@ -28,18 +19,18 @@ _SCREENED = ("timeframe", "min_probability", "min_confidence", "min_expected_ret
 
 def request_for(connection: Connection, system: System, checked: ActionParams, reason: str) -> int:
     """Ask for the run of an action; returns the request's id."""
-    if isinstance(checked, SubmitTrial):
+    if isinstance(checked, kinds.SubmitTrial):
         (config,) = trial_configs(system, checked)
         return request_trial(connection, config, "agent", reason)
-    if isinstance(checked, MomentumScreening):
+    if isinstance(checked, kinds.MomentumScreening):
         configs = trial_configs(system, checked)
         return request_jointly(connection, "momentum_screening", configs, "refresh_signals", None, "agent", reason)
-    if isinstance(checked, Ensemble):
+    if isinstance(checked, kinds.Ensemble):
         configs = trial_configs(system, checked)
         return request_jointly(connection, "ensemble", configs, "promote_champion", checked.timeframe, "agent", reason)
-    return request_run(
-        connection, "refresh_signals" if isinstance(checked, RefreshSignals) else "propose_trials", "agent", reason
-    )
+    job: Literal["refresh_signals", "propose_trials"]
+    job = "refresh_signals" if isinstance(checked, kinds.RefreshSignals) else "propose_trials"
+    return request_run(connection, job, "agent", reason)
 
 
 def do_now(system: System, checked: ChangeSetting | DecideProposal, by: str) -> dict[str, Any]:

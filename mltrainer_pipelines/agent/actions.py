@@ -83,24 +83,13 @@ def propose_action(system: System, session_id: str, kind: Kind, params: Mapping[
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         _expire(connection, now)
         pending = [_action(row) for row in connection.execute(sa.select(table).where(waits))]
-        for waiting in pending:
-            if waiting.kind == kind and waiting.params == values:
-                return waiting
+        if same := [waiting for waiting in pending if waiting.kind == kind and waiting.params == values]:
+            return same[0]
         if len(pending) >= MOST_PENDING:
             raise ActionError(f"{len(pending)} actions wait for a yes already; decide on those first")
-        row = connection.execute(
-            sa.insert(AgentAction)
-            .values(
-                session_id=session_id,
-                kind=kind,
-                params=values,
-                summary=summary(checked),
-                proposed_by=by,
-                created_at=now,
-                expires_at=now + LIFETIME,
-            )
-            .returning(table)
-        ).one()
+        new = {"session_id": session_id, "kind": kind, "params": values, "summary": summary(checked), "proposed_by": by}
+        new |= {"created_at": now, "expires_at": now + LIFETIME}
+        row = connection.execute(sa.insert(AgentAction).values(new).returning(table)).one()
         record_event(connection, "action_proposed", by, {"kind": kind, "params": values}, session_id, happened_at=now)
     return _action(row)
 
@@ -211,11 +200,8 @@ def mark_reported(connection: Connection, ids: list[int]) -> None:
 def ended(of: Action) -> dict[str, Any]:
     """How an action ended, for the agent's context."""
     report: dict[str, Any] = {"action": of.id, "kind": of.kind, "what": of.summary, "status": of.status}
-    if of.result is not None:
-        report["result"] = of.result
-    if of.error is not None:
-        report["error"] = of.error
-    return report
+    left = {"result": of.result, "error": of.error}
+    return report | {name: value for name, value in left.items() if value is not None}
 
 
 def _cannot_run(system: System) -> str | None:

@@ -87,10 +87,8 @@ def approve_within_budget(engine: Engine, moment: datetime) -> list[int]:
             if minutes + expected > today.daily_compute_minutes:
                 continue
             change = sa.update(TrialProposal).where(TrialProposal.id == proposal_id, TrialProposal.status == "proposed")
-            done = connection.execute(
-                change.values(status="approved", decided_by=BY, decided_at=moment).returning(TrialProposal.id)
-            ).first()
-            if done is None:
+            change = change.values(status="approved", decided_by=BY, decided_at=moment)
+            if connection.execute(change.returning(TrialProposal.id)).first() is None:
                 continue
             request_approved(connection, proposal_id)
             trials, minutes = trials + 1, minutes + expected
@@ -112,10 +110,8 @@ def note_finish(engine: Engine, trial_id: str, finished_at: datetime, seconds: f
     proposal = sa.select(TrialProposal.id).where(TrialProposal.trial_id == trial_id).scalar_subquery()
     change = sa.update(ProposalRun).where(ProposalRun.proposal_id == proposal, ProposalRun.seconds.is_(None))
     with engine.begin() as connection:
-        noted = connection.execute(
-            change.values(finished_at=finished_at, seconds=seconds).returning(ProposalRun.proposal_id)
-        ).first()
-        return noted is not None
+        change = change.values(finished_at=finished_at, seconds=seconds)
+        return connection.execute(change.returning(ProposalRun.proposal_id)).first() is not None
 
 
 def halt(engine: Engine, launcher: JobLauncher | None, by: str, reason: str, moment: datetime) -> Halted:
@@ -133,14 +129,11 @@ def stop_started(engine: Engine, launcher: JobLauncher | None, by: str, reason: 
     """Stop what an agent that was switched off has started; as `halt`, for who has changed the setting already."""
     with engine.begin() as connection:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        change = sa.update(TrialProposal).where(TrialProposal.status == "approved")
-        proposals = connection.scalars(
-            change.values(status="rejected", decided_by=by, decided_at=moment).returning(TrialProposal.id)
-        ).all()
-        waiting = sa.update(AgentAction).where(AgentAction.status == "pending")
-        actions = connection.scalars(
-            waiting.values(status="rejected", decided_by=by, decided_at=moment).returning(AgentAction.id)
-        ).all()
+        rejected = {"status": "rejected", "decided_by": by, "decided_at": moment}
+        approved = sa.update(TrialProposal).where(TrialProposal.status == "approved").values(rejected)
+        proposals = connection.scalars(approved.returning(TrialProposal.id)).all()
+        pending = sa.update(AgentAction).where(AgentAction.status == "pending").values(rejected)
+        actions = connection.scalars(pending.returning(AgentAction.id)).all()
         withdraw(connection, "the agent was switched off")
         detail = {"reason": reason, "proposals": list(proposals), "actions": list(actions)}
         record_event(connection, "halt", by, detail, happened_at=moment)
@@ -153,15 +146,9 @@ def stop_started(engine: Engine, launcher: JobLauncher | None, by: str, reason: 
 def _budget(engine: Engine, connection: Connection, moment: datetime) -> Budget:
     settings = runtime_settings.get_all(engine)
     first, last = day_of(moment)
-    mine = sa.select(TrialProposal.config, ProposalRun.seconds).outerjoin(
-        ProposalRun, ProposalRun.proposal_id == TrialProposal.id
-    )
-    mine = mine.where(
-        TrialProposal.decided_by == BY,
-        TrialProposal.decided_at >= first,
-        TrialProposal.decided_at < last,
-        TrialProposal.status != "rejected",
-    )
+    p, r = TrialProposal, ProposalRun
+    mine = sa.select(p.config, r.seconds).outerjoin(r, r.proposal_id == p.id)
+    mine = mine.where(p.decided_by == BY, p.decided_at >= first, p.decided_at < last, p.status != "rejected")
     rows = connection.execute(mine).tuples().all()
     minutes = sum(
         seconds / 60 if seconds is not None else _expected_minutes(connection, TrialConfig.parse(config).model)
@@ -181,12 +168,8 @@ def _budget(engine: Engine, connection: Connection, moment: datetime) -> Budget:
 
 
 def _expected_minutes(connection: Connection, model: str) -> float:
-    took = (
-        sa.select(ProposalRun.seconds)
-        .join(TrialProposal, TrialProposal.id == ProposalRun.proposal_id)
-        .where(TrialProposal.config["model"].astext == model, ProposalRun.seconds.is_not(None))
-        .order_by(ProposalRun.finished_at.desc())
-        .limit(20)
-    )
-    seconds = [value for value in connection.scalars(took) if value is not None]
+    p, r = TrialProposal, ProposalRun
+    took = sa.select(r.seconds).join(p, p.id == r.proposal_id).where(p.config["model"].astext == model, r.seconds.is_not(None))
+    newest = connection.scalars(took.order_by(r.finished_at.desc()).limit(20))
+    seconds = [value for value in newest if value is not None]
     return statistics.mean(seconds) / 60 if seconds else ASSUMED_MINUTES[get_model(model).cost]

@@ -162,10 +162,8 @@ def _leaderboard_line(row: Mapping[str, Any], config: Any) -> str:
     parts = [f"{row['rank']}. {row['model']} {row['grade']}", f"sharpe {rounded('sharpe')}", f"dsr {rounded('deflated_sharpe')}"]
     parts += [f"ic {rounded('rank_ic', 3)}", f"brier {rounded('brier_skill', 3)}"]
     if config is not None:
-        parts.append(f"train {config.train_sessions}")
-        parts += [
-            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in config.params.items()
-        ]
+        params = ((name, f"{value:.3g}" if isinstance(value, float) else value) for name, value in config.params.items())
+        parts += [f"train {config.train_sessions}", *(f"{name}={value}" for name, value in params)]
     return " ".join(parts)
 
 

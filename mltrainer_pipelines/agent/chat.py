@@ -101,14 +101,6 @@ class ChatAgent:
                     yield from self._answer(session_id, turn, None)
                 yield ChatEvent("done", {"turn": turn})
 
-    def approve(self, action_id: int, by: str) -> Action:
-        """Run an action on the user's click; raises `ActionStateError`."""
-        return approve(self.system, action_id, by)
-
-    def reject(self, action_id: int, by: str) -> Action:
-        """Dismiss an action on the user's click; raises `ActionStateError`."""
-        return reject(self.system, action_id, by)
-
     def history(self, session_id: str, limit: int = 200) -> list[dict[str, Any]]:
         """Messages of a conversation: `turn`, `role`, `text`, `tools` (names), `written_at`; the newest last."""
         listed = []

@@ -82,23 +82,11 @@ def propose_with_claude(
     models: Sequence[ModelSpec],
     taken: Collection[str] = (),
 ) -> ClaudeProposals:
-    """Ask Claude for new trials.
+    """Ask Claude for at most `count` new trials of `models`, of all timeframes of the templates together.
 
-    Parameters
-    ----------
-    count : int
-        Most trials that are taken, of all timeframes together.
-    templates : mapping
-        Timeframe to a configuration with everything that is not searched.
-    models : sequence of ModelSpec
-        Those that may be proposed.
-    taken : collection of str
-        Ids of trials that were proposed before; those tried are in `knowledge`.
-
-    Raises
-    ------
-    ClaudeError, ledger.DailyBudgetError
-        If there is no usable first answer. A failed repair leaves what was taken before it.
+    The templates hold everything that is not searched; `taken` are ids of trials that were proposed before (those tried are in
+    `knowledge`). Raises `ClaudeError` or `ledger.DailyBudgetError` if there is no usable first answer; a failed repair leaves
+    what was taken before it.
     """
     text = prompt("propose")
     wanted = {"trials": count, "timeframes": sorted(templates)}
@@ -151,7 +139,8 @@ def validate_trials(
             refusals.append(Refusal(trial, f"more than the {count} trials requested"))
         else:
             ids.add(config.trial_id)
-            accepted.append(_proposal(trial, config))
+            refuted_if = f"{refuted_at(trial.refuted_at_or_below_sharpe)}; {plain(trial.refuted_if, _TEXT)}"
+            accepted.append(Proposal(config, "claude", config.rationale, refuted_if, trial.expected_gain))
     return accepted, refusals
 
 
@@ -173,11 +162,6 @@ def _config(trial: ProposedTrial, templates: Mapping[str, TrialConfig], allowed:
     if config.model not in allowed:
         raise InvalidTrialError(f"model: {config.model} is not among those that may be proposed now")
     return config
-
-
-def _proposal(trial: ProposedTrial, config: TrialConfig) -> Proposal:
-    bar = refuted_at(trial.refuted_at_or_below_sharpe)
-    return Proposal(config, "claude", config.rationale, f"{bar}; {plain(trial.refuted_if, _TEXT)}", trial.expected_gain)
 
 
 def _repair(refusals: Sequence[Refusal], missing: int) -> str:

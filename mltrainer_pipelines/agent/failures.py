@@ -60,9 +60,8 @@ def named_failures() -> Iterator[None]:
     except anthropic.APITimeoutError:
         raise ClaudeLostError("Claude did not answer in time; ask again later") from None
     except anthropic.APIConnectionError as error:
-        raise BusyError(
-            f"Claude cannot be reached ({first_line(error)}); check the network and ANTHROPIC_BASE_URL", None
-        ) from None
+        reason = f"Claude cannot be reached ({first_line(error)}); check the network and ANTHROPIC_BASE_URL"
+        raise BusyError(reason, None) from None
     except anthropic.APIStatusError as error:
         reason = error.api_message or first_line(error)
         if error.status_code in (401, 403):
@@ -70,11 +69,8 @@ def named_failures() -> Iterator[None]:
         if error.status_code == 404:
             raise ClaudeRejectsUsError(f"the API does not know the model ({reason}); correct MLTRAINER_AGENT_MODEL") from None
         # An error event inside a stream carries the status of the stream, 200.
-        if (
-            error.status_code == 429
-            or error.status_code >= 500
-            or error.type in ("overloaded_error", "api_error", "rate_limit_error")
-        ):
+        passing = error.type in ("overloaded_error", "api_error", "rate_limit_error")
+        if passing or error.status_code == 429 or error.status_code >= 500:
             raise BusyError(f"Claude is busy ({error.status_code}: {reason}); ask again later", _wait(error)) from None
         raise ClaudeRejectsUsError(f"the API refuses the request ({error.status_code}: {reason})") from None
     except httpx2.TimeoutException:

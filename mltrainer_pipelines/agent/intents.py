@@ -212,7 +212,8 @@ def _screening(sentence: str, by_user: bool) -> Match:
     match = _SCREENING.search(sentence) or (_BARE_SCREENING.search(sentence) if by_user else None)
     if match is None:
         return None
-    models, problems = _models(sentence[match.end() :])
+    named = _WITH.search(sentence[match.end() :])
+    models, problems = _listed(named["names"]) if named else ([], [])
     params: dict[str, Any] = {"models": models, "timeframe": timeframe_of(sentence)}
     confidence, returns = _CONFIDENCE.search(sentence), _RETURN.search(sentence)
     if confidence:
@@ -261,11 +262,6 @@ _NO_MODELS = frozenset(
 )
 
 
-def _models(rest: str) -> tuple[list[str], list[str]]:
-    match = _WITH.search(rest)
-    return _listed(match["names"]) if match else ([], [])
-
-
 def _listed(text: str) -> tuple[list[str], list[str]]:
     """Ids of the models in a list such as "RandomForest, XGBoost and LightGBM models", and what is wrong with the others."""
     end = _NAMES_END.search(text)
@@ -280,6 +276,5 @@ def _listed(text: str) -> tuple[list[str], list[str]]:
         except ActionError as error:
             problems.append(str(error))
             continue
-        if model not in models:
-            models.append(model)
-    return models, problems
+        models.append(model)
+    return list(dict.fromkeys(models)), problems

@@ -1,6 +1,7 @@
 """The record of the agent: every request to Claude with its answer and its cost, and everything else it did."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -113,12 +114,8 @@ def record_event(
         "call_id": call_id,
         "detail": plain(detail),
     }
-    statement = sa.insert(AgentEvent).values(values)
-    if isinstance(target, Connection):
-        target.execute(statement)
-        return
-    with target.begin() as connection:
-        connection.execute(statement)
+    with nullcontext(target) if isinstance(target, Connection) else target.begin() as connection:
+        connection.execute(sa.insert(AgentEvent).values(values))
 
 
 def events(engine: Engine, kind: str | None = None, session_id: str | None = None, limit: int = 200) -> list[dict[str, Any]]:
@@ -134,9 +131,9 @@ def events(engine: Engine, kind: str | None = None, session_id: str | None = Non
 
 def day_of(moment: datetime) -> tuple[datetime, datetime]:
     """The New York day that holds a moment, from its midnight to the next one."""
-    local = moment.astimezone(NEW_YORK)
-    start = datetime.combine(local.date(), time(), NEW_YORK)
-    return start, datetime.combine(local.date() + timedelta(days=1), time(), NEW_YORK)
+    today = moment.astimezone(NEW_YORK).date()
+    first, last = (datetime.combine(day, time(), NEW_YORK) for day in (today, today + timedelta(days=1)))
+    return first, last
 
 
 def spent(engine: Engine, moment: datetime) -> Spending:
@@ -153,23 +150,20 @@ def spending_by_day(engine: Engine, days: int = 30) -> list[Spending]:
         return [_spending(row[0], row[1:]) for row in rows]
 
 
-_SUMMED = (
-    AgentCall.input_tokens,
-    AgentCall.cache_write_tokens,
-    AgentCall.cache_read_tokens,
-    AgentCall.output_tokens,
-    AgentCall.dollars,
+def _token_columns(usage: Usage) -> dict[str, int]:
+    return {f"{name}_tokens": tokens for name, tokens in vars(usage).items()}
+
+
+_SUMMED = (*_token_columns(Usage()), "dollars")
+_TOTALS: tuple[sa.ColumnElement[Any], ...] = (
+    sa.func.count(),
+    *(sa.func.coalesce(sa.func.sum(getattr(AgentCall, name)), 0) for name in _SUMMED),
 )
-_TOTALS: tuple[sa.ColumnElement[Any], ...] = (sa.func.count(), *(sa.func.coalesce(sa.func.sum(column), 0) for column in _SUMMED))
 
 
 def _spending(day: date, row: Sequence[Any]) -> Spending:
     calls, fresh, written, read, output, cost = row
     return Spending(day, calls, int(fresh), int(written), int(read), int(output), Decimal(cost))
-
-
-def _token_columns(usage: Usage) -> dict[str, int]:
-    return {f"{name}_tokens": tokens for name, tokens in vars(usage).items()}
 
 
 def _on_day(moment: datetime) -> tuple[sa.ColumnElement[bool], ...]:

@@ -59,14 +59,8 @@ def dollars(model: str, usage: Usage) -> Decimal:
     >>> dollars("claude-sonnet-5-5", Usage(input=10_000, output=1_000))
     Decimal('0.03')
     """
-    price = price_of(model)
-    parts = (
-        (usage.input, price.input),
-        (usage.cache_write, price.cache_write),
-        (usage.cache_read, price.cache_read),
-        (usage.output, price.output),
-    )
-    return sum((Decimal(tokens) * Decimal(str(rate)) for tokens, rate in parts), Decimal(0)) / 1_000_000
+    rates = vars(price_of(model))  # named as the kinds of tokens are
+    return sum((tokens * Decimal(str(rates[kind])) for kind, tokens in vars(usage).items()), Decimal(0)) / 1_000_000
 
 
 def estimated_tokens(request: Any) -> int:

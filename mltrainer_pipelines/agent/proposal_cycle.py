@@ -55,23 +55,9 @@ def run_cycle(
 ) -> ProposalCycle:
     """Propose trials, store them, and approve those that the budget covers.
 
-    Parameters
-    ----------
-    claude : Claude or None
-        None without an API key.
-    count : int
-        New trials for each timeframe.
-    templates : mapping
-        Timeframe to a configuration with everything that is not searched.
-    moment : datetime
-        Aware; real time, whose day the budget is of.
-    proposer : {'claude', 'tpe', 'random'}, optional
-        The run-time setting `proposer` by default.
-
-    Raises
-    ------
-    AgentOffError
-        If the agent is switched off or its autonomy is `off`.
+    `count` is of new trials for each timeframe of the templates, which hold everything that is not searched; `claude` is None
+    without an API key. The budget is of the day of `moment`, aware and real time. The proposer (`claude`, `tpe` or `random`) is
+    the run-time setting's by default. Raises `AgentOffError` if the agent is switched off or its autonomy is `off`.
     """
     settings = runtime_settings.get_all(engine)
     if not settings["agent_enabled"] or settings["autonomy"] == "off":
@@ -87,16 +73,16 @@ def run_cycle(
             used, fallback_reason = "tpe", NO_KEY
         else:
             try:
-                made = propose_with_claude(
-                    claude, count * len(templates), templates, knowledge, models or _allowed(templates), taken
-                )
+                # Those that a trial on the templates' feature sets may name, in the order of the registry.
+                ids = dict.fromkeys(model for template in templates.values() for model in models_for(template.feature_set))
+                allowed = models or [get_model(model) for model in ids]
+                made = propose_with_claude(claude, count * len(templates), templates, knowledge, allowed, taken)
             except (ClaudeError, DailyBudgetError) as error:
                 used, fallback_reason = "tpe", str(error)
     proposals = made.proposals if used == "claude" else search_proposals(used, count, templates, knowledge, taken, models)
     if fallback_reason is not None:
-        record_event(
-            engine, "fallback", "mltrainer", {"asked": asked, "proposer": used, "because": fallback_reason}, happened_at=moment
-        )
+        detail = {"asked": asked, "proposer": used, "because": fallback_reason}
+        record_event(engine, "fallback", "mltrainer", detail, happened_at=moment)
     return ProposalCycle(
         asked=asked,
         proposer=used,
@@ -127,9 +113,3 @@ def search_proposals(
         for template in templates.values()
         for proposal in propose(proposer, count, template, tried, taken, seed=seed, models=ids)
     ]
-
-
-def _allowed(templates: Mapping[str, TrialConfig]) -> list[ModelSpec]:
-    """Models that a trial on the templates' feature sets may name, in the order of the catalogue."""
-    ids = dict.fromkeys(model for template in templates.values() for model in models_for(template.feature_set))
-    return [get_model(model) for model in ids]

@@ -206,22 +206,13 @@ def learning_report(system: System) -> dict[str, Any]:
 def proposed(system: System, status: str | None = None) -> dict[str, Any]:
     """Proposals for trials, the newest first, with the outcomes of their hypotheses."""
     stored_proposals = proposals(system.engine, status)
-    return {
-        "count": len(stored_proposals),
-        "proposals": [
-            {
-                "id": stored.id,
-                "status": stored.status,
-                "by": stored.proposal.proposer,
-                "trial": stored.proposal.config.trial_id,
-                "hypothesis": stored.proposal.hypothesis,
-                "outcome": verdict(stored),
-                "sharpe": (stored.result or {}).get("sharpe"),
-                "error": (stored.result or {}).get("error"),
-            }
-            for stored in stored_proposals[::-1][:MAX_ROWS]
-        ],
-    }
+    listed = []
+    for stored in stored_proposals[::-1][:MAX_ROWS]:
+        proposal, result = stored.proposal, stored.result or {}
+        row = {"id": stored.id, "status": stored.status, "by": proposal.proposer, "trial": proposal.config.trial_id}
+        row |= {"hypothesis": proposal.hypothesis, "outcome": verdict(stored)}
+        listed.append(row | {name: result.get(name) for name in ("sharpe", "error")})
+    return {"count": len(stored_proposals), "proposals": listed}
 
 
 def settings(system: System) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def propose(
     if count < 1:
         raise ValueError(f"count={count}: ask for at least 1 proposal")
     ids = [get_model(model).id for model in models] if models else models_for(template.feature_set)
-    alike = [t for t in tried if _comparable(t.config, template)]
+    fixed = ("timeframe", "feature_set", "label", "universe_size")
+    alike = [t for t in tried if all(getattr(t.config, name) == getattr(template, name) for name in fixed)]
     study = _study(proposer, seed, ids, alike)
     excluded = {t.config.trial_id for t in tried} | set(taken)
     best = max((t for t in alike if t.value is not None), key=lambda t: (t.value, t.config.trial_id), default=None)
@@ -113,13 +114,10 @@ def propose(
 
 def tried_trials(engine: Engine) -> list[Tried]:
     """Every trial that was submitted, with its objective where it was scored."""
-    statement = (
-        sa.select(Trial.config, TrialScorecard.metrics)
-        .outerjoin(TrialScorecard, TrialScorecard.trial_id == Trial.trial_id)
-        .order_by(Trial.trial_id)
-    )
+    scored = sa.select(Trial.config, TrialScorecard.metrics)
+    scored = scored.outerjoin(TrialScorecard, TrialScorecard.trial_id == Trial.trial_id)
     with engine.connect() as connection:
-        rows = connection.execute(statement).all()
+        rows = connection.execute(scored.order_by(Trial.trial_id)).all()
     return [Tried(TrialConfig.from_record(config), metrics.get(OBJECTIVE) if metrics else None) for config, metrics in rows]
 
 
@@ -127,11 +125,6 @@ def proposed_trials(engine: Engine) -> set[str]:
     """Ids of the trials that were ever proposed, the rejected ones too."""
     with engine.connect() as connection:
         return set(connection.scalars(sa.select(TrialProposal.trial_id)))
-
-
-def _comparable(config: TrialConfig, template: TrialConfig) -> bool:
-    fixed = ("timeframe", "feature_set", "label", "universe_size")
-    return all(getattr(config, name) == getattr(template, name) for name in fixed)
 
 
 def _study(proposer: str, seed: int, ids: Sequence[str], tried: Sequence[Tried]) -> "optuna.Study":
@@ -191,9 +184,8 @@ def _suggest(trial: "optuna.Trial", name: str, space: Range | Choices) -> ParamV
 
 
 def _proposal(config: TrialConfig, proposer: str, informed: bool, best: Tried | None) -> Proposal:
-    setting = ", ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in config.params.items()
-    )
+    values = ((name, f"{value:g}" if isinstance(value, float) else value) for name, value in config.params.items())
+    setting = ", ".join(f"{name}={value}" for name, value in values)
     what = f"{config.model} ({setting}) trained on {config.train_sessions} sessions"
     if informed:
         why = "lies where the results so far were good and poor ones were rare (TPE)"
@@ -202,12 +194,10 @@ def _proposal(config: TrialConfig, proposer: str, informed: bool, best: Tried | 
     else:
         why = "is drawn at random from the search space, to cover what nobody thought of"
     if best is None:
-        against, refuted_if = (
-            "no trial of this timeframe has a result yet",
-            "its out-of-sample Sharpe ratio after costs is not above 0",
-        )
+        against, bar = "no trial of this timeframe has a result yet", "0"
     else:
-        against = f"the best so far, {best.config.trial_id}, has a Sharpe ratio of {best.value:.2f}"
-        refuted_if = f"its out-of-sample Sharpe ratio after costs is not above {best.value:.2f}"
+        bar = f"{best.value:.2f}"
+        against = f"the best so far, {best.config.trial_id}, has a Sharpe ratio of {bar}"
+    refuted_if = f"its out-of-sample Sharpe ratio after costs is not above {bar}"
     hypothesis = f"{what} {why}; {against}."
     return Proposal(config.model_copy(update={"rationale": hypothesis}), proposer, hypothesis, refuted_if)

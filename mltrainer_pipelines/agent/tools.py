@@ -11,16 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from mltrainer_pipelines.agent import action_kinds as kinds
 from mltrainer_pipelines.agent import queries
-from mltrainer_pipelines.agent.action_kinds import (
-    ActionError,
-    ActionParams,
-    DecideProposal,
-    Ensemble,
-    Kind,
-    MomentumScreening,
-    SubmitTrial,
-)
+from mltrainer_pipelines.agent.action_kinds import ActionError, ActionParams, Kind, problems
 from mltrainer_pipelines.agent.actions import Action, propose_action
 from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.agent.sanitize import as_data
@@ -29,6 +22,8 @@ from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store.lake import MissingPartitionError
 
 _ACTING = "Action, waits for the user's yes: "
+_SCREENING = "try models walk-forward, score the market, list what clears the bars."
+_ENSEMBLE = "try models, then refit the champion with the best trials voting beside it."
 MAX_RESULT = 6_000
 """Characters of a tool's result that reach a prompt."""
 
@@ -98,23 +93,13 @@ _TOOLS = (
     Tool("proposals", "Proposed trials and their outcomes.", Status, queries.proposed),
     Tool("settings", "Run-time settings.", Nothing, queries.settings),
     Tool("system_status", "Freshness, budget, actions.", Nothing, queries.status),
-    Tool(
-        "run_momentum_screening",
-        "try models walk-forward, score the market, list what clears the bars.",
-        MomentumScreening,
-        action="momentum_screening",
-    ),
-    Tool("submit_trial", "run one model walk-forward.", SubmitTrial, action="submit_trial"),
-    Tool(
-        "try_ensemble",
-        "try models, then refit the champion with the best trials voting beside it.",
-        Ensemble,
-        action="ensemble",
-    ),
-    Tool("change_threshold", "change a threshold.", Threshold, action="change_setting"),
-    Tool("decide_proposal", "decide on a proposal.", DecideProposal, action="decide_proposal"),
-    Tool("refresh_signals", "score the market now.", Nothing, action="refresh_signals"),
-    Tool("propose_trials", "have new trials proposed.", Nothing, action="propose_trials"),
+    Tool("run_momentum_screening", f"{_ACTING}{_SCREENING}", kinds.MomentumScreening, action="momentum_screening"),
+    Tool("submit_trial", f"{_ACTING}run one model walk-forward.", kinds.SubmitTrial, action="submit_trial"),
+    Tool("try_ensemble", f"{_ACTING}{_ENSEMBLE}", kinds.Ensemble, action="ensemble"),
+    Tool("change_threshold", f"{_ACTING}change a threshold.", Threshold, action="change_setting"),
+    Tool("decide_proposal", f"{_ACTING}decide on a proposal.", kinds.DecideProposal, action="decide_proposal"),
+    Tool("refresh_signals", f"{_ACTING}score the market now.", Nothing, action="refresh_signals"),
+    Tool("propose_trials", f"{_ACTING}have new trials proposed.", Nothing, action="propose_trials"),
 )
 TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _TOOLS}
 
@@ -131,11 +116,7 @@ class ToolResult:
 @lru_cache(maxsize=1)
 def definitions() -> Sequence[dict[str, Any]]:
     """The tools as the Messages API takes them, always in the same order (they are cached there)."""
-    return [
-        {"name": tool.name, "description": f"{_ACTING}{tool.description}" if tool.action else tool.description}
-        | {"input_schema": _schema(tool.input)}
-        for tool in TOOLS.values()
-    ]
+    return [{"name": tool.name, "description": tool.description, "input_schema": _schema(tool.input)} for tool in TOOLS.values()]
 
 
 def call(system: System, session_id: str, name: str, given: Any, call_id: int | None) -> ToolResult:
@@ -156,8 +137,7 @@ def _result_of(system: System, session_id: str, name: str, given: Any) -> ToolRe
     try:
         checked = tool.input.model_validate(given)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
-        return ToolResult(as_data({"error": "; ".join(problems)}), failed=True)
+        return ToolResult(as_data({"error": problems(error)}), failed=True)
     arguments = checked.model_dump(exclude_none=True)
     try:
         if tool.action is not None:
@@ -165,14 +145,10 @@ def _result_of(system: System, session_id: str, name: str, given: Any) -> ToolRe
             status = {"action": action.id, "what": action.summary, "status": "waits for the user's yes"}
             return ToolResult(as_data(status, 600), action=action)
         assert tool.read is not None  # noqa: S101
-        return ToolResult(_bounded(tool.read(system, **arguments)))
+        text = as_data(tool.read(system, **arguments))
+        return ToolResult(text if len(text) <= MAX_RESULT else json.dumps({"cut": True, "beginning": text[:MAX_RESULT]}))
     except (ActionError, MissingPartitionError) as error:
         return ToolResult(as_data({"error": str(error)}, 600), failed=True)
-
-
-def _bounded(value: Any) -> str:
-    text = as_data(value)
-    return text if len(text) <= MAX_RESULT else json.dumps({"cut": True, "beginning": text[:MAX_RESULT]})
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -40,8 +40,11 @@ class Traces:
         began = time.monotonic()
         try:
             self._make_ready(self.uri)
+            import mlflow
+
             began = time.monotonic()
-            return self._started(name, inputs)
+            # Not the span of a context: a stream's consumer may close it from another one.
+            return mlflow.start_span_no_context(name=name, span_type="CHAT_MODEL", inputs=dict(inputs))
         except MlflowException:
             return None  # the server went away in between; the record is in PostgreSQL
         finally:
@@ -70,12 +73,6 @@ class Traces:
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(EXPERIMENT)
         self._ready = True
-
-    def _started(self, name: str, inputs: Mapping[str, Any]) -> Any:
-        import mlflow
-
-        # Not the span of a context: a stream's consumer may close it from another one.
-        return mlflow.start_span_no_context(name=name, span_type="CHAT_MODEL", inputs=dict(inputs))
 
 
 def _answers(uri: str) -> bool:

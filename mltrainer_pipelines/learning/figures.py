@@ -22,18 +22,10 @@ def learning_figures(engine: Engine, as_of: date, market: str) -> dict[str, "Fig
     `market` (`real`, `simulated` or `replay`) is written on each of them.
     """
     with engine.connect() as connection:
-        closed = connection.execute(
-            sa.select(
-                Outcome.timeframe, Outcome.predicted_probability, Outcome.profitable, Outcome.net_return, Outcome.closed_session
-            )
-            .where(Outcome.closed_session <= as_of)
-            .order_by(Outcome.closed_session)
-        ).all()
-        weights = connection.execute(
-            sa.select(ModelWeightHistory.__table__)
-            .where(ModelWeightHistory.as_of <= as_of)
-            .order_by(ModelWeightHistory.as_of, ModelWeightHistory.trial_id)
-        ).all()
+        o, w = Outcome, ModelWeightHistory
+        ended = sa.select(o.timeframe, o.predicted_probability, o.profitable, o.net_return, o.closed_session)
+        closed = connection.execute(ended.where(o.closed_session <= as_of).order_by(o.closed_session)).all()
+        weights = connection.execute(sa.select(w.__table__).where(w.as_of <= as_of).order_by(w.as_of, w.trial_id)).all()
     figures = {}
     if closed:
         figures["promised_and_true"] = _reliability(closed, market)
@@ -69,12 +61,8 @@ def _earned(rows: Sequence[Any], market: str) -> "Figure":
     figure, axes = _figure("Net returns of closed positions, summed", market)
     for timeframe in sorted({row.timeframe for row in rows}):
         own = [row for row in rows if row.timeframe == timeframe]
-        axes.plot(
-            [row.closed_session for row in own],
-            np.cumsum([row.net_return for row in own]),
-            label=timeframe,
-            drawstyle="steps-post",
-        )
+        closed, earned = [row.closed_session for row in own], np.cumsum([row.net_return for row in own])
+        axes.plot(closed, earned, label=timeframe, drawstyle="steps-post")
     axes.legend()
     axes.set(xlabel="closed", ylabel="sum of net returns")
     figure.autofmt_xdate()

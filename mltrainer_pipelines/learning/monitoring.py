@@ -35,22 +35,9 @@ def check_champions(
 ) -> list[dict[str, object]]:
     """Check every champion for drift after a closed session, record the checks and raise their alerts.
 
-    Parameters
-    ----------
-    labels : DataFrame
-        date, symbol, timeframe, exit_date, barrier, net_return, label of decisions up to `as_of`.
-    since : date
-        The first session whose decisions are compared.
-
-    Returns
-    -------
-    list of dict
-        timeframe, trial_id and the fields of `Check`; none of a timeframe without a champion.
-
-    Raises
-    ------
-    TrackingUnavailableError
-        As for `record_and_alert`.
+    `labels` has date, symbol, timeframe, exit_date, barrier, net_return and label of decisions up to `as_of`; `since` is the
+    first session whose decisions are compared. Returns timeframe, trial_id and the fields of each `Check`, none of a timeframe
+    without a champion. Raises as `record_and_alert` does.
     """
     of_features = feature_drift(stored_features(lake, since, as_of + timedelta(days=1)).collect())
     rows: list[dict[str, object]] = []
@@ -81,7 +68,11 @@ def record_and_alert(
     target = None
     if any(_asks_for_rollback(check) for check in checks):
         target = _rollback_target(tracking, timeframe)
-        checks = [_advised(check, timeframe, target) if _asks_for_rollback(check) else check for check in checks]
+        if target is None:
+            addition = " (there is no version before)"
+        else:
+            addition = f": `{_command(timeframe, target)}` goes to version {target.version} ({target.trial_id})"
+        checks = [replace(check, advice=check.advice + addition) if _asks_for_rollback(check) else check for check in checks]
         record_checks(engine, as_of, timeframe, trial_id, checks)
     for check in checks:
         details: dict[str, float | str] = {"p_value": check.p_value}
@@ -155,14 +146,6 @@ def _crossing_since(engine: Engine, timeframe: str, kind: str, trial_id: str, as
 
 def _asks_for_rollback(check: Check) -> bool:
     return check.crossed and check.kind == "calibration"
-
-
-def _advised(check: Check, timeframe: str, target: ChampionVersion | None) -> Check:
-    if target is None:
-        return replace(check, advice=f"{check.advice} (there is no version before)")
-    return replace(
-        check, advice=f"{check.advice}: `{_command(timeframe, target)}` goes to version {target.version} ({target.trial_id})"
-    )
 
 
 def _command(timeframe: str, target: ChampionVersion) -> str:

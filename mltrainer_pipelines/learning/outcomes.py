@@ -6,6 +6,12 @@ from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.store.tables import Outcome, Recommendation, VirtualPosition
 
+_WITHOUT_OUTCOME = sa.and_(
+    VirtualPosition.status == "closed",
+    VirtualPosition.net_return.is_not(None),
+    ~sa.exists().where(Outcome.position_id == VirtualPosition.id),
+)
+
 
 def record_outcomes(engine: Engine) -> int:
     """Record the outcome of every closed position that has none; returns how many were added.
@@ -31,8 +37,7 @@ def record_outcomes(engine: Engine) -> int:
             VirtualPosition.exit_session,
         )
         .join(Recommendation, Recommendation.id == VirtualPosition.recommendation_id)
-        .where(VirtualPosition.status == "closed", VirtualPosition.net_return.is_not(None))
-        .where(~sa.exists().where(Outcome.position_id == VirtualPosition.id))
+        .where(_WITHOUT_OUTCOME)
         .order_by(VirtualPosition.id)
     )
     columns = (
@@ -46,12 +51,5 @@ def record_outcomes(engine: Engine) -> int:
 
 def closed_without_outcome(engine: Engine) -> list[int]:
     """Ids of closed positions, entered ones, whose outcome is not recorded yet, ascending."""
-    p = VirtualPosition
-    statement = (
-        sa.select(p.id)
-        .where(p.status == "closed", p.net_return.is_not(None))
-        .where(~sa.exists().where(Outcome.position_id == p.id))
-        .order_by(p.id)
-    )
     with engine.connect() as connection:
-        return list(connection.scalars(statement))
+        return list(connection.scalars(sa.select(VirtualPosition.id).where(_WITHOUT_OUTCOME).order_by(VirtualPosition.id)))

@@ -70,14 +70,9 @@ class WalkForwardEnsemble:
 class PointInTime:
     """The state of knowledge at a moment in the past; nothing that came to be known later is in it.
 
-    Parameters
-    ----------
-    defaults : mapping
-        Of the thresholds, as for `thresholds_at`.
-    labels : DataFrame
-        date, symbol, timeframe, exit_date, barrier, net_return, label.
-    clock_is_pinned : bool
-        Where it is, changes of thresholds were recorded by another clock than the market's: today's thresholds are taken.
+    `defaults` are of the thresholds, as for `thresholds_at`; `labels` has date, symbol, timeframe, exit_date, barrier, net_return
+    and label. Where the clock is pinned, changes of thresholds were recorded by another clock than the market's: today's
+    thresholds are taken.
     """
 
     def __init__(
@@ -114,7 +109,9 @@ class PointInTime:
                 champions[timeframe] = weighted(self.engine, ensemble, session), version
                 corrections[timeframe] = recalibration_before(self.engine, session, timeframe, version.trial_id)
             elif (ensemble := stand_in.at(session)) is not None:
-                champions[timeframe] = ensemble, _as_version(timeframe, ensemble.champion.trial_id, moment)
+                trial_id = ensemble.champion.trial_id
+                version = ChampionVersion(f"mltrainer-{timeframe}", STAND_IN, trial_id, "candidate", "", {}, moment)
+                champions[timeframe] = ensemble, version
         moment_of_thresholds = None if self.clock_is_pinned else moment
         return DecisionState(champions, corrections, thresholds_at(self.engine, self.defaults, moment=moment_of_thresholds))
 
@@ -155,20 +152,14 @@ class _StandIn:
         present = [name for name in self.names if session in self.forecasts[name]]
         if not present:
             return None
-        weights = self._before(session)
+        # By the outcomes of sessions before this one.
+        rounds = int(np.searchsorted(np.array(self.sessions, dtype="datetime64[D]"), np.datetime64(session)))
+        if self.path is None or rounds == 0:
+            weights = np.full(len(self.names), 1.0 / len(self.names))
+        else:
+            weights = self.path.before[rounds] if rounds < len(self.sessions) else self.path.last
         chosen = {name: weights[self.names.index(name)] for name in present}
         total = sum(chosen.values())
         shares = {name: float(weight / total) for name, weight in chosen.items()}
         leader = max(shares, key=lambda name: (shares[name], name))
         return WalkForwardEnsemble(self.configs[leader], shares, {name: self.forecasts[name][session] for name in present})
-
-    def _before(self, session: date) -> np.ndarray:
-        """Weights by the outcomes of sessions before this one."""
-        rounds = int(np.searchsorted(np.array(self.sessions, dtype="datetime64[D]"), np.datetime64(session)))
-        if self.path is None or rounds == 0:
-            return np.full(len(self.names), 1.0 / len(self.names))
-        return self.path.before[rounds] if rounds < len(self.sessions) else self.path.last
-
-
-def _as_version(timeframe: str, trial_id: str, moment: datetime) -> ChampionVersion:
-    return ChampionVersion(f"mltrainer-{timeframe}", STAND_IN, trial_id, "candidate", "", {}, moment)

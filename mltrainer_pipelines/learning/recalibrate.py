@@ -116,17 +116,8 @@ def update_recalibrations(
 
 def record_recalibration(engine: Engine, as_of: date, timeframe: str, trial_id: str, fitted: Fitted) -> None:
     """Keep a correction under the session after which it was learnt; again replaces it. Refreshes of later sessions use it."""
-    values = {
-        "as_of": as_of,
-        "timeframe": timeframe,
-        "trial_id": trial_id,
-        "intercept": fitted.recalibration.intercept,
-        "slope": fitted.recalibration.slope,
-        "observations": fitted.observations,
-        "effective_observations": fitted.effective_observations,
-        "brier_before": fitted.brier_before,
-        "brier_after": fitted.brier_after,
-    }
+    values = {"as_of": as_of, "timeframe": timeframe, "trial_id": trial_id, **vars(fitted.recalibration), **vars(fitted)}
+    del values["recalibration"]
     statement = insert(RecalibrationRow).values(values)
     with engine.begin() as connection:
         connection.execute(statement.on_conflict_do_update(index_elements=["as_of", "timeframe", "trial_id"], set_=values))

@@ -31,21 +31,12 @@ def resolved_forecasts(
 ) -> pl.DataFrame:
     """The trials' forecasts of decisions whose outcome was known at the close of a session.
 
-    Parameters
-    ----------
-    lake : Lake
-        trial_predictions and, if there are any, member_forecasts.
-    experts : mapping of timeframe to trial ids
-    labels : DataFrame
-        date, symbol, timeframe, exit_date, barrier, net_return, label.
-    since : date, optional
-        Only decisions of this session or later; calibration still learns from those before.
+    From the lake's trial_predictions and, if there are any, member_forecasts of the trials of each timeframe (`experts`);
+    `labels` has date, symbol, timeframe, exit_date, barrier, net_return and label. With `since`, only decisions of that session
+    or later, though calibration still learns from those before.
 
-    Returns
-    -------
-    DataFrame
-        `FORECAST_SCHEMA`: `decided` is the decision's session, `date` the one on which its outcome was known;
-        probabilities are calibrated. Sorted by these keys; one row a timeframe, trial, decision and symbol.
+    The columns are `FORECAST_SCHEMA`'s: `decided` is the decision's session, `date` the one on which its outcome was known;
+    probabilities are calibrated. Sorted by these keys; one row a timeframe, trial, decision and symbol.
     """
     resolved = labels.filter((pl.col("exit_date") <= as_of) & pl.col("label").is_not_null())
     parts = [

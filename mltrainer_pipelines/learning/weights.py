@@ -64,18 +64,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class WeightPath:
-    """Weights over the rounds.
+    """Weights known before each round (n_rounds, n_experts), and after all of them (n_experts,), positive and summing to 1.
 
-    Parameters
-    ----------
-    before : ndarray, shape (n_rounds, n_experts)
-        Those known before each round.
-    rates : ndarray, shape (n_rounds,)
-        The rate η of each round.
-    last : ndarray, shape (n_experts,)
-        After all rounds: positive, summing to 1.
-    losses : ndarray, shape (n_rounds, n_experts)
-        As weighed: an expert's that had no forecast is the weighted mean of the others'.
+    `rates` are the rate η of each round (n_rounds,), `losses` those weighed (n_rounds, n_experts): an expert's that had no
+    forecast is the weighted mean of the others'.
     """
 
     before: np.ndarray
@@ -85,21 +77,11 @@ class WeightPath:
 
 
 def weight_path(losses: np.ndarray, learning_rate: float = LEARNING_RATE, share: float = SHARE) -> WeightPath:
-    """Weights before each round, and after all of them.
+    """Weights before each round, and after all of them; without rounds they are equal.
 
-    Parameters
-    ----------
-    losses : ndarray, shape (n_rounds, n_experts)
-        In [0, 1], NaN where an expert had no forecast. No rounds: equal weights.
-    learning_rate : float
-        c, above 0.
-    share : float
-        α, from 0 (what is lost stays lost) to below 1.
-
-    Raises
-    ------
-    ValueError
-        If a loss is outside of [0, 1], a round has none, or there are no experts.
+    `losses`, of shape (n_rounds, n_experts), are in [0, 1], NaN where an expert had no forecast. `learning_rate` is c, above 0,
+    `share` α, from 0 (what is lost stays lost) to below 1. Raises `ValueError` if a loss is outside of [0, 1], a round has none,
+    or there are no experts.
     """
     if losses.ndim != 2 or losses.shape[1] == 0:
         raise ValueError(f"losses must be (rounds, experts) with at least one expert, not of shape {losses.shape}")

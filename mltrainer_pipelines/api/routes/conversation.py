@@ -164,9 +164,10 @@ def reject_action(request: Request, number: Identifier) -> ActionState:
 
 
 def _decided(request: Request, number: int, approve: bool) -> ActionState:
-    before, agent = get_action(request, number), _agent(request)
+    before, system = get_action(request, number), _agent(request).system
+    decide = action_book.approve if approve else action_book.reject
     try:
-        return _state(agent.system, (agent.approve if approve else agent.reject)(before.id, "user"))
+        return _state(system, decide(system, before.id, "user"))
     except ActionStateError as error:
         raise Problem(409, str(error)) from None
 
