@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 import polars as pl
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
 _SAFE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=-]*(/[A-Za-z0-9][A-Za-z0-9_.=-]*)*$")
 _FEW = 64
@@ -83,12 +83,7 @@ class Lake:
 
         A lake in a home is one market's by its folder. One at `MLTRAINER_LAKE_URL` would be shared by whoever names it.
         What a lake held before it was marked is taken to be the market's that comes first; of two that come in the same
-        instant one is refused at its next use.
-
-        Raises
-        ------
-        OtherMarketError
-            If the lake is marked as another market's.
+        instant one is refused at its next use, with `OtherMarketError`.
         """
         files, root = self._files
         marker = str(PurePosixPath(root) / _MARK)
@@ -112,6 +107,14 @@ class Lake:
                 raise ValueError(f"{name!r} cannot name a file of the lake: letters, digits and ._=- only")
         return str(PurePosixPath(self._files[1]) / asset / f"{partition}.parquet")
 
+    @contextmanager
+    def _opened(self, asset: str, partition: str) -> Iterator[NativeFile]:
+        try:
+            with self._files[0].open_input_file(self._key(asset, partition)) as source:
+                yield source
+        except FileNotFoundError:
+            raise MissingPartitionError(asset, [partition], self.url) from None
+
     def exists(self, asset: str, partition: str = WHOLE) -> bool:
         return bool(self._files[0].get_file_info(self._key(asset, partition)).is_file)
 
@@ -131,22 +134,16 @@ class Lake:
         """Rows of one partition, from its footer alone; `MissingPartitionError` if it does not exist."""
         from pyarrow import parquet
 
-        try:
-            with self._files[0].open_input_file(self._key(asset, partition)) as source:
-                return int(parquet.read_metadata(source).num_rows)
-        except FileNotFoundError:
-            raise MissingPartitionError(asset, [partition], self.url) from None
+        with self._opened(asset, partition) as source:
+            return int(parquet.read_metadata(source).num_rows)
 
     def notes(self, asset: str, partitions: Sequence[str]) -> list[Mapping[str, str]]:
         """What `write` was given to note in each of these partitions, from their footers; raises `MissingPartitionError`."""
         from pyarrow import parquet
 
         def noted(partition: str) -> Mapping[str, str]:
-            try:
-                with self._files[0].open_input_file(self._key(asset, partition)) as source:
-                    footer = parquet.read_metadata(source).metadata or {}
-            except FileNotFoundError:
-                raise MissingPartitionError(asset, [partition], self.url) from None
+            with self._opened(asset, partition) as source:
+                footer = parquet.read_metadata(source).metadata or {}
             return {key.decode(): value.decode() for key, value in footer.items() if not key.startswith(b"ARROW:")}
 
         if not self.url.startswith("s3://"):
@@ -181,12 +178,8 @@ class Lake:
 
     def read(self, asset: str, partition: str = WHOLE) -> pl.DataFrame:
         """Read one partition; `MissingPartitionError` if it does not exist."""
-        files, _ = self._files
-        try:
-            with files.open_input_file(self._key(asset, partition)) as source:
-                return pl.read_parquet(source.read())
-        except FileNotFoundError:
-            raise MissingPartitionError(asset, [partition], self.url) from None
+        with self._opened(asset, partition) as source:
+            return pl.read_parquet(source.read())
 
     def scan(self, asset: str, partitions: Iterable[str] | None = None) -> pl.LazyFrame:
         """Lazy rows of several partitions, in the order given; of all that exist by default.
