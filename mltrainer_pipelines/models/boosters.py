@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.boosting import booster_params
 from mltrainer_pipelines.models.libraries import catboost, lightgbm, xgboost
 from mltrainer_pipelines.models.log_odds import both_classes, expit
 from mltrainer_pipelines.models.spec import Range
@@ -57,12 +58,10 @@ class LightGBMScore(LightGBMBooster):
 
 
 def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, ranks: bool = False, **options: Any) -> Any:
-    params = {
-        "objective": "binary", "learning_rate": f["learning_rate"], "num_leaves": f["leaves"], "lambda_l2": f["l2"],
-        "min_data_in_leaf": f.leaf(f["leaf"]), "feature_fraction": f["columns"], "max_bin": 63, "seed": f.seed,
-        "bin_construct_sample_cnt": 25_000, "deterministic": True, "force_col_wise": True, "num_threads": f.threads,
-        "verbose": -1,
-    }  # fmt: skip
+    params = booster_params(
+        f.seed, f.threads, learning_rate=f["learning_rate"], num_leaves=f["leaves"], lambda_l2=f["l2"],
+        min_data_in_leaf=f.leaf(f["leaf"]), feature_fraction=f["columns"], max_bin=63, bin_construct_sample_cnt=25_000,
+    )  # fmt: skip
     return kind(params | options, f["rounds"], ranks)
 
 

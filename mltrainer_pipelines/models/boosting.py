@@ -10,6 +10,12 @@ from mltrainer_pipelines.models.libraries import lightgbm
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 
+def booster_params(seed: int, threads: int, **options: Any) -> dict[str, Any]:
+    """LightGBM's parameters for the binary log loss, deterministic for a seed, without its remarks."""
+    always = {"objective": "binary", "deterministic": True, "force_col_wise": True, "verbose": -1}
+    return always | {"seed": seed, "num_threads": threads} | options
+
+
 class LightGBM(ProbabilityClassifier):
     """LightGBM with the binary log loss, deterministic for a seed; missing values are left to the trees.
 
@@ -55,23 +61,13 @@ class LightGBM(ProbabilityClassifier):
         return self
 
     def _params(self, rows: int) -> dict[str, Any]:
-        return {
-            "objective": "binary",
-            "learning_rate": self.learning_rate,
-            "num_leaves": self.num_leaves,
+        return booster_params(
+            self.seed, self.threads, learning_rate=self.learning_rate, num_leaves=self.num_leaves,
             # 50 rows must train too: a leaf never asks for more than a tenth of the table
-            "min_data_in_leaf": max(1, min(self.min_data_in_leaf, rows // 10)),
-            "feature_fraction": self.feature_fraction,
-            "lambda_l2": self.lambda_l2,
-            "max_bin": self.max_bin,
+            min_data_in_leaf=max(1, min(self.min_data_in_leaf, rows // 10)), feature_fraction=self.feature_fraction,
             # quantiles of 25,000 rows are exact enough for some dozen bins, and half of the time went there
-            "bin_construct_sample_cnt": 25_000,
-            "seed": self.seed,
-            "deterministic": True,
-            "force_col_wise": True,
-            "num_threads": self.threads,
-            "verbose": -1,
-        }
+            lambda_l2=self.lambda_l2, max_bin=self.max_bin, bin_construct_sample_cnt=25_000,
+        )  # fmt: skip
 
     def _positive(self, X: np.ndarray) -> np.ndarray:
         return np.asarray(self.booster_.predict(X, num_threads=self.threads))

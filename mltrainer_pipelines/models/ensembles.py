@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from mltrainer_pipelines.models import combined
+from mltrainer_pipelines.models.boosting import booster_params
 from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.combined import SINGLE_ROWS, Combined, ForwardValidated, losses, regression
 from mltrainer_pipelines.models.libraries import lightgbm, scipy, sklearn
@@ -141,11 +142,10 @@ class LinearThenTrees(Combined):
     def fit(self, X: np.ndarray, y: np.ndarray, sessions: np.ndarray) -> None:
         super().fit(X, y, sessions)
         start = logit(self._member_probabilities(self.fitted_, X))[:, 0]
-        params = {
-            "objective": "binary", "learning_rate": 0.05, "num_leaves": 8, "min_data_in_leaf": max(1, min(1000, len(X) // 20)),
-            "feature_fraction": 0.3, "lambda_l2": 50.0, "max_bin": 63, "seed": self.seed, "deterministic": True,
-            "force_col_wise": True, "num_threads": self.threads, "verbose": -1,
-        }  # fmt: skip
+        params = booster_params(
+            self.seed, self.threads, learning_rate=0.05, num_leaves=8, min_data_in_leaf=max(1, min(1000, len(X) // 20)),
+            feature_fraction=0.3, lambda_l2=50.0, max_bin=63,
+        )  # fmt: skip
         data = lightgbm.Dataset(X, y.astype(np.float32), init_score=start, params=params)
         self.booster_ = lightgbm.train(params, data, int(self.params["rounds"]))
 
