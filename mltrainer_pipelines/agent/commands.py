@@ -39,10 +39,10 @@ def answer(system: System, wanted: Lookup) -> tuple[str, Any]:
     if wanted.query == "help":
         return HELP, None
     value = QUERIES[wanted.query](system, **wanted.arguments)
-    shown = {name: item for name, item in value.items() if name not in ("known", "found", "why")}
+    values = {name: item for name, item in value.items() if name not in ("known", "found", "why")}
     why = str(value.get("why", ""))
     reason = [f"{why[0].upper()}{why[1:]}."] if why else []
-    return "\n".join([*reason, *_lines(shown)]), value
+    return "\n".join([*reason, *_lines(values)]), value
 
 
 def suggested_models(system: System, timeframe: str) -> list[str]:
@@ -72,12 +72,11 @@ def next_trial(system: System, timeframe: str) -> dict[str, Any] | None:
 
 def outcome_text(ended: Action) -> str:
     """How an action ended, in words."""
-    if ended.status == "failed":
-        return "\n".join([f"Action {ended.id} failed: {ended.error}", *_result(ended.result or {})])
     if ended.status in ("rejected", "expired"):
         how = "was dismissed" if ended.status == "rejected" else "expired: nobody approved it within an hour"
         return f"Action {ended.id} {how}."
-    return "\n".join([f"Action {ended.id} is done: {ended.summary}.", *_result(ended.result or {})])
+    how = f"failed: {ended.error}" if ended.status == "failed" else f"is done: {ended.summary}."
+    return "\n".join([f"Action {ended.id} {how}", *_result(ended.result or {})])
 
 
 def _result(result: dict[str, Any]) -> list[str]:
@@ -129,11 +128,9 @@ def _lines(value: Any, name: str = "", depth: int = 0) -> list[str]:
 
 
 def _candidate(row: dict[str, Any]) -> str:
-    probability, confidence, expected = (
-        _percent(row[name]) for name in ("profit_probability", "confidence", "expected_net_return")
-    )
+    probability, confidence = _percent(row["profit_probability"]), _percent(row["confidence"])
     what = f"{row['symbol']} ({row['timeframe']}, {row['grade']})"
-    return f"  {what}: probability {probability}, confidence {confidence}, expected {expected}"
+    return f"  {what}: probability {probability}, confidence {confidence}, expected {_percent(row['expected_net_return'])}"
 
 
 def _row(values: dict[str, Any]) -> str:

@@ -137,9 +137,8 @@ class Claude:
             except BusyError as busy:
                 raise ClaudeLostError(str(busy)) from None
             except ValueError as error:
-                what = (
-                    "Claude called a tool with input" if "tool parameter" in str(error) else "the API sent a piece of an answer"
-                )
+                of_tool = "tool parameter" in str(error)
+                what = "Claude called a tool with input" if of_tool else "the API sent a piece of an answer"
                 raise ClaudeMalformedError(f"{what} that is not JSON: {first_line(error)}") from None
             finally:
                 stream.close()
@@ -200,9 +199,8 @@ class Claude:
             raise AgentOffError("the agent is switched off; set agent_enabled to true to switch it on again")
         limit = float(runtime_settings.get(self.engine, "daily_dollars"))
         reserved = most_dollars(self.model, request)
-        call_id = ledger.open_call(
-            self.engine, self.clock(), purpose, self.model, prompt.version, request, reserved, limit, session_id
-        )
+        now, version = self.clock(), prompt.version
+        call_id = ledger.open_call(self.engine, now, purpose, self.model, version, request, reserved, limit, session_id)
         call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", request))
         began = time.monotonic()
         error: BaseException | None = None
@@ -213,17 +211,11 @@ class Claude:
             raise
         finally:
             lost = error is not None and call.body is None and (call.has_text or isinstance(error, ClaudeLostError))
-            usage = None if lost else call.usage
-            ledger.close_call(
-                self.engine,
-                call_id,
-                time.monotonic() - began,
-                usage,
-                call.body,
-                None if call.body is None else call.body.get("stop_reason"),
-                None if error is None else f"{type(error).__name__}: {error}",
-            )
-            attributes = {"mltrainer.call_id": call_id, "mltrainer.prompt": prompt.version}
+            usage, seconds = None if lost else call.usage, time.monotonic() - began
+            stop_reason = (call.body or {}).get("stop_reason")
+            message = None if error is None else f"{type(error).__name__}: {error}"
+            ledger.close_call(self.engine, call_id, seconds, usage, call.body, stop_reason, message)
+            attributes = {"mltrainer.call_id": call_id, "mltrainer.prompt": version}
             self.traces.end(call.span, call.body, attributes, failed=error is not None)
 
     def _retrying(self, request: Callable[[], Result]) -> Result:

@@ -26,7 +26,7 @@ def follow_requests(engine: Engine) -> None:
         rows = connection.execute(newest).all()
         requests = [run_requests.get_request(connection, row.request_id) for row in rows]
         outcomes = [run_requests.outcome(connection, request) for request in requests]
-    for row, request, found in zip(rows, requests, outcomes, strict=True):
+    for row, request, outcome in zip(rows, requests, outcomes, strict=True):
         if request.run_id is not None and request.proposal_id is not None:
             if row.status == "approved":
                 autonomy.note_launch(engine, request.proposal_id, request.launched_at or datetime.now(UTC))
@@ -34,19 +34,19 @@ def follow_requests(engine: Engine) -> None:
                     mark_launched(engine, request.proposal_id, request.run_id)
             if request.finished_at is not None:
                 autonomy.note_finish(engine, row.trial_id, request.finished_at, request.seconds or 0.0)
-        if found.status != "running":
-            _record(engine, row.trial_id, request, found)
+        if outcome.status != "running":
+            _record(engine, row.trial_id, request, outcome)
 
 
-def _record(engine: Engine, trial_id: str, request: RunRequest, found: Outcome) -> None:
+def _record(engine: Engine, trial_id: str, request: RunRequest, outcome: Outcome) -> None:
     from mltrainer_pipelines.trials.scoring.scorecard import PARTS
 
-    if found.status == "failed":
-        result = {"error": plain(found.message, 1000), "run_id": request.run_id}
+    if outcome.status == "failed":
+        result = {"error": plain(outcome.message, 1000), "run_id": request.run_id}
     else:
         with engine.connect() as connection:
             card = sa.select(TrialScorecard.metrics).where(TrialScorecard.trial_id == request.trial_id)
             result = {name: value for name, value in connection.execute(card).scalar_one().items() if name not in PARTS}
-    if record_result(engine, trial_id, result, succeeded=found.status == "succeeded"):
-        shown = result if found.status == "failed" else {"sharpe": result["sharpe"]}
-        record_event(engine, "outcome", "mltrainer", {"trial": trial_id, **shown})
+    if record_result(engine, trial_id, result, succeeded=outcome.status == "succeeded"):
+        summary = result if outcome.status == "failed" else {"sharpe": result["sharpe"]}
+        record_event(engine, "outcome", "mltrainer", {"trial": trial_id, **summary})

@@ -111,8 +111,8 @@ def mark_launched(engine: Engine, proposal_id: int, run_id: str) -> None:
 def require_not_rejected(engine: Engine, proposal_id: int) -> None:
     """Raise `ProposalStateError` if a proposal was withdrawn after its run was asked for: the switch may fall in between."""
     with engine.connect() as connection:
-        found = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
-    if found == "rejected":
+        status = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
+    if status == "rejected":
         raise ProposalStateError(f"proposal {proposal_id} was rejected before its run began: nothing of it is computed")
 
 
@@ -134,11 +134,11 @@ def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeed
 def _step(connection: Connection, proposal_id: int, before: str, **values: Any) -> None:
     change = sa.update(TrialProposal).where(TrialProposal.id == proposal_id, TrialProposal.status == before).values(**values)
     if connection.execute(change.returning(TrialProposal.id)).first() is None:
-        found = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
-        if found is None:
+        status = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))
+        if status is None:
             raise ProposalStateError(f"there is no proposal {proposal_id}; `proposals` lists them")
         raise ProposalStateError(
-            f"proposal {proposal_id} is {found}, so it cannot become {values['status']}; that takes one that is {before}"
+            f"proposal {proposal_id} is {status}, so it cannot become {values['status']}; that takes one that is {before}"
         )
 
 

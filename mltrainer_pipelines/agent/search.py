@@ -176,8 +176,7 @@ def _suggest(trial: "optuna.Trial", name: str, space: Range | Choices) -> ParamV
         index: int = trial.suggest_categorical(name, tuple(range(len(space.values))))
         return space.values[index]
     if space.integer:
-        whole: int = trial.suggest_int(name, int(space.low), int(space.high), log=space.log)
-        return whole
+        return int(trial.suggest_int(name, int(space.low), int(space.high), log=space.log))
     # Four significant digits: readable, and as fine as any result can tell apart.
     value = float(f"{trial.suggest_float(name, space.low, space.high, log=space.log):.4g}")
     return min(max(value, space.low), space.high)

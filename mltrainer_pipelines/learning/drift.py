@@ -98,9 +98,8 @@ def calibration_drift(forecasts: pl.DataFrame, recent_sessions: int = RECENT_SES
     parts = values[len(values) - count * recent_sessions :].reshape(count, recent_sessions)
     slack = np.median(parts.mean(axis=1)) + 0.5 * parts.mean(axis=1).std()
     scores = np.array([cusum(part - slack).max() for part in parts])
-    return _check(
-        "calibration", "Brier score above its promise", scores, "recalibrate, retrain, or roll back to the version before"
-    )
+    remedy = "recalibrate, retrain, or roll back to the version before"
+    return _check("calibration", "Brier score above its promise", scores, remedy)
 
 
 def cusum(excess: np.ndarray) -> np.ndarray:
