@@ -219,14 +219,15 @@ def more(url: str, place: str) -> None:
     import dagster as dg
     from pydantic import SecretStr
 
-    from mltrainer_pipelines.defs.market import DEFS, daily_bars
+    from mltrainer_pipelines.definitions import defs
+    from mltrainer_pipelines.defs.market.daily_bars import daily_bars
     from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
     from mltrainer_pipelines.settings import LOCAL_EXCHANGE_KEY
 
     logging.disable(logging.CRITICAL)
     client, store = PolygonMarket(url, SecretStr(LOCAL_EXCHANGE_KEY)), Lake(place)
     days = store.partitions("daily_bars")
-    checks = [check for check in DEFS.asset_checks or [] if {key.asset_key for key in check.check_keys} == {daily_bars.key}]
+    checks = [check for check in defs.asset_checks or [] if {key.asset_key for key in check.check_keys} == {daily_bars.key}]
     resources = {"lake": store, "market_data": client}
     with dg.DagsterInstance.ephemeral() as instance:
         whole = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}

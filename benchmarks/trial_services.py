@@ -129,9 +129,9 @@ def _quick(trials: int) -> Row:
     """Quick trials over four quarters, each with its scorecard and a refresh of the leaderboard, as Dagster runs them."""
     import dagster as dg
 
-    from mltrainer_pipelines.defs import trials as defs
     from mltrainer_pipelines.defs.partitions import quarters
     from mltrainer_pipelines.defs.resources import RESOURCES
+    from mltrainer_pipelines.defs.trials.assets import leaderboard, trial_predictions, trial_scorecard
     from mltrainer_pipelines.ops.databases import database_url
     from mltrainer_pipelines.settings import get_settings
     from mltrainer_pipelines.store.database import Database
@@ -149,10 +149,8 @@ def _quick(trials: int) -> Row:
             instance.add_dynamic_partitions("trials", [config.trial_id])
             span = {"start": keys[0], "end": keys[-1]}
             tags = {f"dagster/asset_partition_range_{end}": f"{quarter}|{config.trial_id}" for end, quarter in span.items()}
-            dg.materialize([defs.trial_predictions], instance=instance, resources=RESOURCES, tags=tags)
-            dg.materialize(
-                [defs.trial_scorecard, defs.leaderboard], instance=instance, resources=RESOURCES, partition_key=config.trial_id
-            )
+            dg.materialize([trial_predictions], instance=instance, resources=RESOURCES, tags=tags)
+            dg.materialize([trial_scorecard, leaderboard], instance=instance, resources=RESOURCES, partition_key=config.trial_id)
             seconds.append(time.perf_counter() - begin)
     part = max(1, trials // 10)
     first, last = (statistics.median(some) for some in (seconds[1 : 1 + part], seconds[-part:]))

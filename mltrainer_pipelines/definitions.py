@@ -1,12 +1,9 @@
-"""The Dagster entry point: merges what `defs/` defines, and nothing else."""
+"""The Dagster entry point: loads what `defs/` holds, and nothing else."""
 
 import dagster as dg
 
-from mltrainer_pipelines.defs import agent, features, learning, market, portfolio, signals, trials
+from mltrainer_pipelines import defs as stages
 from mltrainer_pipelines.defs.execution import steps_executor
 from mltrainer_pipelines.defs.resources import RESOURCES
 
-defs = dg.Definitions.merge(
-    *(stage.DEFS for stage in (market, features, trials, signals, portfolio, learning, agent)),
-    dg.Definitions(resources=RESOURCES, executor=steps_executor()),
-)
+defs = dg.load_definitions_from_package_module(stages, resources=RESOURCES, executor=steps_executor())

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from mltrainer_pipelines.agent.autonomy import halt
 from mltrainer_pipelines.agent.proposals import approve, proposals
-from mltrainer_pipelines.defs import agent as defs
+from mltrainer_pipelines.defs.agent.assets import trial_proposals
+from mltrainer_pipelines.defs.agent.automation import launch_requested_runs
 from mltrainer_pipelines.defs.instance_runs import InstanceRuns
-from mltrainer_pipelines.defs.trials import trial_predictions
+from mltrainer_pipelines.defs.trials.assets import trial_predictions
 from mltrainer_pipelines.ops.databases import provided_databases
 from mltrainer_pipelines.ops.run_launcher import PROPOSAL, REQUEST, RunLauncher
 from mltrainer_pipelines.settings import Settings, get_settings
@@ -43,7 +44,7 @@ def installed(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> It
 
 def materialized(database: Database, lake: Lake, **config: object) -> dict[str, object]:
     done = dg.materialize(
-        [defs.trial_proposals],
+        [trial_proposals],
         resources={"database": database, "lake": lake},
         run_config={"ops": {"trial_proposals": {"config": config}}},
     )
@@ -53,7 +54,7 @@ def materialized(database: Database, lake: Lake, **config: object) -> dict[str, 
 
 def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
     with dg.build_sensor_context(instance=instance) as context:
-        return defs.launch_requested_runs(context)  # type: ignore[return-value]
+        return launch_requested_runs(context)  # type: ignore[return-value]
 
 
 def test_proposals_wait_are_launched_after_a_yes_and_count_once_their_run_is_there(installed: Database, tmp_path) -> None:

@@ -16,8 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
-from mltrainer_pipelines.defs.portfolio import portfolio_performance, virtual_positions
-from mltrainer_pipelines.defs.signals import recommendations
+from mltrainer_pipelines.defs.portfolio.assets import portfolio_performance, virtual_positions
+from mltrainer_pipelines.defs.signals.assets import recommendations
 from mltrainer_pipelines.market.sessions import session_hours
 from mltrainer_pipelines.signals.rules import Thresholds, strong_buys
 from mltrainer_pipelines.store.database import Database

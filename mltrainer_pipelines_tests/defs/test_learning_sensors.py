@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from mltrainer_pipelines.defs.learning import alert_on_failure, learn, learn_from_closed_positions, retrain_on_drift
-from mltrainer_pipelines.defs.trials import promote_champion
+from mltrainer_pipelines.defs.learning.automation import alert_on_failure, learn_from_closed_positions, retrain_on_drift
+from mltrainer_pipelines.defs.learning.jobs import learn
+from mltrainer_pipelines.defs.trials.jobs import promote_champion
 from mltrainer_pipelines.learning.outcomes import record_outcomes
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import sessions_between

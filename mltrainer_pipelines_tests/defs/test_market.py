@@ -16,8 +16,12 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from pydantic import SecretStr
 
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
-from mltrainer_pipelines.defs import market as defs
-from mltrainer_pipelines.defs.corrections import corrections_of
+from mltrainer_pipelines.definitions import defs
+from mltrainer_pipelines.defs.market import checks
+from mltrainer_pipelines.defs.market.assets import corporate_actions, macro_series, universe
+from mltrainer_pipelines.defs.market.automation import correct_bars_schedule
+from mltrainer_pipelines.defs.market.bar_corrections import bar_corrections, corrections_of
+from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.resources import RESOURCES
 from mltrainer_pipelines.market.corporate_actions import CHECKED_AGAIN
@@ -60,7 +64,7 @@ class Desk:
         )
 
     def bars(self, first: date = SESSION, last: date | None = None, **config: Any) -> Any:
-        return self.run(defs.daily_bars, first=first, last=last, **config)
+        return self.run(daily_bars, first=first, last=last, **config)
 
     def bytes_of(self, day: date = SESSION) -> bytes | None:
         path = Path(self.lake.path("daily_bars", str(day)))
@@ -176,7 +180,7 @@ def test_a_fault_that_stays_fails_the_run_and_leaves_the_partition_as_it_was(des
 
 def test_a_holiday_is_no_partition(desk):
     with pytest.raises(Exception, match="2024-01-01"):
-        dg.materialize([defs.daily_bars], partition_key="2024-01-01", resources={"lake": desk.lake, "market_data": desk.polygon})
+        dg.materialize([daily_bars], partition_key="2024-01-01", resources={"lake": desk.lake, "market_data": desk.polygon})
     assert desk.server.calls == []
 
 
@@ -233,7 +237,7 @@ def test_a_stray_bad_bar_of_a_large_session_is_set_aside_and_told(desk):
     assert desk.lake.read("daily_bars", str(SESSION)).height == 1499
     rejected = desk.lake.read("rejected_bars", str(SESSION))
     assert rejected.select("symbol", "low", "reason").rows() == [("S0007", -1.0, "low is not a positive number")]
-    checked = desk.run(defs.daily_bars, *defs.MARKET_CHECKS[:1], first=SESSION)
+    checked = desk.run(daily_bars, checks.daily_bars_content, first=SESSION)
     found = {check.check_name: check for check in checked.get_asset_check_evaluations()}
     assert not found["nothing_was_rejected"].passed
     assert found["prices_are_possible"].passed
@@ -252,7 +256,9 @@ def test_a_market_that_really_became_small_can_be_taken(desk):
     assert desk.lake.read("daily_bars", str(SESSION)).height == 1
 
 
-CHECKS_OF_BARS = [one for one in defs.MARKET_CHECKS if any(key.asset_key == dg.AssetKey("daily_bars") for key in one.check_keys)]
+CHECKS_OF_BARS = [
+    one for one in defs.asset_checks or () if any(key.asset_key == dg.AssetKey("daily_bars") for key in one.check_keys)
+]
 BAR_CHECKS = {
     "no_duplicate_bars": (lambda bars: pl.concat([bars, bars.head(1)]), True),
     "prices_are_possible": (lambda bars: bars.with_columns(low=pl.col("high") + 1), True),
@@ -271,7 +277,7 @@ def test_each_check_finds_what_it_is_for_and_blocks_where_it_has_to(desk, check)
     spoil, blocks = BAR_CHECKS[check]
     assert desk.bars(BEFORE, SESSION).success
     desk.lake.write("daily_bars", spoil(desk.lake.read("daily_bars", str(SESSION))), str(SESSION))
-    result = desk.run(defs.daily_bars, *CHECKS_OF_BARS, first=SESSION)
+    result = desk.run(daily_bars, *CHECKS_OF_BARS, first=SESSION)
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert not found[check].passed
     assert (found[check].severity == dg.AssetCheckSeverity.ERROR) == blocks
@@ -288,7 +294,7 @@ def test_a_split_is_a_reason_for_a_jump(desk):
         kind=pl.lit("split"), ratio=pl.lit(2.0), cash=pl.lit(None, pl.Float64), declared=pl.lit(None, pl.Date)
     )
     desk.lake.write("corporate_actions", actions)
-    result = desk.run(defs.daily_bars, *defs.MARKET_CHECKS[:1], first=SESSION)
+    result = desk.run(daily_bars, checks.daily_bars_content, first=SESSION)
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}["jumps_have_a_reason"]
     assert found.metadata["found"].value == 1
 
@@ -296,7 +302,7 @@ def test_a_split_is_a_reason_for_a_jump(desk):
 def test_missing_sessions_and_a_missing_newest_one_are_told(desk):
     desk.bars(date(2024, 3, 1), date(2024, 3, 5))
     desk.lake.delete("daily_bars", "2024-03-04")
-    result = desk.run(defs.daily_bars, *CHECKS_OF_BARS, first="2024-03-05")
+    result = desk.run(daily_bars, *CHECKS_OF_BARS, first="2024-03-05")
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert not found["every_session_is_there"].passed
     assert not found["newest_session_is_there"].passed
@@ -306,16 +312,16 @@ def test_missing_sessions_and_a_missing_newest_one_are_told(desk):
     partitions_def=months,
     deps=[
         dg.AssetDep(
-            defs.daily_bars, partition_mapping=dg.TimeWindowPartitionMapping(-13, 0, allow_nonexistent_upstream_partitions=True)
+            daily_bars, partition_mapping=dg.TimeWindowPartitionMapping(-13, 0, allow_nonexistent_upstream_partitions=True)
         ),
-        dg.AssetDep(defs.bar_corrections, partition_mapping=corrections_of(-13, 0)),
+        dg.AssetDep(bar_corrections, partition_mapping=corrections_of(-13, 0)),
     ],
 )
 def a_year_of_bars() -> None:
     """Reads more sessions than Dagster looks at one by one, as features do."""
 
 
-@dg.asset(deps=[defs.daily_bars, dg.AssetDep(defs.bar_corrections, partition_mapping=dg.LastPartitionMapping())])
+@dg.asset(deps=[daily_bars, dg.AssetDep(bar_corrections, partition_mapping=dg.LastPartitionMapping())])
 def newest_bars() -> None:
     """Reads all sessions and has no partitions, as the regime."""
 
@@ -323,7 +329,7 @@ def newest_bars() -> None:
 def stale(desk: Desk, asset: str, partition: str | None = None) -> StaleStatus:
     from dagster._core.loader import LoadingContextForTest
 
-    assets = [defs.daily_bars, defs.bar_corrections, defs.universe, a_year_of_bars, newest_bars]
+    assets = [daily_bars, bar_corrections, universe, a_year_of_bars, newest_bars]
     graph = dg.Definitions(assets=assets, resources=RESOURCES).resolve_asset_graph()
     resolver = CachingStaleStatusResolver(desk.instance, graph, LoadingContextForTest(desk.instance))
     return resolver.get_status(dg.AssetKey(asset), partition)
@@ -334,7 +340,7 @@ def test_a_correction_replaces_the_bar_is_put_on_record_and_makes_what_depends_o
     desk.stocks.sectors = {"AAA": "SERVICES-PREPACKAGED SOFTWARE"}
     first, last = date(2024, 1, 2), date(2024, 3, 28)
     assert desk.bars(first, last).success
-    assert desk.run(defs.universe, first="2024-03-01", last="2024-04-01").success
+    assert desk.run(universe, first="2024-03-01", last="2024-04-01").success
     april = desk.lake.read("universe", "2024-04-01")
     assert dict(april.select("symbol", "sector").iter_rows())["AAA"] == "SERVICES-PREPACKAGED SOFTWARE"
     assert desk.run(a_year_of_bars, first="2024-02-01", last="2024-03-01").success
@@ -342,7 +348,7 @@ def test_a_correction_replaces_the_bar_is_put_on_record_and_makes_what_depends_o
     fresh = [("universe", "2024-03-01"), ("universe", "2024-04-01"), ("a_year_of_bars", "2024-03-01"), ("newest_bars", None)]
     assert {stale(desk, *each) for each in fresh} == {StaleStatus.FRESH}
 
-    quiet = desk.run(defs.bar_corrections, first="2024-03-01")
+    quiet = desk.run(bar_corrections, first="2024-03-01")
     assert quiet.success
     assert {stale(desk, *each) for each in fresh} == {StaleStatus.FRESH}
     assert desk.lake.read("bar_corrections", "2024-03-01").is_empty()
@@ -353,7 +359,7 @@ def test_a_correction_replaces_the_bar_is_put_on_record_and_makes_what_depends_o
     before = desk.lake.read("daily_bars", "2024-03-12")
     untouched = desk.bytes_of(date(2024, 3, 13))
     desk.stocks.edit = corrected
-    result = desk.run(defs.bar_corrections, first="2024-03-01")
+    result = desk.run(bar_corrections, first="2024-03-01")
     assert result.success
     record = desk.lake.read("bar_corrections", "2024-03-01")
     old = before.filter(pl.col("symbol") == "BBB")["close"][0]
@@ -372,9 +378,9 @@ def test_a_correction_replaces_the_bar_is_put_on_record_and_makes_what_depends_o
     assert stale(desk, "a_year_of_bars", "2024-02-01") == StaleStatus.FRESH
 
     # A second night finds nothing new, and a run over what is there changes no version.
-    assert desk.run(defs.bar_corrections, first="2024-03-01").success
+    assert desk.run(bar_corrections, first="2024-03-01").success
     assert desk.lake.read("bar_corrections", "2024-03-01").equals(record)
-    assert desk.run(defs.universe, first="2024-04-01").success
+    assert desk.run(universe, first="2024-04-01").success
     assert desk.bars(first, last).success
     assert stale(desk, "universe", "2024-04-01") == StaleStatus.FRESH
 
@@ -386,7 +392,7 @@ def test_the_nightly_schedule_asks_for_the_months_of_the_last_five_sessions():
 
     def asked(moment: datetime) -> list[str]:
         context = dg.build_schedule_context(scheduled_execution_time=moment)
-        return [request.partition_key for request in defs.correct_bars_schedule(context)]
+        return [request.partition_key for request in correct_bars_schedule(context)]
 
     assert asked(datetime(2024, 3, 20, 4, tzinfo=NEW_YORK)) == ["2024-03-01"]
     assert asked(datetime(2024, 4, 3, 4, tzinfo=NEW_YORK)) == ["2024-03-01", "2024-04-01"]
@@ -421,7 +427,7 @@ def test_what_is_wrong_with_fred_fails_the_run_and_leaves_the_table_as_it_was(de
 
         def run() -> Any:
             resources = {"lake": desk.lake, "macro_data": fred}
-            return dg.materialize([defs.macro_series], instance=desk.instance, resources=resources, raise_on_error=False)
+            return dg.materialize([macro_series], instance=desk.instance, resources=resources, raise_on_error=False)
 
         assert run().success
         table = desk.lake.read("macro_series")
@@ -439,7 +445,7 @@ def test_what_is_wrong_with_fred_fails_the_run_and_leaves_the_table_as_it_was(de
 def test_the_same_actions_fetched_again_are_the_same_version(desk):
     versions = []
     for _ in range(2):
-        result = desk.run(defs.corporate_actions)
+        result = desk.run(corporate_actions)
         event = result.asset_materializations_for_node("corporate_actions")[0]
         versions.append(event.tags["dagster/data_version"])
     assert versions[0] == versions[1]
@@ -472,10 +478,11 @@ def test_quotes_are_checked_for_their_age(desk):
     from datetime import datetime
 
     from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
-    from mltrainer_pipelines.defs.signals import delayed_quotes
+    from mltrainer_pipelines.defs.signals.assets import delayed_quotes
+    from mltrainer_pipelines.defs.signals.checks import quotes_are_delayed_and_possible
     from mltrainer_pipelines.market.sessions import NEW_YORK
 
-    check = next(one for one in defs.MARKET_CHECKS if "quotes" in str(one.check_keys))
+    check = quotes_are_delayed_and_possible
     moment = datetime(2024, 3, 4, 12, tzinfo=NEW_YORK)
 
     def checked(age: timedelta) -> Any:
@@ -525,11 +532,11 @@ def test_corporate_actions_that_come_wrong_leave_the_table_as_it_was(desk, fault
 
     with vendor(answer) as server:
         desk.polygon = PolygonMarket(server.url, SecretStr(KEY), timeout_s=2.0, backoff=QUICK)
-        assert desk.run(defs.corporate_actions).success
+        assert desk.run(corporate_actions).success
         before = Path(desk.lake.path("corporate_actions")).read_bytes()
         assert desk.lake.read("corporate_actions")["ratio"].to_list() == [2.0]
         faulty[0] = True
-        failed = desk.run(defs.corporate_actions)
+        failed = desk.run(corporate_actions)
         assert not failed.success
         assert said in error_of(failed)
         assert Path(desk.lake.path("corporate_actions")).read_bytes() == before

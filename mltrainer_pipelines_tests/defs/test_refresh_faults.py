@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
-from mltrainer_pipelines.defs.portfolio import portfolio_performance, virtual_positions
-from mltrainer_pipelines.defs.signals import _report_quote_checks, recommendations, signals
+from mltrainer_pipelines.defs.portfolio.assets import portfolio_performance, virtual_positions
+from mltrainer_pipelines.defs.signals.assets import _report_quote_checks, recommendations, signals
 from mltrainer_pipelines.market.sessions import next_session, session_hours
 from mltrainer_pipelines.portfolio.positions import open_positions
 from mltrainer_pipelines.settings import get_settings

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from mltrainer_pipelines.defs.signals import refresh_signals_schedule
+from mltrainer_pipelines.defs.signals.automation import refresh_signals_schedule
 from mltrainer_pipelines.market.sessions import NEW_YORK
 
 

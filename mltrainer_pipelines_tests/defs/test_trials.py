@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from sqlalchemy import select
 
-from mltrainer_pipelines.defs.trials import trial_predictions
+from mltrainer_pipelines.defs.trials.assets import trial_predictions
 from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.models import registry
 from mltrainer_pipelines.models.estimator import ProbabilityClassifier

@@ -27,7 +27,7 @@ BACKFILL = """
 import sys
 import dagster as dg
 from pydantic import SecretStr
-from mltrainer_pipelines.defs.daily_bars import daily_bars
+from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.store.lake import Lake
 url, lake, first, last = sys.argv[1:]
@@ -49,7 +49,7 @@ def backfill(url: str, lake: Path) -> subprocess.Popen:
 
 def whole_backfill(url: str, lake: Path) -> None:
     """The same in this process, to its end."""
-    from mltrainer_pipelines.defs.daily_bars import daily_bars
+    from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 
     tags = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
     resources = {"lake": Lake(str(lake)), "market_data": PolygonMarket(url, SecretStr("key"))}

@@ -21,7 +21,7 @@ from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
 
 PROGRAM = """
 import dagster as dg
-from mltrainer_pipelines.defs.daily_bars import daily_bars
+from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.resources import RESOURCES
 from mltrainer_pipelines.settings import get_settings
 resources = {name: RESOURCES[name] for name in ("lake", "market_data")}

@@ -123,23 +123,3 @@ def _version(lake: Lake, month: str) -> str:
 
 def _last_day(month: date) -> date:
     return (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
-
-
-correct_bars = dg.define_asset_job(
-    "correct_bars",
-    selection=dg.AssetSelection.assets("bar_corrections"),
-    description="The last five sessions fetched again; what the vendor changed is replaced and put on record.",
-)
-
-
-@dg.schedule(job=correct_bars, cron_schedule="0 4 * * *", execution_timezone="America/New_York")
-def correct_bars_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
-    """Each night: one run for each month that the last five sessions lie in."""
-    from mltrainer_pipelines.market.corrections import months_of
-
-    night = context.scheduled_execution_time
-    newest = last_closed_session(night)
-    recent = sessions_between(previous_session(newest, CORRECTED_SESSIONS - 1), newest)
-    month_keys = set(months.get_partition_keys())
-    keys = [str(month) for month in months_of(recent) if str(month) in month_keys]
-    return [dg.RunRequest(run_key=f"{night:%Y-%m-%d} {key}", partition_key=key) for key in keys]

@@ -8,9 +8,9 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import FEATURES, LABELS, REGIME
 from mltrainer_pipelines.contracts.table import Column, Table
-from mltrainer_pipelines.defs.corrections import bar_corrections, corrections_of
-from mltrainer_pipelines.defs.daily_bars import daily_bars
-from mltrainer_pipelines.defs.market import corporate_actions, macro_series, universe
+from mltrainer_pipelines.defs.market.assets import corporate_actions, macro_series, universe
+from mltrainer_pipelines.defs.market.bar_corrections import bar_corrections, corrections_of
+from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.features.registry import get_feature_set
@@ -142,23 +142,3 @@ def _regime_plot(scores: pl.DataFrame) -> dg.MarkdownMetadataValue:
     line = "".join(blocks[min(7, int(month["score"] / 12.5))] for month in monthly)
     span = f"from {monthly[0]['date']} to {monthly[-1]['date']}" if monthly else "none yet"
     return dg.MetadataValue.md(f"`{line}`\n\nmonthly means, {span}")
-
-
-build_features = dg.define_asset_job(
-    "build_features",
-    selection=dg.AssetSelection.assets("universe", "features", "labels", "regime"),
-    description="Universe, features and labels of the months asked for, and the regime.",
-)
-
-
-@dg.asset_check(asset=labels)
-def no_label_from_the_future(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Every exit lies after its decision and not after the newest bar."""
-    newest = lake.partitions("daily_bars")[-1]
-    rows = lake.scan("labels").filter(pl.col("exit_date").is_not_null())
-    wrong = rows.filter((pl.col("exit_date") <= pl.col("date")) | (pl.col("exit_date") > pl.lit(newest).str.to_date()))
-    count = wrong.select(pl.len()).collect().item()
-    return dg.AssetCheckResult(passed=count == 0, metadata={"rows_from_the_future": count})
-
-
-DEFS = dg.Definitions(assets=[features, labels, regime], asset_checks=[no_label_from_the_future], jobs=[build_features])

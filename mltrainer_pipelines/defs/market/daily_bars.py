@@ -9,8 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
-from mltrainer_pipelines.defs.corrections import open_records
 from mltrainer_pipelines.defs.data_versions import kept_versions, with_version
+from mltrainer_pipelines.defs.market.bar_corrections import open_records
 from mltrainer_pipelines.defs.partitions import require_sessions, sessions
 from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, column_schema, record_written
 from mltrainer_pipelines.market.errors import EmptySessionError

@@ -1,4 +1,4 @@
-"""Paper trades: a virtual position for every recommendation, and how the books stand."""
+"""Paper trades: a virtual position for every recommendation, and the performance of the books."""
 
 from datetime import date
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from mltrainer_pipelines.defs.daily_bars import daily_bars
-from mltrainer_pipelines.defs.market import corporate_actions
+from mltrainer_pipelines.defs.market.assets import corporate_actions
+from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS
-from mltrainer_pipelines.defs.signals import TRANSIENT_RETRY, newest_signals, recommendations
+from mltrainer_pipelines.defs.signals.assets import TRANSIENT_RETRY, newest_signals, recommendations
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.database import Database
@@ -91,6 +91,3 @@ def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourcePar
         f"{book.book}_{name}": float(value) for book in books for name in names if (value := getattr(book, name)) is not None
     }
     return dg.MaterializeResult(metadata={**figures, "session": str(under_way), "market": get_settings().market_kind})
-
-
-DEFS = dg.Definitions(assets=[virtual_positions, portfolio_performance])

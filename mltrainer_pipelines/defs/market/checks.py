@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
-from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS, DELAYED_QUOTES, UNIVERSE
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS, UNIVERSE
 from mltrainer_pipelines.contracts.table import Table
 from mltrainer_pipelines.market.bar_checks import BAR_CHECKS, Finding, bar_findings, missing_sessions
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
@@ -18,11 +18,16 @@ _RANGE_START, _RANGE_END, _PARTITION = (
     "dagster/asset_partition_range_end",
     "dagster/partition",
 )
+
+
 _LOOK_BACK = 60
 """Sessions that are checked where a check runs by itself, without a run's partitions."""
+
 _PUBLISHED_WITHIN = timedelta(hours=4)
 """How long after the close a session's bars may take to be there."""
+
 _MACRO_FRESH = timedelta(days=10)
+
 
 _BLOCKING = ("no_duplicate_bars", "prices_are_possible")
 
@@ -131,25 +136,6 @@ def members_are_eligible(context: dg.AssetCheckExecutionContext, lake: dg.Resour
     return _schema_result(UNIVERSE, lake.scan("universe", keys).collect()) if keys else _nothing_there()
 
 
-@dg.asset_check(asset="delayed_quotes", blocking=True)
-def quotes_are_delayed_and_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Every price of the newest refresh is at least 15 minutes old, and the quotes are as their table declares."""
-    from mltrainer_pipelines.market.quotes import too_young
-
-    stored = lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1])
-    newest = stored.filter(pl.col("as_of") == stored["as_of"].max())
-    young, problems = too_young(newest).height, DELAYED_QUOTES.problems(newest)
-    return dg.AssetCheckResult(
-        passed=young == 0 and not problems,
-        metadata={
-            "quotes": newest.height,
-            "too_young": young,
-            "stale": int(newest["stale"].sum()),
-            "problems": "; ".join(problems[:10]) or "none",
-        },
-    )
-
-
 def _checked_sessions(tags: Mapping[str, str]) -> list[str]:
     """The sessions of a run, from its tags and the calendar: listing all partitions would cost more with each year."""
     span = _span(tags)
@@ -189,17 +175,3 @@ def _examples(finding: Finding) -> dict[str, dg.MarkdownMetadataValue]:
 
 def _nothing_there() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, metadata={"sessions": 0})
-
-
-MARKET_CHECKS = [
-    daily_bars_content,
-    bars_match_their_schema,
-    every_session_is_there,
-    newest_session_is_there,
-    actions_are_possible,
-    no_action_comes_twice,
-    values_come_before_their_publication,
-    macro_is_fresh,
-    members_are_eligible,
-    quotes_are_delayed_and_possible,
-]

@@ -1,18 +1,17 @@
-"""Signals: delayed quotes, the market scored by the champions, and the strong buys among them."""
+"""Delayed quotes, the market scored by the champions, and the strong buys among them."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES, MEMBER_FORECASTS, SIGNALS
-from mltrainer_pipelines.defs.daily_bars import daily_bars
-from mltrainer_pipelines.defs.features import regime
-from mltrainer_pipelines.defs.market import corporate_actions, macro_series, universe
+from mltrainer_pipelines.defs.features.assets import regime
+from mltrainer_pipelines.defs.market.assets import corporate_actions, macro_series, universe
+from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
-from mltrainer_pipelines.defs.ticks import no_session
-from mltrainer_pipelines.defs.trials import champion_model
+from mltrainer_pipelines.defs.trials.assets import champion_model
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 
 _ALL = dg.AllPartitionMapping()
+
+
 _SHOWN = (
     "symbol",
     "timeframe",
@@ -37,17 +38,10 @@ _SHOWN = (
     "reason",
     "why",
 )
+
+
 TRANSIENT_RETRY = dg.RetryPolicy(max_retries=4, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 """For steps that change nothing when they are repeated: a database, MLflow or a vendor that restarts is back within seconds."""
-_GIVEN_UP_AFTER = timedelta(hours=1)
-"""A refresh that has not ended for so long is not waited for: its process is gone."""
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
@@ -217,72 +211,3 @@ def _report_quote_checks(context: dg.AssetExecutionContext, database: Database, 
         )
     count = checks.failures.height
     return f"scored; {count} price{'s' * (count > 1)} left out" if count else "scored"
-
-
-refresh_signals = dg.define_asset_job(
-    "refresh_signals",
-    selection=dg.AssetSelection.assets(
-        "delayed_quotes", "signals", "recommendations", "virtual_positions", "portfolio_performance"
-    ),
-    description="Score the market on delayed prices, recommend, and paper-trade what is recommended.",
-)
-
-
-@dg.schedule(job=refresh_signals, cron_schedule="*/15 9-16 * * 1-5", execution_timezone="America/New_York")
-def refresh_signals_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Every 15 minutes of the session, from the first delayed price to the closing one; honours holidays and early closes.
-
-    A tick that finds the refresh before still running is skipped.
-    """
-    from mltrainer_pipelines.market.quotes import DELAY
-    from mltrainer_pipelines.market.sessions import session_hours
-
-    tick = context.scheduled_execution_time
-    day = tick.date()
-    if holiday := no_session(day):
-        return holiday
-    opens, closes = session_hours(day)
-    if not opens + DELAY <= tick <= closes + DELAY:
-        return dg.SkipReason(
-            f"{tick:%H:%M} lies outside of the session of {day}, {opens:%H:%M} to {closes:%H:%M}, seen 15 minutes later"
-        )
-    running = _still_running(context.instance, tick)
-    if running:
-        return dg.SkipReason(f"the refresh before is still running (run {running}); the next tick is in 15 minutes")
-    return dg.RunRequest(run_key=tick.isoformat())
-
-
-def _still_running(instance: dg.DagsterInstance, tick: datetime) -> str | None:
-    """Id of a refresh that has not ended yet."""
-    unfinished = dg.RunsFilter(job_name="refresh_signals", statuses=_UNFINISHED)
-    for record in instance.get_run_records(unfinished, limit=20):
-        if record.create_timestamp > tick - _GIVEN_UP_AFTER or record.dagster_run.status == dg.DagsterRunStatus.QUEUED:
-            return record.dagster_run.run_id
-    return None
-
-
-@dg.asset_check(asset=recommendations)
-def levels_ascend(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-    """Of every recommendation the stop lies below the entry and the target above it."""
-    from mltrainer_pipelines.signals.recommendations import recommendations_frame
-
-    made = recommendations_frame(database)
-    wrong = made.filter(~((pl.col("stop_loss") < pl.col("entry_price")) & (pl.col("entry_price") < pl.col("target_price"))))
-    return dg.AssetCheckResult(passed=wrong.is_empty(), metadata={"recommendations": made.height, "wrong": wrong.height})
-
-
-@dg.asset_check(asset=recommendations)
-def one_position_a_recommendation(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-    """No recommendation is there twice, and none that is older than this run's lacks its position."""
-    from mltrainer_pipelines.portfolio.positions import unpositioned
-
-    lacking = unpositioned(database.engine, older_than=timedelta(hours=1))
-    return dg.AssetCheckResult(passed=not lacking, metadata={"without_position": ", ".join(map(str, lacking[:20])) or "none"})
-
-
-DEFS = dg.Definitions(
-    assets=[delayed_quotes, signals, recommendations],
-    asset_checks=[levels_ascend, one_position_a_recommendation],
-    jobs=[refresh_signals],
-    schedules=[refresh_signals_schedule],
-)

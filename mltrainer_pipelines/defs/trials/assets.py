@@ -1,19 +1,19 @@
-"""Trials: out-of-sample predictions quarter by quarter, scorecards, the leaderboard and the champions."""
+"""Out-of-sample predictions quarter by quarter, scorecards, the leaderboard and the champions."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
-from pydantic import Field
 
-from mltrainer_pipelines.defs.daily_bars import PartitionsConfig
 from mltrainer_pipelines.defs.execution import on_cluster
-from mltrainer_pipelines.defs.features import features, labels
+from mltrainer_pipelines.defs.features.assets import features, labels
+from mltrainer_pipelines.defs.market.daily_bars import PartitionsConfig
 from mltrainer_pipelines.defs.partitions import quarters, timeframes, trial_quarters, trials
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, provenance, record_written, table
+from mltrainer_pipelines.defs.trials.launching import launch_at_once, require_current_run
 from mltrainer_pipelines.features.versions import all_versions
 from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.settings import get_settings, now
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mltrainer_pipelines.trials.validation.quarters import FailedQuarter, QuarterPredictions
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
-HEAVY = {"mltrainer/heavy": "trial"}
-"""Tag of runs that take a whole core for long; the instance runs two of them at a time."""
 _EVERYTHING = dg.AllPartitionMapping()
 
 
@@ -282,37 +280,6 @@ def _predicted(walk: "WalkForward", windows: list[tuple[date, date]]) -> "Iterat
     return ray_windows.predict_quarters(walk, windows)
 
 
-def require_current_run(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: Database) -> None:
-    """A run whose request or proposal was withdrawn, or is carried out by another run, ends here without a retry."""
-    from mltrainer_pipelines.agent.proposals import ProposalStateError, require_not_rejected
-    from mltrainer_pipelines.ops.run_launcher import PROPOSAL, REQUEST
-    from mltrainer_pipelines.trials.run_requests import RequestWithdrawnError, require_current
-
-    tags = context.run.tags
-    try:
-        if PROPOSAL in tags:
-            require_not_rejected(database.engine, int(tags[PROPOSAL]))
-        if REQUEST in tags:
-            require_current(database.engine, int(tags[REQUEST]), context.run.run_id, context.run.parent_run_id)
-    except (ProposalStateError, RequestWithdrawnError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
-
-
-def launch_at_once(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: Database) -> None:
-    """Start what this run requested without waiting for the sensor, where the webserver can be reached."""
-    from mltrainer_pipelines.agent.jobs import JobError
-    from mltrainer_pipelines.ops.dagster_client import DagsterClient
-    from mltrainer_pipelines.ops.run_launcher import launcher_of
-
-    if context.run.remote_job_origin is None:
-        return  # a run in a process of its own: no webserver has its records
-    settings = get_settings()
-    try:
-        launcher_of(settings, database.engine, DagsterClient(f"http://127.0.0.1:{settings.dagster_port}")).update()
-    except JobError as error:
-        context.log.info(f"the sensor starts what is requested: {error}")
-
-
 def _request_scores(
     context: dg.AssetExecutionContext, database: Database, lake: Lake, by_trial: Mapping[str, Sequence[str]]
 ) -> None:
@@ -324,74 +291,3 @@ def _request_scores(
     requested = [request_missing_scores(database.engine, lake, wanted, trial_id) for trial_id in by_trial]
     if any(requested):
         launch_at_once(context, database)
-
-
-walk_forward = dg.define_asset_job(
-    "walk_forward",
-    selection=dg.AssetSelection.assets("trial_predictions"),
-    tags=HEAVY,
-    description="A trial over its quarters: one run a trial, one partition a quarter.",
-)
-
-
-class TrialToSubmit(dg.Config):
-    """A trial, as `mltrainer trial submit` reads it from a file."""
-
-    trial: dict[str, Any] = Field(
-        default={"model": "lightgbm", "timeframe": "short"},
-        description="The configuration: model and timeframe, and what differs from the defaults (params, train_sessions, …).",
-    )
-
-
-@dg.op
-def submitted(context: dg.OpExecutionContext, config: TrialToSubmit, database: dg.ResourceParam[Database]) -> None:
-    """Refuses what cannot run, and says what would be valid; else requests the trial over its missing quarters."""
-    from mltrainer_pipelines.ops.run_launcher import quarters_of
-    from mltrainer_pipelines.trials.config import TrialConfig
-    from mltrainer_pipelines.trials.run_requests import get_request, request_trial
-    from mltrainer_pipelines.trials.validate_trial import validate_trial
-
-    settings, trial = get_settings(), TrialConfig.parse(config.trial)
-    validate_trial(trial, quarters_of(settings), settings.mltrainer_history_start)
-    with database.engine.begin() as connection:
-        number = request_trial(connection, trial, "launchpad")
-    launch_at_once(context, database)
-    with database.engine.connect() as connection:
-        request = get_request(connection, number)
-    url = f"http://127.0.0.1:{settings.dagster_port}/runs/{request.run_id}"
-    context.add_output_metadata(
-        {"trial_id": trial.trial_id, "request": number} | ({"run": dg.MetadataValue.url(url)} if request.run_id else {})
-    )
-    context.log.info(f"{trial.trial_id}: {request.message or f'request {number} is {request.status}'}")
-
-
-@dg.job(executor_def=dg.in_process_executor, description="A trial from the launchpad: put its configuration there.")
-def submit_trial() -> None:
-    """One op: validate, request, launch."""
-    submitted()
-
-
-score_trials = dg.define_asset_job(
-    "score_trials",
-    selection=dg.AssetSelection.assets("trial_scorecard", "leaderboard"),
-    description="Scorecards of trials whose quarters are there, and the leaderboard.",
-)
-promote_champion = dg.define_asset_job(
-    "promote_champion",
-    selection=dg.AssetSelection.assets("champion_model"),
-    tags=HEAVY,
-    description="Refit the best trials on all that is known; the best becomes champion if it beats the present one.",
-)
-
-
-@dg.schedule(job=promote_champion, cron_schedule="0 9 * * 6", execution_timezone="America/New_York")
-def promote_champion_schedule() -> list[dg.RunRequest]:
-    """Every Saturday, for both timeframes."""
-    return [dg.RunRequest(partition_key=timeframe) for timeframe in timeframes.get_partition_keys()]
-
-
-DEFS = dg.Definitions(
-    assets=[trial_predictions, trial_scorecard, leaderboard, champion_model],
-    jobs=[walk_forward, submit_trial, score_trials, promote_champion],
-    schedules=[promote_champion_schedule],
-)

@@ -1,4 +1,4 @@
-"""Market data: the corporate actions, macro series and universe that belong to the daily bars, and the evening's intake."""
+"""The corporate actions, macro series and universe that belong to the daily bars."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -10,13 +10,10 @@ from pydantic import Field
 from mltrainer_pipelines.contracts.content_hash import data_fingerprint
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, MACRO_SERIES, UNIVERSE
 from mltrainer_pipelines.contracts.table import Table
-from mltrainer_pipelines.defs.corrections import bar_corrections, correct_bars, correct_bars_schedule
-from mltrainer_pipelines.defs.daily_bars import daily_bars
-from mltrainer_pipelines.defs.market_checks import MARKET_CHECKS
+from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.defs.reporting import table as markdown_table
-from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.market.errors import UnknownSeriesError
 from mltrainer_pipelines.market.macro import fetch_macro
 from mltrainer_pipelines.market.universe import universes_of
@@ -26,6 +23,8 @@ from mltrainer_pipelines.store.lake import Lake
 
 _LIMITED_MINUTES = 5
 """Minutes' worth of a call budget that a universe may spend on the sectors of its new members."""
+
+
 _ASKED_FROM, _ASKED_ON = "asked_from", "asked_on"
 
 
@@ -145,25 +144,3 @@ def universe(
 def _sessions_in_lake(lake: Lake, first: date, last: date) -> list[str]:
     """Sessions of the calendar in [first, last) that have bars in the lake."""
     return [key for key in lake.partitions("daily_bars") if str(first) <= key < str(last)]
-
-
-ingest_session = dg.define_asset_job(
-    "ingest_session",
-    selection=dg.AssetSelection.assets("daily_bars", "corporate_actions", "macro_series"),
-    description="One session's bars, and what was announced and published since: the evening's intake.",
-)
-
-
-@dg.schedule(job=ingest_session, cron_schedule="30 18 * * 1-5", execution_timezone="America/New_York")
-def ingest_session_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """After the close of every session, New York time."""
-    day = context.scheduled_execution_time.date()
-    return no_session(day) or dg.RunRequest(run_key=str(day), partition_key=str(day))
-
-
-DEFS = dg.Definitions(
-    assets=[daily_bars, bar_corrections, corporate_actions, macro_series, universe],
-    asset_checks=MARKET_CHECKS,
-    jobs=[ingest_session, correct_bars],
-    schedules=[ingest_session_schedule, correct_bars_schedule],
-)

@@ -1,0 +1,59 @@
+"""The nightly proposals, and the sensor that turns requests into runs."""
+
+from datetime import UTC, datetime
+from functools import cache
+
+import dagster as dg
+
+from mltrainer_pipelines.defs.agent.jobs import ensemble, momentum_screening, propose_trials
+from mltrainer_pipelines.defs.instance_runs import InstanceRuns
+from mltrainer_pipelines.defs.signals.jobs import refresh_signals
+from mltrainer_pipelines.defs.trials.jobs import promote_champion, score_trials, walk_forward
+from mltrainer_pipelines.ops.databases import database_url
+from mltrainer_pipelines.settings import get_settings
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.lake import Lake
+
+EVERY_S = 5
+"""How often the sensor looks for what was requested and not started at once."""
+
+
+@dg.schedule(job=propose_trials, cron_schedule="0 22 * * *", execution_timezone="America/New_York")
+def propose_trials_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every night."""
+    return dg.RunRequest(run_key=str(context.scheduled_execution_time.date()))
+
+
+@dg.sensor(
+    jobs=[walk_forward, score_trials, momentum_screening, ensemble, refresh_signals, promote_champion, propose_trials],
+    minimum_interval_seconds=EVERY_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def launch_requested_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Whatever was requested becomes a run, and what became of runs is noted; nothing of the agent while it is switched off.
+
+    Who writes a request starts it at once where he can reach Dagster. Here is the net below: what was left waiting, what
+    the day's budget approves, trials that a backfill predicted, runs that were cancelled or have vanished.
+    """
+    from mltrainer_pipelines.agent import actions, autonomy
+    from mltrainer_pipelines.ops.agent import system_of
+    from mltrainer_pipelines.ops.run_launcher import RunLauncher
+    from mltrainer_pipelines.store import runtime_settings
+
+    settings, runs = get_settings(), InstanceRuns(context.instance)
+    database = _database(database_url(settings, "mltrainer"))
+    autonomy.approve_within_budget(database.engine, datetime.now(UTC))
+    launcher = RunLauncher(runs, database.engine, Lake(settings.lake_url), settings)
+    launcher.update()
+    actions.finish_ended(system_of(settings, database.engine, None))
+    if runs.requested:
+        return dg.SensorResult(run_requests=runs.requested)
+    if not runtime_settings.get(database.engine, "agent_enabled"):
+        return dg.SkipReason("the agent is switched off (agent_enabled), and nobody else requested a run")
+    return dg.SkipReason("no approved proposal and no other request waits")
+
+
+@cache
+def _database(url: str) -> Database:
+    """One pool of connections for all ticks."""
+    return Database(url)

@@ -1,0 +1,76 @@
+"""When learning happens: each evening, when positions close, on drift; and the alert for a failed run."""
+
+from datetime import date
+
+import dagster as dg
+
+from mltrainer_pipelines.defs.learning.jobs import learn
+from mltrainer_pipelines.defs.ticks import no_session
+from mltrainer_pipelines.defs.trials.jobs import promote_champion
+from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.store.database import Database
+
+
+@dg.schedule(job=learn, cron_schedule="30 19 * * 1-5", execution_timezone="America/New_York")
+def learn_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """After the bars of each session are in."""
+    day = context.scheduled_execution_time.date()
+    return no_session(day) or dg.RunRequest(run_key=str(day))
+
+
+@dg.sensor(job=learn, minimum_interval_seconds=60)
+def learn_from_closed_positions(
+    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+) -> dg.RunRequest | dg.SkipReason:
+    """Positions that were closed and whose outcome is not recorded yet trigger learning."""
+    from mltrainer_pipelines.learning.outcomes import closed_without_outcome
+
+    waiting = closed_without_outcome(database.engine)
+    if not waiting:
+        return dg.SkipReason("the outcome of every closed position is recorded")
+    # By the newest of them: the same positions ask once, whatever becomes of the run.
+    return dg.RunRequest(run_key=f"closed:{waiting[-1]}", tags={"mltrainer/closed_positions": str(len(waiting))})
+
+
+@dg.sensor(job=promote_champion, minimum_interval_seconds=300)
+def retrain_on_drift(
+    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+) -> dg.SensorResult | dg.SkipReason:
+    """Drift that crossed its threshold asks for the champions to be trained anew, at most every two weeks a timeframe."""
+    from mltrainer_pipelines.learning.monitoring import retraining_due
+
+    requested = dict(part.split("=") for part in context.cursor.split(";")) if context.cursor else {}
+    requests = []
+    for check in retraining_due(
+        database.engine, now().date(), {name: date.fromisoformat(day) for name, day in requested.items()}
+    ):
+        requested[check.timeframe] = str(check.as_of)
+        tags = {"mltrainer/asked_by": "drift", "mltrainer/drift": f"{check.kind} of {check.as_of}"}
+        requests.append(dg.RunRequest(f"drift:{check.timeframe}:{check.as_of}", partition_key=check.timeframe, tags=tags))
+    if not requests:
+        return dg.SkipReason("nothing drifts, or it was asked for already")
+    return dg.SensorResult(run_requests=requests, cursor=";".join(f"{name}={day}" for name, day in sorted(requested.items())))
+
+
+@dg.run_failure_sensor(monitor_all_code_locations=False)
+def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceParam[Database]) -> None:
+    """A failed run raises an alert: which job, why, and where its log is."""
+    from mltrainer_pipelines.store.alerts import raise_alert
+
+    run, failures = context.dagster_run, context.get_step_failure_events()
+    reasons = [error for event in failures if (error := _innermost_error(event))]
+    reason = (reasons[0] if reasons else context.failure_event.message or "").strip()[:2000]
+    steps = [event.step_key for event in failures if event.step_key]
+    where = f" in {', '.join(steps)}" if steps else ""
+    message = f"{run.job_name} failed{where}: {reason.splitlines()[0] if reason else 'no reason recorded'}"
+    url = f"http://127.0.0.1:{get_settings().dagster_port}/runs/{run.run_id}"
+    details = {"job": run.job_name, "steps": steps, "reason": reason, "url": url}
+    raise_alert(database.engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
+
+
+def _innermost_error(event: dg.DagsterEvent) -> str | None:
+    """What went wrong, in the words of the code that failed; Dagster wraps it in an error of its own."""
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else None
