@@ -157,9 +157,9 @@ def checked_params(system: System, kind: Kind, params: Mapping[str, Any]) -> Act
             raise ActionError(str(error)) from None
         checked = checked.model_copy(update={"value": value})
     elif isinstance(checked, DecideProposal):
-        known = {stored.id: stored.status for stored in proposal_book.proposals(system.engine)}
-        if known.get(checked.proposal_id) != "proposed":
-            raise ActionError(f"proposal {checked.proposal_id} is {known.get(checked.proposal_id, 'unknown')}, not waiting")
+        statuses = {stored.id: stored.status for stored in proposal_book.proposals(system.engine)}
+        if statuses.get(checked.proposal_id) != "proposed":
+            raise ActionError(f"proposal {checked.proposal_id} is {statuses.get(checked.proposal_id, 'unknown')}, not waiting")
     return checked
 
 

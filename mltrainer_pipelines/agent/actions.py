@@ -133,22 +133,22 @@ def approve(system: System, action_id: int, by: str) -> Action:
         if not isinstance(checked, ChangeSetting | DecideProposal) and refused is None:
             request_id = request_for(connection, system, checked, f"action {action_id} of the chat: {waiting.summary}")
             connection.execute(sa.update(AgentAction).where(AgentAction.id == action_id).values(request_id=request_id))
-    found = action(system, action_id)
+    approved = action(system, action_id)
     if refused is not None:
-        return _finish(system, found, None, refused)
+        return _finish(system, approved, None, refused)
     if isinstance(checked, ChangeSetting | DecideProposal):
         try:
-            return _finish(system, found, do_now(system, checked, by), None)
+            return _finish(system, approved, do_now(system, checked, by), None)
         except (JobError, InvalidSettingError, UnknownSettingError, ProposalStateError) as error:
-            return _finish(system, found, None, str(error))
+            return _finish(system, approved, None, str(error))
     try:
         _launcher(system).update()
     except JobError as error:
         with system.engine.begin() as connection:
-            withdrawn = run_requests.withdraw(connection, str(error), found.request_id)
+            withdrawn = run_requests.withdraw(connection, str(error), approved.request_id)
         if withdrawn:
-            return _finish(system, found, None, f"{_name(_request(system, found))}: {error}")
-    return _followed(system, found)
+            return _finish(system, approved, None, f"{_name(_request(system, approved))}: {error}")
+    return _followed(system, approved)
 
 
 def reject(system: System, action_id: int, by: str) -> Action:
@@ -176,8 +176,8 @@ def progress(system: System, running: Action) -> str:
     with system.engine.connect() as connection:
         made = joint_requests.parts(connection, request) if "configs" in request.params else [request]
         outcomes = [(part, run_requests.outcome(connection, part)) for part in made]
-    doing = [f"{_name(part)}: {found.message}" for part, found in outcomes if found.status == "running"]
-    done = sum(found.status == "succeeded" for _, found in outcomes)
+    doing = [f"{_name(part)}: {result.message}" for part, result in outcomes if result.status == "running"]
+    done = sum(result.status == "succeeded" for _, result in outcomes)
     return f"{done} of {joint_requests.planned(request)} done" + (f"; {', '.join(doing)}" if doing else "")
 
 
@@ -235,13 +235,13 @@ def _followed(system: System, running: Action) -> Action:
         return _finish(system, running, None, "it was interrupted and may not be done; look, then ask for it again")
     request = _request(system, running)
     with system.engine.connect() as connection:
-        found = run_requests.outcome(connection, request)
-    if found.status == "succeeded":
+        outcome = run_requests.outcome(connection, request)
+    if outcome.status == "succeeded":
         return _finish(system, running, result_of(system, running.kind, running.params, request), None)
     off = not runtime_settings.get(system.engine, "agent_enabled")
-    if found.status == "running" and not off:
+    if outcome.status == "running" and not off:
         return running
-    error = found.message if not off else "the agent was switched off while it ran; nothing more of it starts"
+    error = outcome.message if not off else "the agent was switched off while it ran; nothing more of it starts"
     named = error if off or "configs" in request.params else f"{_name(request)}: {error}"
     return _finish(system, running, result_of(system, running.kind, running.params, request), named)
 
@@ -257,8 +257,8 @@ def _decide(system: System, connection: Connection, action_id: int, status: str,
         kind = "approval" if status == "running" else "rejection"
         record_event(connection, kind, by, {"action": action_id, "kind": row.kind}, row.session_id, happened_at=now)
         return
-    found = action(system, action_id).status
-    raise ActionStateError(f"action {action_id} is {found}; only one that is pending can be decided")
+    current = action(system, action_id).status
+    raise ActionStateError(f"action {action_id} is {current}; only one that is pending can be decided")
 
 
 def _expire(connection: Connection, now: datetime) -> None:
@@ -266,7 +266,7 @@ def _expire(connection: Connection, now: datetime) -> None:
     connection.execute(over.values(status="expired", finished_at=now))
 
 
-def _finish(system: System, found: Action, result: dict[str, Any] | None, error: str | None) -> Action:
+def _finish(system: System, running: Action, result: dict[str, Any] | None, error: str | None) -> Action:
     now = system.clock()
     values: dict[str, Any] = {"status": "failed" if error else "done", "finished_at": now}
     if result is not None:
@@ -274,13 +274,15 @@ def _finish(system: System, found: Action, result: dict[str, Any] | None, error:
     if error is not None:
         values["error"] = plain(error, 1000)
     with system.engine.begin() as connection:
-        change = sa.update(AgentAction).where(AgentAction.id == found.id, AgentAction.status == "running")
+        change = sa.update(AgentAction).where(AgentAction.id == running.id, AgentAction.status == "running")
         change = change.values(values).returning(AgentAction.__table__)
         row = connection.execute(change).first()
         if row is not None:
-            record_event(connection, "outcome", "mltrainer", {"action": found.id, **values}, found.session_id, happened_at=now)
+            record_event(
+                connection, "outcome", "mltrainer", {"action": running.id, **values}, running.session_id, happened_at=now
+            )
             return _action(row)
-    return action(system, found.id)
+    return action(system, running.id)
 
 
 def _action(row: Any) -> Action:

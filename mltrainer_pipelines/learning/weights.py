@@ -132,25 +132,13 @@ def update_weights(
 
     Weights are computed from the whole record each time: running it twice changes nothing.
 
-    Parameters
-    ----------
-    forecasts : DataFrame
-        timeframe, trial_id, date (session on which the outcome was known), probability (calibrated), label (0 or 1):
-        out-of-sample, resolved. Rows with an unknown probability or label are left out. May be empty.
-    experts : mapping of timeframe to trial ids, optional
-        By default the trials on the leaderboard.
-    as_of : date, optional
-        The session whose outcomes are the last ones known: the weights are also kept under it, and later ones left out.
+    `forecasts` has timeframe, trial_id, date (session on which the outcome was known), probability (calibrated) and label (0 or
+    1): out-of-sample, resolved, perhaps none; rows with an unknown probability or label are left out. `experts` are the trial
+    ids of each timeframe, by default those on the leaderboard. `as_of` is the session whose outcomes are the last ones known:
+    the weights are also kept under it, and later outcomes left out.
 
-    Returns
-    -------
-    list of Weight
-        Sorted by timeframe, heaviest first. Equal, with 0 observations, where nothing is resolved.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, or a probability lies outside of [0, 1].
+    Weights come sorted by timeframe, heaviest first; equal, with 0 observations, where nothing is resolved. Raises `ValueError`
+    if a column is missing, or a probability lies outside of [0, 1].
     """
     absent = [name for name in FORECAST_COLUMNS if name not in forecasts.columns]
     if absent:
