@@ -23,16 +23,16 @@ def frame_metadata(frame: pl.DataFrame, declared: Table | None = None, **more: A
 
     `declared` is the lake's table that the frame is of: its columns then come with their meanings and rules.
     """
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": frame.height,
         "dagster/column_schema": column_schema(declared) if declared else _bare_columns(frame.schema),
         "market": get_settings().market_kind,
     }
     if "date" in frame.columns and frame.height:
-        found |= {"first_session": str(frame["date"].min()), "last_session": str(frame["date"].max())}
+        metadata |= {"first_session": str(frame["date"].min()), "last_session": str(frame["date"].max())}
     if "symbol" in frame.columns:
-        found["symbols"] = frame["symbol"].n_unique()
-    return found | more
+        metadata["symbols"] = frame["symbol"].n_unique()
+    return metadata | more
 
 
 def column_schema(declared: Table) -> dg.TableSchema:
@@ -56,9 +56,9 @@ def _bare_columns(schema: pl.Schema) -> dg.TableSchema:
 
 def table(frame: pl.DataFrame, rows: int = 50) -> dg.MarkdownMetadataValue:
     """The first rows of a frame as a Markdown table, numbers rounded for reading."""
-    shown = frame.head(rows).with_columns(pl.selectors.float().round(4))
-    lines = [" | ".join(shown.columns), " | ".join("---" for _ in shown.columns)]
-    lines += [" | ".join("" if value is None else str(value) for value in row) for row in shown.iter_rows()]
+    rounded = frame.head(rows).with_columns(pl.selectors.float().round(4))
+    lines = [" | ".join(rounded.columns), " | ".join("---" for _ in rounded.columns)]
+    lines += [" | ".join("" if value is None else str(value) for value in row) for row in rounded.iter_rows()]
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
 
 

@@ -230,10 +230,10 @@ def _known_at(stage: str, frame: pl.DataFrame, cut: date, since: date) -> pl.Dat
         return frame.filter(pl.col("date") >= since)
     if not stage.startswith("labels."):
         return frame
-    known = (pl.col("exit_date") <= cut).fill_null(value=False)
+    resolved = (pl.col("exit_date") <= cut).fill_null(value=False)
     return frame.filter(pl.col("date") >= since).with_columns(
         pl.when(pl.col("entry_date") <= cut).then("entry_date"),
-        *(pl.when(known).then(name) for name in ("exit_date", "barrier", "gross_return", "net_return", "label")),
+        *(pl.when(resolved).then(name) for name in ("exit_date", "barrier", "gross_return", "net_return", "label")),
     )
 
 

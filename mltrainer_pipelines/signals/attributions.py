@@ -74,7 +74,7 @@ def contributions(member: Member, X: np.ndarray, score: Scorer, inputs: MemberIn
         return _integrated_differences(score, X)
     if spec.family in _SEQUENCES and (gradients := _window_gradients(estimator, X, inputs or (X, None, 0))) is not None:
         return gradients
-    return _put_back(score, X, together=not spec.needs_groups)
+    return _put_back(score, X, stacked=not spec.needs_groups)
 
 
 def _tree_shap(estimator: Any, X: np.ndarray) -> np.ndarray | None:
@@ -122,13 +122,13 @@ def _in_log_odds(effects: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     return effects * (float(((total - total.mean()) * (log_odds - log_odds.mean())).sum()) / spread)
 
 
-def _log_odds_of_copies(score: Scorer, copies: np.ndarray, together: bool = True) -> np.ndarray:
+def _log_odds_of_copies(score: Scorer, copies: np.ndarray, stacked: bool = True) -> np.ndarray:
     """Log-odds of several versions of the market, (copies, rows, features) to (copies, rows).
 
     Several at a time, but for models that look at other rows too: these are given one version after the other.
     """
     count, rows, width = copies.shape
-    at_once = max(1, _ROWS_AT_ONCE // max(rows, 1)) if together else 1
+    at_once = max(1, _ROWS_AT_ONCE // max(rows, 1)) if stacked else 1
     parts = [
         _log_odds(score, copies[first : first + at_once].reshape(-1, width)).reshape(-1, rows)
         for first in range(0, count, at_once)
@@ -198,8 +198,8 @@ def _sampled_shapley(score: Scorer, X: np.ndarray) -> np.ndarray:
     return shapley
 
 
-def _put_back(score: Scorer, X: np.ndarray, together: bool) -> np.ndarray:
+def _put_back(score: Scorer, X: np.ndarray, stacked: bool) -> np.ndarray:
     columns = np.arange(X.shape[1])
     without = np.repeat(X[None], len(columns), axis=0)
     without[columns, :, columns] = _median(X)[:, None]
-    return np.transpose(_log_odds(score, X) - _log_odds_of_copies(score, without, together))
+    return np.transpose(_log_odds(score, X) - _log_odds_of_copies(score, without, stacked))

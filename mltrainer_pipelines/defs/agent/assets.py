@@ -50,7 +50,7 @@ def trial_proposals(
     launch_at_once(context, database)
     if made.fallback_reason is not None:
         context.log.warning(f"{made.proposer} proposes instead of {made.asked}: {made.fallback_reason}")
-    shown = pl.DataFrame(
+    proposed = pl.DataFrame(
         [
             {"trial": one.config.trial_id, "hypothesis": one.hypothesis, "refuted_if": one.refuted_if, "gain": one.expected_gain}
             for one in made.proposals
@@ -64,9 +64,9 @@ def trial_proposals(
     today = ledger.spent(database.engine, moment)
     return dg.MaterializeResult(
         metadata=frame_metadata(
-            shown,
+            proposed,
             new=len(made.stored),
-            proposals=table(shown),
+            proposals=table(proposed),
             proposer=made.proposer,
             in_place_of=f"{made.asked}: {made.fallback_reason}" if made.fallback_reason else "",
             approved_within_budget=len(made.approved),

@@ -131,8 +131,8 @@ def _written(
         part = months_of.get((date.fromisoformat(key),), frame.clear())
         lake.write(table.name, part, key, notes)
         context.add_asset_metadata({"dagster/row_count": part.height}, partition_key=key)
-    shown = {name: value for name, value in frame_metadata(frame, table, **metadata).items() if name != "dagster/row_count"}
-    return dg.MaterializeResult(metadata=shown)
+    described = {name: value for name, value in frame_metadata(frame, table, **metadata).items() if name != "dagster/row_count"}
+    return dg.MaterializeResult(metadata=described)
 
 
 def _regime_plot(scores: pl.DataFrame) -> dg.MarkdownMetadataValue:
