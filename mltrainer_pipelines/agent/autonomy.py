@@ -22,7 +22,7 @@ from mltrainer_pipelines.trials.run_requests import withdraw
 BY = "autonomy"
 """Who approves within the budget."""
 ASSUMED_MINUTES = {"fast": 2.0, "medium": 10.0, "slow": 60.0}
-"""What a trial is assumed to take while none of its model has run: by the catalogue's cost, rather too long."""
+"""What a trial is assumed to take while none of its model has run: by the model registry's cost, rather too long."""
 _LOCK = 0x6D6C_6175  # "mlau": approvals and the switch come one after the other
 
 

@@ -1,4 +1,4 @@
-"""The data of a request for proposals: catalogue, results so far, outcomes of earlier hypotheses, report, budget.
+"""The data of a request for proposals: the models, results so far, outcomes of earlier hypotheses, report, budget.
 
 Its length is bounded: the best and the worst trials, one line a model, the last hypotheses. Everything in it is data
 (`sanitize.as_data`).
@@ -91,7 +91,7 @@ def _sections(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping
     parts = {
         "asked_for": {**wanted, "train_sessions": f"one of {', '.join(map(str, TRAIN_SESSIONS))}, or between"},
         "budget": knowledge.budget,
-        "catalogue": _catalogue(models),
+        "catalogue": _models_by_family(models),
         "search_spaces": _spaces(knowledge, models, max(3, round(24 * size))),
         "results_by_model": _by_model(knowledge.tried, round(40 * size)),
         "leaderboard": _leaderboard(knowledge, round(12 * size), round(3 * size)),
@@ -102,8 +102,8 @@ def _sections(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping
     return "\n".join(f'<data name="{name}">{as_data(part, _LONGEST_TEXT)}</data>' for name, part in parts.items())
 
 
-def _catalogue(models: Sequence[ModelSpec]) -> dict[str, str]:
-    """Ids by family and cost: a name costs few tokens, so that even a large catalogue fits."""
+def _models_by_family(models: Sequence[ModelSpec]) -> dict[str, str]:
+    """Ids by family and cost: a name costs few tokens, so that even a large registry fits."""
     groups: dict[str, list[str]] = {}
     for spec in models:
         groups.setdefault(f"{spec.family}, {spec.cost}", []).append(spec.id)

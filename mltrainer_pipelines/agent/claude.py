@@ -37,7 +37,7 @@ class ProposedTrial(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    model: str = Field(description="Id of a model of the catalogue.")
+    model: str = Field(description="Id of a model of the registry.")
     timeframe: str = Field(description="short or long.")
     train_sessions: int
     params: list[ParameterValue] = Field(description="Those that differ from the defaults.")

@@ -240,7 +240,7 @@ def _refresh(sentence: str, _: bool) -> Match:
 
 
 def _execute(sentence: str, by_user: bool) -> Match:
-    """A model of the catalogue that is to be run; other words after "run" mean something else."""
+    """A model of the model registry that is to be run; other words after "run" mean something else."""
     for match in _EXECUTE.finditer(sentence):
         for name in dict.fromkeys((match["names"], match["names"].split()[0])):
             if name.lower() in _NO_MODELS:

@@ -37,7 +37,7 @@ _SCORECARD_FIELDS = (
 
 
 def models(_: System, family: str | None = None) -> dict[str, Any]:
-    """The catalogue: id, family, cost and one line each; search spaces where a family is named."""
+    """The model registry: id, family, cost and one line each; search spaces where a family is named."""
     specs = [spec for spec in list_models() if family is None or family.lower() in (spec.family.lower(), spec.id)]
     if family is None and len(specs) > MAX_ROWS:
         return {"count": len(specs), "ids": [spec.id for spec in specs]}

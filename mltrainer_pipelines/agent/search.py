@@ -1,6 +1,6 @@
-"""Searching proposers: new trials from the model catalogue, at random or where results so far were good (TPE).
+"""Searching proposers: new trials from the model registry, at random or where results so far were good (TPE).
 
-Both search the models of the catalogue, their parameters and the length of the training window, and never propose a trial
+Both search the models of the model registry, their parameters and the length of the training window, and never propose a trial
 that was tried or is proposed already. Their objective is the out-of-sample Sharpe ratio after costs; the deflated Sharpe
 ratio of every scorecard accounts for the number of trials.
 """
@@ -70,7 +70,7 @@ def propose(
     seed : int
         The same arguments give the same proposals.
     models : sequence of str, optional
-        Ids to choose among; all of the catalogue by default.
+        Ids to choose among; all of the model registry by default.
 
     Returns
     -------

@@ -81,7 +81,7 @@ class Tool:
 
 
 _TOOLS = (
-    Tool("list_models", "The model catalogue.", Family, queries.models),
+    Tool("list_models", "The model registry.", Family, queries.models),
     Tool("leaderboard", "The best trials and the champions.", Top, queries.leaderboard),
     Tool("trial", "A trial's configuration and results.", TrialId, queries.trial),
     Tool("detect_regime", "The market's regime score now.", Nothing, lambda system: queries.regime(system.lake)),

@@ -32,7 +32,7 @@ MemberInputs = tuple[np.ndarray, np.ndarray | None, int]
 """What a member is given to score (`ensemble.member_rows`): rows, their groups, and how many of the first are past only."""
 _TREES, _LINEAR, _NETWORKS = ("boosting", "boosters", "forests"), ("linear", "regressions", "online"), ("networks",)
 _SEQUENCES = ("sequences",)
-"""Families of the catalogue by the way their members are explained."""
+"""Families of the model registry by the way their members are explained."""
 _NOT_EXPLAINED = 0.05
 """Share of the log-odds' deviation that coefficients, or gradients along a path, may leave over."""
 _ROWS_AT_ONCE = 20_000

@@ -36,7 +36,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Champion:
-    """A champion as every signal of it is stamped: its trial, its model in the catalogue, its version in the registry, its
+    """A champion as every signal of it is stamped: its trial, its model in the model registry, its version in the registry, its
     grade, and the barriers that its labels were made with.
     """
 

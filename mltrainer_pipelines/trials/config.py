@@ -40,7 +40,7 @@ class TrialConfig(BaseModel):
     Parameters
     ----------
     model : str
-        Id of a model of the catalogue.
+        Id of a model of the registry.
     params : dict
         Values inside the model's search space; those left out are filled in with its defaults.
     timeframe : {'short', 'long'}

@@ -1,4 +1,4 @@
-"""The catalogue of models, and how often each of them was tried."""
+"""The model registry of models, and how often each of them was tried."""
 
 from collections import defaultdict
 from functools import lru_cache
@@ -29,7 +29,7 @@ class Parameter(BaseModel):
 
 
 class Model(BaseModel):
-    """A model of the catalogue."""
+    """A model of the model registry."""
 
     id: str
     family: str
@@ -51,7 +51,7 @@ class Models(BaseModel):
 
 @router.get("/models")
 def get_models(installation: Installation, _: Annotated[Parameters, Query()]) -> Models:
-    """The catalogue: every model that a trial may name, with its parameters."""
+    """The model registry: every model that a trial may name, with its parameters."""
     t = tables.Trial
     promoted = newest_promotions().subquery()
     leading = sa.select(t.model, promoted.c.timeframe).join(promoted, promoted.c.trial_id == t.trial_id)
@@ -71,7 +71,7 @@ def get_models(installation: Installation, _: Annotated[Parameters, Query()]) ->
 
 @lru_cache(maxsize=1)
 def _untried() -> tuple[Model, ...]:
-    """The catalogue before anybody tried anything: it does not change while a process lives."""
+    """The model registry before anybody tried anything: it does not change while a process lives."""
 
     def parameters(spec: ModelSpec) -> list[Parameter]:
         spaces = spec.search_space.items()
