@@ -12,12 +12,8 @@ _MOST_POINTS = 360
 def coverage_plot(symbols: Mapping[str, int]) -> dg.MarkdownMetadataValue:
     """Symbols with a bar in each session, as a line over the sessions.
 
-    Of many sessions each point is the smallest of its neighbours: a single thin session stays visible.
-
-    Parameters
-    ----------
-    symbols : mapping of str to int
-        By session, in order; at least two.
+    `symbols` is by session, in order; at least two. Of many sessions each point is the smallest of its neighbours: a single
+    thin session stays visible.
     """
     keys, counts = list(symbols), list(symbols.values())
     step = -(-len(counts) // _MOST_POINTS)

@@ -20,25 +20,15 @@ from mltrainer_pipelines.market.sessions import NEW_YORK, is_session, next_sessi
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.settlement import SAMPLES, TABLE
 from mltrainer_pipelines.portfolio.valuation import SHARE_STEP, at_price, filled_at
+from mltrainer_pipelines.signals.recommendations import stored_levels
 from mltrainer_pipelines.signals.rules import SAMPLE_SIZE
 from mltrainer_pipelines.store.tables import Recommendation, SamplePosition, VirtualPosition
 
 
 def entry_session_of(session: date, timestamp: datetime) -> tuple[date, bool]:
-    """When a recommendation is bought.
+    """When a recommendation is bought that was decided on the bar of `session` at `timestamp` (aware).
 
-    Parameters
-    ----------
-    session : date
-        The session whose bar it was decided on.
-    timestamp : datetime
-        When it was decided, aware.
-
-    Returns
-    -------
-    (session, bool)
-        Decided while `session` trades: that session, at once (True). Otherwise the first session that opens after
-        `timestamp` (False).
+    While `session` trades: that session, at once (True). Otherwise the first session that opens afterwards (False).
     """
     today = timestamp.astimezone(NEW_YORK).date()
     if is_session(today):
@@ -129,8 +119,7 @@ def open_samples(
             if room <= 0 or (signal["timeframe"], signal["symbol"]) in present:
                 continue
             present.add((signal["timeframe"], signal["symbol"]))
-            levels = {name: Decimal(str(round(signal[name], 6))) for name in ("entry_price", "target_price", "stop_loss")}
-            opened = planned({**signal, **levels, "session": signal["date"]}, cost_bps, account)
+            opened = planned({**signal, **stored_levels(signal)}, cost_bps, account)
             rows.append(opened | {name: signal.get(name) for name in _SAMPLED} | {"market": market})
         if rows:
             made = len(connection.execute(insert(SamplePosition).returning(SamplePosition.id), rows).all())

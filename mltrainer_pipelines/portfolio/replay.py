@@ -8,7 +8,6 @@ refreshes is repeated; otherwise the session is decided once, at its close.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -27,6 +26,7 @@ from mltrainer_pipelines.portfolio.positions import planned
 from mltrainer_pipelines.portfolio.valuation import walked
 from mltrainer_pipelines.signals.inputs import LAST_SEEN_SESSIONS, LakeInputs, MarketSnapshot, newest_closes, newest_score
 from mltrainer_pipelines.signals.learned import Recalibration
+from mltrainer_pipelines.signals.recommendations import stored_levels
 from mltrainer_pipelines.signals.refresh import Ensemble, refresh_market
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.lake import Lake
@@ -227,7 +227,7 @@ def _positions_at(
     lake: Lake, recommendations: Sequence[Mapping[str, Any]], last: date, cost_bps: float, account: PaperAccount
 ) -> list[dict[str, Any]]:
     """The positions of all recommendations at the close of `last`."""
-    plans = [planned(_as_stored(signal), cost_bps, account) for signal in recommendations]
+    plans = [planned({**signal, **stored_levels(signal)}, cost_bps, account) for signal in recommendations]
     plans = [{**dict.fromkeys(_NOT_YET), **plan} for plan in plans]
     due = [number for number, plan in enumerate(plans) if plan["entry_session"] <= last]
     if due:
@@ -241,8 +241,3 @@ def _positions_at(
 
 
 _NOT_YET = ("marked_session", "exit_session", "exit_time", "exit_price", "exit_reason", "net_return")
-
-
-def _as_stored(signal: Mapping[str, Any]) -> dict[str, Any]:
-    levels = {name: Decimal(str(round(signal[name], 6))) for name in ("entry_price", "target_price", "stop_loss")}
-    return {**signal, **levels, "session": signal["date"]}

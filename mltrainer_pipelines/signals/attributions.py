@@ -44,20 +44,10 @@ _DIFFERENCE = 0.01
 
 
 def contributions(member: Member, X: np.ndarray, score: Scorer, inputs: MemberInputs | None = None) -> np.ndarray:
-    """What each feature adds to a member's log-odds.
+    """What each feature adds to a member's log-odds, (rows, features).
 
-    Parameters
-    ----------
-    X : (rows, features) float32 array
-        Its features (`walk_forward.model_matrix`), NaN where unknown.
-    score : callable
-        The member's own probabilities for such a matrix (`ensemble.member_scores`).
-    inputs : tuple, optional
-        X after the rows of the past that the member reads; X alone by default.
-
-    Returns
-    -------
-    (rows, features) float64 array
+    X is its features (`walk_forward.model_matrix`), NaN where unknown; `score` gives the member's own probabilities for such
+    a matrix; `inputs` is X after the rows of the past that the member reads, X alone by default.
     """
     estimator: Any = member.estimator
     spec = get_model(member.model)

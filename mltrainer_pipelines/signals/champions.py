@@ -31,17 +31,7 @@ class ChampionUnloadableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Champions:
-    """Champions of both timeframes.
-
-    Parameters
-    ----------
-    tracking : Tracking
-        The registry.
-    folder : Path
-        Where the files of versions are kept; made where it is missing.
-    timeout_s : float
-        Of one question to the registry.
-    """
+    """Champions of both timeframes: asked of the registry within `timeout_s`, their files kept in `folder` of this machine."""
 
     tracking: Tracking
     folder: Path

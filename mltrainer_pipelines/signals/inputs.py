@@ -88,17 +88,9 @@ class LakeInputs:
     ) -> MarketSnapshot:
         """Features, volatility and closes of a session.
 
-        Parameters
-        ----------
-        members : DataFrame
-            The universe of the session's month.
-        excluded : Series of str
-            Symbols whose bar of the session is left out; their past is used.
-        feature_sets : mapping of feature set to int
-            Which sets, and how many sessions before this one a model reads of each: 0 where it reads the session's rows alone.
-            The past is that of each month's own universe, as the trials had it.
-        provisional : DataFrame or None
-            The bars of a session under way; None where its final ones are in the lake.
+        `feature_sets` says how many sessions before this one a model reads of each: 0 where it reads the session's rows
+        alone; the past is that of each month's own universe, as the trials had it. The session's bars of `excluded` symbols
+        are left out, their past is used. `provisional` are the bars of a session under way; None where the lake has final ones.
         """
         back = max(feature_sets.values())
         first = previous_session(session, back) if back else session

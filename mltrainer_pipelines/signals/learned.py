@@ -25,15 +25,7 @@ _EDGE = 1e-6
 
 @dataclass(frozen=True)
 class Recalibration:
-    """A correction; the identity where nothing was learnt.
-
-    Parameters
-    ----------
-    intercept : float
-        Added to the log-odds.
-    slope : float
-        Of the log-odds, above 0.
-    """
+    """A correction of log-odds by an intercept and a slope above 0; the identity where nothing was learnt."""
 
     intercept: float = 0.0
     slope: float = 1.0

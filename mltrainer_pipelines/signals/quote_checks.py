@@ -22,16 +22,9 @@ LEAST_SHARE = 0.8
 
 @dataclass(frozen=True)
 class QuoteChecks:
-    """Which of a session's prices failed a check.
+    """Symbols whose price is not used and why (symbol, failure), and why nothing can be recommended at all, if so.
 
-    Parameters
-    ----------
-    failures : DataFrame
-        symbol, failure: a row a symbol whose price is not used, and why.
-    market_failure : str or None
-        Why nothing can be recommended at all; None where enough of the market is there.
-    present, expected : int
-        Members with a valid price of the session, and members that traded in the session before.
+    `present` members have a valid price of the session, `expected` ones traded in the session before.
     """
 
     failures: pl.DataFrame

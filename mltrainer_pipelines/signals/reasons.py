@@ -17,17 +17,9 @@ MOST_DRIVERS = 5
 
 
 def reasons(ensemble: ChampionEnsemble, features: pl.DataFrame) -> pl.DataFrame:
-    """The features that moved each row's prediction most.
+    """date, symbol, `why` in words and `drivers` as numbers, the strongest first: the features that moved each prediction most.
 
-    Parameters
-    ----------
-    features : DataFrame
-        date, symbol and at least the ensemble's features, of one session: the universe as it is scored.
-
-    Returns
-    -------
-    DataFrame
-        date, symbol, `why` in words and `drivers` as numbers, the strongest first; a row for each one given.
+    `features` (date, symbol and at least the ensemble's features) are of one session: the universe as it is scored.
     """
     names = ensemble.feature_names
     if features.is_empty():

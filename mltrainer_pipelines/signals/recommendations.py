@@ -15,48 +15,22 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from mltrainer_pipelines.contracts.lake_tables import SIGNALS
 from mltrainer_pipelines.signals.rules import Thresholds
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import Recommendation
 
 MARKETS = ("real", "simulated", "replay")
 
-_COPIED = (
-    "timestamp",
-    "symbol",
-    "signal_strength",
-    "profit_probability",
-    "confidence",
-    "timeframe",
-    "model_used",
-    "expected_net_return",
-    "probability_low",
-    "probability_high",
-    "volatility",
-    "regime_score",
-    "grade",
-    "model_version",
-    "trial_id",
-    "settings_version",
-    "sector",
-    "why",
-    "drivers",
-)
 _MONEY = ("entry_price", "target_price", "stop_loss")
-_JSON = ("thresholds", "drivers")
+_COLUMNS = {column.name: column for column in Recommendation.__table__.columns}
+_COPIED = [name for name in SIGNALS.schema if name in _COLUMNS and name not in _MONEY]
+_READ = {name: column for name, column in _COLUMNS.items() if name not in ("thresholds", "drivers")}
 
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What publishing a refresh did.
-
-    Attributes
-    ----------
-    new_ids : tuple of int
-        Ids of the recommendations that were written, ascending.
-    existing : int
-        Strong buys that had been recommended before, and were left as they are.
-    """
+    """Ids of the recommendations that were written, ascending, and how many strong buys had been recommended before."""
 
     new_ids: tuple[int, ...]
     existing: int
@@ -106,7 +80,7 @@ def recommendations_frame(database: Database | sa.Engine, session: date | None =
     Newest session first, then by timeframe and expected net return (highest first); prices as floats,
     the timestamp in New York time.
     """
-    query = sa.select(*(column for column in Recommendation.__table__.columns if column.name not in _JSON))
+    query = sa.select(*_READ.values())
     if session is not None:
         query = query.where(Recommendation.session == session)
     query = query.order_by(
@@ -114,26 +88,20 @@ def recommendations_frame(database: Database | sa.Engine, session: date | None =
     )
     with _engine(database).connect() as connection:
         rows = connection.execute(query).mappings().all()
-    return _frame(rows)
+    data = {name: [float(row[name]) if isinstance(row[name], Decimal) else row[name] for row in rows] for name in _READ}
+    frame = pl.DataFrame(data, schema={name: _kind(column.type) for name, column in _READ.items()})
+    return frame.with_columns(pl.col("timestamp").dt.convert_time_zone("America/New_York"))
 
 
 def _row(signal: Mapping[str, Any], thresholds: Thresholds, market: str) -> dict[str, Any]:
     copied = {name: signal.get(name) for name in _COPIED}  # a signal of an earlier version has no reasons
-    money = {name: Decimal(str(round(signal[name], 6))) for name in _MONEY}
-    return copied | money | {"session": signal["date"], "market": market, "thresholds": _as_json(thresholds)}
+    bars = {name: value for name, value in asdict(thresholds).items() if name != "version"}  # which has a column of its own
+    return copied | stored_levels(signal) | {"market": market, "thresholds": bars}
 
 
-def _as_json(thresholds: Thresholds) -> dict[str, float]:
-    """The bars alone: their version has a column of its own."""
-    return {name: value for name, value in asdict(thresholds).items() if name != "version"}
-
-
-def _frame(rows: Any) -> pl.DataFrame:
-    columns = {column.name: column for column in Recommendation.__table__.columns if column.name not in _JSON}
-    schema = {name: _kind(column.type) for name, column in columns.items()}
-    data = {name: [float(row[name]) if isinstance(row[name], Decimal) else row[name] for row in rows] for name in columns}
-    frame = pl.DataFrame(data, schema=schema)
-    return frame.with_columns(pl.col("timestamp").dt.convert_time_zone("America/New_York"))
+def stored_levels(signal: Mapping[str, Any]) -> dict[str, Any]:
+    """Session and price levels of a signal as a recommendation keeps them: to 0.000001 dollars."""
+    return {name: Decimal(str(round(signal[name], 6))) for name in _MONEY} | {"session": signal["date"]}
 
 
 def _kind(kind: sa.types.TypeEngine[Any]) -> pl.DataType:

@@ -34,16 +34,8 @@ class Ensemble(Protocol):
 
 @dataclass(frozen=True)
 class Refresh:
-    """What one refresh found.
-
-    Parameters
-    ----------
-    signals : DataFrame
-        As `signals.scoring.score_market`: a row for every member of the universe and timeframe.
-    forecasts : DataFrame
-        `MEMBER_FORECASTS`: what each trial of the ensembles says alone, calibrated and uncorrected.
-    quote_checks : QuoteChecks
-        Which prices were not trusted.
+    """A signal for every member and timeframe (`SIGNALS`), what each trial of the ensembles says alone, calibrated and
+    uncorrected (`MEMBER_FORECASTS`), and which prices were not trusted.
     """
 
     signals: pl.DataFrame

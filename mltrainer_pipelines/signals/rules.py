@@ -49,19 +49,9 @@ class Thresholds:
 
 
 def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
-    """Decide every signal.
+    """The signals with strong_buy (Boolean) and reason (String): `passes`, or every rule that kept it out.
 
-    Parameters
-    ----------
-    signals : DataFrame
-        profit_probability, confidence, expected_net_return, regime_score, price_source, entry_price, target_price,
-        stop_loss, and `failure` where prices were looked at (why one is not trusted; null where it is); more is left as it
-        is. Null means unknown, and what is unknown does not pass.
-
-    Returns
-    -------
-    DataFrame
-        The same rows with strong_buy (Boolean) and reason (String): `passes`, or every rule that kept it out.
+    `failure`, where there is such a column, says why a price is not trusted. What is unknown (null) does not pass.
     """
     bars = thresholds
     probability, confidence, expected = pl.col("profit_probability"), pl.col("confidence"), pl.col("expected_net_return")

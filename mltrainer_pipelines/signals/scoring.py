@@ -73,37 +73,14 @@ def score_market(
     market_failure: str | None = None,
     explained: Mapping[str, ChampionEnsemble] | None = None,
 ) -> pl.DataFrame:
-    """Score every symbol for every timeframe that has a champion.
+    """`SIGNALS`: every symbol scored for every timeframe that has a champion, by timeframe and expected net return, best first.
 
-    Parameters
-    ----------
-    features_now : DataFrame
-        date, symbol and the features, of one session: the decision's.
-    ensembles : mapping
-        Timeframe to its ensemble and who that is.
-    prices : DataFrame
-        symbol, price, price_source, as `delayed_prices` or `closing_prices` give them; dollars, unadjusted.
-    volatility : DataFrame
-        symbol, volatility (daily, known at the decision): a row a symbol, null where not known.
-    regime_score : float or None
-        0 to 100, as known at the decision; None closes the regime gate.
-    moment : datetime
-        Aware; stamped on every signal.
-    members : DataFrame, optional
-        symbol and, if known, sector: the universe. A member without features gets a signal without a forecast.
-    failures : DataFrame, optional
-        symbol, failure: whose price is not trusted, and why (`quote_checks.check_quotes`).
-    market_failure : str, optional
-        Why nothing can be recommended at all.
-    explained : mapping of timeframe to ChampionEnsemble, optional
-        Whose predictions are explained (`signals.reasons`).
-
-    Returns
-    -------
-    DataFrame
-        `SIGNALS`, sorted by timeframe, expected net return (highest first) and symbol. `signal_strength` is the
-        share of the timeframe's other symbols that are expected to earn less, ties counting half. A symbol whose price is
-        stale, missing or not trusted has no price levels; it is never a strong buy.
+    The features are those of the decision's session; `prices` come from `delayed_prices` or `closing_prices`, `volatility`
+    (symbol, volatility; daily) and `regime_score` (0 to 100; None closes the gate) are as known at the decision. `members`
+    (symbol and, if known, sector) are the universe: one without features gets a signal without a forecast. `failures` and
+    `market_failure` are those of `quote_checks.check_quotes`; predictions of the ensembles in `explained` get their reasons.
+    A symbol whose price is stale, missing or not trusted has no price levels; it is never a strong buy. `signal_strength`
+    is the share of the timeframe's other symbols that are expected to earn less, ties counting half.
 
     Raises
     ------

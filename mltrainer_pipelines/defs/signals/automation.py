@@ -6,17 +6,10 @@ import dagster as dg
 
 from mltrainer_pipelines.defs.signals.jobs import refresh_signals
 from mltrainer_pipelines.defs.ticks import no_session
+from mltrainer_pipelines.ops.dagster_client import UNFINISHED
 
 _GIVEN_UP_AFTER = timedelta(hours=1)
 """A refresh that has not ended for so long is not waited for: its process is gone."""
-
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.schedule(job=refresh_signals, cron_schedule="*/15 9-16 * * 1-5", execution_timezone="America/New_York")
@@ -45,7 +38,7 @@ def refresh_signals_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReq
 
 def _still_running(instance: dg.DagsterInstance, tick: datetime) -> str | None:
     """Id of a refresh that has not ended yet."""
-    unfinished = dg.RunsFilter(job_name="refresh_signals", statuses=_UNFINISHED)
+    unfinished = dg.RunsFilter(job_name="refresh_signals", statuses=[dg.DagsterRunStatus(status) for status in UNFINISHED])
     for record in instance.get_run_records(unfinished, limit=20):
         if record.create_timestamp > tick - _GIVEN_UP_AFTER or record.dagster_run.status == dg.DagsterRunStatus.QUEUED:
             return record.dagster_run.run_id
