@@ -50,10 +50,7 @@ class InstanceRuns:
         if not failed:
             return "no reason recorded; see its log in the UI"
         event = failed[0].event_log_entry.get_dagster_event()
-        error = event.step_failure_data.error if event.is_step_failure else None
-        while error is not None and error.cause is not None:
-            error = error.cause
-        return (error.message if error is not None else event.message or "it failed").strip()
+        return (innermost_message(event) if event.is_step_failure else None) or (event.message or "it failed").strip()
 
     def finished_steps(self, run_id: str) -> tuple[list[str], str | None]:
         steps = {step.step_key: step.status.value for step in self.instance.get_run_step_stats(run_id) if step.status}
@@ -68,3 +65,11 @@ class InstanceRuns:
 
     def cancel(self, run_id: str) -> None:
         raise NotImplementedError("a sensor cancels nothing")
+
+
+def innermost_message(failure: dg.DagsterEvent) -> str | None:
+    """What went wrong in a step, in the words of the code that failed; Dagster wraps it in an error of its own."""
+    error = failure.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else None

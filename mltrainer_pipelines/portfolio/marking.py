@@ -8,11 +8,10 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.portfolio.settlement import MARKED, SAMPLES, TABLE, locked, store
 from mltrainer_pipelines.portfolio.valuation import at_price
 from mltrainer_pipelines.signals.inputs import LakeInputs
-from mltrainer_pipelines.signals.quote_checks import check_quotes
+from mltrainer_pipelines.signals.quote_checks import check_quotes, steps_between
 from mltrainer_pipelines.store.lake import Lake
 
 
@@ -97,14 +96,9 @@ def _steps_since(
     )
     pairs = marks.join(quotes, on="symbol").filter(pl.col("date") > pl.col("since"))
     steps: dict[tuple[str, date], float] = {}
-    # Two bars a symbol, the settled close and the quote: the adjustment between them is the one settling will apply.
     for (since,), group in pairs.partition_by("since", as_dict=True).items():
-        before = group.select("symbol", date="since", close=pl.col("previous_close"))
-        two = pl.concat([before, group.select("symbol", "date", "close")]).with_columns(
-            *(pl.col("close").alias(name) for name in ("open", "high", "low")), volume=pl.lit(0.0)
-        )
-        last = adjusted(two, actions.filter(pl.col("symbol").is_in(group["symbol"].implode()))).group_by("symbol").last()
-        steps |= {(symbol, since): factor for symbol, factor in last.select("symbol", "factor").iter_rows()}
+        settled = group.select("symbol", date="since", close="previous_close")
+        steps |= {(symbol, since): factor for symbol, factor in steps_between(settled, group, actions).iter_rows()}
     return steps
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from mltrainer_pipelines.models.log_odds import logit
 from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.trials.registry.ensemble import Member
 
@@ -127,8 +128,7 @@ def _log_odds_of_copies(score: Scorer, copies: np.ndarray, stacked: bool = True)
 
 
 def _log_odds(score: Scorer, X: np.ndarray) -> np.ndarray:
-    probability = np.clip(score(X), 1e-6, 1.0 - 1e-6)
-    return np.asarray(np.log(probability / (1.0 - probability)), dtype=np.float64)
+    return logit(score(X), 1e-6).astype(np.float64)
 
 
 def _median(X: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from mltrainer_pipelines.models.log_odds import expit
+from mltrainer_pipelines.models.log_odds import expit, logit
 from mltrainer_pipelines.signals.scoring import Scorer
 from mltrainer_pipelines.store.tables import ModelWeightHistory
 from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
@@ -38,8 +38,7 @@ class Recalibration:
         """Corrected probabilities; 0 and 1 stay what they are."""
         if self == Recalibration():
             return probability
-        clipped = np.clip(probability, _EDGE, 1.0 - _EDGE)
-        corrected = expit(self.intercept + self.slope * np.log(clipped / (1.0 - clipped)))
+        corrected = expit(self.intercept + self.slope * logit(probability, _EDGE))
         return np.where((probability <= 0.0) | (probability >= 1.0), probability, corrected)
 
     def before(self, probability: float) -> float:

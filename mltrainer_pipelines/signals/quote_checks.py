@@ -75,17 +75,21 @@ def check_quotes(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.Data
 
 def _restated(before: pl.DataFrame, quotes: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
     """symbol, expected: the last close, restated for what happened between it and the session."""
-    closes = before.select("symbol", "date", "close")
     if actions is None or actions.is_empty() or before.is_empty():
-        return closes.select("symbol", expected="close")
-    # Two bars a symbol: the adjustment between them is what the session's own bar will be given.
-    both = pl.concat(
-        [closes, quotes.filter(pl.col("symbol").is_in(closes["symbol"].implode())).select("symbol", "date", "close")]
-    )
-    bars = both.with_columns(*(pl.col("close").alias(name) for name in ("open", "high", "low")), volume=pl.lit(0.0))
-    own_actions = actions.filter(pl.col("symbol").is_in(closes["symbol"].implode()))
-    factors = adjusted(bars, own_actions).group_by("symbol", maintain_order=True).agg(factor=pl.col("factor").last())
-    return closes.join(factors, on="symbol").select("symbol", expected=pl.col("close") / pl.col("factor"))
+        return before.select("symbol", expected="close")
+    steps = steps_between(before, quotes, actions)
+    return before.join(steps, on="symbol").select("symbol", expected=pl.col("close") / pl.col("factor"))
+
+
+def steps_between(before: pl.DataFrame, after: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
+    """symbol, factor: what the actions between two closes of a symbol (date, symbol, close) multiply a share into.
+
+    Two bars a symbol: the adjustment between them is what settling, or the later session's own bar, will be given.
+    """
+    own = pl.col("symbol").is_in(before["symbol"].implode())
+    closes = pl.concat([frame.select("date", "symbol", "close") for frame in (before, after.filter(own))])
+    bars = closes.with_columns(*(pl.col("close").alias(name) for name in ("open", "high", "low")), volume=pl.lit(0.0))
+    return adjusted(bars, actions.filter(own)).group_by("symbol", maintain_order=True).agg(factor=pl.col("factor").last())
 
 
 def _impossible() -> pl.Expr:

@@ -78,13 +78,7 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     return decided.with_columns(strong_buy=passes, reason=pl.when(passes).then(pl.lit(PASSES)).otherwise("reason"))
 
 
-def near_misses(
-    signals: pl.DataFrame,
-    thresholds: Thresholds,
-    most: int = SAMPLE_SIZE,
-    probability_margin: float = PROBABILITY_MARGIN,
-    confidence_margin: float = CONFIDENCE_MARGIN,
-) -> pl.DataFrame:
+def near_misses(signals: pl.DataFrame, thresholds: Thresholds, most: int = SAMPLE_SIZE) -> pl.DataFrame:
     """A sample of the signals just below the thresholds: those that slightly lower bars would let pass.
 
     Which ones are taken depends on symbol and session alone (a hash), not on how good they look: the sample says what
@@ -96,13 +90,11 @@ def near_misses(
         As `strong_buys` gives them, with date, symbol and timeframe, of one refresh.
     most : int
         Signals a timeframe.
-    probability_margin, confidence_margin : float
-        How far below its threshold each may be.
     """
     lower = replace(
         thresholds,
-        min_probability=max(0.0, thresholds.min_probability - probability_margin),
-        min_confidence=max(0.0, thresholds.min_confidence - confidence_margin),
+        min_probability=max(0.0, thresholds.min_probability - PROBABILITY_MARGIN),
+        min_confidence=max(0.0, thresholds.min_confidence - CONFIDENCE_MARGIN),
     )
     passing = strong_buys(signals, lower)["strong_buy"]
     close = signals.filter(passing & ~signals["strong_buy"])

@@ -4,6 +4,7 @@ from datetime import date
 
 import dagster as dg
 
+from mltrainer_pipelines.defs.instance_runs import innermost_message
 from mltrainer_pipelines.defs.learning.jobs import learn
 from mltrainer_pipelines.defs.ticks import no_session
 from mltrainer_pipelines.defs.trials.jobs import promote_champion
@@ -58,7 +59,7 @@ def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceP
     from mltrainer_pipelines.store.alerts import raise_alert
 
     run, failures = context.dagster_run, context.get_step_failure_events()
-    reasons = [error for event in failures if (error := _innermost_error(event))]
+    reasons = [error for event in failures if (error := innermost_message(event))]
     reason = (reasons[0] if reasons else context.failure_event.message or "").strip()[:2000]
     steps = [event.step_key for event in failures if event.step_key]
     where = f" in {', '.join(steps)}" if steps else ""
@@ -66,11 +67,3 @@ def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceP
     url = f"http://127.0.0.1:{get_settings().dagster_port}/runs/{run.run_id}"
     details = {"job": run.job_name, "steps": steps, "reason": reason, "url": url}
     raise_alert(database.engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
-
-
-def _innermost_error(event: dg.DagsterEvent) -> str | None:
-    """What went wrong, in the words of the code that failed; Dagster wraps it in an error of its own."""
-    error = event.step_failure_data.error
-    while error and error.cause:
-        error = error.cause
-    return error.message.strip() if error else None

@@ -125,7 +125,8 @@ def universe(
 
     wanted = [date.fromisoformat(key) for key in context.partition_keys]
     reference = pl.concat([market_data.reference_tickers(now().date(), active=active) for active in (True, False)])
-    bars = lake.scan("daily_bars", _sessions_in_lake(lake, wanted[0] - timedelta(days=130), wanted[-1]))
+    before = (str(wanted[0] - timedelta(days=130)), str(wanted[-1]))
+    bars = lake.scan("daily_bars", [key for key in lake.partitions("daily_bars") if before[0] <= key < before[1]])
     chosen = universes_of(wanted, bars, reference, get_settings().mltrainer_universe_size)
     profiles_before = lake.read("ticker_profiles") if lake.exists("ticker_profiles") else None
     affordable = market_data.budget.calls_per_minute * _LIMITED_MINUTES if market_data.budget else None
@@ -139,8 +140,3 @@ def universe(
     newest = chosen.filter(pl.col("month") == wanted[-1])
     metadata = frame_metadata(newest, UNIVERSE, months=len(wanted), most_liquid=markdown_table(newest, 20))
     return dg.MaterializeResult(metadata={name: value for name, value in metadata.items() if name != "dagster/row_count"})
-
-
-def _sessions_in_lake(lake: Lake, first: date, last: date) -> list[str]:
-    """Sessions of the calendar in [first, last) that have bars in the lake."""
-    return [key for key in lake.partitions("daily_bars") if str(first) <= key < str(last)]

@@ -93,7 +93,9 @@ def daily_bars(
             if done * _PROGRESS_LINES // len(wanted) > (done - 1) * _PROGRESS_LINES // len(wanted):
                 context.log.info(progress_bar(done, len(wanted), time.monotonic() - begin))
         if empty:
-            raise _all_of(empty)
+            if len(empty) > 1:
+                empty[0].add_note(f"{len(empty)} sessions came back empty; the other sessions of this run are written")
+            raise empty[0]
     except Exception:
         record_written(context, "daily_bars", rows)
         raise
@@ -138,10 +140,3 @@ def _require_closed(keys: list[str]) -> None:
             raise SessionNotClosedError(
                 f"the session {key} closes at {closes:%Y-%m-%d %H:%M %Z}; ask for its daily bar after that"
             )
-
-
-def _all_of(errors: Sequence[Exception]) -> Exception:
-    """The first error, with a note on how many others there are."""
-    if len(errors) > 1:
-        errors[0].add_note(f"{len(errors)} sessions came back empty; the other sessions of this run are written")
-    return errors[0]

@@ -28,17 +28,9 @@ _ALL = dg.AllPartitionMapping()
 
 
 _SHOWN = (
-    "symbol",
-    "timeframe",
-    "grade",
-    "profit_probability",
-    "confidence",
-    "expected_net_return",
-    "entry_price",
-    "reason",
-    "why",
+    *("symbol", "timeframe", "grade", "profit_probability", "confidence", "expected_net_return", "entry_price"),
+    *("reason", "why"),
 )
-
 
 TRANSIENT_RETRY = dg.RetryPolicy(max_retries=4, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 """For steps that change nothing when they are repeated: a database, MLflow or a vendor that restarts is back within seconds."""

@@ -76,7 +76,7 @@ def trial_predictions(
     rows, written, failed = 0, list[str](), dict[str, str]()
     by_trial: dict[str, list[str]] = {}
     for key in context.partition_keys:
-        parts = _dimensions(key)
+        parts = trial_quarters.get_partition_key_from_str(key).keys_by_dimension
         by_trial.setdefault(parts["trial"], []).append(parts["quarter"])
     for trial_id, wanted in by_trial.items():
         trial = records.config_of(database.engine, trial_id)
@@ -99,7 +99,7 @@ def trial_predictions(
                 context.log.error(f"{trial_id} {key}: {ended.reason}", exc_info=ended.error)
                 continue
             write_quarter(lake, trial, key, ended.predictions, ended.importances)
-            written.append(_multi_key(trial_id, key))
+            written.append(dg.MultiPartitionKey({"quarter": key, "trial": trial_id}))
             context.add_asset_metadata(
                 {
                     "dagster/row_count": ended.predictions.height,
@@ -254,15 +254,6 @@ def champion_model(
         )
         context.log.info(f"{timeframe}: {decisions[timeframe]}; {'; '.join(decision.reasons)}")
     return dg.MaterializeResult(metadata={"decisions": decisions, "market": settings.market_kind})
-
-
-def _dimensions(key: str) -> dict[str, str]:
-    """Quarter and trial of a key such as `2024-01-01|lightgbm-short-3f9a1c2b`."""
-    return dict(trial_quarters.get_partition_key_from_str(key).keys_by_dimension)
-
-
-def _multi_key(trial_id: str, quarter: str) -> dg.MultiPartitionKey:
-    return dg.MultiPartitionKey({"quarter": quarter, "trial": trial_id})
 
 
 def _are_probabilities(lake: Lake, names: list[str]) -> dg.AssetCheckResult:
