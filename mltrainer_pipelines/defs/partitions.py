@@ -74,18 +74,14 @@ trials = dg.DynamicPartitionsDefinition(name="trials")
 trial_quarters = dg.MultiPartitionsDefinition({"quarter": quarters, "trial": trials})
 timeframes = dg.StaticPartitionsDefinition(list(TIMEFRAMES))
 
-_SESSION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+PARTITION = "dagster/partition"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+"""Tags of a run: its one partition, or the first and the last of them."""
 
 
 def require_sessions(run: dg.DagsterRun) -> None:
-    """Refuse a run that was asked for a holiday: Dagster alone would take the next session in its place.
-
-    Raises
-    ------
-    NotASessionError
-        Names the day and the sessions around it.
-    """
-    for tag in _SESSION_TAGS:
+    """Refuse a run that was asked for a holiday: Dagster alone would take the next session in its place."""
+    for tag in (PARTITION, RANGE_START, RANGE_END):
         asked = run.tags.get(tag)
         if asked and not is_session(date.fromisoformat(asked)):
             raise NotASessionError(date.fromisoformat(asked))

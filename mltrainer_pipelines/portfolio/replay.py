@@ -24,7 +24,7 @@ from mltrainer_pipelines.market.sessions import previous_session, session_hours,
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.positions import planned
 from mltrainer_pipelines.portfolio.valuation import walked
-from mltrainer_pipelines.signals.inputs import LAST_SEEN_SESSIONS, LakeInputs, MarketSnapshot, newest_closes, newest_score
+from mltrainer_pipelines.signals.inputs import LAST_SEEN_SESSIONS, LakeInputs, MarketSnapshot, newest_closes
 from mltrainer_pipelines.signals.learned import Recalibration
 from mltrainer_pipelines.signals.recommendations import stored_levels
 from mltrainer_pipelines.signals.refresh import Ensemble, refresh_market
@@ -138,7 +138,7 @@ class PreparedInputs(LakeInputs):
     def __init__(self, lake: Lake, first: date, last: date):
         super().__init__(lake)
         self.first, self.last = first, last
-        self._actions, self._macro, self._regime = (lake.read(name) for name in ("corporate_actions", "macro_series", "regime"))
+        self._tables: dict[str, pl.DataFrame] = {}
         months = [key for key in lake.partitions("universe") if str(first.replace(day=1)) <= key <= str(last)]
         self._universe = lake.scan("universe", months or [str(first.replace(day=1))]).collect()
         self._symbols = self._universe["symbol"].unique()
@@ -152,6 +152,11 @@ class PreparedInputs(LakeInputs):
             .collect()
         )
 
+    def table(self, name: str) -> pl.DataFrame:
+        if name not in self._tables:
+            self._tables[name] = super().table(name)
+        return self._tables[name]
+
     def has_final_bars(self, session: date) -> bool:
         return session in self._bars
 
@@ -161,12 +166,6 @@ class PreparedInputs(LakeInputs):
     def members(self, session: date) -> pl.DataFrame:
         members = self._universe.filter(pl.col("month") == session.replace(day=1))
         return members if members.height else super().members(session)
-
-    def actions(self) -> pl.DataFrame:
-        return self._actions
-
-    def regime(self, session: date) -> float | None:
-        return newest_score(self._regime, session)
 
     def last_closes(self, session: date, symbols: pl.Series) -> pl.DataFrame:
         before = [self._bars[day] for day in sorted(self._bars) if day < session][-LAST_SEEN_SESSIONS:]
@@ -194,10 +193,10 @@ class PreparedInputs(LakeInputs):
     def _prepare(self, feature_sets: list[str | FeatureSet]) -> None:
         depth = max(look_back(name) for name in feature_sets)
         bars = adjusted_history(self.lake, self.first, self.last, look_back=depth, symbols=self._symbols)
-        macro = known_macro(self._macro, bars["date"].unique().sort().to_list())
+        macro = known_macro(self.table("macro_series"), bars["date"].unique().sort().to_list())
         for name in feature_sets:
             self._features[name] = self._by_date(
-                compute_features(bars, self._universe, macro, self.first, self.last, name, regime=self._regime)
+                compute_features(bars, self._universe, macro, self.first, self.last, name, regime=self.table("regime"))
             )
         volatility = daily_volatility(bars).filter(pl.col("date") >= self.first)
         self._volatility = {day: rows.drop("date") for day, rows in self._by_date(volatility).items()}

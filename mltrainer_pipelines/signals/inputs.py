@@ -44,6 +44,10 @@ class LakeInputs:
     def __init__(self, lake: Lake):
         self.lake = lake
 
+    def table(self, name: str) -> pl.DataFrame:
+        """A table without partitions."""
+        return self.lake.read(name)
+
     def has_final_bars(self, session: date) -> bool:
         return self.lake.exists("daily_bars", str(session))
 
@@ -61,7 +65,7 @@ class LakeInputs:
         return self.lake.scan("universe", months).collect()
 
     def actions(self) -> pl.DataFrame:
-        return self.lake.read("corporate_actions")
+        return self.table("corporate_actions")
 
     def last_session_before(self, session: date) -> date:
         return sessions_in_lake(self.lake, date.min, session - timedelta(days=1))[-1]
@@ -76,7 +80,7 @@ class LakeInputs:
 
     def regime(self, session: date) -> float | None:
         """The newest score known at the decision, or None where it is too old to mean anything."""
-        return newest_score(self.lake.read("regime"), session)
+        return newest_score(self.table("regime"), session)
 
     def market_snapshot(
         self,
@@ -108,8 +112,8 @@ class LakeInputs:
             provisional=provisional,
         )
         bars = bars.filter((pl.col("date") < session) | ~pl.col("symbol").is_in(excluded.implode()))
-        macro = known_macro(self.lake.read("macro_series"), bars["date"].unique().sort().to_list())
-        regime = forward_fill(self.lake.read("regime"), session)
+        macro = known_macro(self.table("macro_series"), bars["date"].unique().sort().to_list())
+        regime = forward_fill(self.table("regime"), session)
         features, history = {}, {}
         for name, before in feature_sets.items():
             begin = previous_session(session, before) if before else session

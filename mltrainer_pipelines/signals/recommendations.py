@@ -25,6 +25,7 @@ MARKETS = ("real", "simulated", "replay")
 _MONEY = ("entry_price", "target_price", "stop_loss")
 _COLUMNS = {column.name: column for column in Recommendation.__table__.columns}
 _COPIED = [name for name in SIGNALS.schema if name in _COLUMNS and name not in _MONEY]
+_TYPES = SIGNALS.schema | {"id": pl.Int64(), "session": pl.Date(), "market": pl.String(), "timestamp": pl.Datetime("us", "UTC")}
 _READ = {name: column for name, column in _COLUMNS.items() if name not in ("thresholds", "drivers")}
 
 
@@ -89,7 +90,7 @@ def recommendations_frame(database: Database | sa.Engine, session: date | None =
     with _engine(database).connect() as connection:
         rows = connection.execute(query).mappings().all()
     data = {name: [float(row[name]) if isinstance(row[name], Decimal) else row[name] for row in rows] for name in _READ}
-    frame = pl.DataFrame(data, schema={name: _kind(column.type) for name, column in _READ.items()})
+    frame = pl.DataFrame(data, schema={name: _TYPES[name] for name in _READ})
     return frame.with_columns(pl.col("timestamp").dt.convert_time_zone("America/New_York"))
 
 
@@ -102,16 +103,6 @@ def _row(signal: Mapping[str, Any], thresholds: Thresholds, market: str) -> dict
 def stored_levels(signal: Mapping[str, Any]) -> dict[str, Any]:
     """Session and price levels of a signal as a recommendation keeps them: to 0.000001 dollars."""
     return {name: Decimal(str(round(signal[name], 6))) for name in _MONEY} | {"session": signal["date"]}
-
-
-def _kind(kind: sa.types.TypeEngine[Any]) -> pl.DataType:
-    if isinstance(kind, sa.BigInteger):
-        return pl.Int64()
-    if isinstance(kind, sa.DateTime):
-        return pl.Datetime("us", "UTC")
-    if isinstance(kind, sa.Date):
-        return pl.Date()
-    return pl.Float64() if isinstance(kind, sa.Numeric | sa.Float) else pl.String()
 
 
 def _engine(database: Database | sa.Engine) -> sa.Engine:

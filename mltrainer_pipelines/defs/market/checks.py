@@ -8,17 +8,11 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS, UNIVERSE
 from mltrainer_pipelines.contracts.table import Table
+from mltrainer_pipelines.defs.partitions import PARTITION, RANGE_END, RANGE_START
 from mltrainer_pipelines.market.bar_checks import BAR_CHECKS, Finding, bar_findings, missing_sessions
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.lake import Lake
-
-_RANGE_START, _RANGE_END, _PARTITION = (
-    "dagster/asset_partition_range_start",
-    "dagster/asset_partition_range_end",
-    "dagster/partition",
-)
-
 
 _LOOK_BACK = 60
 """Sessions that are checked where a check runs by itself, without a run's partitions."""
@@ -27,7 +21,6 @@ _PUBLISHED_WITHIN = timedelta(hours=4)
 """How long after the close a session's bars may take to be there."""
 
 _MACRO_FRESH = timedelta(days=10)
-
 
 _BLOCKING = ("no_duplicate_bars", "prices_are_possible")
 
@@ -147,8 +140,8 @@ def _checked_sessions(tags: Mapping[str, str]) -> list[str]:
 
 def _span(tags: Mapping[str, str]) -> tuple[date, date] | None:
     """First and last partition of a run, from its tags; None where it has none."""
-    first = tags.get(_RANGE_START) or tags.get(_PARTITION)
-    last = tags.get(_RANGE_END) or tags.get(_PARTITION)
+    first = tags.get(RANGE_START) or tags.get(PARTITION)
+    last = tags.get(RANGE_END) or tags.get(PARTITION)
     return (date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
 
 

@@ -157,33 +157,33 @@ def trial_scorecard(
     for trial_id in context.partition_keys:
         trial = records.config_of(database.engine, trial_id)
         result, fingerprint = evaluate(database.engine, lake, trial, last_closed_session(now()), settings.cost_bps)
-        card = result.scorecard
+        card, own_grade = result.scorecard, grade(result.scorecard)
+        numbers = card.model_dump(exclude=set(PARTS))
         importances, begin = stored_importances(lake, trial_id), time.perf_counter()
         mlflow_run = log_trial(
             tracking,
             trial,
-            {**card.model_dump(exclude=set(PARTS)), **part_metrics(card)},
+            {**numbers, **part_metrics(card)},
             {quarter.quarter: quarter.model_dump(exclude={"quarter"}) for quarter in card.per_quarter},
             provenance(context.run_id, fingerprint),
             figures(result, settings.market_kind, importances),
-            {"grade": grade(card)},
+            {"grade": own_grade},
         )
         mlflow_seconds = time.perf_counter() - begin
         records.save_scorecard(database.engine, card, mlflow_run, context.run_id)
-        grades[trial_id] = grade(card)
-        numbers = {name: value for name, value in card.model_dump(exclude=set(PARTS)).items() if isinstance(value, float | int)}
-        links = {
-            "mlflow_run": dg.MetadataValue.url(f"{settings.tracking_uri}/#/runs/{mlflow_run}"),
-            "grade": grade(card),
-            "mlflow_seconds": mlflow_seconds,
-        }
+        grades[trial_id] = own_grade
         parts = {"per_quarter": table(result.per_quarter)}
         parts |= {
             name: table(pl.DataFrame([part.model_dump() for part in scores], infer_schema_length=None))
             for name, scores in (("per_regime", card.per_regime), ("per_sector", card.per_sector))
             if scores
         }
-        context.add_asset_metadata({**numbers, **links, **parts}, partition_key=trial_id)
+        metadata = {name: value for name, value in numbers.items() if isinstance(value, float | int)} | {
+            "mlflow_run": dg.MetadataValue.url(f"{settings.tracking_uri}/#/runs/{mlflow_run}"),
+            "grade": own_grade,
+            "mlflow_seconds": mlflow_seconds,
+        }
+        context.add_asset_metadata(metadata | parts, partition_key=trial_id)
     return dg.MaterializeResult(metadata={"grades": grades, "market": settings.market_kind})
 
 
