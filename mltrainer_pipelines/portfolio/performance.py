@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection, Engine
 
+from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.market.sessions import next_session
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.holdings import Trade, cents, paper_trade, users_trades
+from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition, VirtualPosition
 
 RECOMMENDATIONS, USER, PASSED_OVER = "recommendations", "user", "passed_over"
@@ -130,6 +132,20 @@ def sessions_without_benchmark(engine: Engine, until: date) -> list[date]:
     statement = sa.select(row.date).where(row.benchmark_return.is_(None), row.date <= until).distinct().order_by(row.date)
     with engine.connect() as connection:
         return list(connection.scalars(statement))
+
+
+def missing_benchmark(engine: Engine, lake: Lake, newest: date, as_of: date) -> dict[date, float]:
+    """Returns of the universe in recorded sessions that have none yet, and in that of the books, as far as bars are final.
+
+    `newest` is the newest session with final bars, `as_of` that of the books.
+    """
+    lacking = {*sessions_without_benchmark(engine, newest), *([newest] if as_of == newest else [])}
+    months = sorted({str(day.replace(day=1)) for day in lacking} & set(lake.partitions("universe")))
+    if not months:
+        return {}
+    members = lake.scan("universe", months).collect()
+    bars = adjusted_history(lake, min(lacking), max(lacking), look_back=1, symbols=members["symbol"].unique())
+    return {day: value for day, value in universe_returns(bars, members).items() if day in lacking}
 
 
 def universe_returns(adjusted_bars: pl.DataFrame, universe: pl.DataFrame) -> dict[date, float]:

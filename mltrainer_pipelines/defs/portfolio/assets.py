@@ -66,20 +66,13 @@ def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourcePar
     """
     from mltrainer_pipelines.portfolio.holdings import held_symbols, last_prices
     from mltrainer_pipelines.portfolio.marking import trusted_quotes
-    from mltrainer_pipelines.portfolio.performance import performance, sessions_without_benchmark, universe_returns
+    from mltrainer_pipelines.portfolio.performance import missing_benchmark, performance
     from mltrainer_pipelines.signals.refresh import newest_refresh
 
     newest = sessions_in_lake(lake, date.min, date.max)[-1]
     quoted = [date.fromisoformat(key) for key in lake.partitions("delayed_quotes")]
     under_way = max([day for day in quoted if day > newest], default=newest)
-    lacking = sorted({*sessions_without_benchmark(database.engine, newest), *([newest] if under_way == newest else [])})
-    benchmark: dict[date, float] = {}
-    if lacking:
-        months = sorted({str(day.replace(day=1)) for day in lacking} & set(lake.partitions("universe")))
-        if months:
-            members = lake.scan("universe", months).collect()
-            bars = adjusted_history(lake, lacking[0], lacking[-1], look_back=1, symbols=members["symbol"].unique())
-            benchmark = {day: value for day, value in universe_returns(bars, members).items() if day in set(lacking)}
+    benchmark = missing_benchmark(database.engine, lake, newest, under_way)
     held, quotes = held_symbols(database.engine, under_way), None
     if held and under_way > newest:
         newest_quotes = newest_refresh(lake.read("delayed_quotes", str(under_way)), "as_of")
