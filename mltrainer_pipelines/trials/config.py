@@ -35,42 +35,16 @@ class InvalidTrialError(ValueError):
 
 
 class TrialConfig(BaseModel):
-    """A walk-forward trial of one model.
+    """A walk-forward trial of one model, of the registry, on a feature set; its `feature_set_version` is today's by default.
 
-    Parameters
-    ----------
-    model : str
-        Id of a model of the registry.
-    params : dict
-        Values inside the model's search space; those left out are filled in with its defaults.
-    timeframe : {'short', 'long'}
-    feature_set : str
-        A feature set of the feature engine.
-    feature_set_version : str
-        The version of its content that the trial reads (`features.versions`); today's by default.
-    train_sessions : int
-        A window trains on the decisions of at most this many sessions, the last ones whose labels are resolved.
-    label : Barriers
-        Target and stop, in multiples of σ·√max_sessions.
-    normalise : {'rank', 'none'}
-        `rank`: each feature becomes its rank within its session, unknown ones the middle. `none`: as they are.
-    target : {'relative', 'absolute'}
-        What the model learns: whether the net return is above the session's median, or above zero. What probability of a
-        profit a score means is learnt afterwards, by the calibration, in either case.
-    universe_size : int
-        The most liquid symbols of each month that are traded and learnt from.
-    seed : int
-    proposed_by : str
-        Who asked for it: `user`, `random`, `tpe`, `claude`, ….
-    rationale : str
-        Why it is expected to be worth its time.
+    Params are values inside the model's search space; those left out are filled in with its defaults. A window trains on the
+    decisions of at most `train_sessions`, the last ones whose labels are resolved. `label` is target and stop, in multiples of
+    σ·√max_sessions. With `normalise` `rank` each feature becomes its rank within its session, unknown ones the middle. The
+    `target` is what the model learns: whether the net return is above the session's median, or above zero; what probability of a
+    profit a score means is learnt afterwards, by the calibration, in either case. The `universe_size` most liquid symbols of
+    each month are traded and learnt from. It is `proposed_by` `user`, `random`, `tpe`, `claude`, …, and the rationale is why it
+    is expected to be worth its time: two configurations that differ only in these are the same trial, of the same `trial_id`.
 
-    Notes
-    -----
-    Two configurations that differ only in `proposed_by` and `rationale` are the same trial: the same `trial_id`.
-
-    Examples
-    --------
     >>> trial = TrialConfig(model="logistic_l2", timeframe="short", params={"C": 0.5}, proposed_by="me")
     >>> trial.trial_id == TrialConfig(model="logistic_l2", timeframe="short", params={"C": 0.5}).trial_id
     True

@@ -18,9 +18,6 @@ def first_quarter(history_start: date) -> date:
 def predictable_quarters(history_start: date, last: date) -> list[date]:
     """First days of the quarters that can be predicted out of sample, in order; a quarter counts once it has ended.
 
-    Examples
-    --------
-    >>> from datetime import date
     >>> [str(day) for day in predictable_quarters(date(2021, 6, 1), date(2023, 9, 30))]
     ['2023-01-01', '2023-04-01', '2023-07-01']
     """

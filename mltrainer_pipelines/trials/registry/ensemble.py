@@ -55,19 +55,10 @@ class Member:
 class ChampionEnsemble:
     """Scores a market for one timeframe; picklable, and free of anything but numbers.
 
-    Parameters
-    ----------
-    timeframe : str
-        `short` or `long`.
-    as_of : date
-        The session at whose close it was fitted: every outcome it learnt from was known by then.
-    champion : TrialConfig
-        The winner's configuration; the other members only vote on its probabilities.
-    members : tuple of Member
-    history : DataFrame, optional
-        date, symbol, `feature_names` of the sessions before the ones to score, as `with_history` adds it; the registry has none.
-    set_columns : tuple of str, optional
-        Every column of its feature set when it was fitted; champions from before feature sets had versions have none.
+    Every outcome it learnt from was known at the close of session `as_of`. `champion` is the winner's configuration; the other
+    members only vote on its probabilities. `history` is date, symbol, `feature_names` of the sessions before the ones to score,
+    as `with_history` adds it; the registry has none. `set_columns` is every column of its feature set when it was fitted;
+    champions from before feature sets had versions have none.
     """
 
     timeframe: str
@@ -81,10 +72,7 @@ class ChampionEnsemble:
     def feature_set(self) -> str | FeatureSet:
         """What to compute for it to score: its feature set by name or, where columns were added since, without them.
 
-        Raises
-        ------
-        FeatureVersionError
-            If the values of its own columns would be others than those it learnt from.
+        FeatureVersionError if the values of its own columns would be others than those it learnt from.
         """
         name, version = self.champion.feature_set, self.champion.feature_set_version
         if name not in feature_sets():
@@ -133,12 +121,8 @@ class ChampionEnsemble:
     def reweighted(self, weights: Mapping[str, float]) -> "ChampionEnsemble":
         """The same members with other shares: `weights` by trial, spread over a trial's refits as they are now.
 
-        Trials that are not named keep their share, and all are scaled to add up to 1.
-
-        Raises
-        ------
-        ValueError
-            For a negative weight, or if nothing is left above zero.
+        Trials that are not named keep their share, and all are scaled to add up to 1. ValueError for a negative weight, or if
+        nothing is left above zero.
         """
         now = self.weights
         wanted = {trial_id: float(weights.get(trial_id, share)) for trial_id, share in now.items()}
@@ -149,31 +133,17 @@ class ChampionEnsemble:
     def predict(self, features: pl.DataFrame, threshold: float = 0.6) -> pl.DataFrame:
         """Score rows of the market.
 
-        Parameters
-        ----------
-        features : DataFrame
-            date, symbol and at least `feature_names`, null where unknown; as known at the decision. Give the whole universe of
-            a session: members compare its symbols with each other. With `regime_score` (0 to 100, as known at the
-            decision) intervals are those of that regime; without it, or where it is null, those of all regimes together.
-        threshold : float
-            Probability that a member has to give for its vote to count as agreement.
+        Features are date, symbol and at least `feature_names`, null where unknown, as known at the decision. Give the whole
+        universe of a session: members compare its symbols with each other. With `regime_score` (0 to 100, as known at the
+        decision) intervals are those of that regime; without it, or where it is null, those of all regimes together. `threshold`
+        is the probability that a member has to give for its vote to count as agreement.
 
-        Returns
-        -------
-        DataFrame
-            date, symbol, profit_probability, probability_low, probability_high, expected_net_return, agreement (weighted
-            share of members whose own calibrated probability is at least the threshold), confidence (agreement times one
-            minus the width of the interval); in the order given. Probabilities, interval and expected return are the
-            members' weighted means.
+        Returns, in the order given, date, symbol, profit_probability, probability_low, probability_high, expected_net_return
+        (the members' weighted means), agreement (weighted share of members whose own calibrated probability is at least the
+        threshold) and confidence (agreement times one minus the width of the interval).
 
-        Raises
-        ------
-        MissingFeaturesError
-            If a feature is not there.
-        MissingHistoryError
-            If a member looks back, the features hold one session only, and there is no history.
-        BadPredictionsError
-            If a member gives NaN.
+        MissingFeaturesError if a feature is not there; MissingHistoryError if a member looks back, the features hold one session
+        only and there is no history; BadPredictionsError if a member gives NaN.
         """
         missing = [name for name in ("date", "symbol", *self.feature_names) if name not in features.columns]
         if missing:

@@ -36,27 +36,16 @@ def fit_ensemble(
 ) -> ChampionEnsemble:
     """Refit the winner and the trials that vote beside it on everything known at the close of a session.
 
-    Parameters
-    ----------
-    configs : sequence of (TrialConfig, weight)
-        The winner first; all of one timeframe and feature set. Weights are relative; a trial of weight 0 is left out.
-    features, labels, sessions, universe
-        As for `WalkForward`. The labels are those of the winner's barriers: every member is fitted and calibrated on what a
-        position of the winner earns. Outcomes that were not known at the close of `as_of` are not used.
-    predictions : Mapping of trial_id to DataFrame
-        date, symbol, score: each trial's out-of-sample predictions, from which its calibrator is learnt.
-    refits : int
-        Fits of the winner: one on all known rows, the others as of the starts of this quarter and of those before it. They
-        share its weight evenly; where the history is too short for one, there are fewer.
-    regime : DataFrame, optional
-        date, score (0 to 100, as known at the session's close): intervals are then fitted for each regime apart.
+    Of `configs` the winner is first; all are of one timeframe and feature set, with relative weights; a trial of weight 0 is
+    left out. Features, labels, sessions and universe are as for `WalkForward`; the labels are those of the winner's barriers:
+    every member is fitted and calibrated on what a position of the winner earns. `predictions` are date, symbol, score by trial:
+    out-of-sample predictions, from which its calibrator is learnt. Of the winner there are `refits` fits: one on all known rows,
+    the others as of the starts of this quarter and of those before it. They share its weight evenly; where the history is too
+    short for one, there are fewer. With `regime` (date, score from 0 to 100, as known at the session's close) intervals are
+    fitted for each regime apart.
 
-    Raises
-    ------
-    ValueError
-        If the configurations do not belong together or one has no predictions.
-    TooFewRowsError, TooFewCalibrationRowsError
-        If too few outcomes are known.
+    ValueError if the configurations do not belong together or one has no predictions; TooFewRowsError or
+    TooFewCalibrationRowsError if too few outcomes are known.
     """
     if not configs or configs[0][1] <= 0:
         raise ValueError("give at least the winner's configuration, with a weight above 0")

@@ -19,14 +19,9 @@ from mltrainer_pipelines.trials.validation.stored_quarters import predicted_quar
 def evaluate(engine: Engine, lake: Lake, trial: TrialConfig, last: date, cost_bps: float) -> tuple[ScoreResult, str]:
     """Calibrate and score the quarters of a trial that are in the lake; also the fingerprint of its predictions and labels.
 
-    `last` is the last closed session, `cost_bps` the cost of one side of a trade.
-
-    Raises
-    ------
-    MissingPartitionError, FeatureVersionError
-        If no quarter of it was predicted, or from different versions of its feature set.
-    NothingToScoreError
-        If no prediction has a known label.
+    `last` is the last closed session, `cost_bps` the cost of one side of a trade. MissingPartitionError or FeatureVersionError
+    if no quarter was predicted, or from different versions of the feature set; NothingToScoreError if no prediction has a known
+    label.
     """
     predictions = predicted_quarters(lake, trial.trial_id)
     labels = lake_tables.trial_labels(lake, trial, last, cost_bps)

@@ -139,13 +139,7 @@ def champion_version(tracking: Tracking, timeframe: str) -> ChampionVersion:
 
 
 def load_champion(tracking: Tracking, timeframe: str) -> tuple[ChampionEnsemble, ChampionVersion]:
-    """The champion of a timeframe, ready to score, and which version it is.
-
-    Raises
-    ------
-    NoChampionError
-        If there is none yet.
-    """
+    """The champion of a timeframe, ready to score, and which version it is; NoChampionError if there is none yet."""
     version = champion_version(tracking, timeframe)
     return load_version(tracking, version), version
 

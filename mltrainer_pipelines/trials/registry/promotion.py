@@ -45,10 +45,9 @@ def grade(scorecard: Scorecard) -> Grade:
 def shortfalls(scorecard: Scorecard) -> tuple[str, ...]:
     """What keeps a trial from the grade `proven`, one sentence each; empty where nothing does.
 
-    Proven needs: Sharpe ratio and net return above those of both baselines, Brier skill above 0, a
-    deflated-Sharpe probability of at least 0.95, and the same of the return above the equal-weight
-    universe: in a rising market every long book has a high Sharpe ratio. And nothing may be too good
-    to be true.
+    Proven needs a Sharpe ratio and net return above both baselines', Brier skill above 0, a deflated-Sharpe probability of at
+    least 0.95, and the same of the return above the equal-weight universe (in a rising market every long book has a high Sharpe
+    ratio); and nothing may be too good to be true.
     """
     card, lacking = scorecard, list(scorecard.too_good)
     for name, their_sharpe, their_return in (
@@ -72,12 +71,8 @@ def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = Non
     """Choose between the trials of one timeframe, whose scorecards are deflated by the same trials (`leaderboard.deflated`).
 
     The challenger is the best-ranked trial, proven ones first. It replaces the incumbent only if its Sharpe ratio is higher over
-    the quarters that both were tested on.
-
-    Raises
-    ------
-    ValueError
-        If there is no scorecard, they mix timeframes, or the incumbent's is missing.
+    the quarters that both were tested on. ValueError if there is no scorecard, they mix timeframes, or the incumbent's is
+    missing.
     """
     if not scorecards:
         raise ValueError("there is no scorecard to choose a champion from; score a trial of this timeframe first")

@@ -28,16 +28,11 @@ class Rollback:
 def roll_back(
     engine: Engine, tracking: Tracking, timeframe: str, decided_at: datetime, to: str | None = None, reason: str = ""
 ) -> Rollback:
-    """Let an earlier version score the market.
+    """Let an earlier version score the market; NoChampionError if there is no such version, or none before the present one.
 
     By default the newest one of another trial that was champion before; of the same trial where there never was another. Done
     twice it changes nothing the second time. The trial that is left does not challenge again (`records.withdrawn`), unless
     somebody rolls back to it. The reason is kept with the row.
-
-    Raises
-    ------
-    NoChampionError
-        If there is no champion, no such version, or none before the present one.
     """
     before = champion_version(tracking, timeframe)
     newest = records.newest_change(engine, timeframe)
@@ -55,10 +50,7 @@ def roll_back(
 
 
 def previous_version(tracking: Tracking, present: ChampionVersion) -> ChampionVersion:
-    """The version that a rollback from `present` goes to: the newest before it of another trial, else of the same.
-
-    NoChampionError if there is none before.
-    """
+    """The version that a rollback from `present` goes to: the newest before it of another trial, else of the same."""
     timeframe = present.name.rpartition("-")[2]
     older = [entry for entry in registered_versions(tracking, timeframe) if int(entry.version) < int(present.version)]
     others = [entry for entry in older if entry.trial_id != present.trial_id]

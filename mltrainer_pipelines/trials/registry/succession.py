@@ -75,12 +75,8 @@ def refit(
 ) -> tuple[ChampionEnsemble, pl.DataFrame, pl.DataFrame]:
     """Fit the champion and its voters on everything known at the close of a session: the ensemble, its features and labels.
 
-    `as_of` is the last closed session, `cost_bps` the cost of one side of a trade.
-
-    Raises
-    ------
-    TooFewRowsError, TooFewCalibrationRowsError
-        If too few outcomes are known.
+    `as_of` is the last closed session, `cost_bps` the cost of one side of a trade. TooFewRowsError or TooFewCalibrationRowsError
+    if too few outcomes are known.
     """
     configs = [(records.config_of(engine, trial_id), weight) for trial_id, weight in succession.weights.items()]
     features, labels = lake_tables.training_tables(lake, configs[0][0], as_of + timedelta(days=1), as_of, cost_bps)

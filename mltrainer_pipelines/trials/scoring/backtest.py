@@ -123,13 +123,9 @@ def tranche_returns(picks: pl.DataFrame, prices: PriceGrid, max_sessions: int, c
     `cost_bps` is the cost of one side of a trade: buying for 1 takes 1 + cost, selling for 1 brings 1 − cost.
 
     Returns date, net_return (from the close before to this close), equity (1 at the first decision), drawdown (≤ 0), exposure
-    (share of equity in positions at the close), turnover (half of what was bought and sold, as a share of the equity before):
-    a row a session, from the one after the first decision to the last exit, or to the end of the prices.
-
-    Raises
-    ------
-    LabelsAndPricesDisagreeError
-        If a price is missing for an entry, or a label exits later than this time barrier lets it.
+    (share of equity in positions at the close), turnover (half of what was bought and sold, as a share of the equity before): a
+    row a session, from the one after the first decision to the last exit, or to the end of the prices.
+    LabelsAndPricesDisagreeError if a price is missing for an entry, or a label exits later than this time barrier lets it.
     """
     if picks.is_empty():
         raise ValueError("no picks: nothing was decided on any session, so there is no book to mark")

@@ -58,17 +58,12 @@ def fit_calibrator(
     level: Level | None = None,
     regime_scores: np.ndarray | None = None,
 ) -> Calibrator:
-    """Fit on out-of-sample scores whose outcome is known.
+    """Fit on out-of-sample scores whose outcome is known; TooFewCalibrationRowsError below `MIN_CALIBRATION_ROWS` of them.
 
     Scores are percentiles within their sessions, or mean the same at any time; labels are 1 where the net return at exit was
     above zero. `blocks` number the spans of time, in order, whose outcomes hang together (a holding period each): without them
-    rows count as independent, nothing is shrunk and no line is leant on. `level` is where the curve lies, by default the means of
-    these rows. With `regime_scores` (0 to 100 at each decision, NaN where unknown) each regime has an interval of its own.
-
-    Raises
-    ------
-    TooFewCalibrationRowsError
-        Below `MIN_CALIBRATION_ROWS` rows.
+    rows count as independent, nothing is shrunk and no line is leant on. `level` is where the curve lies, by default the means
+    of these rows. With `regime_scores` (0 to 100 at each decision, NaN where unknown) each regime has an interval of its own.
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     net_returns = np.asarray(net_returns, dtype=np.float64)

@@ -58,34 +58,15 @@ def score(
     regimes: pl.DataFrame | None = None,
     universe: pl.DataFrame | None = None,
 ) -> ScoreResult:
-    """Judge a trial by its out-of-sample predictions.
+    """Judge a trial by its out-of-sample predictions; NothingToScoreError if none of them has a known label.
 
-    Parameters
-    ----------
-    config : TrialConfig
-    calibrated : DataFrame
-        date, symbol, score, probability (null where no earlier window could calibrate), expected_net_return.
-        Its rows are the universe that both baselines choose from.
-    labels : DataFrame
-        Labels, of this timeframe at least; null where not known yet.
-    adjusted_bars : DataFrame
-        date, symbol, adj_open, adj_close over the predictions, what was held after them, and 252 sessions
-        before them (the momentum baseline holds cash where it has less history).
-    other_trial_sharpes : sequence of float
-        `daily_sharpe` of every other trial ever scored, of any timeframe, the discarded ones too.
-    trials_run : int, optional
-        Trials ever run, this one included, where some left no Sharpe ratio (failed ones count).
-    cost_bps : float
-        Cost of one side of a trade, as in the labels.
-    regimes : DataFrame, optional
-        date, crash, neutral, bull: for the score per regime.
-    universe : DataFrame, optional
-        month, symbol, sector: for the score per sector.
-
-    Raises
-    ------
-    NothingToScoreError
-        If no prediction has a known label.
+    Predictions are date, symbol, score, probability (null where no earlier window could calibrate), expected_net_return; their
+    rows are the universe that both baselines choose from. Labels are of this timeframe at least, null where not known yet. Bars
+    are date, symbol, adj_open, adj_close over the predictions, what was held after them, and 252 sessions before them (the
+    momentum baseline holds cash where it has less history). `other_trial_sharpes` are the `daily_sharpe` of every other trial
+    ever scored, of any timeframe, the discarded ones too; `trials_run` counts the trials ever run, this one included, where some
+    left no Sharpe ratio (failed ones count). `cost_bps` is the cost of one side of a trade, as in the labels. Regimes (date,
+    crash, neutral, bull) and a universe (month, symbol, sector) are for the scores per regime and per sector.
     """
     horizon = config.horizon.max_sessions
     rows = _with_labels(calibrated, labels, config.horizon.name)

@@ -59,12 +59,9 @@ def expected_maximum_sharpe(trials: int, variance: float) -> float:
 def deflated_sharpe(sharpe: float, periods: int, skew: float, kurtosis: float, trials: int, variance: float) -> float:
     """Probability that a trial picked as the best of `trials` has a true Sharpe ratio above zero.
 
-    The probabilistic Sharpe ratio against `expected_maximum_sharpe` (Bailey & López de Prado 2014,
-    eq. 2). `sharpe` and `variance` are per period.
-
-    Examples
-    --------
-    A daily Sharpe ratio of 0.1 over five years is hardly luck alone, and may be the best of a hundred trials:
+    The probabilistic Sharpe ratio against `expected_maximum_sharpe` (Bailey & López de Prado 2014, eq. 2); `sharpe` and
+    `variance` are per period. A daily Sharpe ratio of 0.1 over five years is hardly luck alone, and may be the best of a hundred
+    trials:
 
     >>> [round(deflated_sharpe(0.1, 1260, 0.0, 3.0, trials, variance=1 / 1259), 3) for trials in (1, 10, 100)]
     [1.0, 0.976, 0.845]
@@ -75,16 +72,11 @@ def deflated_sharpe(sharpe: float, periods: int, skew: float, kurtosis: float, t
 def probability_of_overfitting(returns: ArrayLike, blocks: int = 10) -> float:
     """How often the best trial in one half of time is below the median of all in the other: picking it learnt nothing.
 
-    Combinatorially symmetric cross-validation (Bailey, Borwein, López de Prado & Zhu 2017): time is cut into an even
-    number of blocks, every choice of half of them is once the sample in which the trial of the highest Sharpe ratio is
-    picked, and the rest is where its rank among all is looked at. About one half where all trials are worthless.
-
-    Parameters
-    ----------
-    returns : array of shape (periods, trials)
-        Of every trial ever run, over the same periods in time order. NaN comes of fewer than two trials that vary.
-    blocks : int
-        Even; each should be longer than returns depend on each other.
+    Combinatorially symmetric cross-validation (Bailey, Borwein, López de Prado & Zhu 2017): time is cut into an even number of
+    blocks, each longer than returns depend on each other; every choice of half of them is once the sample in which the trial of
+    the highest Sharpe ratio is picked, and the rest is where its rank among all is looked at. About one half where all trials
+    are worthless. Returns are (periods, trials), of every trial ever run, over the same periods in time order; NaN comes of
+    fewer than two trials that vary.
     """
     matrix = np.asarray(returns, dtype=np.float64)
     if matrix.ndim != 2 or not np.isfinite(matrix).all():

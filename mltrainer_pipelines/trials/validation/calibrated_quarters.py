@@ -49,13 +49,7 @@ def fit_level(outcomes: pl.DataFrame, window: Window) -> Level:
 
 
 def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Calibrator:
-    """Fit on the rows of `with_outcomes` that a window may learn from, with the level of the same window.
-
-    Raises
-    ------
-    TooFewCalibrationRowsError
-        If there are fewer than `MIN_CALIBRATION_ROWS` of them.
-    """
+    """Fit on the rows of `with_outcomes` that a window may learn from, with the level of the same window; or too few rows."""
     resolved = rows.filter(window.trains)
     if resolved.height < MIN_CALIBRATION_ROWS:
         raise TooFewCalibrationRowsError(
@@ -86,31 +80,15 @@ def calibrate_walk_forward(
 ) -> pl.DataFrame:
     """Calibrate each quarter of a trial by the quarters before it.
 
-    The calibrator of a quarter is fitted on predictions of earlier quarters whose exit session lies before the
-    quarter's first session, less the embargo: nothing that happened later changes a row.
+    The calibrator of a quarter is fitted on predictions of `lookback_sessions` before it whose exit session lies before the
+    quarter's first session, less the embargo: nothing that happened later changes a row. Predictions are date, symbol, score,
+    out of sample; give every symbol of a session, since a score means what its percentile among them means. Labels (date,
+    symbol, exit_date, barrier, net_return, label) are the timeframe's; those of before the first prediction tell how the market
+    paid then. Sessions are those of XNYS by default. With `regime` (date, score from 0 to 100, as known at the close) intervals
+    are those of each session's regime.
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        date, symbol, score: the out-of-sample predictions of a trial, any number of quarters. Give every symbol of a
-        session: a score means what its percentile among them means.
-    labels : DataFrame
-        date, symbol, exit_date, barrier, net_return, label of the trial's timeframe; those of sessions before the first
-        prediction tell how the market paid then.
-    sessions : sequence of date, optional
-        Sessions in order; those of XNYS by default.
-    lookback_sessions : int
-        How many sessions of decisions before the quarter are learnt from.
-    embargo : int
-        Sessions left out before the quarter.
-    regime : DataFrame, optional
-        date, score (0 to 100, as known at the session's close): the intervals are then those of each session's regime.
-
-    Returns
-    -------
-    DataFrame
-        date, symbol, score, probability, probability_low, probability_high, expected_net_return, sorted by date and
-        symbol; the last four are null in quarters with fewer than `MIN_CALIBRATION_ROWS` known outcomes before them.
+    Returns date, symbol, score, probability, probability_low, probability_high, expected_net_return, sorted by date and symbol;
+    the last four are null in quarters with fewer than `MIN_CALIBRATION_ROWS` known outcomes before them.
     """
     rows = with_outcomes(predictions, labels, regime)
     quarters = []

@@ -59,12 +59,8 @@ def run_in_memory(
 ) -> list[TrialResult]:
     """Run trials one after the other; each scorecard is deflated by all of them.
 
-    `cost_bps` is the cost a side, as in the labels; `progress` is called with a trial's id as it ends.
-
-    Raises
-    ------
-    TooShortHistoryError
-        If fewer than four whole quarters follow eighteen months of history.
+    `cost_bps` is the cost a side, as in the labels; `progress` is called with a trial's id as it ends. TooShortHistoryError if
+    fewer than four whole quarters follow eighteen months of history.
     """
     results = []
     for config in configs:

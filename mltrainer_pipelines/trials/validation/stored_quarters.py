@@ -37,10 +37,7 @@ def stored_importances(lake: Lake, trial_id: str) -> pl.DataFrame | None:
 def predicted_quarters(lake: Lake, trial_id: str) -> pl.DataFrame:
     """Every quarter of a trial that was predicted.
 
-    Raises
-    ------
-    MissingPartitionError, FeatureVersionError
-        If none was, or from more than one version of the feature set.
+    MissingPartitionError or FeatureVersionError if none was, or from more than one version of the feature set.
     """
     keys = [key for key in lake.partitions("trial_predictions") if key.startswith(f"{trial_id}/")]
     versions = noted_versions(lake, "trial_predictions", keys)

@@ -56,26 +56,13 @@ class BadPredictionsError(ValueError):
 class WalkForward:
     """The table of a trial, built once and used for all of its quarters.
 
-    Parameters
-    ----------
-    config : TrialConfig
-    features : DataFrame
-        date, symbol and feature columns (null where unknown), for every session that is trained on or predicted.
-    labels : DataFrame
-        date, symbol, exit_date, barrier, net_return, label; all but the keys null where not yet known. With a
-        `timeframe` column only the configuration's is used.
-    sessions : sequence of date, optional
-        Sessions in order; by default those of XNYS from the first to the last date of the features.
-    universe : DataFrame, optional
-        month, symbol, rank: keeps the `config.universe_size` most liquid symbols of each month. By default all rows are kept.
-    embargo : int
-        Sessions left out between the last known label and a quarter.
-    threads : int
+    Features are date, symbol and feature columns (null where unknown), for every session that is trained on or predicted. Labels
+    are date, symbol, exit_date, barrier, net_return, label, all but the keys null where not yet known; with a `timeframe` column
+    only the configuration's is used. Sessions are in order, by default those of XNYS from the first to the last date of the
+    features. With a `universe` (month, symbol, rank) the `config.universe_size` most liquid symbols of each month are kept.
+    `embargo` sessions are left out between the last known label and a quarter.
 
-    Raises
-    ------
-    BadFeaturesError
-        If the features have no row, no feature column, infinite values, or a (date, symbol) twice.
+    BadFeaturesError if the features have no row, no feature column, infinite values, or a (date, symbol) twice.
     """
 
     def __init__(
@@ -212,12 +199,8 @@ class WalkForward:
     def predict_quarter(self, quarter_start: date, quarter_end: date) -> QuarterPredictions:
         """Fit on what was known before a quarter and predict it; `quarter_end` is the first day after it.
 
-        Raises
-        ------
-        EmptyWindowError, TooFewRowsError
-            If the quarter has no session, or too little is known before it.
-        BadFeaturesError, BadPredictionsError
-            If it has no features, or the model gives NaN or values outside of [0, 1].
+        EmptyWindowError or TooFewRowsError if it has no session, or too little is known before it; BadFeaturesError or
+        BadPredictionsError if it has no features, or the model gives NaN or values outside of [0, 1].
         """
         return self.predict_with(self.fit(self.window(quarter_start, quarter_end)), quarter_start, quarter_end)
 

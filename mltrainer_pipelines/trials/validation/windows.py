@@ -1,12 +1,8 @@
 """The windows of a walk-forward: which rows a quarter may learn from, and which it predicts.
 
-A window that predicts from session s on trains only on rows whose label was known before s, less an
-embargo. The label of a decision is known after its exit session; of a symbol that stopped trading, after
-the sessions it takes to be sure of it.
-
-References
-----------
-López de Prado (2018), Advances in Financial Machine Learning, ch. 7: purging and embargo.
+A window that predicts from session s on trains only on rows whose label was known before s, less an embargo (López de Prado
+2018, Advances in Financial Machine Learning, ch. 7). The label of a decision is known after its exit session; of a symbol that
+stopped trading, after the sessions it takes to be sure of it.
 """
 
 from bisect import bisect_left
@@ -56,28 +52,13 @@ class Window:
 def quarter_window(
     quarter_start: date, quarter_end: date, sessions: Sequence[date], train_sessions: int, embargo: int = EMBARGO_SESSIONS
 ) -> Window:
-    """The window that predicts the sessions of a quarter.
+    """The window that predicts the sessions of a quarter, from its first day to before `quarter_end`, as Dagster's partitions
+    have it.
 
-    Parameters
-    ----------
-    quarter_start : date
-        First day of the quarter.
-    quarter_end : date
-        First day after the quarter (not included), as Dagster's partitions have it.
-    sessions : sequence of date
-        Every session of the history, in order; at least to the last one that is to be predicted.
-    train_sessions : int
-        Decisions of at most this many sessions before the cutoff; fewer where the history is shorter.
-    embargo : int
-        Sessions left out between the last known label and the quarter.
+    `sessions` are those of the history, in order, at least to the last one to predict. The window learns from decisions of at
+    most `train_sessions` before the cutoff, `embargo` sessions before the quarter. EmptyWindowError if the quarter has no
+    session, or none precedes its cutoff.
 
-    Raises
-    ------
-    EmptyWindowError
-        If the quarter has no session in `sessions`, or no session precedes its cutoff.
-
-    Examples
-    --------
     >>> from mltrainer_pipelines.market.sessions import sessions_between
     >>> sessions = sessions_between(date(2023, 1, 3), date(2024, 3, 28))
     >>> window = quarter_window(date(2024, 1, 1), date(2024, 4, 1), sessions, train_sessions=126)
