@@ -39,13 +39,8 @@ _DESCRIPTIONS = {  # title, units, frequency, seasonal adjustment
 def simulated_economy(seed: int, sessions: list[date], regimes: Regimes, market_volatility: Array) -> dict[str, MacroSeries]:
     """All series over `sessions`, every vintage published up to the last of them.
 
-    A value depends on sessions up to its own date, a publication on the calendar, so that a longer market
-    only adds to what a shorter one has published.
-
-    Parameters
-    ----------
-    market_volatility : array of shape (sessions,)
-        Volatility of the market's daily return that is expected for the session after each.
+    A value depends on sessions up to its own date, a publication on the calendar, so that a longer market only adds to
+    what a shorter one has published. `market_volatility` is what is expected for the session after each.
     """
     count = len(sessions)
     stress = np.array([0.0, 1.0, 2.5])[regimes.state]

@@ -39,22 +39,11 @@ def intraday_paths(
     trades: NDArray[np.float64],
     count: int,
 ) -> Paths:
-    """The `count` bars of each session, from its daily open, high, low, close (`day`), volume and trades.
+    """The `count` bars of each session, from its daily open, high, low, close (`day`), volume and trades, drawn from `key`.
 
     The first bar opens at the open, the last closes at the close, the highest high and the lowest low are the
     day's, and volumes and trades (whole numbers) add up to the day's: exactly. Prices are rounded to the cent,
-    below a dollar to the hundredth of a cent, as the day's are.
-
-    Parameters
-    ----------
-    key : array of shape (pairs,)
-        What the path is drawn from: `randomness.cell_keys`.
-    day : four arrays of shape (pairs,)
-        Open, high, low and close, dollars.
-    volume, trades : arrays of shape (pairs,)
-        Shares and number of trades, whole numbers.
-    count : int
-        Bars in the session: 26, or fewer on an early close.
+    below a dollar to the hundredth of a cent, as the day's are. All arrays have one value a pair of symbol and session.
     """
     first, top, bottom, last = (column[:, None] for column in day)
     edges = _edges(key, first, top, bottom, last, count)

@@ -89,13 +89,7 @@ def tickers(market: Market, parameters: Parameters, today: date) -> list[dict[st
 
 
 def ticker_details(market: Market, symbol: str, parameters: Parameters, today: date) -> dict[str, Any]:
-    """One company with its industry, as of `date`.
-
-    Raises
-    ------
-    WireError
-        404 where no such symbol was listed by then.
-    """
+    """One company with its industry, as of `date`; a 404 where no such symbol was listed by then."""
     day = min(calendar_day(parameters["date"], "date"), today) if parameters.get("date") else today
     company = next((ticker for ticker in market.tickers() if ticker.symbol == symbol and ticker.list_date <= day), None)
     if company is None:

@@ -55,18 +55,10 @@ _GONE_AFTER_SESSIONS = 5
 
 
 class RecordedMarket:
-    """The market in a recording; the module's docstring says what the file holds.
+    """The market in a recording, a `.parquet` or `.csv` file; the module's docstring says what it holds.
 
-    Parameters
-    ----------
-    path : Path
-        A `.parquet` or `.csv` file of daily bars.
-
-    Raises
-    ------
-    RecordingError
-        For a file that cannot be read or is empty, a missing column, a date that is no date or no session, two rows
-        for one symbol and date, a price that is not above zero, a high below the low, a negative volume.
+    Raises `RecordingError` for a file that cannot be read or is empty, a missing column, a date that is no date or no
+    session, two rows for one symbol and date, a price that is not above zero, a high below the low, a negative volume.
     """
 
     name = "replay"

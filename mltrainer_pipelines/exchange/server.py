@@ -18,18 +18,10 @@ _AHEAD = timedelta(days=300)
 
 
 def create_app(market: Market, now: Callable[[], datetime], api_key: str, calls_per_minute: int | None = None) -> "FastAPI":
-    """The exchange over `market`, at the time that `now` tells.
+    """The exchange over `market`: nothing that was not public by `now` (aware), less 15 minutes for prices, is served.
 
-    Parameters
-    ----------
-    market : Market
-        A simulated or a recorded market.
-    now : callable
-        The clock, aware; nothing that was not public by then, less 15 minutes for prices, is served.
-    api_key : str
-        The one key that Polygon's and FRED's routes accept.
-    calls_per_minute : int, optional
-        Polygon calls allowed in any 60 seconds of real time; further ones are answered with 429. None: no limit.
+    Polygon's and FRED's routes accept `api_key` alone. Beyond `calls_per_minute` Polygon calls in any 60 seconds of real
+    time, further ones are answered with 429; None: no limit.
     """
     from fastapi import FastAPI
 
@@ -49,13 +41,7 @@ def create_app(market: Market, now: Callable[[], datetime], api_key: str, calls_
 
 
 def load_market(settings: "Settings") -> Market:
-    """The market that the settings ask for: `MLTRAINER_EXCHANGE=simulated`, or a recording.
-
-    Raises
-    ------
-    RecordingError
-        If the recording cannot be used; names the file and what is wrong with it.
-    """
+    """The simulated market or the recording that `MLTRAINER_EXCHANGE` asks for; `RecordingError` says why one cannot be used."""
     if settings.mltrainer_exchange.startswith(_REPLAY):
         from mltrainer_pipelines.exchange.replay import RecordedMarket
 

@@ -68,66 +68,29 @@ def _plainly_good(single_session: bool) -> pl.Expr:
 
 @dataclass(frozen=True)
 class ValidatedBars:
-    """Bars of one session: those that obey every rule, and those that do not, each with its `reason`.
-
-    Parameters
-    ----------
-    bars : pl.DataFrame
-        Columns of `DAILY_BARS`, sorted by symbol.
-    rejected : pl.DataFrame
-        Columns of `REJECTED_BARS`; what came, as it came.
-    """
+    """Bars of one session, sorted by symbol: those that obey every rule, and those that do not, as they came, with a `reason`."""
 
     bars: pl.DataFrame
     rejected: pl.DataFrame
 
 
 def require_valid_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataFrame:
-    """Bars in the contract's columns, sorted by symbol (and date), or an error; nothing is repaired or dropped.
+    """Bars in the columns of `DAILY_BARS`, sorted by symbol (and date), or an error; nothing is repaired or dropped.
 
-    Parameters
-    ----------
-    frame : pl.DataFrame
-        One row per symbol and session. `vwap` and `trades` may be absent: then they are null.
-    session : date, optional
-        The session all rows have to be of. Without it, rows of many sessions may come together.
-
-    Returns
-    -------
-    pl.DataFrame
-        Columns of `DAILY_BARS`.
-
-    Raises
-    ------
-    BadBarsError
-        If a column is missing or of a wrong type, or a row breaks a rule: a duplicate (date, symbol), a date other
-        than `session`, a price that is null, NaN, zero or negative, high below low, low above or high below open or
-        close, a negative volume. Names symbol, date and rule of the first rows.
+    All rows have to be of `session`, where it is given. `vwap` and `trades` may be absent: then they are null. Raises
+    `BadBarsError` with symbol, date and rule of the first rows where a column is missing or of a wrong type, or a row
+    breaks one of `_rules`.
     """
     return validate_bars(frame, session, most_rejected=0.0).bars
 
 
 def validate_bars(frame: pl.DataFrame, session: date | None = None, most_rejected: float = MOST_REJECTED) -> ValidatedBars:
-    """Bars that obey every rule, apart from those that do not; an error where these are more than a stray few.
+    """Bars that obey every rule, apart from those that do not; `BadBarsError` where these are more than a stray few.
 
     A vendor's session of ten thousand bars holds an impossible one now and then. It must not be stored, and it must
-    not keep the others out for ever: it is set aside with its reason. Where more than `most_rejected` of the rows are
-    wrong, the answer as a whole is not believed.
+    not keep the others out for ever: it is set aside with its reason. Where more than `most_rejected` (a share, from 0
+    to 1) of the rows are wrong, or a column is missing or of a wrong type, the answer as a whole is not believed.
 
-    Parameters
-    ----------
-    frame, session
-        As for `require_valid_bars`.
-    most_rejected : float
-        Share of the rows, from 0 (none may be wrong) to 1.
-
-    Raises
-    ------
-    BadBarsError
-        If a column is missing or of a wrong type, or more rows than that break a rule.
-
-    Examples
-    --------
     >>> prices = {"open": 10.0, "high": 11.0, "low": 9.0, "close": [10.5, 20.0], "volume": 1e6}
     >>> bars = pl.DataFrame({"date": date(2024, 3, 1), "symbol": ["AAA", "BBB"], **prices})
     >>> validate_bars(bars, most_rejected=0.5).rejected.select("symbol", "reason").rows()

@@ -14,17 +14,10 @@ ANNOUNCED_AHEAD = timedelta(days=14)
 
 
 def corporate_actions(client: MarketData, first: date, last: date) -> pl.DataFrame:
-    """All splits and cash dividends with an ex-date from `first` to `last`, both included.
+    """All splits and cash dividends with an ex-date from `first` to `last`, both included, sorted by symbol, ex-date and kind.
 
-    Returns
-    -------
-    pl.DataFrame
-        Columns of `CORPORATE_ACTIONS`, sorted by symbol, ex-date and kind. `declared` is null where the vendor does not say.
-
-    Raises
-    ------
-    MarketDataError
-        From the client; a partial answer is never returned.
+    Columns of `CORPORATE_ACTIONS`; `declared` is null where the vendor does not say. An error of the client
+    (`MarketDataError`) comes through: a partial answer is never returned.
     """
     actions = pl.concat([client.splits(first, last), client.dividends(first, last)])
     return _ordered(CORPORATE_ACTIONS.cast(actions))
@@ -34,18 +27,7 @@ def continued_actions(client: MarketData, stored: pl.DataFrame, stored_until: da
     """What is stored, with what has been announced since; the last 30 days and the coming 14 are fetched.
 
     An evening costs the same after five years as after five days: of the years before, nothing is asked for again.
-
-    Parameters
-    ----------
-    stored : pl.DataFrame
-        Columns of `CORPORATE_ACTIONS`.
-    stored_until : date
-        The day up to which `stored` was complete when it was fetched.
-
-    Raises
-    ------
-    MarketDataError
-        From the client.
+    `stored_until` is the day up to which `stored` was complete when it was fetched.
     """
     refetch_from = stored_until - CHECKED_AGAIN
     fresh = corporate_actions(client, refetch_from, today + ANNOUNCED_AHEAD)

@@ -14,19 +14,9 @@ _FIELDS = [name for name in DAILY_BARS.schema if name not in ("date", "symbol")]
 
 
 def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, seen_on: date) -> pl.DataFrame:
-    """The fields in which two versions of the same sessions' bars differ.
+    """The fields in which two versions of the same sessions' bars (columns of `DAILY_BARS`) differ, as seen on a day.
 
-    Parameters
-    ----------
-    stored, fetched : pl.DataFrame
-        Columns of `DAILY_BARS`: what was known, and what the vendor says now.
-    seen_on : date
-        The day on which the difference was seen.
-
-    Returns
-    -------
-    pl.DataFrame
-        Columns of `BAR_CORRECTIONS`, sorted by date, symbol and field; empty where nothing changed.
+    Columns of `BAR_CORRECTIONS`, sorted by date, symbol and field; empty where nothing changed.
     """
     sides = [
         frame.select("date", "symbol", *(pl.col(name).cast(pl.Float64) for name in _FIELDS)).unpivot(

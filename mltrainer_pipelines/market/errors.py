@@ -14,16 +14,8 @@ class MarketDataError(RuntimeError):
 class KeyRefusedError(MarketDataError):
     """The vendor does not accept the key, or the key's plan does not include what was asked (401, 403).
 
-    Parameters
-    ----------
-    variable : str
-        The environment variable that holds the key.
-    service : str
-        Who refused it.
-    status : int or None
-        HTTP status of the refusal; None where the key was never sent.
-    reason : str
-        What the service said, keys masked.
+    `variable` is the environment variable that holds the key, `reason` what the service said, keys masked; `status` is
+    None where the key was never sent.
     """
 
     def __init__(self, variable: str, service: str, status: int | None, reason: str):

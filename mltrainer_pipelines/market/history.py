@@ -27,12 +27,7 @@ def adjusted_history(
 
     The adjustment starts at the first session read. A row of date t uses bars up to t and actions with an ex-date
     up to t; sessions that the lake does not have (yet) are not in it. `provisional` bars of the running session are
-    put behind them.
-
-    Raises
-    ------
-    MissingPartitionError
-        If there is no bar at all in the span, or `corporate_actions` was never materialized.
+    put behind them. Raises `MissingPartitionError` where the span has no bar at all, or without `corporate_actions`.
     """
     begin = previous_session(first, look_back) if look_back else first
     end = next_session(last, look_ahead) if look_ahead else last

@@ -76,24 +76,10 @@ def fetch_sessions(
     """Sessions of a plan in order, each with its bars, or with the error that there are none.
 
     What looks wrong is asked for once more: a session with impossible bars, or one that is suddenly far smaller.
-
-    Parameters
-    ----------
-    symbols_before : iterable of int
-        Number of symbols of the sessions before the first, oldest first; see `symbols_before`.
-    accept_thin : bool
-        Take sessions however small they are.
-    log : callable
-        Called with a line when the way has to be changed.
-
-    Raises
-    ------
-    ThinSessionError
-        If a session has less than half of the symbols that the 20 before it have in the median.
-    BadBarsError
-        If more than a stray few of a session's bars break a rule.
-    MarketDataError
-        From the client.
+    `symbols_before` are the sizes of the sessions before the first, oldest first; `log` takes a line when the way has to
+    be changed. Raises `ThinSessionError` where a session has less than half of the symbols that the 20 before it have in
+    the median (unless `accept_thin`), `BadBarsError` where more than a stray few of its bars break a rule, and what the
+    client raises.
     """
     sizes = deque(symbols_before, maxlen=USUAL_SESSIONS)
     by_ticker = _by_ticker(client, plan, log) if plan.way == "tickers" else None
@@ -113,10 +99,7 @@ def fetch_sessions(
 def store_session(lake: Lake, session: date, validated: ValidatedBars, compare: bool) -> bool:
     """Write a session, and what was set aside of it; returns whether its bars are other than those that were there.
 
-    Parameters
-    ----------
-    compare : bool
-        The session is in the lake already: where its bars are the same, its file is left as it is.
+    With `compare` the session is in the lake already: where its bars are the same, its file is left as it is.
     """
     key = str(session)
     if not validated.rejected.is_empty():

@@ -24,18 +24,10 @@ FRED_SERIES: Mapping[str, str] = {
 
 
 def fetch_macro(fred: MacroData, series: Iterable[str], first: date, last: date) -> pl.DataFrame:
-    """First releases of several series, observations dated `first` to `last`.
+    """First releases of several series, observations dated `first` to `last`, in the columns of `MACRO_SERIES`.
 
-    Returns
-    -------
-    pl.DataFrame
-        Columns of `MACRO_SERIES`: `date` is what the value is about, `published` the day it became known.
-        Sorted by series and date; unique in both.
-
-    Raises
-    ------
-    MarketDataError
-        From the client, whichever series fails first: a partial answer is never returned.
+    `date` is what the value is about, `published` the day it became known; sorted by and unique in series and date.
+    An error of the client (`MarketDataError`) comes through: a partial answer is never returned.
     """
     frames = [fred.first_releases(series_id, first, last) for series_id in series]
     if not frames:
@@ -44,23 +36,11 @@ def fetch_macro(fred: MacroData, series: Iterable[str], first: date, last: date)
 
 
 def known_macro(macro: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
-    """What was known of each series at the close of each session.
+    """What was known of each series at the close of each session: `date` (one row per session, sorted), a column per series.
 
     A value counts from the session after its publication: at session t those with `published` < t. Of these the one
-    with the latest observation date; a revision never replaces it (`macro` holds first releases).
-
-    Parameters
-    ----------
-    macro : pl.DataFrame
-        Columns of `MACRO_SERIES`.
-    sessions : sequence of date
-        Sorted.
-
-    Returns
-    -------
-    pl.DataFrame
-        `date` (one row per session) and a Float64 column per series: all of `FRED_SERIES`, and what else `macro` holds;
-        null where nothing was known yet or the series is missing.
+    with the latest observation date; a revision never replaces it (`macro` holds first releases). The Float64 columns
+    are all of `FRED_SERIES`, and what else `macro` holds; null where nothing was known yet or the series is missing.
     """
     table = pl.DataFrame({"date": pl.Series(list(sessions), dtype=pl.Date)})
     parts = macro.drop_nulls(["date", "value", "published"]).partition_by("series_id", as_dict=True)

@@ -20,27 +20,14 @@ def with_sectors(
     most_calls: int | None = None,
     log: Callable[[str], object] = lambda _: None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The universe with its members' sectors, and the profiles that are known now.
+    """The universe (columns of `UNIVERSE`) with its members' sectors, and the `TICKER_PROFILES` that are known now.
 
     Lists of tickers hold no sector; a ticker's own page does. A member is asked for once, as of the last month it is
-    in. A sector is what the company's filings call its industry; it hardly ever changes, and one word serves for all
-    months.
+    in, the newest and most liquid first; beyond `most_calls` they stay without a sector until next time. A sector is what
+    the company's filings call its industry; it hardly ever changes, and one word serves for all months. `stored` are the
+    profiles asked for before; `log` is told how many calls this makes, and how many are left for later.
 
-    Parameters
-    ----------
-    universe : pl.DataFrame
-        Columns of `UNIVERSE`.
-    stored : pl.DataFrame or None
-        Columns of `TICKER_PROFILES`: what was asked for before.
-    most_calls : int, optional
-        Members to ask for at most, the newest and most liquid first; the others stay without a sector until next time.
-    log : callable
-        Called with how many calls this makes, and how many are left for later.
-
-    Raises
-    ------
-    MarketDataError
-        From the client. An unknown ticker is no error: its sector is null.
+    An unknown ticker is no error: its sector is null. Other errors of the client (`MarketDataError`) come through.
     """
 
     def sector(member: tuple[str, date]) -> str | None:

@@ -123,23 +123,10 @@ def too_young(quotes: pl.DataFrame) -> pl.DataFrame:
 
 
 def provisional_bars(quotes: pl.DataFrame) -> pl.DataFrame:
-    """The newest session's bars as far as they are known: one for each symbol that has traded in it.
+    """The newest session's bars as far as they are known: one for each symbol that has traded in it; empty where none has.
 
-    Parameters
-    ----------
-    quotes : pl.DataFrame
-        Columns of `DELAYED_QUOTES`, of one session.
-
-    Returns
-    -------
-    pl.DataFrame
-        Columns of `DAILY_BARS`; `trades` is null. Open is final, high, low, close and volume are as of `as_of` − 15 minutes.
-        Empty where nothing has traded yet.
-
-    Raises
-    ------
-    BadBarsError
-        If a quote breaks a rule of bars.
+    From `DELAYED_QUOTES` of one session to `DAILY_BARS`: `trades` is null, open is final, high, low, close and volume are
+    as of `as_of` − 15 minutes. Raises `BadBarsError` where a quote breaks a rule of bars.
     """
     traded = quotes.filter(pl.col("open").is_not_null())
     if traded.is_empty():

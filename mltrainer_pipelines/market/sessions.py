@@ -72,13 +72,7 @@ def previous_session(day: date, count: int = 1) -> date:
 
 
 def session_hours(session: date) -> tuple[datetime, datetime]:
-    """Open and close of a session, New York time; the close is earlier on early-close days.
-
-    Raises
-    ------
-    NotASessionError
-        If the exchange does not trade on that day.
-    """
+    """Open and close of a session, New York time, earlier on early-close days; `NotASessionError` where there is no trading."""
     if not is_session(session):
         raise NotASessionError(session)
     row = _calendar().schedule.loc[pd.Timestamp(session)]

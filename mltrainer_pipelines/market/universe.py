@@ -71,10 +71,7 @@ def universes_of(
 ) -> pl.DataFrame:
     """`universe_of` for many months, reading the bars once; the same rows, months stacked in the order given.
 
-    Raises
-    ------
-    NoHistoryError
-        Names the first month that has too little history.
+    Raises `NoHistoryError` for the first month that has too little history.
     """
     starts = [month.replace(day=1) for month in months]
     if not starts:

@@ -41,22 +41,12 @@ class _Log:
 
 
 class CallBudget:
-    """At most `calls_per_minute` calls in any 60 seconds, whoever makes them, as the vendor counts.
+    """At most `calls_per_minute` calls in any 60 seconds (`window_s`), whoever makes them, as the vendor counts.
 
     A call counts from the moment it is allowed until 60 seconds after its answer came: wherever in between the vendor
     noted it, no 60 seconds of the vendor's ever hold more calls than allowed. A call whose process was killed counts
-    for 60 seconds from when that is seen.
-
-    Parameters
-    ----------
-    file : Path
-        The log, shared by all processes that share the key; made where it is missing, its folder too.
-    calls_per_minute : int
-        At least 1.
-    window_s : float
-        Length of the vendor's minute, seconds.
-    on_wait : callable, optional
-        Told the seconds before each wait of a second or more: the place for a line in a log.
+    for 60 seconds from when that is seen. All processes that share the key share `file`, which is made where it is
+    missing. `on_wait` is told the seconds before each wait of a second or more: the place for a line in a log.
     """
 
     def __init__(

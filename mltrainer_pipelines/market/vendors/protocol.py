@@ -56,39 +56,19 @@ class MarketData(Protocol):
     def session_bars(self, session: date, most_rejected: float = ...) -> ValidatedBars:
         """Every symbol's unadjusted bar of one session, sorted by symbol, impossible ones set aside.
 
-        Raises
-        ------
-        NotASessionError
-            For a weekend or a holiday.
-        EmptySessionError
-            If the vendor has no bar for that session.
-        BadBarsError
-            If more than `most_rejected` of the bars break a rule, or are of another day.
+        Raises `NotASessionError` for a weekend or a holiday, `EmptySessionError` where the vendor has no bar of the session,
+        `BadBarsError` where more than `most_rejected` of the bars break a rule, or are of another day.
         """
         ...
 
     def aggregates(
         self, symbol: str, first: date, last: date, multiplier: int = ..., timespan: str = ..., listed: bool = ...
     ) -> pl.DataFrame:
-        """Unadjusted bars of one symbol from `first` to `last`, both included.
+        """Unadjusted bars of one symbol from `first` to `last`, both included; their length is `1, 'day'` or `15, 'minute'`.
 
-        Parameters
-        ----------
-        multiplier, timespan
-            Length of a bar: `1, 'day'`, `15, 'minute'`.
-        listed : bool
-            The symbol is known to be listed: nothing further is asked where it has no bar.
-
-        Returns
-        -------
-        pl.DataFrame
-            `start` (when the bar opens; America/New_York) and the columns of `DAILY_BARS`, sorted by start; empty
-            where a known symbol did not trade.
-
-        Raises
-        ------
-        UnknownSymbolError
-            If no such symbol is listed, active or delisted.
+        `start` (when the bar opens; America/New_York) and the columns of `DAILY_BARS`, sorted by start; empty where a known
+        symbol did not trade. Raises `UnknownSymbolError` where no such symbol is listed, active or delisted; with `listed` it
+        is known to be, and nothing further is asked where it has no bar.
         """
         ...
 
@@ -128,18 +108,9 @@ class MacroData(Protocol):
 
 @dataclass(frozen=True)
 class Connection:
-    """What the settings know of a vendor: `<NAME>_BASE_URL`, `<NAME>_API_KEY`, `<NAME>_CALLS_PER_MINUTE`.
+    """What the settings know of a vendor: `<NAME>_BASE_URL`, `<NAME>_API_KEY`, `<NAME>_CALLS_PER_MINUTE`, None where not set.
 
-    Parameters
-    ----------
-    base_url, api_key : optional
-        None where they are not set.
-    calls_per_minute : int, optional
-        None without a limit.
-    state : Path
-        The folder of the market's state, for a budget of calls that its processes share.
-    log : callable
-        Takes a line on a wait.
+    `state` is the folder of the market's state, for a budget of calls that its processes share; `log` takes a line on a wait.
     """
 
     base_url: str | None

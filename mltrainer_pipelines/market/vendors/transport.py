@@ -75,10 +75,7 @@ class TransientFault(Exception):  # noqa: N818 (never leaves this package: it be
 def with_retries(attempt: Callable[[], Answer], service: str, backoff: Backoff) -> Answer:
     """Call until it succeeds; transient faults are tried again, all other errors come through.
 
-    Raises
-    ------
-    RateLimitedError, BrokenAnswerError, UnreachableError
-        When the last attempt fails, or the server asks for a longer wait than `backoff` allows.
+    When the last attempt fails, or the server asks for a longer wait than `backoff` allows, the fault's final error is raised.
     """
 
     def give_up(attempts: int, fault: TransientFault) -> NoReturn:
@@ -105,12 +102,9 @@ def usable_address(base_url: str, variable: str, example: str, timeout_s: float)
 
 
 def usable_key(key: SecretStr, variable: str, service: str) -> str:
-    """The key as text, or an error before any call: a key with a blank or a line break in it would end up in messages of others.
+    """The key as text, or `KeyRefusedError` before any call unless it is printable ASCII without blanks.
 
-    Raises
-    ------
-    KeyRefusedError
-        If the key is empty or holds anything but printable ASCII without blanks.
+    A key with a blank or a line break in it would end up in messages of others.
     """
     text = key.get_secret_value().strip()
     if not re.fullmatch(r"[!-~]+", text):
@@ -154,18 +148,10 @@ def retry_after_s(header: str | None) -> float | None:
 
 
 def check_status(status: int, after: str | None, description: str, reason: str, *, service: str, variable: str) -> None:
-    """Sort an HTTP status: nothing for 200, an error or a transient fault for all others.
+    """Sort an HTTP status: nothing for 200, `TransientFault` for 429 and for overloaded servers or proxies.
 
-    Raises
-    ------
-    KeyRefusedError
-        For 401 and 403.
-    TransientFault
-        For 429, and for what a server or a proxy says when it is overloaded.
-    NotFoundError
-        For 404.
-    BrokenAnswerError
-        For every other status, redirects included: following one could carry a key to another host.
+    `KeyRefusedError` for 401 and 403, `NotFoundError` for 404, `BrokenAnswerError` for every other status, redirects
+    included: following one could carry a key to another host.
     """
     if status == 200:
         return

@@ -38,21 +38,9 @@ _EVER = date(9999, 12, 31)
 class FredSeries:
     """First releases of FRED's series. One instance may be used by several threads.
 
-    Parameters
-    ----------
-    base_url : str
-        `https://api.stlouisfed.org/fred`, or the local exchange's `/fred`.
-    api_key : SecretStr
-        FRED takes it in the address: it is kept out of every message, log and repr.
-    timeout_s : float
-        Seconds an attempt waits to connect, and for each silence of the server; the whole answer has four times that.
-    backoff : Backoff
-        Attempts, and the waits between them.
-
-    Raises
-    ------
-    KeyRefusedError
-        By every method: FRED does not accept the key. Also here, for a key no address can carry.
+    FRED takes the key in the address: it is kept out of every message, log and repr. `timeout_s` bounds connecting and
+    each silence of the server; the whole answer has four times that. Every method raises `KeyRefusedError` where FRED
+    does not accept the key, and so does this for a key no address can carry.
     """
 
     def __init__(self, base_url: str, api_key: SecretStr, timeout_s: float = 30.0, backoff: Backoff | None = None):
@@ -65,27 +53,11 @@ class FredSeries:
         return f"FredSeries({self.base_url!r})"
 
     def first_releases(self, series_id: str, first: date, last: date) -> pl.DataFrame:
-        """What was first said about each observation dated `first` to `last`, as known on `last`.
+        """What was first said about each observation dated `first` to `last`, as known on `last` (at most FRED's today).
 
-        Revisions are left out, and so are observations FRED marks as missing ('.').
-
-        Parameters
-        ----------
-        first, last : date
-            Both included; `last` is at most today, by FRED's clock.
-
-        Returns
-        -------
-        pl.DataFrame
-            Columns of `MACRO_SERIES`, sorted and unique by `date`; `published` is never before `first` (what was
-            published earlier counts from then).
-
-        Raises
-        ------
-        UnknownSeriesError
-            If FRED has no such series.
-        RateLimitedError, UnreachableError, BrokenAnswerError
-            When the last attempt failed or the answer cannot be believed.
+        Columns of `MACRO_SERIES`, sorted and unique by `date`; `published` is never before `first` (what was published earlier
+        counts from then). Revisions are left out, and so are observations FRED marks as missing ('.'). Raises
+        `UnknownSeriesError`, and `MarketDataError` when the last attempt failed or the answer cannot be believed.
         """
         if first > last:
             raise ValueError(f"first {first} is after last {last}")

@@ -50,25 +50,12 @@ class MarketStatus:
 class PolygonMarket:
     """`MarketData` from Polygon. Each call is tried `backoff.attempts` times; what is returned is complete.
 
-    Parameters
-    ----------
-    base_url : str
-        `https://api.polygon.io`, or the local exchange.
-    api_key : SecretStr
-        Sent in a header to `base_url` alone; in no message, log or repr.
-    timeout_s : float
-        Seconds an attempt waits to connect, and for each silence of the server; the whole answer has four times that.
-    backoff : Backoff
-        Attempts, and the waits between them.
-    budget : CallBudget, optional
-        Keeps every HTTP call, retries included, within the plan's calls a minute, together with all other processes.
+    The key is sent in a header to `base_url` alone, and is in no message, log or repr. `timeout_s` bounds connecting and
+    each silence of the server; the whole answer has four times that. `budget` keeps every HTTP call, retries included,
+    within the plan's calls a minute, together with all other processes.
 
-    Raises
-    ------
-    KeyRefusedError
-        By every method: the key was not accepted (401, 403). Also here, for a key no header can carry.
-    RateLimitedError, UnreachableError, BrokenAnswerError
-        By every method, when the last attempt failed or the answer cannot be believed.
+    Every method raises `KeyRefusedError` where the key was not accepted (and so does this for one no header can carry),
+    and another `MarketDataError` when the last attempt failed or the answer cannot be believed.
     """
 
     def __init__(
