@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_serializer,
     field_validator,
     model_serializer,
@@ -69,20 +70,14 @@ class TrialConfig(BaseModel):
     proposed_by: str = "user"
     rationale: str = ""
 
-    @field_validator("model")
+    @field_validator("model", "feature_set")
     @classmethod
-    def _model_exists(cls, value: str) -> str:
+    def _is_registered(cls, value: str, info: ValidationInfo) -> str:
         try:
-            return get_model(value).id
-        except UnknownModelError as error:
-            raise ValueError(str(error)) from None
-
-    @field_validator("feature_set")
-    @classmethod
-    def _feature_set_exists(cls, value: str) -> str:
-        try:
+            if info.field_name == "model":
+                return get_model(value).id
             get_feature_set(value)
-        except UnknownFeatureSetError as error:
+        except (UnknownModelError, UnknownFeatureSetError) as error:
             raise ValueError(str(error)) from None
         return value
 

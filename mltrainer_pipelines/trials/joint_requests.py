@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.store import runtime_settings, tables
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.run_requests import Job, Outcome, RunRequest, get_request, outcome, request_run, request_trial
+from mltrainer_pipelines.trials.run_requests import Job, RunRequest, get_request, outcome, request_run, request_trial
 
 
 class JointRequestError(RuntimeError):
@@ -51,9 +51,10 @@ def advance(engine: Engine, request_id: int) -> bool:
             _keep(connection, request, ids)
             return False
         outcomes = [outcome(connection, part) for part in made]
-        if any(found.status == "running" for found in outcomes):
+        if any(of_part.status == "running" for of_part in outcomes):
             return False
-        failed = [_failure(part, found) for part, found in zip(made, outcomes, strict=True) if found.status == "failed"]
+        ended = zip(made, outcomes, strict=True)
+        failed = [f"{part.trial_id or part.job}: {of_part.message}" for part, of_part in ended if of_part.status == "failed"]
         if failed:
             raise JointRequestError("; ".join(failed))
         if len(made) == planned(request):
@@ -68,7 +69,3 @@ def advance(engine: Engine, request_id: int) -> bool:
 def _keep(connection: Connection, request: RunRequest, ids: list[int]) -> None:
     table = tables.RunRequest
     connection.execute(sa.update(table).where(table.id == request.id).values(params={**request.params, "parts": ids}))
-
-
-def _failure(part: RunRequest, found: Outcome) -> str:
-    return f"{part.trial_id or part.job}: {found.message}"

@@ -92,10 +92,10 @@ def request_run(
         if (made := connection.scalar(added.returning(_R.id))) is not None:
             return made
         # Read without a lock: who launches that request holds one while Dagster answers.
-        if (found := connection.scalar(sa.select(_R.id).where(same))) is not None:
+        if (existing := connection.scalar(sa.select(_R.id).where(same))) is not None:
             if proposal_id is not None:
-                connection.execute(sa.update(_R).where(_R.id == found).values(proposal_id=proposal_id))
-            return found
+                connection.execute(sa.update(_R).where(_R.id == existing).values(proposal_id=proposal_id))
+            return existing
         # it ended between the two statements: now there is room for a new one
 
 
@@ -107,10 +107,10 @@ def request_trial(connection: Connection, config: TrialConfig, by: str, reason: 
 
 def get_request(connection: Connection, request_id: int) -> RunRequest:
     """One request; raises `LookupError` if there is none of that id."""
-    found = connection.execute(sa.select(_R.__table__).where(_R.id == request_id)).first()
-    if found is None:
+    row = connection.execute(sa.select(_R.__table__).where(_R.id == request_id)).first()
+    if row is None:
         raise LookupError(f"there is no run request {request_id}")
-    return RunRequest(**found._mapping)
+    return RunRequest(**row._mapping)
 
 
 def unfinished_requests(engine: Engine, status: Status = "launched") -> list[RunRequest]:
@@ -192,8 +192,8 @@ def require_current(engine: Engine, request_id: int, run_id: str, parent_run_id:
     with engine.begin() as connection:
         taken = change.values(status="launched", run_id=run_id, launched_at=sa.func.coalesce(_R.launched_at, sa.func.now()))
         if connection.scalar(taken.returning(_R.id)) is None:
-            found = get_request(connection, request_id)
-            how = f"is carried out by run {found.run_id}" if found.run_id else "was withdrawn before its run began"
+            other = get_request(connection, request_id).run_id
+            how = f"is carried out by run {other}" if other else "was withdrawn before its run began"
             raise RequestWithdrawnError(f"request {request_id} {how}: nothing of it is computed here")
 
 
@@ -252,9 +252,7 @@ def outcome(connection: Connection, request: RunRequest) -> Outcome:
         return Outcome("running", request.message or ("waits for its turn" if request.status == "waiting" else "runs"))
     if request.status != "succeeded":
         return Outcome("failed", request.message or f"it was {request.status}")
-    if request.job != "walk_forward":
-        return Outcome("succeeded")
-    if is_scored(connection, request.trial_id):
+    if request.job != "walk_forward" or is_scored(connection, request.trial_id):
         return Outcome("succeeded")
     scorings = sa.select(_R.__table__).where(_R.job == "score_trials", _R.trial_id == request.trial_id)
     scorings = scorings.where(_R.status.in_(UNFINISHED) | (_R.finished_at > request.created_at))

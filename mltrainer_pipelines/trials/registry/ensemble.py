@@ -15,9 +15,7 @@ from mltrainer_pipelines.models.spec import ProbabilityEstimator
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scoring.calibration import Calibrator
 from mltrainer_pipelines.trials.scoring.series import Floats
-from mltrainer_pipelines.trials.validation.calibrated_quarters import (
-    regime_scores_of,
-)
+from mltrainer_pipelines.trials.validation.calibrated_quarters import regime_scores_of
 from mltrainer_pipelines.trials.validation.table import model_matrix, row_groups
 from mltrainer_pipelines.trials.validation.walk_forward import BadPredictionsError
 
@@ -195,8 +193,6 @@ def member_scores(member: Member, X: np.ndarray, features: pl.DataFrame, history
     if not features.height:
         return np.empty(0)
     rows, groups, n_context = member_rows(member, X, features, history)
-    if groups is None:
-        return member.estimator.predict_proba(rows)[:, 1]
     return member.estimator.predict_proba(rows, groups, n_context)[:, 1]
 
 

@@ -108,7 +108,7 @@ def set_champion(tracking: Tracking, timeframe: str, version: str) -> ChampionVe
             target = client.get_model_version(registered_name(timeframe), str(version))
         except MlflowException as error:
             if error.error_code in _ABSENT:
-                versions = ", ".join(known.version for known in registered_versions(tracking, timeframe)) or "none"
+                versions = ", ".join(entry.version for entry in registered_versions(tracking, timeframe)) or "none"
                 raise NoChampionError(f"{registered_name(timeframe)} has no version {version!r}; it has {versions}") from None
             raise
         client.set_registered_model_alias(registered_name(timeframe), CHAMPION, target.version)

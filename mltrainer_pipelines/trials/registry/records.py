@@ -28,15 +28,8 @@ class UnknownTrialError(LookupError):
 
 def register(engine: Engine, config: TrialConfig) -> bool:
     """Record a trial before it runs. Returns False where the same configuration is there already."""
-    values = {
-        "trial_id": config.trial_id,
-        "model": config.model,
-        "timeframe": config.timeframe,
-        "feature_set": config.feature_set,
-        "config": config.model_dump(mode="json"),
-        "proposed_by": config.proposed_by,
-        "rationale": config.rationale,
-    }
+    columns = config.model_dump(include={"model", "timeframe", "feature_set", "proposed_by", "rationale"})
+    values = {"trial_id": config.trial_id, "config": config.model_dump(mode="json"), **columns}
     with engine.begin() as connection:
         added = connection.execute(insert(Trial).values(values).on_conflict_do_nothing().returning(Trial.trial_id))
         return added.first() is not None
@@ -74,12 +67,9 @@ def trials_run(engine: Engine) -> int:
 def save_scorecard(engine: Engine, card: Scorecard, mlflow_run_id: str | None, dagster_run_id: str | None) -> None:
     """Record a trial's scorecard in place of an older one."""
     values = {
-        "trial_id": card.trial_id,
+        **card.model_dump(include={"trial_id", "daily_sharpe", "deflated_sharpe", "sessions"}),
         "grade": grade(card),
         "metrics": card.model_dump(mode="json"),
-        "daily_sharpe": card.daily_sharpe,
-        "deflated_sharpe": card.deflated_sharpe,
-        "sessions": card.sessions,
         "mlflow_run_id": mlflow_run_id,
         "dagster_run_id": dagster_run_id,
         "scored_at": func.now(),
@@ -178,14 +168,7 @@ def champion_status(engine: Engine, timeframe: str) -> dict[str, str | None]:
 
 def record_decision(engine: Engine, timeframe: str, decision: Decision, model_version: str | None, decided_at: datetime) -> None:
     """Keep a promotion or a refusal, with its reasons."""
-    values = {
-        "timeframe": timeframe,
-        "trial_id": decision.trial_id,
-        "decision": decision.decision,
-        "grade": decision.grade,
-        "model_version": model_version,
-        "reasons": list(decision.reasons),
-        "decided_at": decided_at,
-    }
+    values = {"timeframe": timeframe, "model_version": model_version, "decided_at": decided_at}
+    values |= decision.model_dump(mode="json")
     with engine.begin() as connection:
         connection.execute(insert(Promotion).values(values))

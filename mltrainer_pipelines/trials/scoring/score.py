@@ -129,8 +129,9 @@ def score(
         per_regime=() if regimes is None else tuple(by_regime(rows, picks, equity, regimes, horizon)),
         per_sector=() if universe is None else tuple(by_sector(rows, picks, prices, universe, horizon, cost_bps)),
     )
-    table = pl.DataFrame([quarter.model_dump() for quarter in quarters], schema=_quarter_schema())
-    return ScoreResult(card, equity, curve, table)
+    kinds = {"quarter": pl.Date, "rows": pl.Int64, "sessions": pl.Int64}
+    schema = {name: kinds.get(name, pl.Float64) for name in QuarterScore.model_fields}
+    return ScoreResult(card, equity, curve, pl.DataFrame([quarter.model_dump() for quarter in quarters], schema=schema))
 
 
 def _with_labels(calibrated: pl.DataFrame, labels: pl.DataFrame, timeframe: str) -> pl.DataFrame:
@@ -182,11 +183,6 @@ def _distribution(returns: Floats, universe: Floats) -> dict[str, Any]:
         "active_sharpe": number(active_sharpe * math.sqrt(risk.SESSIONS_PER_YEAR)),
         "active_sharpe_z": number(selection.sharpe_z(active_sharpe, active.size, *risk.moments(active))),
     }
-
-
-def _quarter_schema() -> dict[str, Any]:
-    special = {"quarter": pl.Date, "rows": pl.Int64, "sessions": pl.Int64}
-    return {name: special.get(name, pl.Float64) for name in QuarterScore.model_fields}
 
 
 def _annual_returns(samples: Floats) -> Floats:

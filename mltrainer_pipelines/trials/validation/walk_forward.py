@@ -1,10 +1,8 @@
 """The walk-forward: fit on what was known before a quarter, predict the quarter, one quarter after the other.
 
-A quarter's predictions depend on the configuration and on rows known before the quarter only, never on
-which other quarters the same run computes: a resumed trial gives what an uninterrupted one gives.
-
-Where a model works on bins, those of the whole table are cut once, by the training rows of the first window that the
-history has; every later window learns from rows of that one table. See `BinnedEstimator`.
+A quarter's predictions depend on the configuration and on rows known before the quarter only, never on which other quarters the
+same run computes: a resumed trial gives what an uninterrupted one gives. Where a model works on bins (`BinnedEstimator`), those
+of the whole table are cut once, by the training rows of the history's first window; every later window learns from that table.
 """
 
 import time
@@ -86,13 +84,12 @@ class WalkForward:
             kept = most_liquid(features, universe, config.universe_size)
             features, X = features.filter(kept), X[_as_slice(kept)]
         self.others: pl.DataFrame | None = None
+        columns = [*KEYS, "exit_date", "barrier", "net_return", "label"]
         if "timeframe" in labels.columns:
             if config.spec.both_timeframes:
-                others = labels.filter(pl.col("timeframe") != config.timeframe)
-                self.others = others.select(*KEYS, "exit_date", "barrier", "net_return", "label")
+                self.others = labels.filter(pl.col("timeframe") != config.timeframe).select(columns)
             labels = labels.filter(pl.col("timeframe") == config.timeframe)
-        outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return", "label")
-        rows = features.select(KEYS).join(outcomes, on=KEYS, how="left", maintain_order="left")
+        rows = features.select(KEYS).join(labels.select(columns), on=KEYS, how="left", maintain_order="left")
         if rows.height > features.height or rows.select(KEYS).is_duplicated().any():
             raise BadFeaturesError(
                 f"trial {config.trial_id}: features or labels hold a (date, symbol) twice; materialize that month again"
@@ -167,11 +164,8 @@ class WalkForward:
         spec = self.config.spec
         groups = row_groups(self.rows.filter(kept))
         if spec.both_timeframes and self.others is not None:
-            others = (
-                self.rows.filter(kept)
-                .select(KEYS)
-                .join(self.others.filter(window.resolved), on=KEYS, how="left", maintain_order="left")
-            )
+            resolved_others = self.others.filter(window.resolved)
+            others = self.rows.filter(kept).select(KEYS).join(resolved_others, on=KEYS, how="left", maintain_order="left")
             groups["other"] = others["label"].fill_null(UNKNOWN).to_numpy()
         estimator = spec.build(self.config.params, seed=self.config.seed, threads=self.threads, feature_names=self.feature_names)
         try:
@@ -217,7 +211,14 @@ class WalkForward:
             )
         scores = self._scores(fitted.estimator, first, end)
         keys = self.rows[first:end].select(KEYS)
-        _check_probabilities(scores, keys, f"trial {self.config.trial_id}, quarter from {quarter_start}")
+        bad = np.flatnonzero(~((scores >= 0.0) & (scores <= 1.0)))  # NaN compares false
+        if len(bad):
+            row = int(bad[0])
+            raise BadPredictionsError(
+                f"trial {self.config.trial_id}, quarter from {quarter_start}: {len(bad)} of {len(scores)} predictions are not "
+                f"probabilities, the first is {scores[row]} for {keys['symbol'][row]} on {keys['date'][row]}; this model cannot "
+                "be trusted on these features"
+            )
         importances = None
         if not self.config.spec.needs_groups:
 
@@ -262,8 +263,7 @@ class WalkForward:
         """Whether the first window's bins serve a window: it is no earlier one, and knows no feature that the first did not."""
         if self._first_window is None or window.cutoff < self._first_window[0].cutoff:
             return False
-        unseen = self._unseen
-        return not unseen.size or bool(_constant(self.X[rows][:, unseen]).all())
+        return not self._unseen.size or bool(_constant(self.X[rows][:, self._unseen]).all())
 
     def _bins(self, estimator: BinnedEstimator) -> Any:
         """The table in bins cut by the first window's training rows, made at its first use."""
@@ -280,9 +280,8 @@ class WalkForward:
             dates = self.rows["date"]
             days = dates[: first + 1].unique().sort()
             start = int(dates.search_sorted(days[max(0, len(days) - 1 - spec.look_back)], "left"))
-        X = self.X[start:end]
         groups = row_groups(self.rows[start:end]) if spec.needs_groups else None
-        return np.asarray(estimator.predict_proba(X, groups, first - start), dtype=np.float64)[:, 1]
+        return np.asarray(estimator.predict_proba(self.X[start:end], groups, first - start), dtype=np.float64)[:, 1]
 
 
 def _constant(X: np.ndarray) -> np.ndarray:
@@ -298,13 +297,3 @@ def _as_slice(kept: np.ndarray) -> slice | np.ndarray:
     if len(positions) and positions[-1] - positions[0] + 1 == len(positions):
         return slice(int(positions[0]), int(positions[-1]) + 1)
     return positions
-
-
-def _check_probabilities(scores: np.ndarray, keys: pl.DataFrame, where: str) -> None:
-    bad = ~((scores >= 0.0) & (scores <= 1.0))  # NaN compares false
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise BadPredictionsError(
-            f"{where}: {int(bad.sum())} of {len(scores)} predictions are not probabilities, the first is {scores[row]} for "
-            f"{keys['symbol'][row]} on {keys['date'][row]}; this model cannot be trusted on these features"
-        )
