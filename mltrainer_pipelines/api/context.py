@@ -16,19 +16,7 @@ from mltrainer_pipelines.store.lake import Lake
 
 @dataclass(frozen=True)
 class Context:
-    """The installation that an API serves.
-
-    Parameters
-    ----------
-    settings : Settings
-    database : Database
-        With its tables migrated.
-    lake : Lake
-    dagster : DagsterClient
-        Of the webserver that starts jobs.
-    now : callable
-        The clock: New York time, pinned where `MLTRAINER_AS_OF` is set.
-    """
+    """The installation that an API serves, its tables migrated; `now` is New York time, pinned by `MLTRAINER_AS_OF`."""
 
     settings: Settings
     database: Database

@@ -1,6 +1,5 @@
 """Types of fields that several routes share: bounded, so that nothing reaches the database that it cannot hold."""
 
-from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -35,7 +34,6 @@ Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_storab
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_storable)]
 Symbol = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9.\-/]+$", to_upper=True)]
 TrialId = Annotated[str, Path(pattern=r"^[a-z0-9\-]{1,100}$", examples=["lightgbm-short-3f9a1c2b"])]
-Day = date
 
 
 class Parameters(BaseModel):

@@ -81,12 +81,7 @@ def price_history(lake: Lake, symbol: str, decision: date) -> pl.DataFrame:
     """Daily prices around a decision, in dollars of the decision's session.
 
     Splits and dividends are taken out as they came, so that the levels of the decision and the prices before and
-    after it compare.
-
-    Returns
-    -------
-    DataFrame
-        date, open, high, low, close; empty where the symbol has no bar.
+    after it compare: date, open, high, low, close; empty where the symbol has no bar.
     """
     sessions = partitions(lake, "daily_bars")
     before = [key for key in sessions if key <= str(decision)][-SESSIONS_BEFORE:]

@@ -55,15 +55,7 @@ class ProblemDocument(BaseModel):
 
 
 class Problem(Exception):  # noqa: N818  the name of RFC 9457
-    """An answer that is not a success.
-
-    Parameters
-    ----------
-    status : int
-    detail : str
-        What happened and what to do, for the caller.
-    headers : mapping, optional
-    """
+    """An answer that is not a success; `detail` says to the caller what happened and what to do."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None):
         super().__init__(detail)

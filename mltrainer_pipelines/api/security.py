@@ -27,13 +27,7 @@ def token_file(settings: Settings) -> Path:
 
 
 def load_token(path: Path) -> str:
-    """The token in a file that only its owner can read; made where there is none.
-
-    Raises
-    ------
-    TokenFileError
-        If the file cannot be made or read, or is empty.
-    """
+    """The token in a file that only its owner can read, made where there is none; TokenFileError where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")

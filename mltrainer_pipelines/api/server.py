@@ -64,26 +64,10 @@ def create_api(
     now: Callable[[], datetime] = wall_clock,
     token: str | None = None,
 ) -> FastAPI:
-    """The API of an installation.
+    """The API of an installation whose tables are migrated.
 
-    Parameters
-    ----------
-    settings : Settings
-    database : Database
-        With its tables migrated.
-    lake : Lake, optional
-        That of the settings by default.
-    dagster : DagsterClient, optional
-        Of the webserver on the settings' port by default.
-    now : callable, optional
-        The clock.
-    token : str, optional
-        What callers have to give; by default the one in `token_file(settings)`, made there where it is missing.
-
-    Raises
-    ------
-    TokenFileError
-        If the file of the token cannot be used.
+    The lake and Dagster are those of the settings by default, `token` (what callers have to give) that in
+    `token_file(settings)`, made there where it is missing; TokenFileError where that file cannot be used.
     """
     app = FastAPI(
         title="mlTrainer",
@@ -140,13 +124,7 @@ async def _limited(app: FastAPI) -> AsyncIterator[None]:
 
 
 def serve(settings: Settings, port: int) -> None:
-    """Serve the API on 127.0.0.1 until SIGTERM; the database runs already.
-
-    Raises
-    ------
-    EmbeddedPostgresError, DatabaseUnavailableError
-        If the database does not answer.
-    """
+    """Serve the API on 127.0.0.1 until SIGTERM; raises where the database, which runs already, does not answer."""
     import uvicorn
 
     from mltrainer_pipelines.ops.databases import database_url

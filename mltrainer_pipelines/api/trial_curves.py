@@ -50,10 +50,7 @@ def equity_curve(quarters: Sequence[dict[str, Any]]) -> list[QuarterEquity]:
 def calibration_curve(lake: Lake, trial_id: str, config: TrialConfig) -> list[CalibrationBin]:
     """Forecast against outcome, out of sample, over ten bins of equal mass; seconds the first time, then cached.
 
-    Raises
-    ------
-    NotInTheLakeError
-        If it has no predictions, or barriers of its own, whose labels are not stored.
+    NotInTheLakeError where there are no predictions, or barriers of its own, whose labels are not stored.
     """
     if config.label != Barriers():
         raise NotInTheLakeError(f"{trial_id} uses its own barriers, whose labels are not stored; its MLflow run has the curve")

@@ -35,26 +35,14 @@ class ServerEvent:
 
 
 class Api:
-    """The API of an installation.
-
-    Parameters
-    ----------
-    url : str
-    token_file : str
-        Read for each request: the API may be started after the pages.
-    """
+    """The API of an installation; its token file is read for each request, as the API may be started after the pages."""
 
     def __init__(self, url: str, token_file: str):
         self.url, self.token_file = url, token_file
         self._client = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
 
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
-        """The answer to a GET; parameters that are None are left out.
-
-        Raises
-        ------
-        ApiDownError, ApiProblemError
-        """
+        """The answer to a GET; parameters that are None are left out. Raises ApiDownError or ApiProblemError."""
         return self._json("GET", path, params=_given(parameters))
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:

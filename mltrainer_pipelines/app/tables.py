@@ -35,12 +35,7 @@ def decimals(formats: Mapping[str, str]) -> dict[str, Any]:
 def table(records: Sequence[Record], columns: Mapping[str, Column], key: str, alt: str, **options: Any) -> None:
     """Show records; a column is a field's name, or what makes its cell of a record.
 
-    Parameters
-    ----------
-    alt : str
-        What it is, for those who cannot see it.
-    **options
-        Of `streamlit.dataframe`.
+    `alt` says what the table is to those who cannot see it; the options are those of `streamlit.dataframe`.
     """
     cells = {
         title: [column(record) if callable(column) else record[column] for record in records] for title, column in columns.items()

@@ -14,6 +14,7 @@ from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Identifier, Page, Paged, Parameters
 from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.problems import Problem
+from mltrainer_pipelines.api.selection import page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store import tables
 
@@ -66,11 +67,11 @@ def list_proposals(installation: Installation, chosen: Annotated[ProposalFilter,
     """Proposals, the newest first."""
     p = tables.TrialProposal
     conditions = [p.status == chosen.status] if chosen.status else []
-    page = sa.select(p.__table__).where(*conditions).order_by(p.id.desc()).limit(chosen.limit).offset(chosen.offset)
+    matching = sa.select(p.__table__).where(*conditions).order_by(p.id.desc())
     with installation.reader.connect() as connection:
         total = connection.scalar(sa.select(sa.func.count()).select_from(p).where(*conditions)) or 0
         waiting = connection.scalar(sa.select(sa.func.count()).select_from(p).where(p.status == "proposed")) or 0
-        rows = connection.execute(page).mappings().all()
+        rows = connection.execute(page_of(matching, chosen)).mappings().all()
     items = [_proposal(row) for row in rows]
     return Proposals(total=total, limit=chosen.limit, offset=chosen.offset, items=items, waiting=waiting)
 

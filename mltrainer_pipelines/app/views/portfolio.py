@@ -1,5 +1,6 @@
 """Portfolio: the user's own, the paper trades of all recommendations, and those passed over, side by side."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -97,16 +98,7 @@ def _mine() -> None:
             if holdings := [item for item in items if item["status"] == status]:
                 st.markdown(f"**{status.capitalize()}**")
                 _holdings(holdings, status)
-        # Made on the click: a file made beforehand is gone once a sale or the next refresh has redrawn the page.
-        st.download_button(
-            "Export as CSV",
-            lambda: _csv(api().get("/api/portfolio", limit=_PAGE_SIZE)["items"]),
-            "portfolio.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            key="mine-csv",
-        )
+        _export("mine", "portfolio.csv", lambda: _csv(api().get("/api/portfolio", limit=_PAGE_SIZE)["items"]))
         _change(items)
 
 
@@ -216,15 +208,13 @@ def _paper_trades(book: str) -> None:
             **money(("Entry", "Now", "Exit", "Target", "Stop")),
         },
     )
-    st.download_button(
-        "Export as CSV",
-        lambda: api().download("/api/virtual-positions.csv", **filters),
-        f"{book}.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        key=f"{book}-csv",
-    )
+    _export(book, f"{book}.csv", lambda: api().download("/api/virtual-positions.csv", **filters))
+
+
+def _export(book: str, file: str, content: Callable[[], bytes]) -> None:
+    # Made on the click: a file made beforehand is gone once a sale or the next refresh has redrawn the page.
+    icon = ":material/download:"
+    st.download_button("Export as CSV", content, file, "text/csv", icon=icon, on_click="ignore", key=f"{book}-csv")
 
 
 def _csv(items: list[dict[str, Any]]) -> bytes:

@@ -145,10 +145,7 @@ def _proposals() -> None:
     st.subheader("Proposals")
     proposals = api().get("/api/proposals", limit=100)["items"]
     if not proposals:
-        empty_state(
-            "No trial has been proposed yet.",
-            "Type “propose new trials” in the chat, or wait for the night.",
-        )
+        empty_state("No trial has been proposed yet.", "Type “propose new trials” in the chat, or wait for the night.")
         return
     pending = [one for one in proposals if one["status"] == "proposed"]
     if not pending:
