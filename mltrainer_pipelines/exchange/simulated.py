@@ -27,24 +27,13 @@ _NOTHING = np.empty(0, dtype=np.int64)
 
 
 class SimulatedMarket:
-    """A market of invented companies over the sessions of New York.
+    """A market of invented companies over the sessions of New York: equal seeds (and symbols, premium, first) give equal ones.
 
-    Parameters
-    ----------
-    seed : int
-        Equal seeds (and symbols, premium, first) give equal markets.
-    symbols : int
-        Companies that are ever listed; some list late, some fail.
-    premium : float
-        Strength of what can be predicted. 0: total returns are a martingale difference, nothing can. 1: companies
-        keep a slowly changing drift that shows in their trailing returns, and regimes differ in their mean.
-    first : date
-        First day of interest; the market begins 252 sessions before it, as far as the calendar knows them.
-    last : date
-        Last day. A later one gives the same market, continued.
+    `symbols` companies are ever listed; some list late, some fail. `premium` is the strength of what can be predicted. 0:
+    total returns are a martingale difference, nothing can. 1: companies keep a slowly changing drift that shows in their
+    trailing returns, and regimes differ in their mean. The market begins 252 sessions before `first`, as far as the
+    calendar knows them; a later `last` gives the same market, continued.
 
-    Examples
-    --------
     >>> market = SimulatedMarket(seed=7, symbols=5, premium=1.0, first=date(2024, 1, 2), last=date(2024, 1, 31))
     >>> len(market.sessions()) - WARM_UP_SESSIONS
     21

@@ -25,26 +25,12 @@ def adjusted(bars: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
     A row of date t uses bars up to t and actions with `ex_date` ≤ t. Cutting bars and actions off after any t
     leaves all rows up to t bit-identical. Actions at or before a symbol's first bar, or after its last, change nothing.
 
-    Parameters
-    ----------
-    bars : pl.DataFrame
-        Unadjusted bars of any number of sessions, unique in (date, symbol).
-    actions : pl.DataFrame or None
-        `symbol`, `ex_date`, `kind` ('split' or 'dividend'), `ratio` (new shares for one old), `cash` ($ a share).
+    `bars` are unadjusted and unique in (date, symbol); `actions` have `symbol`, `ex_date`, `kind` ('split' or 'dividend'),
+    `ratio` (new shares for one old), `cash` ($ a share). The bars come back sorted by symbol and date, with `adj_open`,
+    `adj_high`, `adj_low`, `adj_close` (price × F, dollars of the first bar's share), `adj_volume` (shares of the first
+    bar: volume ÷ the splits so far) and `factor` (F). Raises `BadActionsError` where a ratio is not positive, a dividend
+    is negative, or at least as large as the close before it.
 
-    Returns
-    -------
-    pl.DataFrame
-        The bars, sorted by symbol and date, with `adj_open`, `adj_high`, `adj_low`, `adj_close` (price × F, dollars of
-        the first bar's share), `adj_volume` (shares of the first bar: volume ÷ the splits so far) and `factor` (F).
-
-    Raises
-    ------
-    BadActionsError
-        If a ratio is not positive, a dividend is negative, or at least as large as the close before it.
-
-    Examples
-    --------
     >>> from datetime import date
     >>> days = [date(2024, 6, 7), date(2024, 6, 10)]
     >>> bars = pl.DataFrame({"date": days, "symbol": "NVDA", "close": [1208.88, 121.79], "volume": [41e6, 314e6]})

@@ -101,7 +101,7 @@ def validate_bars(frame: pl.DataFrame, session: date | None = None, most_rejecte
     plainly_good = frame.select(_plainly_good(single_session=session is not None)).item()
     if plainly_good and (session is None or frame["date"][0] == session):
         return ValidatedBars(frame, _NONE_REJECTED)
-    judged = frame.with_columns(reason=_reason(session))
+    judged = frame.with_columns(reason=_first_true(_rules(session)))
     bad = judged.filter(pl.col("reason").is_not_null())
     if len(bad) <= most_rejected * len(frame):
         return ValidatedBars(judged.filter(pl.col("reason").is_null()).drop("reason"), bad)
@@ -117,10 +117,6 @@ def impossible_bars(bars: pl.DataFrame) -> pl.DataFrame:
     """The bars that break a rule of one bar alone (not that of being unique), with their `reason`."""
     rules = {rule: wrong for rule, wrong in _rules(None).items() if rule != _DUPLICATE}
     return bars.with_columns(reason=_first_true(rules)).filter(pl.col("reason").is_not_null())
-
-
-def _reason(session: date | None) -> pl.Expr:
-    return _first_true(_rules(session))
 
 
 def _first_true(rules: dict[str, pl.Expr]) -> pl.Expr:

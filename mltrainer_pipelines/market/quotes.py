@@ -31,26 +31,11 @@ def delayed_quotes(client: MarketData, moment: datetime, stale_after: timedelta 
     its open, high, low, volume and vwap are null, and it is stale. Rows whose price is younger than 15 minutes, and
     symbols without any price, are left out.
 
-    Parameters
-    ----------
-    moment : datetime
-        Aware: now, or the pinned moment.
-    stale_after : timedelta
-        How long a symbol may not have traded before its price is stale; positive.
-
-    Returns
-    -------
-    pl.DataFrame
-        Columns of `DELAYED_QUOTES`, sorted by symbol. `close` is the last delayed price; `previous_close` that of the
-        session before `date`, null where the snapshot does not hold it (before the open); `updated_at` is when the
-        price was made; `stale` is true where that is more than `stale_after` before `moment` − 15 minutes or the close,
-        whichever comes first.
-
-    Raises
-    ------
-    MarketDataError
-        From the client; also where every price is too young or from a later session than `moment`'s, which means that
-        the exchange's clock is not ours.
+    `moment` (aware) is now, or pinned. Columns of `DELAYED_QUOTES`, sorted by symbol: `close` is the last delayed price;
+    `previous_close` that of the session before `date`, null where the snapshot does not hold it (before the open);
+    `updated_at` is when the price was made; `stale` is true where that is more than `stale_after` before `moment` − 15
+    minutes or the close, whichever comes first. Raises `MarketDataError` as the client does, and where every price is too
+    young or from a later session than `moment`'s, which means that the exchange's clock is not ours.
     """
     if moment.tzinfo is None:
         raise ValueError(f"moment {moment.isoformat()} has no UTC offset")

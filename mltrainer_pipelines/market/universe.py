@@ -22,38 +22,17 @@ COMMON_STOCK_TYPES = ("CS", "ADRC")
 def universe_of(
     month: date, bars: pl.DataFrame | pl.LazyFrame, reference: pl.DataFrame | None, size: int, minimum_price: float = 5.0
 ) -> pl.DataFrame:
-    """The `size` most liquid common stocks and ADRs as known at a month's start.
+    """The `size` most liquid common stocks and ADRs (fewer where fewer qualify) as known at the start of the month of a day.
 
-    Looks only at sessions before the first day of `month`. Counts a symbol that closed above `minimum_price` in the
-    last of them, traded in at least 90 % of the last 60 (of all there are, where the history is shorter), and ranks by
+    Looks only at sessions before the first day of `month`. Counts a symbol that closed above `minimum_price` (dollars) in
+    the last of them, traded in at least 90 % of the last 60 (of all there are, where the history is shorter), and ranks by
     the median of close × volume. Symbols that were delisted later are in it while they trade.
 
-    Parameters
-    ----------
-    month : date
-        Any day of the month.
-    bars : pl.DataFrame or pl.LazyFrame
-        Unadjusted bars (`date`, `symbol`, `close`, `volume`) of all symbols that traded; those from the month on are ignored.
-    reference : pl.DataFrame or None
-        `symbol`, `name`, `type`, `sector` of listed and delisted tickers. Where it is None, empty, or knows no type
-        at all (a recording), every symbol counts; otherwise those of type CS and ADRC.
-    size : int
-        Number of symbols; fewer come back where fewer qualify.
-    minimum_price : float
-        Dollars, unadjusted.
+    `bars` are unadjusted (`date`, `symbol`, `close`, `volume`) and of all symbols that traded. `reference` has `symbol`,
+    `name`, `type`, `sector` of listed and delisted tickers; where it is None, empty, or knows no type at all (a
+    recording), every symbol counts; otherwise those of type CS and ADRC. Columns of `UNIVERSE`, by rank; 1 is the most
+    liquid. Raises `NoHistoryError` where fewer than 15 sessions of bars lie before the month.
 
-    Returns
-    -------
-    pl.DataFrame
-        Columns of `UNIVERSE`, by rank; 1 is the most liquid.
-
-    Raises
-    ------
-    NoHistoryError
-        If fewer than 15 sessions of bars lie before the month.
-
-    Examples
-    --------
     >>> days = sessions_between(date(2024, 1, 2), date(2024, 1, 31))
     >>> bars = pl.DataFrame({"date": days, "symbol": "AAA", "close": 10.0, "volume": 1e6})
     >>> universe_of(date(2024, 2, 1), bars, None, size=5).select("symbol", "rank").rows()

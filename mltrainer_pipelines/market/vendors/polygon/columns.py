@@ -13,19 +13,13 @@ _DAY = "%Y-%m-%d"
 WIRE_BAR: Mapping[str, Any] = {
     "t": pl.Int64,
     "T": pl.String,
-    "o": pl.Float64,
-    "h": pl.Float64,
-    "l": pl.Float64,
-    "c": pl.Float64,
-    "v": pl.Float64,
-    "vw": pl.Float64,
+    **dict.fromkeys(("o", "h", "l", "c", "v", "vw"), pl.Float64),
     "n": pl.Int64,
 }
 WIRE_TICKER: Mapping[str, Any] = {
     **dict.fromkeys(("ticker", "name", "type", "primary_exchange", "sic_description", "delisted_utc"), pl.String),
     "active": pl.Boolean,
 }
-WIRE_SHARES: Mapping[str, Any] = {"split_from": pl.Float64, "split_to": pl.Float64}
 _DAY_NAMES = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw"}
 _WIRE_DAY = pl.Struct(dict.fromkeys(_DAY_NAMES.values(), pl.Float64))
 
@@ -36,7 +30,10 @@ WIRE_SNAPSHOT: Mapping[str, Any] = {
     "prevDay": _WIRE_DAY,
     "lastTrade": pl.Struct({"t": pl.Int64}),
 }
-WIRE_SPLIT: Mapping[str, Any] = {**dict.fromkeys(("id", "ticker", "execution_date"), pl.String), **WIRE_SHARES}
+WIRE_SPLIT: Mapping[str, Any] = {
+    **dict.fromkeys(("id", "ticker", "execution_date"), pl.String),
+    **dict.fromkeys(("split_from", "split_to"), pl.Float64),
+}
 _DIVIDEND_TEXT = ("id", "ticker", "ex_dividend_date", "declaration_date", "currency")
 WIRE_DIVIDEND: Mapping[str, Any] = {**dict.fromkeys(_DIVIDEND_TEXT, pl.String), "cash_amount": pl.Float64}
 WIRE_HOLIDAY: Mapping[str, Any] = dict.fromkeys(("date", "exchange", "name", "status", "open", "close"), pl.String)
