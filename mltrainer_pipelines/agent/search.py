@@ -52,40 +52,14 @@ def propose(
     seed: int = 0,
     models: Sequence[str] | None = None,
 ) -> list[Proposal]:
-    """Propose new trials.
+    """Propose `count` new trials, fewer where the space has nothing new left; the same arguments give the same proposals.
 
-    Parameters
-    ----------
-    proposer : {'random', 'tpe'}
-        TPE is the tree-structured Parzen estimator of Bergstra et al. (2011, NeurIPS), as Optuna implements it: it
-        draws where good results were dense and bad ones rare.
-    count : int
-        How many, at least 1.
-    template : TrialConfig
-        What is not searched: timeframe, feature set, label, universe, seed.
-    tried : sequence of Tried
-        Results so far; trials of another timeframe, feature set or label are not learnt from.
-    taken : collection of str
-        Further trial ids not to propose.
-    seed : int
-        The same arguments give the same proposals.
-    models : sequence of str, optional
-        Ids to choose among; all of the model registry by default.
+    TPE is the tree-structured Parzen estimator of Bergstra et al. (2011, NeurIPS), as Optuna implements it: it draws where good
+    results were dense and bad ones rare. `template` is what is not searched: timeframe, feature set, label, universe, seed;
+    `tried` are results so far, those of another timeframe, feature set or label aside; `taken` further trial ids not to propose;
+    `models` the ids to choose among, all of the registry by default. A `ValueError` for an unknown proposer or a count
+    below 1, `models.registry.UnknownModelError` for an unknown model.
 
-    Returns
-    -------
-    list of Proposal
-        `count` of them; fewer where the space has nothing new left.
-
-    Raises
-    ------
-    ValueError
-        For an unknown proposer or a count below 1.
-    models.registry.UnknownModelError
-        For an unknown model.
-
-    Examples
-    --------
     >>> (proposal,) = propose("random", 1, TrialConfig(model="lightgbm", timeframe="long"), models=["logistic_l2"])
     >>> proposal.config.model, proposal.config.timeframe
     ('logistic_l2', 'long')

@@ -18,14 +18,8 @@ from mltrainer_pipelines.store.lake import Lake
 def trusted_quotes(lake: Lake, quotes: pl.DataFrame, symbols: pl.Series) -> pl.DataFrame:
     """The quotes of these symbols whose prices are trusted, as `quote_checks.check_quotes` does for what is recommended.
 
-    A position keeps its last mark where its symbol's price is ten times yesterday's, or where it split and nobody has
-    said so: what it is worth is not known then.
-
-    Parameters
-    ----------
-    quotes : DataFrame
-        As `market.quotes.delayed_quotes` gives them, of one session.
-    symbols : Series of str
+    `quotes` are one session's (`market.quotes.delayed_quotes`). A position keeps its last mark where its symbol's price is ten times
+    yesterday's, or where it split and nobody has said so: what it is worth is not known then.
     """
     if quotes.is_empty() or not len(symbols):
         return quotes.clear()
@@ -42,19 +36,10 @@ def open_symbols(engine: Engine) -> pl.Series:
 
 
 def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = None) -> int:
-    """Mark open positions at delayed quotes, during a session. Nothing is closed: `settle` does that, on final bars.
+    """Mark open positions at delayed quotes, during a session; how many. Nothing is closed: `settle` does that, on final bars.
 
-    Parameters
-    ----------
-    quotes : DataFrame
-        date, symbol, close (the last delayed price, dollars), previous_close, stale; stale ones are not used.
-    actions : DataFrame, optional
-        symbol, ex_date, kind, ratio, cash: splits and dividends since the last settling restate what is shown.
-
-    Returns
-    -------
-    int
-        Positions marked.
+    `quotes`: date, symbol, close (the last delayed price, dollars), previous_close, stale; stale ones are not used. `actions`
+    (symbol, ex_date, kind, ratio, cash): splits and dividends since the last settling restate what is shown.
     """
     fresh = quotes.filter(~pl.col("stale") & (pl.col("close") > 0))
     prices = {symbol: (day, close) for symbol, day, close in fresh.select("symbol", "date", "close").iter_rows()}

@@ -84,26 +84,13 @@ def performance(
     prices: Mapping[str, Decimal] | None = None,
     actions: pl.DataFrame | None = None,
 ) -> list[BookPerformance]:
-    """Record the books at the close of `as_of`, from the positions as they are settled now; again overwrites.
+    """Record the books at the close of `as_of` from the positions as they are settled now; again overwrites. Returns the three.
 
     Positions entered after `as_of` are left out; a position closed after it counts as closed. Call it after
     `settlement.settle` of the same session. The book `user` is what `user_portfolio` says, with the splits and dividends
-    in between, and the paper trade where it says nothing; `passed_over` holds every recommendation that is not in it.
-
-    Parameters
-    ----------
-    benchmark : mapping of session to float, optional
-        Returns of the equal-weight universe (`universe_returns`); recorded with the rows of these sessions.
-    prices : mapping of symbol to Decimal, optional
-        Last price of what the user holds (`holdings.held_symbols`, `holdings.last_prices`), dollars as traded; a symbol
-        without one is valued as its paper trade was last.
-    actions : DataFrame, optional
-        symbol, ex_date, kind, ratio, cash: those up to `as_of` are applied to what the user holds.
-
-    Returns
-    -------
-    list of BookPerformance
-        `recommendations`, `user`, `passed_over`.
+    in between (`actions`: symbol, ex_date, kind, ratio, cash), and the paper trade where it says nothing; `passed_over` holds every
+    recommendation that is not in it. `benchmark` are the universe's returns (`universe_returns`), recorded with their sessions;
+    `prices` the last ones of what the user holds, dollars as traded: without one a symbol is valued as its paper trade was last.
     """
     account = account or PaperAccount()
     rows = []
@@ -151,12 +138,7 @@ def missing_benchmark(engine: Engine, lake: Lake, newest: date, as_of: date) -> 
 def universe_returns(adjusted_bars: pl.DataFrame, universe: pl.DataFrame) -> dict[date, float]:
     """Mean return of the universe's members a session, close to close, dividends included.
 
-    Parameters
-    ----------
-    adjusted_bars : DataFrame
-        date, symbol, adj_close; the first session gives no return.
-    universe : DataFrame
-        month, symbol.
+    From adjusted bars (date, symbol, adj_close; the first session gives no return) and the universe (month, symbol).
     """
     returns = (
         adjusted_bars.sort("symbol", "date")

@@ -41,27 +41,13 @@ def entry_session_of(session: date, timestamp: datetime) -> tuple[date, bool]:
 
 
 def open_positions(engine: Engine, cost_bps: float, account: PaperAccount | None = None) -> list[int]:
-    """Give every recommendation that has none its virtual position.
+    """Give every recommendation that has none its virtual position; ids of those made, none at a second call.
 
     Decided within its session, it is bought at once at the recommended entry price (the last delayed price), status
     `open`; decided after the close, it is `pending` until `settle` fills it at the next session's open. The barriers
-    keep the distances, in units of volatility × √max_sessions, that the recommendation was made with.
-
-    Parameters
-    ----------
-    cost_bps : float
-        Fee and slippage a side, basis points; recorded with the position for both its sides.
-
-    Returns
-    -------
-    list of int
-        Ids of the positions made, in order of their recommendations. A second call returns an empty list.
-
-    Raises
-    ------
-    ValueError
-        If `cost_bps` is negative or not below 10,000, or a recommendation has levels that are not
-        ``stop_loss < entry_price < target_price``, no positive volatility, or an unknown timeframe.
+    keep the distances, in units of volatility × √max_sessions, that the recommendation was made with. `cost_bps` is fee and
+    slippage a side, recorded for both sides. A `ValueError` where it is negative or not below 10,000, or where a recommendation's
+    levels are not ``stop_loss < entry_price < target_price``, its volatility is not positive or its timeframe is unknown.
     """
     if not 0.0 <= cost_bps < 10_000.0:
         raise ValueError(f"cost_bps={cost_bps}: give the cost a side in basis points, from 0 to below 10000")
@@ -86,23 +72,9 @@ def open_positions(engine: Engine, cost_bps: float, account: PaperAccount | None
 def open_samples(
     engine: Engine, near: pl.DataFrame, cost_bps: float, market: str, most: int = SAMPLE_SIZE, account: PaperAccount | None = None
 ) -> int:
-    """Buy signals just below the thresholds on paper, at most `most` a session and timeframe, each symbol once.
+    """Buy signals just below the thresholds on paper, each symbol once; how many.
 
-    Parameters
-    ----------
-    near : DataFrame
-        As `signals.rules.near_misses` gives them, of one session.
-    cost_bps : float
-        As for `open_positions`.
-    market : str
-        As for `recommendations.publish`.
-    most : int
-        Samples a session and timeframe, over all its refreshes.
-
-    Returns
-    -------
-    int
-        Positions made.
+    `near` is what `signals.rules.near_misses` gives of one session; `most` bounds a session and timeframe over all refreshes.
     """
     account = account or PaperAccount()
     if near.is_empty():
