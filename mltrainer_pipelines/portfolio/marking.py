@@ -18,8 +18,8 @@ from mltrainer_pipelines.store.lake import Lake
 def trusted_quotes(lake: Lake, quotes: pl.DataFrame, symbols: pl.Series) -> pl.DataFrame:
     """The quotes of these symbols whose prices are trusted, as `quote_checks.check_quotes` does for what is recommended.
 
-    `quotes` are one session's (`market.quotes.delayed_quotes`). A position keeps its last mark where its symbol's price is ten times
-    yesterday's, or where it split and nobody has said so: what it is worth is not known then.
+    `quotes` are one session's (`market.quotes.delayed_quotes`). A position keeps its last mark where its symbol's price is
+    ten times yesterday's, or where it split and nobody has said so: what it is worth is not known then.
     """
     if quotes.is_empty() or not len(symbols):
         return quotes.clear()
