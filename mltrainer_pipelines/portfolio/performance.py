@@ -89,8 +89,9 @@ def performance(
     Positions entered after `as_of` are left out; a position closed after it counts as closed. Call it after
     `settlement.settle` of the same session. The book `user` is what `user_portfolio` says, with the splits and dividends
     in between (`actions`: symbol, ex_date, kind, ratio, cash), and the paper trade where it says nothing; `passed_over` holds
-    every recommendation that is not in it. `benchmark` are the universe's returns (`universe_returns`), recorded with their sessions;
-    `prices` the last ones of what the user holds, dollars as traded: without one a symbol is valued as its paper trade was last.
+    every recommendation that is not in it. `benchmark` are the universe's returns (`universe_returns`), recorded with their
+    sessions; `prices` the last ones of what the user holds, dollars as traded: without one a symbol is valued as its paper
+    trade was last.
     """
     account = account or PaperAccount()
     rows = []
