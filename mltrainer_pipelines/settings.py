@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     api_port: int = _variable("api_port", 8000)
     app_port: int = _variable("app_port", 8501)
 
+    mltrainer_automation: bool = True  # whether schedules and sensors run unless somebody switches them off
     mltrainer_serve_app: bool = True  # whether `mltrainer up` serves the API and the app too
 
     # the API: names and pages beside the local ones that may talk to it, separated by commas; requests a minute and client

@@ -53,6 +53,14 @@ REJECTED_BARS = Table(
     ),
 )
 
+SESSION_CLOSURES = Table(
+    "session_closures",
+    "Sessions of the calendar on which the exchange did not trade: the vendor has bars after them and none of them.",
+    "all",
+    (_SESSION, Column("noted_on", _DAY, "day on which it was noted")),
+    unique=("date",),
+)
+
 CORPORATE_ACTIONS = Table(
     "corporate_actions",
     "Splits and cash dividends.",

@@ -73,3 +73,9 @@ def innermost_message(failure: dg.DagsterEvent) -> str | None:
     while error and error.cause:
         error = error.cause
     return error.message.strip() if error else None
+
+
+def unfinished_run(instance: dg.DagsterInstance, job: str) -> str | None:
+    """Id of a run of a job that waits or is under way."""
+    unfinished = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus(status) for status in UNFINISHED])
+    return next((run.run_id for run in instance.get_runs(unfinished, limit=1)), None)

@@ -1,8 +1,10 @@
 """Why a tick of a schedule is skipped: the reasons that several schedules share."""
 
-from datetime import date
+from datetime import date, datetime
 
 import dagster as dg
+
+from mltrainer_pipelines.settings import get_settings
 
 
 def no_session(day: date) -> dg.SkipReason | None:
@@ -10,3 +12,11 @@ def no_session(day: date) -> dg.SkipReason | None:
     from mltrainer_pipelines.market.sessions import is_session
 
     return None if is_session(day) else dg.SkipReason(f"{day} is a holiday: the exchange does not trade")
+
+
+def clock_is_pinned(tick: datetime) -> dg.SkipReason | None:
+    """The reason to skip a tick of a day after the one at which the installation's clock stands still; None otherwise."""
+    pinned = get_settings().mltrainer_as_of
+    if pinned is None or tick.date() <= pinned.date():
+        return None
+    return dg.SkipReason(f"the clock stands at {pinned:%Y-%m-%d %H:%M} (MLTRAINER_AS_OF): nothing after it happens")

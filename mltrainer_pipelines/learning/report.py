@@ -119,6 +119,12 @@ def store_report(engine: Engine, report: Report) -> int:
         return connection.execute(sa.insert(LearningReport).values(values).returning(LearningReport.id)).scalar_one()
 
 
+def newest_report(engine: Engine) -> date | None:
+    """The session of the newest report; None before the first."""
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.max(LearningReport.as_of)))
+
+
 def _regime(row: Any) -> str:
     if row.regime_score is None:
         return "regime unknown"

@@ -57,7 +57,7 @@ def bar_findings(lake: Lake, sessions: Sequence[date]) -> BarFindings:
     """Read the sessions' bars back and look for everything that can be wrong with them.
 
     Costs the same for one session whatever the lake holds besides: the 20 sessions before it are only counted.
-    Sessions that are not in the lake are passed over; `missing_sessions` finds those.
+    Sessions that are not in the lake are passed over; `backlog.missing_sessions` finds those.
     """
     findings = BarFindings()
     wrong = findings.wrong
@@ -91,12 +91,6 @@ def bar_findings(lake: Lake, sessions: Sequence[date]) -> BarFindings:
             if lake.exists("rejected_bars", str(day)):
                 wrong["nothing_was_rejected"].add(lake.read("rejected_bars", str(day)))
     return findings
-
-
-def missing_sessions(lake: Lake, first: date, last: date) -> list[date]:
-    """Trading sessions from `first` to `last` that the lake has no bars of."""
-    present = set(lake.partitions("daily_bars"))
-    return [day for day in sessions_between(first, last) if str(day) not in present]
 
 
 def _unexplained_jumps(bars: pl.DataFrame, first: date, actions: pl.DataFrame | None) -> pl.DataFrame:

@@ -45,8 +45,8 @@ def services_up(settings: Settings, console: Console) -> Iterator[Services]:
         return
     state_dir.require_unlocked(settings)
     errors = state_dir.log_file(settings).with_name("up.err")
-    # A command has no use for the API and the pages.
-    overrides = {"MLTRAINER_SERVE_APP": "false"}
+    # A command has no use for the API and the pages, and does itself what is to be done.
+    overrides = {"MLTRAINER_SERVE_APP": "false", "MLTRAINER_AUTOMATION": "false"}
     overrides |= {f"MLTRAINER_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "EXCHANGE")}
     with open(errors, "w") as err:
         process = subprocess.Popen(

@@ -8,6 +8,8 @@ import dagster as dg
 from mltrainer_pipelines.defs.agent.jobs import ensemble, momentum_screening, propose_trials
 from mltrainer_pipelines.defs.instance_runs import InstanceRuns
 from mltrainer_pipelines.defs.signals.jobs import refresh_signals
+from mltrainer_pipelines.defs.switches import SCHEDULES
+from mltrainer_pipelines.defs.ticks import clock_is_pinned
 from mltrainer_pipelines.defs.trials.jobs import promote_champion, score_trials, walk_forward
 from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.settings import get_settings
@@ -18,16 +20,18 @@ EVERY_S = 5
 """How often the sensor looks for what was requested and not started at once."""
 
 
-@dg.schedule(job=propose_trials, cron_schedule="0 22 * * *", execution_timezone="America/New_York")
-def propose_trials_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+@dg.schedule(job=propose_trials, cron_schedule="0 22 * * *", execution_timezone="America/New_York", default_status=SCHEDULES)
+def propose_trials_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Every night."""
-    return dg.RunRequest(run_key=str(context.scheduled_execution_time.date()))
+    return clock_is_pinned(context.scheduled_execution_time) or dg.RunRequest(
+        run_key=str(context.scheduled_execution_time.date())
+    )
 
 
 @dg.sensor(
     jobs=[walk_forward, score_trials, momentum_screening, ensemble, refresh_signals, promote_champion, propose_trials],
     minimum_interval_seconds=EVERY_S,
-    default_status=dg.DefaultSensorStatus.RUNNING,
+    default_status=dg.DefaultSensorStatus.RUNNING,  # in a quiet installation too: somebody asked
 )
 def launch_requested_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Whatever was requested becomes a run, and what became of runs is noted; nothing of the agent while it is switched off.

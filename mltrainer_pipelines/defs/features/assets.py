@@ -8,6 +8,7 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import FEATURES, LABELS, REGIME
 from mltrainer_pipelines.contracts.table import Column, Table
+from mltrainer_pipelines.defs.conditions import follows_inputs
 from mltrainer_pipelines.defs.market.assets import corporate_actions, macro_series, universe
 from mltrainer_pipelines.defs.market.bar_corrections import bar_corrections, corrections_of
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
@@ -19,6 +20,11 @@ from mltrainer_pipelines.features.versions import version_of
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.lake import Lake
+
+_TWO_MONTHS = timedelta(days=35)
+"""Features of the month before are computed again in the first days of a month: its last bars may have come late."""
+_LABELS_OPEN = timedelta(days=130)
+"""A label is known when its position has ended: up to 70 sessions, four months, later."""
 
 
 def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
@@ -35,6 +41,7 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
         corporate_actions,
         macro_series,
     ],
+    automation_condition=follows_inputs(_TWO_MONTHS),
     group_name="features",
     kinds={"numba", "parquet"},
     owners=OWNERS,
@@ -54,13 +61,13 @@ def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
     partitions_def=months,
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[
-        # A label is known when its position has ended: up to 70 sessions, four months, later.
         dg.AssetDep(daily_bars, partition_mapping=_span(-4, 4)),
         dg.AssetDep(bar_corrections, partition_mapping=corrections_of(-4, 4)),
         dg.AssetDep(universe, partition_mapping=_span(0, 0)),
         dg.AssetDep(features, partition_mapping=_span(0, 0)),
         corporate_actions,
     ],
+    automation_condition=follows_inputs(_LABELS_OPEN),
     group_name="features",
     kinds={"numba", "parquet"},
     owners=OWNERS,
@@ -90,6 +97,7 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
         macro_series,
         universe,
     ],
+    automation_condition=follows_inputs(),
     group_name="features",
     kinds={"polars", "parquet"},
     owners=OWNERS,

@@ -1,25 +1,30 @@
 """When learning happens: each evening, when positions close, on drift; and the alert for a failed run."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 
 from mltrainer_pipelines.defs.instance_runs import innermost_message
 from mltrainer_pipelines.defs.learning.jobs import learn
-from mltrainer_pipelines.defs.ticks import no_session
+from mltrainer_pipelines.defs.switches import SCHEDULES, SENSORS
+from mltrainer_pipelines.defs.ticks import clock_is_pinned, no_session
 from mltrainer_pipelines.defs.trials.jobs import promote_champion
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.lake import Lake
+
+_LEARNT_BY = timedelta(hours=5)
+"""After a close: the evening's own learning has ended by then."""
 
 
-@dg.schedule(job=learn, cron_schedule="30 19 * * 1-5", execution_timezone="America/New_York")
+@dg.schedule(job=learn, cron_schedule="30 19 * * 1-5", execution_timezone="America/New_York", default_status=SCHEDULES)
 def learn_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """After the bars of each session are in."""
     day = context.scheduled_execution_time.date()
-    return no_session(day) or dg.RunRequest(run_key=str(day))
+    return no_session(day) or clock_is_pinned(context.scheduled_execution_time) or dg.RunRequest(run_key=str(day))
 
 
-@dg.sensor(job=learn, minimum_interval_seconds=60)
+@dg.sensor(job=learn, minimum_interval_seconds=60, default_status=SENSORS)
 def learn_from_closed_positions(
     context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
 ) -> dg.RunRequest | dg.SkipReason:
@@ -33,7 +38,25 @@ def learn_from_closed_positions(
     return dg.RunRequest(run_key=f"closed:{waiting[-1]}", tags={"mltrainer/closed_positions": str(len(waiting))})
 
 
-@dg.sensor(job=promote_champion, minimum_interval_seconds=300)
+@dg.sensor(job=learn, minimum_interval_seconds=60, default_status=SENSORS)
+def learn_from_late_bars(
+    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+) -> dg.RunRequest | dg.SkipReason:
+    """Bars that came after the evening's learning (late, or fetched after a pause) are settled and learnt from too."""
+    from mltrainer_pipelines.learning.report import newest_report
+    from mltrainer_pipelines.market.backlog import overdue_sessions
+    from mltrainer_pipelines.market.sessions import last_closed_session
+
+    lake = Lake(get_settings().lake_url)
+    present, due = lake.partitions("daily_bars"), last_closed_session(now() - _LEARNT_BY)
+    if not present or present[-1] < str(due) or overdue_sessions(lake, now()):
+        return dg.SkipReason("bars are still missing")
+    if (reported := newest_report(database.engine)) is None or reported >= due:
+        return dg.SkipReason(f"{due} is learnt from" if reported else "nothing was learnt yet: the evening begins it")
+    return dg.RunRequest(run_key=f"bars:{due}")
+
+
+@dg.sensor(job=promote_champion, minimum_interval_seconds=300, default_status=SENSORS)
 def retrain_on_drift(
     context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
 ) -> dg.SensorResult | dg.SkipReason:
@@ -53,7 +76,7 @@ def retrain_on_drift(
     return dg.SensorResult(run_requests=requests, cursor=";".join(f"{name}={day}" for name, day in sorted(requested.items())))
 
 
-@dg.run_failure_sensor(monitor_all_code_locations=False)
+@dg.run_failure_sensor(monitor_all_code_locations=False, default_status=dg.DefaultSensorStatus.RUNNING)
 def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceParam[Database]) -> None:
     """A failed run raises an alert: which job, why, and where its log is."""
     from mltrainer_pipelines.store.alerts import raise_alert

@@ -10,6 +10,7 @@ from pydantic import Field
 from mltrainer_pipelines.contracts.content_hash import data_fingerprint
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, MACRO_SERIES, UNIVERSE
 from mltrainer_pipelines.contracts.table import Table
+from mltrainer_pipelines.defs.conditions import follows_inputs
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
@@ -112,6 +113,7 @@ def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg
             ),
         )
     ],
+    automation_condition=follows_inputs(),
     group_name="market",
     kinds={"polars", "parquet"},
     owners=OWNERS,

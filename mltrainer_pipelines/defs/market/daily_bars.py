@@ -13,6 +13,7 @@ from mltrainer_pipelines.defs.data_versions import kept_versions, with_version
 from mltrainer_pipelines.defs.market.bar_corrections import open_records
 from mltrainer_pipelines.defs.partitions import require_sessions, sessions
 from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, column_schema, record_written
+from mltrainer_pipelines.market.backlog import note_closures
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import fetch_sessions, planned_backfill, progress_bar, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
@@ -92,10 +93,11 @@ def daily_bars(
             rejected += validated.rejected.height
             if done * _PROGRESS_LINES // len(wanted) > (done - 1) * _PROGRESS_LINES // len(wanted):
                 context.log.info(progress_bar(done, len(wanted), time.monotonic() - begin))
-        if empty:
-            if len(empty) > 1:
-                empty[0].add_note(f"{len(empty)} sessions came back empty; the other sessions of this run are written")
-            raise empty[0]
+        closed = _closures(lake, [error.session for error in empty])
+        note_closures(lake, closed, now().date())
+        if unexplained := [error for error in empty if error.session not in closed]:
+            unexplained[0].add_note(f"{len(unexplained)} sessions came back empty; the other sessions of this run are written")
+            raise unexplained[0]
     except Exception:
         record_written(context, "daily_bars", rows)
         raise
@@ -108,6 +110,7 @@ def daily_bars(
             "fetched_rows": sum(rows.values()),
             "calls": plan.calls,
             "rejected_rows": rejected,
+            "closures": ", ".join(str(error.session) for error in empty) or "none",
         }
     )
     # What was left as it was keeps its version: nothing that was made from it is out of date.
@@ -120,7 +123,7 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str]
     """Rows of each session; on the last one, where the UI looks, also columns and coverage."""
     from mltrainer_pipelines.defs.figures import coverage_plot
 
-    counts = {key: rows[key] if key in rows else lake.row_count("daily_bars", key) for key in keys}
+    counts = {key: rows[key] if key in rows else _rows_in_lake(lake, key) for key in keys}
     last: dict[str, Any] = {
         "dagster/column_schema": column_schema(DAILY_BARS),
         "first_session": keys[0],
@@ -129,6 +132,16 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str]
     }
     for key in keys:
         context.add_asset_metadata({"dagster/row_count": counts[key]} | (last if key == keys[-1] else {}), partition_key=key)
+
+
+def _rows_in_lake(lake: Lake, key: str) -> int:
+    return lake.row_count("daily_bars", key) if lake.exists("daily_bars", key) else 0
+
+
+def _closures(lake: Lake, empty: Sequence[date]) -> list[date]:
+    """Of sessions without any bar, those that lie between sessions with bars: the exchange did not trade on them."""
+    present = lake.partitions("daily_bars")
+    return [day for day in empty if present and present[0] < str(day) < present[-1]]
 
 
 def _require_closed(keys: list[str]) -> None:

@@ -10,6 +10,7 @@ from mltrainer_pipelines.defs.market.assets import corporate_actions
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS
 from mltrainer_pipelines.defs.signals.assets import TRANSIENT_RETRY, newest_signals, recommendations
+from mltrainer_pipelines.market.backlog import complete_until
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.database import Database
@@ -44,7 +45,7 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
         thresholds = thresholds_at(database.engine, settings.threshold_defaults, scored["settings_version"][0])
         near = near_misses(scored, thresholds)
         report["sampled"] = open_samples(database.engine, near, settings.cost_bps, settings.market_kind)
-    newest = sessions_in_lake(lake, date.min, date.max)[-1]
+    newest = complete_until(lake)
     first = bars_needed_from(database.engine)
     if first is not None and first <= newest:
         settled = settle(database.engine, adjusted_history(lake, first, newest, look_back=1), newest)

@@ -5,14 +5,17 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from mltrainer_pipelines.defs.signals.jobs import refresh_signals
-from mltrainer_pipelines.defs.ticks import no_session
+from mltrainer_pipelines.defs.switches import SCHEDULES
+from mltrainer_pipelines.defs.ticks import clock_is_pinned, no_session
 from mltrainer_pipelines.ops.dagster_client import UNFINISHED
 
 _GIVEN_UP_AFTER = timedelta(hours=1)
 """A refresh that has not ended for so long is not waited for: its process is gone."""
 
 
-@dg.schedule(job=refresh_signals, cron_schedule="*/15 9-16 * * 1-5", execution_timezone="America/New_York")
+@dg.schedule(
+    job=refresh_signals, cron_schedule="*/15 9-16 * * 1-5", execution_timezone="America/New_York", default_status=SCHEDULES
+)
 def refresh_signals_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Every 15 minutes of the session, from the first delayed price to the closing one; honours holidays and early closes.
 
@@ -23,8 +26,8 @@ def refresh_signals_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReq
 
     tick = context.scheduled_execution_time
     day = tick.date()
-    if holiday := no_session(day):
-        return holiday
+    if skipped := no_session(day) or clock_is_pinned(tick):
+        return skipped
     opens, closes = session_hours(day)
     if not opens + DELAY <= tick <= closes + DELAY:
         return dg.SkipReason(
