@@ -57,6 +57,15 @@ def up() -> None:
     raise typer.Exit(serve_all(_settings()))
 
 
+@app.command(epilog="Example: mltrainer status · mltrainer status --json | jq '.automation[] | select(.on | not)'")
+def status(as_json: AsJson = False) -> None:
+    """Show what runs by itself, how fresh everything is, open alerts, and what is being caught up on."""
+    from mltrainer_pipelines.commands.status import status as status_of
+
+    state = status_of(_settings())
+    print_result(state.as_dict() if as_json else state.text())
+
+
 @app.command(epilog="Example: mltrainer exchange --port 8900 --calls-per-minute 5")
 def exchange(
     port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1.")] = None,

@@ -228,6 +228,17 @@ class DagsterClient:
         running = [step["stepKey"] for step in answer if step["status"] == "IN_PROGRESS"]
         return [step["stepKey"] for step in answer if step["status"] == "SUCCESS"], running[-1] if running else None
 
+    def last_materializations(self) -> dict[str, datetime]:
+        """By asset, when it was last materialized (aware, UTC); those never materialized are left out."""
+        nodes = self.query("query { assetNodes { assetKey { path } assetMaterializations(limit: 1) { timestamp } } }")[
+            "assetNodes"
+        ]
+        return {
+            node["assetKey"]["path"][-1]: datetime.fromtimestamp(float(event["timestamp"]) / 1000, UTC)
+            for node in self.query(query)["assetNodes"]
+            for event in node["assetMaterializations"]
+        }
+
     def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]:
         """Which of these partitions of an asset are materialized. Multi-partition keys are `quarter|trial`."""
         answer = self.query(
