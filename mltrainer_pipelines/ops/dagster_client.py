@@ -230,12 +230,10 @@ class DagsterClient:
 
     def last_materializations(self) -> dict[str, datetime]:
         """By asset, when it was last materialized (aware, UTC); those never materialized are left out."""
-        nodes = self.query("query { assetNodes { assetKey { path } assetMaterializations(limit: 1) { timestamp } } }")[
-            "assetNodes"
-        ]
+        answer = self.query("query { assetNodes { assetKey { path } assetMaterializations(limit: 1) { timestamp } } }")
         return {
             node["assetKey"]["path"][-1]: datetime.fromtimestamp(float(event["timestamp"]) / 1000, UTC)
-            for node in self.query(query)["assetNodes"]
+            for node in answer["assetNodes"]
             for event in node["assetMaterializations"]
         }
 
