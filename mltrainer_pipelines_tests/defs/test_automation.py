@@ -1,0 +1,113 @@
+"""What runs by itself: on by default, quiet on request, and the ticks after pauses, late vendors and pinned clocks."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mltrainer_pipelines.defs.market.automation import fetch_missing_sessions, ingest_session_schedule
+from mltrainer_pipelines.market.sessions import NEW_YORK
+from mltrainer_pipelines.settings import get_settings
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines_tests.market.test_backlog import with_bars
+
+STATES = """
+import json
+from mltrainer_pipelines.definitions import defs
+repository = defs.get_repository_def()
+print(json.dumps({one.name: one.default_status.value for one in [*repository.schedule_defs, *repository.sensor_defs]}))
+"""
+ASKED_FOR = {"launch_requested_runs", "alert_on_failure"}
+"""What serves a person's own requests runs in a quiet installation too."""
+
+
+@pytest.mark.parametrize("automation", ["true", "false"])
+def test_everything_is_on_unless_the_installation_is_to_be_quiet(automation: str) -> None:
+    environment = os.environ | {"MLTRAINER_AUTOMATION": automation}
+    states = json.loads(subprocess.run([sys.executable, "-c", STATES], env=environment, capture_output=True, check=True).stdout)
+    assert {"refresh_signals_schedule", "follow_inputs", "fetch_missing_sessions", "predict_ended_quarters"} <= states.keys()
+    assert {name for name, state in states.items() if state == "RUNNING"} == (set(states) if automation == "true" else ASKED_FOR)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[datetime], None]]:
+    """Sets the installation's clock; its lake is in the test's folder."""
+    monkeypatch.setenv("MLTRAINER_LAKE_URL", str(tmp_path / "lake"))
+    monkeypatch.setenv("MLTRAINER_HISTORY_START", "2020-01-02")
+
+    def set_to(moment: datetime) -> None:
+        monkeypatch.setenv("MLTRAINER_AS_OF", moment.isoformat())
+        get_settings.cache_clear()
+
+    yield set_to
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        yield instance
+
+
+def evening(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 18, 30, tzinfo=NEW_YORK)
+
+
+def test_the_evening_fetches_what_is_missing_before_it_in_order(
+    clock: Callable[[datetime], None], tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    with_bars(tmp_path / "lake", date(2024, 6, 26))
+    night = evening(date(2024, 7, 2))
+    clock(night)
+    request = ingest_session_schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=night))
+    assert request.tags["dagster/asset_partition_range_start"] == "2024-06-27"
+    assert request.tags["dagster/asset_partition_range_end"] == "2024-07-02"
+    with_bars(tmp_path / "lake", *(date(2024, 6, day) for day in (27, 28)), date(2024, 7, 1))
+    request = ingest_session_schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=night))
+    assert request.partition_key == "2024-07-02"
+
+
+def test_a_late_vendor_is_asked_again_later_and_later(
+    clock: Callable[[datetime], None], tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    with_bars(tmp_path / "lake", date(2024, 7, 1))
+    moment, cursor, asked = evening(date(2024, 7, 2)), None, []
+    while moment < evening(date(2024, 7, 2)) + timedelta(hours=12):
+        clock(moment)
+        result = fetch_missing_sessions(dg.build_sensor_context(instance=instance, cursor=cursor))
+        if isinstance(result, dg.SensorResult):
+            cursor = result.cursor
+            asked.append(int((moment - evening(date(2024, 7, 2))).total_seconds() / 60))
+        moment += timedelta(minutes=10)
+    assert asked == [0, 20, 60, 140, 300, 540]
+    with_bars(tmp_path / "lake", date(2024, 7, 2))
+    skipped = fetch_missing_sessions(dg.build_sensor_context(instance=instance, cursor=cursor))
+    assert "no session is missing" in skipped.skip_message
+
+
+def test_three_weeks_off_are_one_run_over_all_sessions(
+    clock: Callable[[datetime], None], tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    with_bars(tmp_path / "lake", date(2024, 6, 7))
+    clock(datetime(2024, 7, 1, 11, 7, tzinfo=NEW_YORK))
+    result = fetch_missing_sessions(dg.build_sensor_context(instance=instance))
+    (request,) = result.run_requests
+    assert request.tags["dagster/asset_partition_range_start"] == "2024-06-10"
+    assert request.tags["dagster/asset_partition_range_end"] == "2024-06-28"
+
+
+def test_nothing_happens_after_the_moment_at_which_the_clock_stands(
+    clock: Callable[[datetime], None], tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    with_bars(tmp_path / "lake", date(2024, 6, 28))
+    clock(evening(date(2024, 6, 28)))
+    tick = dg.build_schedule_context(instance=instance, scheduled_execution_time=evening(date(2024, 7, 2)))
+    assert "MLTRAINER_AS_OF" in ingest_session_schedule(tick).skip_message
+    assert Lake(str(tmp_path / "lake")).partitions("daily_bars") == ["2024-06-28"]
