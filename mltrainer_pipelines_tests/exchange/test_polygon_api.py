@@ -1,7 +1,6 @@
 """Polygon's wire format, asked for by Polygon's own client over HTTP."""
 
 import json
-import time
 import urllib.error
 import urllib.request
 from datetime import date, datetime, timedelta
@@ -13,8 +12,7 @@ from polygon import BadResponse
 
 from mltrainer_pipelines.exchange.market import NEW_YORK, midnight
 from mltrainer_pipelines.exchange.polygon_reference import holiday_name
-from mltrainer_pipelines.exchange.simulated import SimulatedMarket
-from mltrainer_pipelines.market.sessions import early_closes_between, holidays_between, previous_session, sessions_between
+from mltrainer_pipelines.market.sessions import early_closes_between, holidays_between, previous_session
 from mltrainer_pipelines_tests.exchange.conftest import KEY, new_york
 
 TODAY = date(2024, 6, 12)
@@ -291,16 +289,3 @@ def test_one_call_too_many_within_a_minute_is_answered_with_429(serve, small_mar
         assert raw(exchange, "/healthz", key=None)[0] == 200
     with pytest.raises(ValueError, match="calls_per_minute=0"), serve(small_market, new_york(2024, 6, 12), calls_per_minute=0):
         pass
-
-
-def test_a_grouped_day_of_120_symbols_takes_a_few_milliseconds(serve):
-    market = SimulatedMarket(7, 120, 1.0, date(2023, 1, 1), date(2024, 6, 12))
-    with serve(market, new_york(2024, 6, 12, 18)) as exchange:
-        client = exchange.polygon()
-        seconds = []
-        for session in sessions_between(date(2023, 7, 1), date(2023, 12, 31)):
-            started = time.perf_counter()
-            client.get_grouped_daily_aggs(session, adjusted=False, raw=True)
-            seconds.append(time.perf_counter() - started)
-    # about 2 ms on a quiet core, the client's share included; the median forgives a shared one
-    assert np.median(seconds) < 0.02

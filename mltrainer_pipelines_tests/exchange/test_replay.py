@@ -1,6 +1,5 @@
 """Recordings: what a file may hold, what is refused and how, and what is known of it during a session."""
 
-import time
 from datetime import date, datetime
 from pathlib import Path
 
@@ -176,12 +175,8 @@ def test_recorded_fifteen_minute_bars_and_macro_series_are_served_as_they_become
 
 
 @pytest.mark.skipif(not SHARED.is_file(), reason=f"{SHARED} is not on this machine")
-def test_the_shared_recording_loads_within_seconds_and_holds_what_it_says():
-    started = time.perf_counter()
+def test_the_shared_recording_holds_what_it_says():
     market = RecordedMarket(SHARED)
-    seconds = time.perf_counter() - started
-    # half a second on a quiet core; this one may be shared
-    assert seconds < 4
     assert (market.sessions()[0], market.sessions()[-1]) == (date(2009, 11, 2), date(2015, 10, 30))
     assert sum(len(market.day(session)) for session in market.sessions()) == 293_509
     assert len(market.tickers()) == 200

@@ -1,8 +1,5 @@
 """The simulated market: the same from the same seed, continued by a later end, and as predictable as asked for."""
 
-import subprocess
-import sys
-import time
 from collections import Counter
 from datetime import date
 from functools import cache
@@ -237,17 +234,6 @@ def test_the_yield_curve_is_flatter_before_a_bull_market_ends_than_in_the_rest_o
 def test_an_impossible_market_is_refused_with_the_parameter_named(change, message):
     with pytest.raises(ValueError, match=message):
         SimulatedMarket(**{"seed": 1, "symbols": 5, "premium": 1.0, "first": FIRST, "last": LAST} | change)
-
-
-def test_the_default_market_is_built_in_under_three_seconds_imports_included():
-    program = (
-        "from datetime import date; from mltrainer_pipelines.exchange.simulated import SimulatedMarket; "
-        "SimulatedMarket(7, 120, 1.0, date(2021, 1, 1), date(2026, 12, 31))"
-    )
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True)
-    # three seconds on a quiet core; this one may be shared
-    assert time.perf_counter() - started < 9
 
 
 def test_sessions_are_those_of_new_york(small_market):
