@@ -12,7 +12,7 @@ from mltrainer_pipelines.audits.simulated_market import AuditMarket, simulated_h
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scoring import skill
-from mltrainer_pipelines.trials.validation.calibrated_quarters import holding_blocks
+from mltrainer_pipelines.trials.scoring.effective_sample import holding_blocks
 
 MAX_CALIBRATION_ERROR = 0.03
 

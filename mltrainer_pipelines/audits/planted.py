@@ -11,8 +11,8 @@ from mltrainer_pipelines.audits.simulated_market import AuditMarket, simulated_h
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.promotion import grade, shortfalls
-from mltrainer_pipelines.trials.scoring import uncertainty
 from mltrainer_pipelines.trials.scoring.backtest import top_fraction
+from mltrainer_pipelines.trials.scoring.effective_sample import mean_over_time
 from mltrainer_pipelines.trials.scoring.score import TOP
 from mltrainer_pipelines.trials.validation.run_in_memory import History, TrialResult
 
@@ -27,8 +27,8 @@ def audit_planted(
     """Both core models on a market with the premium: they have to find it, and to know what it is worth.
 
     A trial passes if its rank IC is above zero with t > 3, it is graded `proven`, and the mean net return that was
-    expected of its top decile lies inside the interval of what these picks earned (stationary bootstrap over sessions, in
-    blocks of the holding period; 95 % for all trials together, by Bonferroni).
+    expected of its top decile lies inside the interval of what these picks earned (by `mean_over_time`; 95 % for all
+    trials together, by Bonferroni).
     """
     begin = time.perf_counter()
     configs = [TrialConfig(model=model, timeframe=timeframe) for timeframe in timeframes for model in MODELS]
@@ -76,8 +76,6 @@ def _picks(trial: TrialResult, history: History, level: float) -> tuple[float, f
     resolved = picks.join(outcomes, on=["date", "symbol"]).drop_nulls("net_return").sort("date")
     by_session = resolved.group_by("date", maintain_order=True).agg(pl.col("net_return", "expected_net_return").mean())
     earned = by_session["net_return"].to_numpy()
-    low, high = uncertainty.stationary_bootstrap(
-        earned, lambda sample: sample.mean(axis=1), trial.config.horizon.max_sessions, level=level
-    )
+    low, high = mean_over_time(earned, trial.config.horizon.max_sessions).interval(level)
     expected = by_session["expected_net_return"].to_numpy()
     return (float(expected.mean()) if len(expected) else float("nan"), float(earned.mean()), low, high)

@@ -19,7 +19,7 @@ from mltrainer_pipelines.signals.learned import Recalibration
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import Recalibration as RecalibrationRow
 from mltrainer_pipelines.trials.registry import records
-from mltrainer_pipelines.trials.validation.calibrated_quarters import holding_blocks
+from mltrainer_pipelines.trials.scoring.effective_sample import effective_rows, holding_blocks
 
 INTERCEPT_PRIOR, SLOPE_PRIOR = 0.5, 0.35
 """Standard deviations, in log-odds, of what is thought possible before any outcome is seen."""
@@ -54,7 +54,9 @@ def fit_recalibration(forecasts: pl.DataFrame) -> Fitted:
     probability = np.clip(forecasts["probability"].to_numpy().astype(np.float64), 1e-6, 1 - 1e-6)
     label = forecasts["label"].to_numpy().astype(np.float64)
     odds = np.log(probability / (1 - probability))
-    effective = effective_observations(probability, label, holding_blocks(forecasts))
+    blocks = np.unique(holding_blocks(forecasts), return_inverse=True)[1]
+    surprises, variance = np.bincount(blocks, label - probability), float((probability * (1 - probability)).mean())
+    effective = effective_rows(np.bincount(blocks), surprises, variance)
     weight = effective / rows
 
     # Newton's method on two numbers; the prior keeps the curvature away from zero.
@@ -71,24 +73,6 @@ def fit_recalibration(forecasts: pl.DataFrame) -> Fitted:
     correction = Recalibration(float(beta[0]), float(max(beta[1], LEAST_SLOPE)))
     after = correction.apply(probability)
     return Fitted(correction, rows, effective, float(((probability - label) ** 2).mean()), float(((after - label) ** 2).mean()))
-
-
-def effective_observations(probability: np.ndarray, label: np.ndarray, blocks: np.ndarray) -> float:
-    """How many independent outcomes the rows are worth: what their blocks' surprises vary by, beside what chance would give.
-
-    With fewer than three blocks nobody can tell; every block then counts as one outcome.
-    """
-    numbers, block = np.unique(blocks, return_inverse=True)
-    if len(numbers) < 3:
-        return float(len(numbers))
-    within = float((probability * (1 - probability)).sum())
-    surprises = np.bincount(block, label - probability)
-    # The mean surprise is what the correction is there for; around it blocks vary by what hangs together.
-    counts = np.bincount(block)
-    around = surprises - counts * (surprises.sum() / counts.sum())
-    between = float((around**2).sum()) * len(numbers) / (len(numbers) - 1)
-    rows = len(label)
-    return float(np.clip(rows * within / between if between > 0 else rows, min(len(numbers), rows), rows))
 
 
 def update_recalibrations(

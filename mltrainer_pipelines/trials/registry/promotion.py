@@ -17,7 +17,10 @@ from mltrainer_pipelines.trials.scoring import risk
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
 Grade = Literal["proven", "candidate"]
-MIN_DEFLATED_SHARPE = 0.95
+MOST_LUCK = 0.01
+"""Probability at most that the best of as many worthless trials ranks as well: one in a hundred markets without skill."""
+WORST_LEVEL = -1.645
+"""Standard errors by which the level may be worse than what was known: below it chance explains one in twenty."""
 MIN_COMMON_SESSIONS = 60
 """A challenger and an incumbent are compared over at least a quarter of daily returns that both have."""
 
@@ -45,26 +48,43 @@ def grade(scorecard: Scorecard) -> Grade:
 def shortfalls(scorecard: Scorecard) -> tuple[str, ...]:
     """What keeps a trial from the grade `proven`, one sentence each; empty where nothing does.
 
-    Proven needs a Sharpe ratio and net return above both baselines', Brier skill above 0, a deflated-Sharpe probability of at
-    least 0.95, and the same of the return above the equal-weight universe (in a rising market every long book has a high Sharpe
-    ratio); and nothing may be too good to be true.
+    Proven is a matter of picking, whichever way the market went: the ranking has to be beyond what the best of as many worthless
+    trials would show by luck, on outcomes as on single sessions, and the picks have to earn more than the equal-weight universe
+    after costs. The level of the probabilities must not be worse than the share of profits known at the time. And nothing may be
+    too good to be true. Whether a simpler rule would do as well is asked of a promotion (`simpler_rule`).
     """
     card, lacking = scorecard, list(scorecard.too_good)
-    for name, their_sharpe, their_return in (
-        ("the equal-weight universe", card.universe_sharpe, card.universe_net_return),
-        ("12-1 momentum", card.momentum_sharpe, card.momentum_net_return),
-    ):
-        # a baseline without a Sharpe ratio never left cash
-        if not _above(card.sharpe, their_sharpe if their_sharpe is not None else 0.0):
-            lacking.append(f"its Sharpe ratio of {_format(card.sharpe)} does not beat {name}'s {_format(their_sharpe)}")
-        if not card.net_return > their_return:
-            lacking.append(f"its net return of {card.net_return:+.1%} a year does not beat {name}'s {their_return:+.1%}")
-    if not _above(card.brier_skill, 0.0):
-        lacking.append(f"its Brier skill of {_format(card.brier_skill, 4)} is not above 0: the base rate forecasts as well")
-    for what, value in (("Sharpe ratio", card.deflated_sharpe), ("Sharpe ratio above the universe", card.active_deflated_sharpe)):
-        if value is None or value < MIN_DEFLATED_SHARPE:
-            lacking.append(f"{_skill(f'its {what}', value, card.trials_counted)}; {MIN_DEFLATED_SHARPE:.0%} is needed")
+    if card.ranking_luck is None:
+        lacking.append("whether its ranking is skill is unknown: score it again, over more sessions where there are few")
+    elif card.ranking_luck > MOST_LUCK or not _above(card.rank_ic, 0.0):
+        # rounded up: 1.04 % is more than the 1 % that `proven` takes
+        lacking.append(
+            f"its rank IC is {_format(card.rank_ic, 3)}, and the best of {card.trials_counted} worthless trials ranks as well "
+            f"with a probability of {math.ceil(card.ranking_luck * 1000) / 1000:.1%}; at most {MOST_LUCK:.0%} is allowed"
+        )
+    if not _above(card.active_sharpe, 0.0):
+        lacking.append(
+            f"its picks do not earn more than the equal-weight universe (Sharpe ratio of it {_format(card.active_sharpe)})"
+        )
+    if card.level_z is not None and card.level_z < WORST_LEVEL:
+        lacking.append(
+            f"the level of its probabilities is worse than the share of profits known at the time "
+            f"(Brier skill {_format(card.level_skill, 4)}, {-card.level_z:.1f} standard errors)"
+        )
     return tuple(lacking)
+
+
+def simpler_rule(card: Scorecard) -> str | None:
+    """A sentence where 12-1 momentum alone earned more over the same time than the trial did: the simpler rule would do."""
+    if (
+        _above(card.momentum_sharpe, card.sharpe if card.sharpe is not None else -math.inf)
+        and card.momentum_net_return > card.net_return
+    ):
+        return (
+            f"12-1 momentum alone earned {card.momentum_net_return:+.1%} a year (Sharpe ratio {_format(card.momentum_sharpe)}) "
+            f"where it earned {card.net_return:+.1%} ({_format(card.sharpe)}): the simpler rule would have done"
+        )
+    return None
 
 
 def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = None) -> Decision:
@@ -95,6 +115,8 @@ def choose_champion(scorecards: Sequence[Scorecard], incumbent: str | None = Non
         beaten, why = _beats(best, by_id[incumbent])
         decision = "promoted" if beaten else "refused"
         reasons.append(why)
+    simpler = simpler_rule(best)
+    reasons += [simpler] if simpler else []
     return Decision(trial_id=best.trial_id, decision=decision, grade=grade(best), reasons=(*reasons, *shortfalls(best)))
 
 

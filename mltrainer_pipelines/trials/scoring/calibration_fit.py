@@ -23,7 +23,6 @@ Vovk, Petej, Fedorova (2015), Large-scale probabilistic predictors with and with
     inductive Venn–Abers predictors, and p1 / (1 − p0 + p1) as the log-loss minimax merge of an interval.
 Oron, Flournoy (2017), Centered isotonic regression, Statistics in Biopharmaceutical Research 9(3).
 James, Stein (1961), Estimation with quadratic loss, Berkeley Symposium 4: shrinkage by what chance alone would show.
-Kish (1965), Survey Sampling: the design effect of clustered observations.
 """
 
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from statistics import NormalDist
 import numpy as np
 
 from mltrainer_pipelines.trials.scoring.calibration import REGIME_EDGES, Calibrator, Level, RegimeInterval, regime_numbers
+from mltrainer_pipelines.trials.scoring.effective_sample import effective_rows
 
 MIN_CALIBRATION_ROWS = 500
 """Rows with a known outcome below which no calibrator is fitted."""
@@ -90,7 +90,9 @@ def fit_calibrator(
         block_rows, hits, gains = (
             np.bincount(cells, values, minlength=size).reshape(-1, len(centres)) for values in (None, labels, net_returns)
         )
-        effective = effective_rows(block_rows.sum(axis=1), hits.sum(axis=1))
+        base_rate = float(labels.mean())
+        of_block = block_rows.sum(axis=1)
+        effective = effective_rows(of_block, hits.sum(axis=1) - base_rate * of_block, base_rate * (1.0 - base_rate))
         rise, return_rise = (_rise(block_rows.astype(np.float64), sums, effective) for sums in (hits, gains))
     if level is None:
         level = Level(float(labels.mean()), float(net_returns.mean()), effective)
@@ -151,14 +153,6 @@ def _steady_share(product: np.ndarray, spread: np.ndarray, slope: float) -> floa
     residual = float(((product - slope * spread) ** 2).sum()) * len(product) / degrees
     by_chance = degrees / (degrees - 2)  # the mean of t² where there is no slope
     return max(0.0, 1.0 - by_chance * residual / (slope * float(spread.sum())) ** 2)
-
-
-def effective_rows(rows: np.ndarray, hits: np.ndarray) -> float:
-    """How many independent outcomes the rows of all blocks are worth: rows over the design effect of a shared block."""
-    total, base_rate = float(rows.sum()), float(hits.sum() / rows.sum())
-    within = total * base_rate * (1.0 - base_rate)
-    between = float(((hits - base_rate * rows) ** 2).sum())
-    return float(np.clip(total * within / between if between > 0.0 else total, min(len(rows), total), total))
 
 
 def _interval(level: float, rise: _Rise, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

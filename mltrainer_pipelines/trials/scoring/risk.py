@@ -9,8 +9,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mltrainer_pipelines.trials.scoring.effective_sample import mean_over_time
 from mltrainer_pipelines.trials.scoring.series import Floats, finite
-from mltrainer_pipelines.trials.scoring.uncertainty import long_run_variance
 
 SESSIONS_PER_YEAR = 252
 
@@ -64,7 +64,7 @@ def sharpe_standard_error(returns: ArrayLike, lags: int = 0) -> float:
     """Standard error of `daily_sharpe`, right under skew, fat tails and, with `lags`, autocorrelation.
 
     The GMM estimate of Lo (2002): the long-run variance of the Sharpe ratio's influence function,
-    Bartlett-weighted over `lags`. With `lags=0` it is Mertens' formula, the one inside the
+    over `lags` by `mean_over_time`. With `lags=0` it is Mertens' formula, the one inside the
     probabilistic Sharpe ratio: sqrt((1 − skew·SR + (kurtosis − 1)/4·SR²) / (n − 1)).
     """
     r = finite(returns, "returns")
@@ -73,4 +73,4 @@ def sharpe_standard_error(returns: ArrayLike, lags: int = 0) -> float:
         return math.nan
     z = (r - r.mean()) / r.std()
     influence = z - sharpe / 2 * (z**2 - 1.0)
-    return math.sqrt(long_run_variance(influence, lags) / (r.size - 1))
+    return mean_over_time(influence, lags).error

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.trials.scoring import backtest, risk, selection, uncertainty
+from mltrainer_pipelines.trials.scoring import backtest, risk, selection
 from mltrainer_pipelines.trials.scoring.breakdown import QuarterScore, by_quarter, by_regime, by_sector, compound
 from mltrainer_pipelines.trials.scoring.deflation import deflation, trial_variance
-from mltrainer_pipelines.trials.scoring.forecast import forecast, mean, number, outcome
+from mltrainer_pipelines.trials.scoring.effective_sample import mean_over_time
+from mltrainer_pipelines.trials.scoring.forecast import forecast, held_rank_ics, level_and_ranking, mean, number, outcome
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard, unbelievable
 from mltrainer_pipelines.trials.scoring.series import Floats
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 TOP = 0.1
 """Share of a session's symbols that the book, and the momentum baseline, buys."""
+WEEK = 5
+"""Sessions over which returns of single sessions may depend on each other: prices that lag, trades that take days."""
 _MARKED = ("net_return", "equity")
 
 
@@ -80,6 +83,7 @@ def score(
         raise ValueError(
             f"{config.trial_id}: a score is null or not finite; a model that cannot score a row must fail, not pass on"
         )
+    _require_cost(resolved, cost_bps)
     picks = backtest.top_fraction(rows, "score", TOP)
     prices = backtest.PriceGrid.from_bars(adjusted_bars)
     equity = _books(picks, rows, prices, horizon, cost_bps)
@@ -87,9 +91,11 @@ def score(
 
     returns, market, momentum = (equity[f"{book}net_return"].to_numpy() for book in ("", "universe_", "momentum_"))
     trials = max(trials_run or 1, len(other_trial_sharpes) + 1)
-    distribution = _distribution(returns, market)
+    held = mean_over_time(held_rank_ics(rows, prices, horizon), WEEK)
+    distribution = {**_distribution(returns, market), "held_rank_ic": number(held.mean), "ranking_z": number(held.z)}
     variance = trial_variance([*other_trial_sharpes, distribution["daily_sharpe"]], returns.size)
-    low, high = uncertainty.stationary_bootstrap(returns, _annual_returns, horizon)
+    growth = mean_over_time(np.log1p(np.maximum(returns, -1 + 1e-12)), horizon)
+    low, high = (number(math.expm1(bound * risk.SESSIONS_PER_YEAR)) for bound in growth.interval())
     curve, forecast_metrics = forecast(resolved, horizon)
     card = Scorecard(
         trial_id=config.trial_id,
@@ -102,10 +108,11 @@ def score(
         rows=resolved.height,
         quarters=len(quarters),
         **forecast_metrics,
+        **level_and_ranking(resolved, labels, horizon),
         **_picked(picks, horizon),
         net_return=risk.annual_return(returns),
-        net_return_low=number(low),
-        net_return_high=number(high),
+        net_return_low=low,
+        net_return_high=high,
         total_return=compound(returns),
         sharpe=number(risk.sharpe_ratio(returns)),
         daily_sharpe_error=number(risk.sharpe_standard_error(returns, lags=horizon)),
@@ -142,6 +149,16 @@ def _with_labels(calibrated: pl.DataFrame, labels: pl.DataFrame, timeframe: str)
     return calibrated.join(own.select(columns), on=["date", "symbol"], how="left", validate="1:1").sort("date", "symbol")
 
 
+def _require_cost(resolved: pl.DataFrame, cost_bps: float) -> None:
+    kept = (1.0 + pl.col("net_return")) / (1.0 + pl.col("gross_return"))
+    of_labels = resolved.select(((1.0 - kept) / (1.0 + kept)).median()).item() * 1e4
+    if abs(of_labels - cost_bps) > 0.1:
+        raise ValueError(
+            f"the labels have a cost of {of_labels:.2f} basis points a side and the book {cost_bps:.2f}: "
+            "a scorecard has one cost; compute labels with the same cost, or score with theirs"
+        )
+
+
 def _books(picks: pl.DataFrame, rows: pl.DataFrame, prices: backtest.PriceGrid, horizon: int, cost_bps: float) -> pl.DataFrame:
     book = backtest.tranche_returns(picks, prices, horizon, cost_bps)
     momentum = rows.join(backtest.twelve_one_momentum(prices), on=["date", "symbol"], how="inner")
@@ -161,7 +178,7 @@ def _books(picks: pl.DataFrame, rows: pl.DataFrame, prices: backtest.PriceGrid, 
 def _picked(picks: pl.DataFrame, horizon: int) -> dict[str, Any]:
     resolved = picks.filter(pl.col("label").is_not_null())
     by_session = resolved.group_by("date", maintain_order=True).agg(pl.col("net_return").mean())["net_return"].to_numpy()
-    low, high = uncertainty.stationary_bootstrap(by_session, lambda sample: sample.mean(axis=1), horizon)
+    low, high = mean_over_time(by_session, horizon).interval()
     expected = resolved.filter(pl.col("expected_net_return").is_not_null())["expected_net_return"].to_numpy()
     return {
         "precision_top_decile": mean(outcome(resolved)),
@@ -183,9 +200,3 @@ def _distribution(returns: Floats, universe: Floats) -> dict[str, Any]:
         "active_sharpe": number(active_sharpe * math.sqrt(risk.SESSIONS_PER_YEAR)),
         "active_sharpe_z": number(selection.sharpe_z(active_sharpe, active.size, *risk.moments(active))),
     }
-
-
-def _annual_returns(samples: Floats) -> Floats:
-    """`annual_return` of every row; a book that lost everything has lost everything a year."""
-    growth = np.log1p(np.maximum(samples, -1 + 1e-12)).mean(axis=1)
-    return np.asarray(np.expm1(growth * risk.SESSIONS_PER_YEAR))

@@ -32,16 +32,24 @@ class Scorecard(Numbers):
     precision_top_decile : float
         Share of the book's picks with a net return above zero.
     auc, rank_ic, rank_ic_t : float
-        Of the raw score against the label, and per session against the net return; the t-statistic is
-        Newey–West over the time barrier, since labels overlap that long.
+        Of the raw score against the label, and per session against the net return; the t-statistic has as
+        many degrees of freedom as independent holding periods give it (`effective_sample`).
+    held_rank_ic, ranking_z, ranking_luck : float
+        Rank IC a session of the mean score of the last `max_sessions` decisions against the next session's return, which does
+        not overlap; how many standard errors it is above zero; and the probability that the best of `trials_counted` worthless
+        trials would rank as well.
+    level_skill, level_z, ranking_skill : float
+        Share of the Brier score that the mean probability of each session saves against the share of profits known at the
+        time, and by how many standard errors; and the share that telling symbols apart saves against that mean: 0 where all
+        symbols of a session have one probability, the market's level.
     log_loss, brier_skill, calibration_error : float
         Of the calibrated probability. The skill is against the base rate of these same rows, which nobody
         knew beforehand. The calibration error is over ten bins of equal mass.
     pick_return, pick_return_low, pick_return_high, expected_pick_return : float
-        Mean net return of a pick, its 95 % interval over sessions (stationary bootstrap), and what was
+        Mean net return of a pick, its 95 % interval over sessions (`effective_sample`), and what was
         expected of the same picks where an expectation existed.
     net_return, net_return_low, net_return_high, total_return : float
-        Of the book after costs: compound a year with its 95 % interval (stationary bootstrap), and in all.
+        Of the book after costs: compound a year with its 95 % interval (`effective_sample`), and in all.
     sharpe, daily_sharpe, daily_sharpe_error : float
         Annualised; per day; and the per-day standard error, autocorrelation included.
     deflated_sharpe, deflated_sharpe_z : float
@@ -82,6 +90,12 @@ class Scorecard(Numbers):
     calibration_error: float | None
     rank_ic: float | None
     rank_ic_t: float | None
+    held_rank_ic: float | None = None
+    ranking_z: float | None = None
+    ranking_luck: float | None = None
+    ranking_skill: float | None = None
+    level_skill: float | None = None
+    level_z: float | None = None
 
     pick_return: float | None
     pick_return_low: float | None

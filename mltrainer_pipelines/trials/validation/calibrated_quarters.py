@@ -14,9 +14,9 @@ from mltrainer_pipelines.trials.scoring.calibration import CalibratedScores, Cal
 from mltrainer_pipelines.trials.scoring.calibration_fit import (
     MIN_CALIBRATION_ROWS,
     TooFewCalibrationRowsError,
-    effective_rows,
     fit_calibrator,
 )
+from mltrainer_pipelines.trials.scoring.effective_sample import effective_rows, holding_blocks
 from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS, Window, quarter_window, quarters_between
 
 LOOKBACK_SESSIONS = 2520
@@ -39,10 +39,11 @@ def fit_level(outcomes: pl.DataFrame, window: Window) -> Level:
         return Level(LEVEL_PRIOR, 0.0, 0.0)
     blocks = np.unique(holding_blocks(resolved), return_inverse=True)[1]
     labels = resolved["label"].cast(pl.Float64).to_numpy()
-    effective = effective_rows(np.bincount(blocks).astype(np.float64), np.bincount(blocks, weights=labels))
+    rate = float(labels.mean())
+    effective = effective_rows(np.bincount(blocks), np.bincount(blocks, weights=labels - rate), rate * (1.0 - rate))
     share = effective / (effective + LEVEL_PRIOR_ROWS)
     return Level(
-        rate=LEVEL_PRIOR + share * (float(labels.mean()) - LEVEL_PRIOR),
+        rate=LEVEL_PRIOR + share * (rate - LEVEL_PRIOR),
         net_return=share * float(resolved["net_return"].to_numpy().mean()),
         effective_rows=effective,
     )
@@ -58,16 +59,6 @@ def fit_calibrator_for(rows: pl.DataFrame, window: Window, level: Level) -> Cali
         )
     percentiles, hits, returns = (resolved[name].to_numpy() for name in ("percentile", "label", "net_return"))
     return fit_calibrator(percentiles, hits, returns, holding_blocks(resolved), level, regime_scores_of(resolved))
-
-
-def holding_blocks(labels: pl.DataFrame) -> np.ndarray:
-    """Number of the span of time that each row was decided in; a span is as long as the longest usual holding period.
-
-    Rows have a date and an exit_date, no null.
-    """
-    holding = np.busday_count(labels["date"].to_numpy(), labels["exit_date"].to_numpy())
-    length = max(1, int(np.quantile(holding, 0.9)))
-    return (labels["date"].rank("dense").to_numpy().astype(np.int64) - 1) // length
 
 
 def calibrate_walk_forward(

@@ -22,7 +22,7 @@ def card(name: str, z: float | None = 3.0, mean: float = 0.001, quarters: list[d
         "trial_id": name, "model": "logistic_l2", "timeframe": "short", "feature_set": "momentum",
         "first_session": quarters[0], "last_session": date(2013, 12, 31), "sessions": 504, "rows": 9000,
         "calibrated_rows": 8000, "quarters": len(quarters), "trials_counted": 4, "deflated_sharpe_z": z,
-        "deflated_sharpe": 0.99, "active_deflated_sharpe": 0.99, "brier_skill": 0.01, "sharpe": 1.5, "net_return": 0.2,
+        "deflated_sharpe": 0.99, "rank_ic": 0.05, "ranking_luck": 0.001, "level_z": 0.1, "sharpe": 1.5, "net_return": 0.2,
         "universe_sharpe": 0.8, "universe_net_return": 0.1, "momentum_sharpe": 0.9, "momentum_net_return": 0.12,
         "too_good": (), "per_regime": (), "per_sector": (), "per_quarter": tuple(quarter(start, mean) for start in quarters),
     }  # fmt: skip
@@ -37,15 +37,15 @@ def test_a_trial_that_clears_every_bar_is_proven() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"universe_sharpe": 1.5}, "Sharpe ratio of 1.50 does not beat the equal-weight universe's 1.50"),
-        ({"universe_net_return": 0.21}, "net return of +20.0% a year does not beat the equal-weight universe's +21.0%"),
-        ({"momentum_sharpe": 1.6}, "does not beat 12-1 momentum's 1.60"),
-        ({"momentum_net_return": 0.3}, "does not beat 12-1 momentum's +30.0%"),
-        ({"brier_skill": 0.0}, "Brier skill of 0.0000 is not above 0"),
-        ({"brier_skill": None}, "Brier skill of unknown"),
-        ({"deflated_sharpe": 0.9499}, "its Sharpe ratio is skill rather than luck is 94.9% (best of 4 trials); 95% is needed"),
-        ({"active_deflated_sharpe": 0.5}, "Sharpe ratio above the universe"),
-        ({"deflated_sharpe": None}, "is unknown (best of 4 trials); 95% is needed"),
+        (
+            {"ranking_luck": 0.0101},
+            "the best of 4 worthless trials ranks as well with a probability of 1.1%; at most 1% is allowed",
+        ),
+        ({"ranking_luck": None}, "whether its ranking is skill is unknown"),
+        ({"rank_ic": -0.01}, "its rank IC is -0.010"),
+        ({"active_sharpe": 0.0}, "its picks do not earn more than the equal-weight universe"),
+        ({"active_sharpe": None}, "Sharpe ratio of it unknown"),
+        ({"level_z": -1.7, "level_skill": -0.02}, "worse than the share of profits known at the time (Brier skill -0.0200, 1.7"),
         ({"too_good": ("its rank IC of 0.61 is above 0.25, too good to be true",)}, "too good to be true"),
     ],
 )
@@ -56,15 +56,22 @@ def test_each_bar_alone_makes_a_candidate_and_says_why(change: dict, reason: str
     assert reason in shortfalls(failing)[0]
 
 
+def test_a_falling_market_and_a_simpler_rule_are_no_question_of_proof() -> None:
+    fallen = card("a", sharpe=-0.4, net_return=-0.05, deflated_sharpe=0.01, universe_net_return=-0.1, brier_skill=-0.05)
+    assert grade(fallen) == "proven"
+    assert any("12-1 momentum alone earned +12.0% a year" in reason for reason in choose_champion([fallen]).reasons)
+    assert not any("simpler rule" in reason for reason in choose_champion([card("b")]).reasons)
+
+
 def test_a_proven_trial_comes_before_a_candidate_with_a_higher_z() -> None:
-    decision = choose_champion([card("lucky", z=9.0, brier_skill=-0.1), card("solid", z=2.0)])
+    decision = choose_champion([card("lucky", z=9.0, ranking_luck=0.4), card("solid", z=2.0)])
     assert (decision.trial_id, decision.decision, decision.grade) == ("solid", "promoted", "proven")
 
 
 def test_without_a_proven_trial_the_best_one_is_a_candidate_with_its_reasons() -> None:
-    decision = choose_champion([card("a", z=1.0, brier_skill=-0.1), card("b", z=-1.0, brier_skill=-0.2)])
+    decision = choose_champion([card("a", z=1.0, ranking_luck=0.4), card("b", z=-1.0, ranking_luck=0.5)])
     assert (decision.trial_id, decision.decision, decision.grade) == ("a", "promoted", "candidate")
-    assert any("Brier skill" in reason for reason in decision.reasons)
+    assert any("worthless trials ranks as well" in reason for reason in decision.reasons)
 
 
 def test_a_challenger_has_to_beat_the_champion_on_the_quarters_both_were_tested_on() -> None:

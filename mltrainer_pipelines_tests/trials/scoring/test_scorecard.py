@@ -1,5 +1,6 @@
 import json
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from mltrainer_pipelines.contracts.timeframes import SHORT, Timeframe
 from mltrainer_pipelines.trials.registry.promotion import grade, shortfalls
+from mltrainer_pipelines.trials.scoring.backtest import PriceGrid
+from mltrainer_pipelines.trials.scoring.forecast import held_rank_ics, known_rates
 from mltrainer_pipelines.trials.scoring.score import NothingToScoreError, ScoreResult, score
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 from mltrainer_pipelines_tests.trials.markets import SmallMarket, small_market
@@ -152,12 +155,45 @@ def test_quarters_compound_to_the_whole() -> None:
 
 
 def test_both_baselines_hold_something_and_pay_the_same_costs() -> None:
-    dear = score(Trial(), predictions(0.02), labels(), market().bars, cost_bps=50.0).scorecard
+    of_fifty = market().labels(SHORT, FIRST, LAST, cost_bps=50.0)
+    dear = score(Trial(), predictions(0.02), of_fifty, market().bars, cost_bps=50.0).scorecard
     cheap = scored(0.02).scorecard
     assert cheap.momentum_sharpe is not None
     assert dear.universe_net_return < cheap.universe_net_return
     assert dear.momentum_net_return < cheap.momentum_net_return
     assert dear.net_return < cheap.net_return
+
+
+def test_labels_and_book_of_different_costs_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"labels have a cost of 10\.00 basis points a side and the book 2\.00"):
+        score(Trial(), predictions(0.0), labels(), market().bars, cost_bps=2.0)
+
+
+def test_level_and_ranking_are_told_apart() -> None:
+    ranking = scored(0.02).scorecard
+    assert ranking.ranking_skill > 0.0  # type: ignore[operator]
+    rate = labels()["label"].mean()
+    level_only = predictions(0.0).with_columns(probability=pl.when(pl.col("probability").is_not_null()).then(pl.lit(rate)))
+    level = score(Trial(), level_only, labels(), market().bars).scorecard
+    assert level.ranking_skill == 0.0
+    assert level.level_skill > 0.0  # type: ignore[operator]
+    wrong = score(Trial(), level_only.with_columns(pl.col("probability") * 0.2), labels(), market().bars).scorecard
+    assert wrong.level_z < -3  # type: ignore[operator]
+    assert any("level of its probabilities is worse than the share of profits known" in why for why in shortfalls(wrong))
+
+
+def test_what_was_known_of_the_level_ends_before_the_session() -> None:
+    outcomes = pl.DataFrame({"exit_date": [date(2020, 1, 2), date(2020, 1, 2), date(2020, 1, 6)], "label": [1, 0, 1]})
+    assert known_rates(outcomes).rows() == [(date(2020, 1, 3), 0.5), (date(2020, 1, 7), pytest.approx(2 / 3))]
+
+
+def test_a_score_of_the_next_sessions_ranks_single_sessions() -> None:
+    prices = PriceGrid.from_bars(market().bars)
+    opens = pl.DataFrame(prices.adj_open, schema=prices.symbols.tolist())
+    ahead = opens.select((pl.all().shift(-2) / pl.all().shift(-1) - 1).name.keep()).with_columns(date=pl.Series(prices.sessions))
+    rows = ahead.unpivot(index="date", variable_name="symbol", value_name="score").drop_nulls().drop_nans().sort("date", "symbol")
+    assert held_rank_ics(rows, prices, 1) == pytest.approx(1.0)
+    assert 0.2 < held_rank_ics(rows, prices, 12).mean() < 0.45  # one of twelve scores is that of the next session: 1 / sqrt(12)
 
 
 def test_a_scorecard_survives_json() -> None:
