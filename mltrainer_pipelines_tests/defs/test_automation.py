@@ -11,9 +11,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mltrainer_pipelines.defs.learning.automation import alert_on_stale_data
 from mltrainer_pipelines.defs.market.automation import fetch_missing_sessions, ingest_session_schedule
 from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.settings import get_settings
+from mltrainer_pipelines.store.alerts import alerts
+from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.market.test_backlog import with_bars
 
@@ -111,3 +114,18 @@ def test_nothing_happens_after_the_moment_at_which_the_clock_stands(
     tick = dg.build_schedule_context(instance=instance, scheduled_execution_time=evening(date(2024, 7, 2)))
     assert "MLTRAINER_AS_OF" in ingest_session_schedule(tick).skip_message
     assert Lake(str(tmp_path / "lake")).partitions("daily_bars") == ["2024-06-28"]
+
+
+def test_what_is_behind_raises_one_alert(
+    clock: Callable[[datetime], None], tmp_path: Path, instance: dg.DagsterInstance, database: Database
+) -> None:
+    with_bars(tmp_path / "lake", date(2024, 6, 26))
+    for hour in (19, 20):
+        clock(datetime(2024, 7, 1, hour, tzinfo=NEW_YORK))
+        result = alert_on_stale_data(dg.build_sensor_context(instance=instance, resources={"database": database}))
+        assert "daily_bars behind" in result.skip_message
+    (alert,) = alerts(database.engine)
+    assert alert["message"] == "daily_bars is 3 sessions behind: the newest is of 2024-06-26"
+    with_bars(tmp_path / "lake", *(date(2024, 6, day) for day in (27, 28)), date(2024, 7, 1))
+    result = alert_on_stale_data(dg.build_sensor_context(instance=instance, resources={"database": database}))
+    assert "up to date" in result.skip_message

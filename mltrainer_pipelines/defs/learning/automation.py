@@ -1,6 +1,6 @@
 """When learning happens: each evening, when positions close, on drift; and the alert for a failed run."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -13,6 +13,8 @@ from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 
+_STALE_FROM = 2
+"""Sessions behind from which an alert is raised: what is late by an evening comes by itself."""
 _LEARNT_BY = timedelta(hours=5)
 """After a close: the evening's own learning has ended by then."""
 
@@ -90,3 +92,21 @@ def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceP
     url = f"http://127.0.0.1:{get_settings().dagster_port}/runs/{run.run_id}"
     details = {"job": run.job_name, "steps": steps, "reason": reason, "url": url}
     raise_alert(database.engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
+
+
+@dg.sensor(minimum_interval_seconds=600, default_status=SENSORS)
+def alert_on_stale_data(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
+    """Whatever is two sessions or more behind raises an alert, once an asset and session."""
+    from mltrainer_pipelines.ops.freshness import ASSETS, freshness
+    from mltrainer_pipelines.store.alerts import raise_alert
+
+    events = {name: context.instance.get_latest_materialization_event(dg.AssetKey(name)) for name in ASSETS}
+    materialized = {name: datetime.fromtimestamp(event.timestamp, UTC) for name, event in events.items() if event}
+    late = [
+        one for one in freshness(Lake(get_settings().lake_url), materialized, now()) if (one.sessions_behind or 0) >= _STALE_FROM
+    ]
+    for one in late:
+        message = f"{one.asset} is {one.sessions_behind} sessions behind: the newest is of {one.newest}"
+        details = {"asset": one.asset, "sessions_behind": one.sessions_behind}
+        raise_alert(database.engine, f"stale:{one.asset}:{one.newest}", "stale_data", "warning", message, details)
+    return dg.SkipReason(", ".join(one.asset for one in late) + " behind" if late else "everything is up to date")
