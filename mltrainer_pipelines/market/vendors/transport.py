@@ -26,7 +26,8 @@ from mltrainer_pipelines.market.errors import (
 
 Answer = TypeVar("Answer")
 _SHOWN_CHARACTERS = 80
-_TRANSIENT = frozenset({408, 425, 499, 500, 502, 503, 504})
+_TRANSIENT = frozenset({408, 425, 499, 500, 502, 503, 504, *range(520, 525)})
+"""What a server or a proxy says when it is overloaded; 520 to 524 is Cloudflare without an answer from behind it."""
 
 
 @dataclass(frozen=True)

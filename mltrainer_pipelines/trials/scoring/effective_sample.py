@@ -105,11 +105,13 @@ def effective_rows(rows: ArrayLike, surprises: ArrayLike, variance: float) -> fl
 
     `rows` and `surprises` are the number and the sum of (outcome less what was expected of it) of each block; `variance` is
     that of one row's outcome. Around their mean the blocks vary by what hangs together. With fewer than three blocks nobody can
-    tell, and every block counts as one outcome.
+    tell, and every block counts as one outcome. Nor where nearly all outcomes are alike: ten periods without a loss are ten
+    outcomes, and each row of the rarer kind lets twice as many more count.
     """
     rows, surprises = finite(rows, "rows"), finite(surprises, "surprises")
     blocks, total = len(rows), float(rows.sum())
     if blocks < 3:
         return float(min(blocks, total))
     between = float(((surprises - rows * (surprises.sum() / total)) ** 2).sum()) * blocks / (blocks - 1)
-    return float(np.clip(total * total * variance / between if between > 0.0 else total, min(blocks, total), total))
+    most = min(blocks * (1.0 + 2.0 * total * variance), total)
+    return float(np.clip(total * total * variance / between if between > 0.0 else total, min(blocks, total), most))

@@ -170,6 +170,18 @@ def test_a_quarter_is_asked_in_the_regime_of_its_sessions(predictions):
     assert found["probability"].to_list() == plain["probability"].to_list()
 
 
+@pytest.mark.parametrize("losses", [0, 1])
+def test_outcomes_that_are_all_alike_tell_no_more_than_their_holding_periods(losses):
+    rng = np.random.default_rng(4)
+    labels = np.ones(3000)
+    labels[:losses] = 0.0
+    for outcomes in (labels, 1 - labels):
+        curve = fit_calibrator(rng.random(3000), outcomes, outcomes - 0.5, blocks=np.repeat(np.arange(10), 300))
+        found = curve.apply(np.linspace(0, 1, 11))
+        assert (found.high - found.low >= 1 / (10 * (1 + 2 * losses) + 1) - 1e-12).all()
+        assert curve.effective_rows <= 10 * (1 + 2 * losses)
+
+
 def test_too_few_outcomes_are_refused():
     scores, labels, net_returns, _ = _drawn(MIN_CALIBRATION_ROWS - 1)
     with pytest.raises(TooFewCalibrationRowsError, match="499 known outcomes"):
