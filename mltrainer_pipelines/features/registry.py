@@ -11,7 +11,7 @@ from mltrainer_pipelines.features.spec import FeatureSet
 DEFAULT = "momentum"
 """The set that trials use, and that the asset `features` stores, unless another one is named."""
 
-ORDER = (DEFAULT, "technical", "alpha158", "cross_section", "macro")
+ORDER = (DEFAULT, "stock_selection", "technical", "alpha158", "cross_section", "macro")
 """Sets as lists show them; one that is not named here comes after them."""
 
 

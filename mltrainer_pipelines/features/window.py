@@ -59,6 +59,21 @@ class Window:
         out[len(out) - (stop - max(0, start)) :] = values[max(0, start) : stop]
         return out
 
+    def trailing(self, name: str, sessions: int) -> np.ndarray:
+        """The field over the last `sessions` sessions of each one wanted, the newest last: (rows, members, sessions)."""
+        values = self.field(name)
+        lacking = max(0, sessions - 1 - self.first)
+        padded = np.vstack([np.full((lacking, values.shape[1]), np.nan), values])
+        return np.lib.stride_tricks.sliding_window_view(padded, sessions, axis=0)[self.first + lacking - sessions + 1 :]
+
+    def sector_average(self, values: np.ndarray) -> np.ndarray:
+        """Mean of the session's members of the symbol's sector; of all members where it is unknown or has fewer than 3."""
+        from mltrainer_pipelines.features.kernels import cross_section as cross_kernels
+
+        present = np.where(self._block.traded, values, np.nan)
+        own = cross_kernels.group_mean(present, self._block.sectors, MIN_SECTOR)
+        return np.where(np.isnan(own), self.members_mean(values), own)
+
     def change(self, sessions: int, skip: int = 0) -> np.ndarray:
         """Simple return of the price from `sessions` to `skip` sessions ago."""
         return self.lagged("price", skip) / self.lagged("price", sessions) - 1.0

@@ -10,7 +10,9 @@ import numpy as np
 
 UNKNOWN = -1
 """Of a sector or an outcome in groups: nobody knows it."""
-GROUPS = np.dtype([("session", np.int64), ("symbol", np.int64), ("sector", np.int64), ("other", np.int64)])
+GROUPS = np.dtype(
+    [("session", np.int64), ("symbol", np.int64), ("sector", np.int64), ("other", np.int64), ("outcome", np.float64)]
+)
 
 
 def panel_groups(
@@ -20,18 +22,20 @@ def panel_groups(
 
     Sessions and symbols are any numbers that are equal for equal ones, sessions' ascending with time. Sectors are equal for
     symbols of one sector in every table that a model is given; others are, of training rows, the outcome of the other timeframe,
-    0 or 1. Both are `UNKNOWN` where they are not known, of an outcome: when the window began.
+    0 or 1. Both are `UNKNOWN` where they are not known, of an outcome: when the window began. The field `outcome`, NaN here,
+    is for the session rank of a training row's own outcome, -0.5 to 0.5.
     """
     groups = np.empty(len(sessions), dtype=GROUPS)
     groups["session"], groups["symbol"] = sessions, symbols
     groups["sector"] = UNKNOWN if sectors is None else sectors
     groups["other"] = UNKNOWN if others is None else others
+    groups["outcome"] = np.nan
     return groups
 
 
 def group_field(groups: np.ndarray | None, name: str, rows: int) -> np.ndarray:
-    """A field of the groups for each row, (rows,) int64, `UNKNOWN` where they do not have it."""
-    if groups is None or not groups.dtype.names:
+    """A field of the groups for each row, (rows,), `UNKNOWN` where they do not have it."""
+    if groups is None or name not in (groups.dtype.names or ()):
         return np.full(rows, UNKNOWN, dtype=np.int64)
     return groups[name]
 

@@ -16,8 +16,8 @@ from mltrainer_pipelines import models
 from mltrainer_pipelines.models.spec import ModelSpec
 
 ORDER = (
-    "linear", "boosting", "forests", "boosters", "regressions", "kernels", "single_rows", "sequences", "forecasts", "rules",
-    "online", "ensembles", "experts",
+    "linear", "boosting", "rankers", "forests", "boosters", "regressions", "kernels", "single_rows", "sequences", "forecasts",
+    "rules", "online", "ensembles", "experts",
 )  # fmt: skip
 """Families as lists show them; one that is not named here comes after them."""
 

@@ -127,6 +127,8 @@ class ModelSpec:
     look_back : int
         Sessions before a row's own that it reads, of the same symbol; 0 for a model of single rows. Such a model is fitted and
         asked with groups that name the symbol, and knows of the past what the rows given hold.
+    optional_columns : tuple of str
+        Features that it treats by name where its table has them.
     cross_sectional, sectors, both_timeframes : bool
         Reads the other rows of a row's session: give whole sessions, with groups, to `predict_proba`; reads the sector of a row's
         symbol; learns from the outcome of the other timeframe too. Groups tell it the sector, and the outcome of training rows.
@@ -145,6 +147,7 @@ class ModelSpec:
     search_space: Mapping[str, Range | Choices]
     builder: Callable[[Mapping[str, Any], int, int], ProbabilityEstimator]
     columns: tuple[str, ...] = ()
+    optional_columns: tuple[str, ...] = ()
     look_back: int = 0
     cross_sectional: bool = False
     sectors: bool = False
@@ -208,10 +211,11 @@ class ModelSpec:
             If a column that it reads by name is not among the names.
         """
         estimator = self.builder(self.resolved(params or {}), seed, threads)
-        if self.columns and feature_names is not None:
+        if (self.columns or self.optional_columns) and feature_names is not None:
             self.check_columns(feature_names)
-            # the estimator is one of ours: only these declare columns
-            estimator.set_params(positions=tuple(list(feature_names).index(name) for name in self.columns))  # type: ignore[attr-defined]
+            there = list(feature_names)
+            positions = tuple(there.index(name) for name in (*self.columns, *self.optional_columns) if name in there)
+            estimator.set_params(positions=positions)  # type: ignore[attr-defined]  # ours: only these declare columns
         return estimator
 
     def reads_from(self, feature_names: Collection[str]) -> bool:

@@ -24,6 +24,7 @@ from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, Timeframe, Time
 from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.registry import UnknownFeatureSetError, feature_sets, get_feature_set
 from mltrainer_pipelines.features.versions import UNVERSIONED, version_of
+from mltrainer_pipelines.models.rankers import NEUTRAL_TO
 from mltrainer_pipelines.models.registry import UnknownModelError, get_model, list_models
 from mltrainer_pipelines.models.spec import InvalidParamsError, ModelSpec
 
@@ -41,8 +42,9 @@ class TrialConfig(BaseModel):
     Params are values inside the model's search space; those left out are filled in with its defaults. A window trains on the
     decisions of at most `train_sessions`, the last ones whose labels are resolved. `label` is target and stop, in multiples of
     σ·√max_sessions. With `normalise` `rank` each feature becomes its rank within its session, unknown ones the middle. The
-    `target` is what the model learns: whether the net return is above the session's median, or above zero; what probability of a
-    profit a score means is learnt afterwards, by the calibration, in either case. The `universe_size` most liquid symbols of
+    `target` is what the model learns: whether the net return is above the session's median, the same of what beta, volatility
+    and sector leave of it (`validation.neutral_outcomes`), or whether it is above zero; what probability of a profit a score
+    means is learnt afterwards, by the calibration, in any case. The `universe_size` most liquid symbols of
     each month are traded and learnt from. It is `proposed_by` `user`, `random`, `tpe`, `claude`, …, and the rationale is why it
     is expected to be worth its time: two configurations that differ only in these are the same trial, of the same `trial_id`.
 
@@ -64,7 +66,7 @@ class TrialConfig(BaseModel):
     train_sessions: Annotated[int, Field(ge=MIN_TRAIN_SESSIONS, le=252 * 30)] = 756
     label: Barriers = Barriers()
     normalise: Literal["rank", "none"] = "rank"
-    target: Literal["relative", "absolute"] = "relative"
+    target: Literal["relative", "neutral", "absolute"] = "relative"
     universe_size: Annotated[int, Field(ge=5, le=5000)] = 200
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     proposed_by: str = "user"
@@ -97,6 +99,16 @@ class TrialConfig(BaseModel):
             raise ValueError(
                 f"feature_set: {self.model} reads {', '.join(self.spec.columns)}, and {self.feature_set!r} does not hold "
                 f"{'them' if len(self.spec.columns) > 1 else 'it'}; give {' or '.join(map(repr, able)) or 'one that does'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _feature_set_holds_what_the_target_is_neutral_to(self) -> Self:
+        if self.target == "neutral" and not _features_of(self.feature_set).issuperset(NEUTRAL_TO):
+            able = [name for name in feature_sets() if _features_of(name).issuperset(NEUTRAL_TO)]
+            raise ValueError(
+                f"target: neutral outcomes are free of {' and '.join(NEUTRAL_TO)}, which {self.feature_set!r} does not hold; "
+                f"give the feature_set {' or '.join(map(repr, able))}, or the target 'relative'"
             )
         return self
 

@@ -13,7 +13,7 @@ from mltrainer_pipelines.market.sessions import sessions_between
 def bars(symbols: int = 12, sessions: int = 420, seed: int = 1) -> pl.DataFrame:
     """Adjusted bars of a whole panel from 2 January 2019 on; adjusted and unadjusted prices are the same."""
     random = np.random.default_rng(seed)
-    days = sessions_between(date(2019, 1, 2), date(2023, 12, 29))[:sessions]
+    days = sessions_between(date(2019, 1, 2), date(2025, 12, 31))[:sessions]
     returns = random.normal(0.0004, 0.008, (sessions, 1)) + random.normal(0.0, 0.015, (sessions, symbols))
     close = 50.0 * np.exp(np.cumsum(returns, axis=0))
     opens = close * np.exp(random.normal(0.0, 0.006, close.shape) - returns / 2)

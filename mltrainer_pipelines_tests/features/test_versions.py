@@ -18,7 +18,7 @@ from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines_tests.features import panels
 from mltrainer_pipelines_tests.features.scratch import Scratch
 
-COLUMNS = {"momentum": 51, "technical": 60, "alpha158": 158, "cross_section": 1028, "macro": 37}
+COLUMNS = {"momentum": 51, "stock_selection": 61, "technical": 60, "alpha158": 158, "cross_section": 1028, "macro": 37}
 SAVED = Path(__file__).parents[1] / "trials/saved"
 VERSIONS = """
 import json

@@ -20,6 +20,7 @@ from mltrainer_pipelines.models.spec import BinnedEstimator, ProbabilityEstimato
 from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
 from mltrainer_pipelines.trials.scoring.cross_section import above_median
 from mltrainer_pipelines.trials.scoring.permutation_importance import permutation_importance
+from mltrainer_pipelines.trials.validation.neutral_outcomes import NeutralOutcomes
 from mltrainer_pipelines.trials.validation.quarters import FittedModel, QuarterPredictions
 from mltrainer_pipelines.trials.validation.table import (
     KEYS,
@@ -96,6 +97,10 @@ class WalkForward:
             )
         if config.spec.columns:
             config.spec.check_columns(names)
+        self._neutral: NeutralOutcomes | None = None
+        if config.target == "neutral":
+            members = rows.select(KEYS) if universe is None else with_sectors(rows.select(KEYS), universe)
+            self._neutral = NeutralOutcomes(rows, features, members)
         if config.spec.sectors and universe is not None:
             rows = with_sectors(rows, universe)
         self.feature_names, self.rows, self.X = names, rows, X
@@ -151,8 +156,14 @@ class WalkForward:
                 "nothing to tell apart; start with a later quarter, a longer train_sessions or a larger universe_size"
             )
         groups = resolved["date"].to_physical().to_numpy()
-        if self.config.target == "relative":
-            y, usable = above_median(resolved["net_return"].to_numpy(), groups)
+        ranks: np.ndarray | None = None
+        if self.config.target != "absolute":
+            if self._neutral is not None:
+                ranks = self._neutral.ranks(kept)
+                y, usable = (ranks > 0).astype(np.int8), ~np.isnan(ranks)
+                ranks = ranks[usable]
+            else:
+                y, usable = above_median(resolved["net_return"].to_numpy(), groups)
             if y[usable].size < MIN_TRAIN_ROWS or y[usable].min() == y[usable].max():
                 raise TooFewRowsError(
                     f"{where}: of {len(y)} outcomes known before {window.cutoff} too few have others of their session to compare "
@@ -167,6 +178,8 @@ class WalkForward:
             resolved_others = self.others.filter(window.resolved)
             others = self.rows.filter(kept).select(KEYS).join(resolved_others, on=KEYS, how="left", maintain_order="left")
             groups["other"] = others["label"].fill_null(UNKNOWN).to_numpy()
+        if ranks is not None:
+            groups["outcome"] = ranks
         estimator = spec.build(self.config.params, seed=self.config.seed, threads=self.threads, feature_names=self.feature_names)
         try:
             if isinstance(estimator, BinnedEstimator) and self._has_bins(window, rows):
