@@ -145,7 +145,7 @@ def trial_scorecard(
     tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult[None]:
     """How good a trial was out of sample, beside both baselines, with every trial ever run counted against it."""
-    from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.registry import ledger, records
     from mltrainer_pipelines.trials.registry.evaluation import evaluate
     from mltrainer_pipelines.trials.registry.promotion import grade
     from mltrainer_pipelines.trials.registry.trial_runs import log_trial
@@ -171,6 +171,7 @@ def trial_scorecard(
         )
         mlflow_seconds = time.perf_counter() - begin
         records.save_scorecard(database.engine, card, mlflow_run, context.run_id)
+        ledger.record_scoring(database.engine, trial, card, settings.cost_bps, fingerprint, context.run_id)
         grades[trial_id] = own_grade
         parts = {"per_quarter": table(result.per_quarter)}
         parts |= {
@@ -192,16 +193,24 @@ def trial_scorecard(
 )
 def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """All trials in order, by what is left of their Sharpe ratio once every trial ever run is counted."""
-    from mltrainer_pipelines.trials.registry import records
+    from mltrainer_pipelines.trials.registry import ledger, records
     from mltrainer_pipelines.trials.registry.leaderboard import rank
 
     cards, trials_run = records.scorecards(database.engine), records.trials_run(database.engine)
-    ranking = rank(cards, now(), trials_run)
+    luck = ledger.luck(database.engine)
+    ranking = rank(cards, now(), luck)
     records.save_leaderboard(database.engine, ranking)
     picking = ranking.group_by("timeframe").agg(pl.col("probability_of_overfitting").first()).drop_nulls()
     picked = {f"probability_of_overfitting_{name}": probability for name, probability in picking.rows()}
     return dg.MaterializeResult(
-        metadata=frame_metadata(ranking, leaderboard=table(ranking), trials_run=trials_run, trials_scored=len(cards), **picked)
+        metadata=frame_metadata(
+            ranking,
+            leaderboard=table(ranking),
+            trials_run=trials_run,
+            trials_counted=luck.trials,
+            trials_scored=len(cards),
+            **picked,
+        )
     )
 
 

@@ -23,4 +23,12 @@ from mltrainer_pipelines.store.tables.trading import (
     UserPosition,
     VirtualPosition,
 )
-from mltrainer_pipelines.store.tables.trials import LeaderboardRow, Promotion, ProposalRun, Trial, TrialProposal, TrialScorecard
+from mltrainer_pipelines.store.tables.trials import (
+    LeaderboardRow,
+    Promotion,
+    ProposalRun,
+    Trial,
+    TrialLook,
+    TrialProposal,
+    TrialScorecard,
+)

@@ -1,5 +1,7 @@
 """What was tried: trials, their scorecards and places, promotions and proposals."""
 
+from datetime import date
+
 from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -40,6 +42,31 @@ class TrialScorecard(Base):
     mlflow_run_id: Mapped[str | None]
     dagster_run_id: Mapped[str | None]
     scored_at: Mapped[RecordedAt]
+
+
+class TrialLook(Base):
+    """One scoring of a trial or a factor: rows are only ever added, and a trigger of the database refuses anything else.
+
+    `subject` is the trial's id or the factor's name, also of one that is gone; `quarters` the mean daily return of each calendar
+    quarter; `cost_bps` a side, null where it was not recorded.
+    """
+
+    __tablename__ = "trial_looks"
+
+    id: Mapped[Id]
+    looked_at: Mapped[RecordedAt]
+    subject: Mapped[str]
+    timeframe: Mapped[str]
+    feature_set_version: Mapped[str | None]
+    data_fingerprint: Mapped[str | None]
+    first_session: Mapped[date]
+    last_session: Mapped[date | None]
+    cost_bps: Mapped[float | None]
+    sessions: Mapped[int]
+    daily_sharpe: Mapped[float | None]
+    quarters: Mapped[Json]
+    requested_by: Mapped[str]
+    run_id: Mapped[str | None]
 
 
 class LeaderboardRow(Base):

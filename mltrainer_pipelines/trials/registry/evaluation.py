@@ -1,5 +1,6 @@
 """A trial scored from its stored quarters, beside every other trial that was ever run."""
 
+from dataclasses import replace
 from datetime import date
 
 from sqlalchemy.engine import Engine
@@ -8,7 +9,8 @@ from mltrainer_pipelines.contracts.content_hash import data_fingerprint
 from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.registry import ledger
+from mltrainer_pipelines.trials.registry.leaderboard import deflated, look_of
 from mltrainer_pipelines.trials.scoring.backtest import MOMENTUM_LOOK_BACK
 from mltrainer_pipelines.trials.scoring.score import ScoreResult, score
 from mltrainer_pipelines.trials.validation import lake_tables
@@ -33,10 +35,10 @@ def evaluate(engine: Engine, lake: Lake, trial: TrialConfig, last: date, cost_bp
         calibrate_walk_forward(predictions, labels),
         labels,
         bars,
-        records.other_sharpes(engine, trial.trial_id),
-        records.trials_run(engine),
-        cost_bps,
-        lake_tables.regime(lake),
-        lake_tables.universe(lake),
+        cost_bps=cost_bps,
+        regimes=lake_tables.regime(lake),
+        universe=lake_tables.universe(lake),
     )
-    return result, data_fingerprint(predictions, labels)
+    luck = ledger.luck(engine, look_of(result.scorecard, cost_bps))
+    (card,) = deflated([result.scorecard], luck)
+    return replace(result, scorecard=card), data_fingerprint(predictions, labels)

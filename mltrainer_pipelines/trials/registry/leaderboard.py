@@ -15,7 +15,7 @@ from polars._typing import PolarsDataType
 
 from mltrainer_pipelines.trials.registry.promotion import grade
 from mltrainer_pipelines.trials.scoring import selection
-from mltrainer_pipelines.trials.scoring.deflation import deflation, trial_variance
+from mltrainer_pipelines.trials.scoring.deflation import Look, Luck, deflation, luck_of
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 
 COLUMNS: dict[str, PolarsDataType] = {
@@ -52,16 +52,21 @@ class Overfitting(NamedTuple):
     trials: int
 
 
-def deflated(scorecards: Sequence[Scorecard], trials_run: int | None = None) -> list[Scorecard]:
-    """The scorecards of every trial ever scored, of all timeframes, each deflated by all of them.
+def deflated(scorecards: Sequence[Scorecard], luck: Luck | None = None) -> list[Scorecard]:
+    """The scorecards of every trial ever scored, of all timeframes, each deflated by all that luck had to choose from.
 
-    `trials_run` counts trials ever run, where some left no scorecard (failed ones count).
+    `luck` is what the ledger counts (`ledger.luck`); by default these scorecards.
     """
-    trials = max(trials_run or 1, len(scorecards))
-    sharpes = [card.daily_sharpe for card in scorecards]
-    longest = max((card.sessions for card in scorecards), default=0)
-    variance = trial_variance(sharpes, longest)
+    if luck is None:
+        luck = luck_of([look_of(card) for card in scorecards])
+    trials, variance = luck.trials, luck.variance
     return [card.model_copy(update=deflation(card.sessions, card.__dict__, trials, variance)) for card in scorecards]
+
+
+def look_of(card: Scorecard, cost_bps: float | None = None) -> Look:
+    """A scorecard as a row of the ledger counts it."""
+    quarters = {str(score.quarter): score.daily_mean for score in card.per_quarter}
+    return Look(card.trial_id, card.timeframe, card.first_session, cost_bps, card.sessions, card.daily_sharpe, quarters)
 
 
 def overfitting(scorecards: Sequence[Scorecard]) -> dict[str, Overfitting]:
@@ -90,7 +95,7 @@ def overfitting(scorecards: Sequence[Scorecard]) -> dict[str, Overfitting]:
     return by_timeframe
 
 
-def rank(scorecards: Sequence[Scorecard], updated_at: datetime, trials_run: int | None = None) -> pl.DataFrame:
+def rank(scorecards: Sequence[Scorecard], updated_at: datetime, luck: Luck | None = None) -> pl.DataFrame:
     """Rank the trials of each timeframe: proven ones first, then by standard errors above the best of luck.
 
     Scorecards are deflated first. Returns `COLUMNS`, sorted by timeframe and rank; rank is 1 for the best, unique in a timeframe,
@@ -98,7 +103,7 @@ def rank(scorecards: Sequence[Scorecard], updated_at: datetime, trials_run: int 
     """
     if updated_at.tzinfo is None:
         raise ValueError(f"updated_at={updated_at.isoformat()} has no time zone; give an aware moment")
-    cards = deflated(scorecards, trials_run)
+    cards = deflated(scorecards, luck)
     picking = overfitting(scorecards)
     names = [name for name in COLUMNS if name in Scorecard.model_fields]
     values = {name: [getattr(card, name) for card in cards] for name in names}

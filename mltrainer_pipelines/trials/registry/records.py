@@ -88,15 +88,6 @@ def scorecards(engine: Engine) -> list[Scorecard]:
         return [Scorecard.model_validate_json(metrics) for metrics in rows]
 
 
-def other_sharpes(engine: Engine, trial_id: str) -> list[float]:
-    """Daily Sharpe ratios of every other trial that has one."""
-    chosen = select(TrialScorecard.daily_sharpe).where(
-        TrialScorecard.trial_id != trial_id, TrialScorecard.daily_sharpe.is_not(None)
-    )
-    with engine.connect() as connection:
-        return [value for value in connection.execute(chosen).scalars() if value is not None]
-
-
 def save_leaderboard(engine: Engine, ranking: pl.DataFrame) -> None:
     """Replace the leaderboard, as one transaction."""
     with engine.begin() as connection:

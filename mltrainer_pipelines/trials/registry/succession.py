@@ -9,7 +9,7 @@ from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.features.versions import is_current
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.registry import ledger, records
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.registry.ensemble_fit import fit_ensemble
 from mltrainer_pipelines.trials.registry.leaderboard import deflated
@@ -38,7 +38,7 @@ class Succession:
 
 def deflated_scorecards(engine: Engine) -> list[Scorecard]:
     """Scorecards of all trials, each deflated by every trial ever run."""
-    return deflated(records.scorecards(engine), records.trials_run(engine))
+    return deflated(records.scorecards(engine), ledger.luck(engine))
 
 
 def decide_succession(engine: Engine, timeframe: str, scorecards: Sequence[Scorecard]) -> Succession:

@@ -83,7 +83,7 @@ def run_one_in_memory(config: TrialConfig, history: History, cost_bps: float = 1
 
 def deflate_together(trials: Sequence[TrialResult]) -> list[TrialResult]:
     """The same trials, each scorecard deflated by all of them."""
-    cards = deflated([trial.scorecard for trial in trials], len(trials))
+    cards = deflated([trial.scorecard for trial in trials])
     return [replace(trial, scorecard=card) for trial, card in zip(trials, cards, strict=True)]
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.registry import ledger, records
 from mltrainer_pipelines.trials.registry.leaderboard import COLUMNS, deflated, overfitting, rank
 from mltrainer_pipelines.trials.scoring import selection
+from mltrainer_pipelines.trials.scoring.deflation import Luck, trial_variance
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
 from mltrainer_pipelines_tests.trials.registry.test_promotion import card, quarter
 
@@ -39,7 +40,7 @@ def test_every_scorecard_is_deflated_by_all_of_them_whenever_it_was_made() -> No
     later = deflated([alone, *(trial(f"t{i}", x) for i, x in enumerate(np.linspace(-0.05, 0.06, 30)))])
     assert {card.trials_counted for card in later} == {31}
     assert len({card.expected_maximum_sharpe for card in later}) == 1
-    more = deflated([alone, *later[1:]], trials_run=1000)
+    more = deflated([alone, *later[1:]], Luck(1000, trial_variance([card.daily_sharpe for card in later], 504)))
     assert more[0].deflated_sharpe < later[0].deflated_sharpe < alone.deflated_sharpe  # type: ignore[operator]
 
 
@@ -110,14 +111,15 @@ def test_trials_that_failed_or_left_no_scorecard_deflate_too(database: Database)
     kept = TrialConfig(model="logistic_l2", timeframe="short")
     records.register(database.engine, kept)
     records.save_scorecard(database.engine, trial(kept.trial_id, 0.08), None, None)
-    alone = deflated(records.scorecards(database.engine), records.trials_run(database.engine))[0]
+    ledger.record_scoring(database.engine, kept, trial(kept.trial_id, 0.08), 10.0, "data", None)
+    alone = deflated(records.scorecards(database.engine), ledger.luck(database.engine))[0]
     for number in range(30):
         failed = TrialConfig(model="lightgbm", timeframe="long", seed=number)
         records.register(database.engine, failed)
         records.set_status(database.engine, failed.trial_id, "failed")
-    (among,) = deflated(records.scorecards(database.engine), records.trials_run(database.engine))
+    (among,) = deflated(records.scorecards(database.engine), ledger.luck(database.engine))
     assert (alone.trials_counted, among.trials_counted) == (1, 31)
     assert among.deflated_sharpe < alone.deflated_sharpe  # type: ignore[operator]
-    ranking = rank(records.scorecards(database.engine), NOW, records.trials_run(database.engine))
+    ranking = rank(records.scorecards(database.engine), NOW, ledger.luck(database.engine))
     records.save_leaderboard(database.engine, ranking)
     assert ranking["deflated_sharpe"][0] == among.deflated_sharpe
