@@ -3,6 +3,7 @@
 Each subcommand imports what it needs when it runs, so that `--help` is quick.
 """
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,8 +40,49 @@ def _settings() -> "Settings":
     return get_settings()
 
 
-@app.command(epilog="Example: mltrainer demo · mltrainer demo --json | jq .seconds")
-def demo(as_json: AsJson = False) -> None:
+def _use_market(name: str | None) -> None:
+    """The imported market that this command and the processes it starts look at."""
+    if name:
+        os.environ["MLTRAINER_MARKET"] = name
+
+
+Market = Annotated[str | None, typer.Option("--market", help="A market that `mltrainer import` made.", callback=_use_market)]
+
+
+@app.command(
+    "import",
+    epilog="Examples: mltrainer import archive.zip · mltrainer import prices/ --name us --dates day-first · "
+    "mltrainer import AAPL.csv --columns close=Schluss,volume=Stueck --json",
+)
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="Files of daily bars, folders or archives of them, in any usual layout.")],
+    name: Annotated[str | None, typer.Option(help="Name of the market; by default that of the file.")] = None,
+    dates: Annotated[str | None, typer.Option(help="day-first or month-first, where 03/09/2015 could be two days.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="point or comma, where 1,234 could be two numbers.")] = None,
+    columns: Annotated[str, typer.Option(help="Columns that are not recognized: close=Schluss,volume=Stueck.")] = "",
+    header: Annotated[
+        str, typer.Option(help="Names of the columns, where a file has none: date,open,high,low,close,volume.")
+    ] = "",
+    symbol: Annotated[str | None, typer.Option(help="Symbol of a file that does not say it.")] = None,
+    infer_splits: Annotated[bool, typer.Option("--infer-splits", help="Take suspected splits over, marked as inferred.")] = False,
+    real_moves: Annotated[
+        bool, typer.Option("--real-moves", help="Suspected splits are no splits: the prices moved so.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a market of the files you have: says what was understood, left out and set aside, and how to go on."""
+    from mltrainer_pipelines.commands.import_bars import import_bars, options_of, text
+
+    options = options_of(dates, decimal, columns, header, symbol)
+    with progress_bar("Import") as progress:
+        result = import_bars(
+            _settings(), paths, name, options, infer_splits=infer_splits, real_moves=real_moves, progress=progress
+        )
+    print_result(vars(result) if as_json else text(result))
+
+
+@app.command(epilog="Example: mltrainer demo · mltrainer demo --market mine · mltrainer demo --json | jq .seconds")
+def demo(market: Market = None, as_json: AsJson = False) -> None:
     """Run the whole loop once through Dagster, from bars to paper trades, and show the recommendations."""
     from mltrainer_pipelines.commands.summary import demo_with_summary
 
@@ -50,7 +92,7 @@ def demo(as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: MLTRAINER_DAGSTER_PORT=3100 mltrainer up")
-def up() -> None:
+def up(market: Market = None) -> None:
     """Serve Dagster, MLflow and, without keys, the local exchange on 127.0.0.1 until Ctrl-C; stops them together."""
     from mltrainer_pipelines.commands.up import serve_all
 
@@ -89,7 +131,7 @@ def models(as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: mltrainer doctor --json")
-def doctor(as_json: AsJson = False) -> None:
+def doctor(market: Market = None, as_json: AsJson = False) -> None:
     """Look at what this installation needs and say what is missing; exit code 1 where something stops it from working."""
     from dataclasses import asdict
 

@@ -5,6 +5,7 @@ handed the values it needs, so that it runs the same in a notebook, a test and a
 """
 
 import hashlib
+import json
 import os
 from datetime import date, datetime
 from functools import cached_property, lru_cache
@@ -19,6 +20,8 @@ NEW_YORK = ZoneInfo("America/New_York")
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 POLYGON_URL = "https://api.polygon.io"
 FRED_URL = "https://api.stlouisfed.org/fred"
+MARKETS = "markets"
+"""Folder of imported markets in a home."""
 SIMULATION = 2
 """Raised whenever the simulated market comes out differently for the same parameters: it is then another market."""
 LOCAL_EXCHANGE_KEY = "local-exchange"
@@ -48,7 +51,8 @@ class Settings(BaseSettings):
     mltrainer_executor: Literal["local", "ray"] = "local"
     mltrainer_ray_address: str | None = None
 
-    # which market, over which time
+    # which market, over which time; an imported market (`mltrainer import`) says the three below where they are not set
+    mltrainer_market: str | None = None
     mltrainer_exchange: str = "simulated"
     mltrainer_history_start: date = Field(default_factory=lambda: date(datetime.now(NEW_YORK).year - 5, 1, 1))
     mltrainer_as_of: datetime | None = None
@@ -97,6 +101,25 @@ class Settings(BaseSettings):
     mltrainer_api_reads_per_minute: int = Field(default=600_000, ge=1)
     mltrainer_api_writes_per_minute: int = Field(default=6_000, ge=1)
     mltrainer_api_jobs_per_minute: int = Field(default=60, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_imported_market(cls, values: dict[str, Any]) -> dict[str, Any]:
+        name = values.get("mltrainer_market")
+        if not name:
+            return values
+        home = Path(values.get("mltrainer_home") or PROJECT_ROOT / ".mltrainer").expanduser().resolve()
+        file = home / MARKETS / f"{name}.json"
+        if not file.is_file():
+            known = ", ".join(sorted(path.stem for path in (home / MARKETS).glob("*.json"))) or "none"
+            raise ValueError(f"MLTRAINER_MARKET={name}: no such market was imported (there: {known}); run mltrainer import FILE")
+        market = json.loads(file.read_text())
+        close = datetime.fromisoformat(market["as_of"]).replace(tzinfo=NEW_YORK)
+        return {
+            "mltrainer_exchange": f"replay:{file.with_name(market['file'])}",
+            "mltrainer_history_start": market["history_start"],
+            "mltrainer_as_of": close.isoformat(),
+        } | {key: value for key, value in values.items() if value not in (None, "")}
 
     @field_validator("mltrainer_as_of", mode="before")
     @classmethod
@@ -172,6 +195,11 @@ class Settings(BaseSettings):
             recipe = self.mltrainer_exchange.removeprefix("replay:")
             name = f"replay-{Path(recipe).stem.lower()[:24]}"
         return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+
+    @property
+    def markets_folder(self) -> Path:
+        """Where `mltrainer import` keeps markets."""
+        return self.mltrainer_home.expanduser().resolve() / MARKETS
 
     @property
     def threshold_defaults(self) -> dict[str, float]:

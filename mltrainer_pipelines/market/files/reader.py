@@ -48,14 +48,21 @@ class BarsOfFiles:
 
 
 def read_bar_files(
-    path: Path, options: ReadOptions | None = None, progress: Callable[[str, float], object] = lambda *_: None
+    given: Path | Sequence[Path], options: ReadOptions | None = None, progress: Callable[[str, float], object] = lambda *_: None
 ) -> BarsOfFiles:
-    """Read a file, folder or archive of daily bars in whatever layout it has.
+    """Read files, folders or archives of daily bars in whatever layouts they have.
 
     Raises BadFileError where nothing in it can be read as daily bars: names the file, what is missing, and the remedy.
     """
     options = options or ReadOptions()
-    tables, left_out = _tables(path, options, progress)
+    paths = [given] if isinstance(given, Path) else list(given)
+    path = paths[0]
+    tables: list[RawTable] = []
+    left_out: dict[str, str] = {}
+    for place in paths:
+        found_here, skipped = _tables(place, options, progress)
+        tables += found_here
+        left_out |= skipped
     notes: list[str] = []
     groups: dict[tuple[str, ...], list[tuple[RawTable, Layout]]] = {}
     actions: list[RawTable] = []
@@ -90,8 +97,9 @@ def read_bar_files(
             [(name, None, None, "has more cells than there are columns", line) for name, line in broken], REJECTED, orient="row"
         )
         rejected = pl.concat([rejected, more])
-    if path.is_file():
-        actions += side_files.beside(path)
+    for place in paths:
+        if place.is_file():
+            actions += side_files.beside(place)
     splits, dividends = side_files.from_columns(good)
     given_splits, given_dividends = side_files.read_actions(actions, options.dates)
     return BarsOfFiles(
