@@ -48,7 +48,7 @@ def run(command: str, copy: Path) -> str:
     program, *arguments = shlex.split(command.replace("\n> ", "\n"))
     start = {"python": [sys.executable], "mltrainer": [sys.executable, "-m", "mltrainer_pipelines.cli"]}[program]
     environment = os.environ | {"PYTHONPATH": str(copy), "MLTRAINER_HOME": str(copy / "home"), "MLTRAINER_API_URL": NO_API}
-    done = subprocess.run([*start, *arguments], cwd=copy, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([*start, *arguments], cwd=copy, env=environment, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

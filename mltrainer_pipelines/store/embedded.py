@@ -40,7 +40,7 @@ DATABASES = ("mltrainer", "dagster", "mlflow")
 SUPERUSER = "postgres"
 PORT = 5432  # only names the socket file (`.s.PGSQL.5432`); no port is opened
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path on Linux (108 with the closing zero)
-_START_SECONDS = 60
+_START_SECONDS = 120
 _SERVER_OPTIONS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",

@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(
         not (os.environ.get("MLTRAINER_WALK") or os.environ.get("CI")), reason="takes a minute or two: set MLTRAINER_WALK=1"
     ),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 SENSORS = ("launch_requested_runs",)
 LOOKED_AT = {"light": tuple(PAGES), "dark": ("portfolio",), "phone": ("",)}

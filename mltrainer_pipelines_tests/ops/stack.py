@@ -38,7 +38,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**kept, **SMALL_MARKET, "MLTRAINER_HOME": str(home), "COLUMNS": "80", **more}
 
 
-def mltrainer(home: Path, *arguments: str, timeout_s: float = 280, **more: str) -> subprocess.CompletedProcess[str]:
+def mltrainer(home: Path, *arguments: str, timeout_s: float = 1000, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     return subprocess.run(
         [sys.executable, "-m", "mltrainer_pipelines.cli", *arguments],

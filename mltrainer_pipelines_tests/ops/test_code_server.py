@@ -39,7 +39,7 @@ print([process.exitcode for process in runs])
 
 def test_what_is_forked_from_the_warm_process_computes() -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLTRAINER_")}
-    done = subprocess.run([sys.executable, "-c", _FORKED], capture_output=True, text=True, timeout=240, env=kept, check=False)
+    done = subprocess.run([sys.executable, "-c", _FORKED], capture_output=True, text=True, timeout=1000, env=kept, check=False)
     assert done.stdout.strip() == "[7, 7, 7]", done.stderr[-2000:]
 
 

@@ -351,7 +351,7 @@ def _parts_below(stack: Stack) -> list[str]:
     return [path.name for path in Path(stack.settings.lake_url).rglob("*.parquet") if path.stat().st_size == 0]
 
 
-def _until(condition: Any, what: str, timeout_s: float = 90) -> None:
+def _until(condition: Any, what: str, timeout_s: float = 400) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain: {what}"
