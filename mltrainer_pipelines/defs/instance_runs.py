@@ -48,7 +48,7 @@ class InstanceRuns:
         failed = self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1).records
         failed = failed or self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE, limit=1).records
         if not failed:
-            return "no reason recorded; see its log in the UI"
+            return "its process ended without an error: it was killed, or the machine stopped"
         event = failed[0].event_log_entry.get_dagster_event()
         return (innermost_message(event) if event.is_step_failure else None) or (event.message or "it failed").strip()
 

@@ -1,20 +1,15 @@
 """Reading a recording: every row is looked at before the first is served, and what is wrong is named."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date
 from pathlib import Path
 
 import polars as pl
-
-from mltrainer_pipelines.market.sessions import FIRST_SUPPORTED, sessions_between
 
 REQUIRED = ("date", "symbol", "open", "high", "low", "close", "volume")
 """Columns that daily bars must have."""
 MINUTES_REQUIRED = ("start", "symbol", "open", "high", "low", "close", "volume")
 """Columns that 15-minute bars must have."""
 PRICES = ("open", "high", "low", "close")
-OPTIONAL = ("vwap", "trades", "split_ratio", "dividend")
-"""Columns that daily bars may have; all others are ignored."""
 _SLACK = 1 + 1e-4
 """An open or close this far outside of high and low is rounding, and widens them; further out it is an error."""
 
@@ -86,7 +81,7 @@ def in_new_york(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
 def checked(path: Path, frame: pl.DataFrame, key: tuple[str, str]) -> pl.DataFrame:
     """Numbers as floats, one row a key, prices above zero and in order, volumes not negative."""
     frame = frame.with_columns(pl.col("symbol").cast(pl.String))
-    for name in (*PRICES, "volume", *(name for name in OPTIONAL if name in frame.columns)):
+    for name in (*PRICES, "volume", *(name for name in ("vwap", "trades") if name in frame.columns)):
         column = frame[name]
         if not column.dtype.is_numeric() and column.null_count() < len(column):
             raise RecordingError(path, f"its column {name} holds {column.dtype}, not numbers (the first is {column[0]!r})")
@@ -122,16 +117,3 @@ def _refuse(path: Path, frame: pl.DataFrame, key: tuple[str, str], bad: pl.Expr 
     more = f"; {len(rows) - 1} more rows like it" if len(rows) > 1 else ""
     where = f"{row['symbol']} on {row[key[0]]}"
     raise RecordingError(path, f"{where} {problem}{f' ({values})' if values else ''}{more}")
-
-
-def check_sessions(path: Path, days: list[date]) -> None:
-    if days[0] < FIRST_SUPPORTED:
-        raise RecordingError(path, f"begins on {days[0]}; sessions are known from {FIRST_SUPPORTED} on: drop the rows before")
-    calendar = set(sessions_between(days[0], days[-1]))
-    not_sessions = [day for day in days if day not in calendar]
-    if not_sessions:
-        raise RecordingError(
-            path,
-            f"has bars on {not_sessions[0]:%Y-%m-%d} ({not_sessions[0]:%A}), which is not a trading session of XNYS"
-            f"{f', and on {len(not_sessions) - 1} more such days' if len(not_sessions) > 1 else ''}; drop those rows",
-        )

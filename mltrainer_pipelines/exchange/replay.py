@@ -9,9 +9,9 @@
 | `split_ratio` | optional; new shares per old where the row's date is a split's ex-date, else null (or 1) |
 | `dividend` | optional; cash per share where the row's date is an ex-dividend date, else null (or 0) |
 
-Other columns (`adj_close`, …) are ignored. A date is a Date, a Datetime, or text as YYYY-MM-DD.
+Every other layout that `mltrainer import` reads will do as well.
 
-**Beside it**, optional, with the same ending: `<stem>.minutes`, `<stem>.splits`, `<stem>.dividends`, `<stem>.macro`.
+**Beside it**, optional: `<stem>.minutes`, `<stem>.splits`, `<stem>.dividends`, `<stem>.macro`.
 
 | file | columns |
 |---|---|
@@ -38,17 +38,16 @@ from numpy.typing import NDArray
 from mltrainer_pipelines.exchange.market import Bars, Dividend, MacroSeries, MacroValue, Split, Ticker, midnight
 from mltrainer_pipelines.exchange.recording_file import (
     MINUTES_REQUIRED,
-    OPTIONAL,
     PRICES,
-    REQUIRED,
     RecordingError,
-    check_sessions,
     checked,
     in_new_york,
     need,
     read,
     typed,
 )
+from mltrainer_pipelines.market.files.errors import BadFileError
+from mltrainer_pipelines.market.files.reader import ReadOptions, read_bar_files
 from mltrainer_pipelines.market.sessions import next_session
 
 _GONE_AFTER_SESSIONS = 5
@@ -65,17 +64,15 @@ class RecordedMarket:
 
     def __init__(self, path: Path):
         self._path = Path(path)
-        frame = read(self._path)
-        need(self._path, frame, REQUIRED)
-        frame = frame.select(*REQUIRED, *(name for name in OPTIONAL if name in frame.columns))
-        if frame.is_empty():
-            raise RecordingError(self._path, "has no rows; record at least one session of daily bars")
-        frame = typed(self._path, frame, {"date": pl.Date()})
-        frame = checked(self._path, frame, ("date", "symbol")).sort("date", "symbol")
+        try:
+            self._read = read_bar_files(self._path, ReadOptions(strict=True))
+        except BadFileError as error:
+            raise RecordingError(self._path, str(error).removeprefix(str(self._path)).lstrip(": ")) from None
+        self.notes = self._read.notes
+        frame = self._read.bars.sort("date", "symbol")
         self._bars = frame
         self._by_symbol = frame.sort("symbol", "date")
         self._sessions: list[date] = frame["date"].unique(maintain_order=True).to_list()
-        check_sessions(self._path, self._sessions)
         self._rows_of_day = _slices(frame["date"])
         self._rows_of_symbol = _slices(self._by_symbol["symbol"])
         self._splits = self._read_splits()
@@ -129,11 +126,8 @@ class RecordedMarket:
         ]
 
     def _read_splits(self) -> list[Split]:
-        ratios = _marked(self._bars, "split_ratio", 1.0, "ratio")
-        frame = self._beside("splits", ("symbol", "ex_date", "ratio"), {"ex_date": pl.Date(), "declared": pl.Date()})
-        rows = [*ratios.iter_rows(named=True), *(frame.iter_rows(named=True) if frame is not None else ())]
         splits: dict[tuple[str, date], Split] = {}
-        for row in rows:
+        for row in self._read.splits.iter_rows(named=True):
             if not (row["ratio"] and row["ratio"] > 0):
                 raise RecordingError(
                     self._path,
@@ -145,12 +139,8 @@ class RecordedMarket:
         return sorted(splits.values(), key=lambda split: (split.ex_date, split.symbol))
 
     def _read_dividends(self) -> list[Dividend]:
-        cash = _marked(self._bars, "dividend", 0.0, "cash")
-        dates = {"ex_date": pl.Date(), "declared": pl.Date(), "record_date": pl.Date(), "pay_date": pl.Date()}
-        frame = self._beside("dividends", ("symbol", "ex_date", "cash"), dates)
-        rows = [*cash.iter_rows(named=True), *(frame.iter_rows(named=True) if frame is not None else ())]
         dividends: dict[tuple[str, date], Dividend] = {}
-        for row in rows:
+        for row in self._read.dividends.iter_rows(named=True):
             if not (row["cash"] and row["cash"] > 0):
                 raise RecordingError(
                     self._path,
@@ -202,15 +192,6 @@ class RecordedMarket:
 
     def _sibling(self, what: str) -> Path:
         return self._path.with_name(f"{self._path.stem}.{what}{self._path.suffix}")
-
-
-def _marked(bars: pl.DataFrame, column: str, nothing: float, name: str) -> pl.DataFrame:
-    """Symbol, ex-date and value of the bars that carry a corporate action in `column`."""
-    if column not in bars.columns:
-        return pl.DataFrame(schema={"symbol": pl.String, "ex_date": pl.Date, name: pl.Float64})
-    return bars.filter(pl.col(column).is_not_null() & (pl.col(column) != nothing)).select(
-        "symbol", pl.col("date").alias("ex_date"), pl.col(column).cast(pl.Float64).alias(name)
-    )
 
 
 def _slices(column: pl.Series) -> dict[Any, tuple[int, int]]:

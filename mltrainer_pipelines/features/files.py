@@ -1,7 +1,7 @@
 """Features and labels of a file of bars, for researchers who have a file and no pipeline.
 
-The prices are taken as they are: adjusted for splits and dividends, or not, as the file has them. There is no
-universe: every symbol of the file is a member for as long as it trades.
+Splits and dividends that the file gives are applied. There is no universe: every symbol of the file is a member for as
+long as it trades.
 """
 
 import time
@@ -22,15 +22,15 @@ from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines.features.regime.score import regime_scores
 from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.features.spec import FeatureSet
+from mltrainer_pipelines.market.adjustment import adjusted
+from mltrainer_pipelines.market.files.adjusted_prices import prices_are_adjusted, splits_of_adjusted_closes
+from mltrainer_pipelines.market.files.errors import BadFileError
+from mltrainer_pipelines.market.files.reader import ReadOptions, read_bar_files
 from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
 
 BARS = ("open", "high", "low", "close", "volume")
 LABEL_COLUMNS = ("date", "symbol", "entry_date", "exit_date", "barrier", "gross_return", "net_return", "label")
 _ADJUSTED = tuple(f"adj_{name}" for name in BARS)
-
-
-class BadFileError(ValueError):
-    """A file that cannot be read or written as bars: names the file, what is wrong with it, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -47,28 +47,26 @@ class FileResult:
 
 
 def read_bars(path: Path) -> pl.DataFrame:
-    """Bars of a Parquet or CSV file as adjusted bars.
+    """Bars of a file in any layout that `mltrainer import` reads, adjusted by the splits and dividends given with it.
 
-    The file has the columns date, symbol, open, high, low, close and volume, optionally vwap and sector, in rows of any order,
-    (date, symbol) unique; further columns are ignored. The result has them as Float64, and adj_open … adj_volume with the same
-    values. Raises BadFileError if the file is missing, not Parquet or CSV, empty, or a column is missing or of the wrong type.
+    Splits and dividends come from columns or files beside; splits that the prices are adjusted for already are not applied
+    again. The result has prices and volume as Float64, adj_open … adj_volume, and sector and vwap where the file has them.
+    Raises BadFileError if the file cannot be read as daily bars, or for the first row that cannot be right.
     """
-    frame = _read(path, "daily bars")
-    _check_columns(path, frame, ("date", "symbol", *BARS))
-    if frame.is_empty():
-        raise BadFileError(f"{path} has no rows; give a file of daily bars")
-    numbers = [*BARS, *(["vwap"] if "vwap" in frame.columns else [])]
-    for name in numbers:
-        if not frame.schema[name].is_numeric() and frame.schema[name] != pl.Null:
-            raise BadFileError(f"{path}: the column {name} is {frame.schema[name]}, not a number; convert it first")
-    _check_known(path, frame, ("date", "symbol"))
-    optional = ["sector"] if "sector" in frame.columns else []
-    bars = frame.select(
-        _days(path, frame["date"]),
-        pl.col("symbol", *optional).cast(pl.String),
-        pl.col(numbers).cast(pl.Float64),
+    read = read_bar_files(path, ReadOptions(strict=True))
+    splits = read.splits
+    if splits.is_empty() or prices_are_adjusted(splits, read.bars):
+        splits = splits_of_adjusted_closes(read.bars)
+    actions = pl.concat(
+        [
+            splits.select("symbol", "ex_date", "ratio", kind=pl.lit("split")),
+            read.dividends.select("symbol", "ex_date", "cash", kind=pl.lit("dividend")),
+        ],
+        how="diagonal",
     )
-    return bars.with_columns(pl.col(name).alias(adjusted) for name, adjusted in zip(BARS, _ADJUSTED, strict=True))
+    bars = adjusted(read.bars, actions if actions.height else None)
+    wanted = ("date", "symbol", "sector", *BARS, "vwap", *_ADJUSTED)
+    return bars.select(name for name in wanted if name in bars.columns).sort("date", "symbol")
 
 
 def read_macro(path: Path) -> pl.DataFrame:

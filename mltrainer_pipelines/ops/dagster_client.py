@@ -170,25 +170,38 @@ class DagsterClient:
         return int(self.query("query { runsOrError { ... on Runs { count } } }")["runsOrError"]["count"])
 
     def failure(self, run_id: str) -> str:
-        """Why a run failed: the innermost error of its first failed step."""
-        events = self.query(
-            """query Logs($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events { __typename
-                 ... on MessageEvent { message }
-                 ... on ExecutionStepFailureEvent { error { message className cause { message className } causes { message } } }
-                 } } } }""",
-            id=run_id,
-        )["logsForRun"]["events"]
-        reasons = [
-            ([cause["message"] for cause in event["error"]["causes"]] or [event["error"]["message"]])[-1]
-            for event in events
-            if event["__typename"] == "ExecutionStepFailureEvent" and event.get("error")
-        ] or [event["message"] for event in events if event["__typename"] == "RunFailureEvent"]
-        return reasons[0].strip() if reasons else "no reason recorded; see its log in the UI"
+        """Why a run failed: the step, its partitions, and the innermost error of the first step that failed.
+
+        Dagster gives the events of a run in pages; a failure is on the last ones.
+        """
+        reasons: list[str] = []
+        ends: list[str] = []
+        cursor, more = None, True
+        while more and not reasons:
+            page = self.query(
+                """query Logs($id: ID!, $after: String) { logsForRun(runId: $id, afterCursor: $after, limit: 1000) { __typename
+                     ... on EventConnection { cursor hasMore events { __typename
+                       ... on MessageEvent { message stepKey }
+                       ... on ExecutionStepFailureEvent { error { message className cause { message } causes { message } } }
+                       ... on RunFailureEvent { error { message causes { message } } } } }
+                     ... on Error { message } } }""",
+                id=run_id,
+                after=cursor,
+            )["logsForRun"]
+            if page["__typename"] != "EventConnection":
+                return f"Dagster has no log of it ({page.get('message', page['__typename'])})"
+            cursor, more = page["cursor"], page["hasMore"]
+            for event in page["events"]:
+                if event["__typename"] == "ExecutionStepFailureEvent" and event.get("error"):
+                    reasons.append(f"{event['stepKey']}: {_innermost(event['error'])}")
+                elif event["__typename"] == "RunFailureEvent":
+                    ends.append(_innermost(event["error"]) if event.get("error") else event["message"])
+        return next(iter([*reasons, *ends]), "its process ended without an error: it was killed, or the machine stopped")
 
     def wait(
         self, run_ids: Sequence[str], on_poll: Callable[[list[Run]], None] = lambda _: None, poll_s: float = 0.5
     ) -> list[Run]:
-        """Wait until all runs are finished; a `DagsterError` names one that did not succeed, why, and where its log is."""
+        """Wait until all runs are finished; a `DagsterError` names one that did not succeed, its partitions, and why."""
         while True:
             runs = self.runs(ids=run_ids, limit=len(run_ids))
             on_poll(runs)
@@ -198,7 +211,8 @@ class DagsterClient:
         for run in runs:
             if run.status != "SUCCESS":
                 raise DagsterError(
-                    f"the run of {run.job} ended as {run.status}: {self.failure(run.run_id)} (log: {self.url}/runs/{run.run_id})"
+                    f"the run of {run.job}{_partitions(run.tags)} ended as {run.status}: {self.failure(run.run_id)} "
+                    f"(`mltrainer up` shows the log of the run {run.run_id} in Dagster)"
                 )
         return runs
 
@@ -252,6 +266,18 @@ class DagsterClient:
         if answer["__typename"] != "AssetNode":
             raise DagsterError(f"Dagster knows no asset {asset}")
         return {key for key in keys if _is_materialized(answer["assetPartitionStatuses"], key)}
+
+
+def _innermost(error: dict[str, Any]) -> str:
+    return str(([cause["message"] for cause in error.get("causes") or []] or [error["message"]])[-1]).strip()
+
+
+def _partitions(tags: dict[str, str]) -> str:
+    """What of an asset a run was about, for a message."""
+    if one := tags.get("dagster/partition"):
+        return f" of {one}"
+    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    return f" of {first} to {last}" if first and last else ""
 
 
 def partition_range(first: str, last: str) -> dict[str, str]:

@@ -74,7 +74,10 @@ def bad(row: int, **values: object) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("frame", "messages"),
     [
-        (recording().drop("volume", "low"), ["no column low, volume", "it needs date, symbol, open, high, low, close, volume"]),
+        (
+            recording().drop("volume", "low"),
+            ["lacks the column(s) low, volume", "it needs date, symbol, open, high, low, close, volume"],
+        ),
         (pl.concat([recording(), recording().head(1)]), ["AA on 2015-06-01", "more than once"]),
         (bad(2, close=-3.0), ["AA on 2015-06-03", "close=-3.0", "above zero"]),
         (bad(2, open=0.0), ["AA on 2015-06-03", "open=0.0"]),
@@ -85,9 +88,9 @@ def bad(row: int, **values: object) -> pl.DataFrame:
         (bad(2, volume=-1.0), ["AA on 2015-06-03", "volume=-1.0"]),
         (bad(2, symbol=None), ["no symbol"]),
         (recording(date=pl.lit("01/06/2015")), ["'01/06/2015'", "YYYY-MM-DD"]),
-        (recording(date=pl.lit(20150601)), ["Int32", "YYYY-MM-DD"]),
+        (recording(date=pl.lit("June the first")), ["'June the first'", "YYYY-MM-DD"]),
         (recording(date=pl.lit(None, pl.Date)), ["without a date"]),
-        (recording(close=pl.lit("eleven")), ["close", "'eleven'"]),
+        (recording(close=pl.lit("eleven")), ["close 'eleven'"]),
         (recording().head(0), ["no rows"]),
         (recording().head(1).with_columns(date=pl.lit(date(2015, 6, 6))), ["2015-06-06 (Saturday)", "not a trading session"]),
         (recording().head(1).with_columns(date=pl.lit(date(1990, 6, 6))), ["1990-06-06", "sessions are known from"]),

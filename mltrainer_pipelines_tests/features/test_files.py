@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from mltrainer_pipelines.cli import app
 from mltrainer_pipelines.contracts.timeframes import LONG
 from mltrainer_pipelines.features.engine import compute_features
-from mltrainer_pipelines.features.files import LABEL_COLUMNS, BadFileError, read_bars
+from mltrainer_pipelines.features.files import LABEL_COLUMNS, read_bars
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.regime.score import regime_scores
 from mltrainer_pipelines.features.registry import feature_sets, get_feature_set
@@ -109,19 +109,18 @@ def test_bars_that_cannot_be_used_are_refused_in_one_line(frame, tmp_path):
     broken = {
         "a column is missing": (bars.drop("high"), "lacks the column\\(s\\) high"),
         "no rows": (bars.clear(), "has no rows"),
-        "a row is there twice": (pl.concat([bars, bars[7:8]]), "more than one row for"),
+        "a row is there twice": (pl.concat([bars, bars[7:8]]), "is there more than once"),
         "a price is negative": (
             bars.with_columns(close=pl.when(first).then(-1.0).otherwise("close")),
-            "close of S00 on 2019-01-02",
+            "S00 on 2019-01-02 has a price that is not a number above zero in close",
         ),
-        "a price is infinite": (bars.with_columns(open=pl.when(first).then(float("inf")).otherwise("open")), "must be finite"),
-        "volume is text": (bars.with_columns(pl.col("volume").cast(pl.String)), "volume is String, not a number"),
-        "dates have times": (
-            bars.with_columns(pl.col("date").cast(pl.Datetime) + timedelta(hours=16)),
-            "has times or a time zone",
+        "a price is infinite": (
+            bars.with_columns(open=pl.when(first).then(float("inf")).otherwise("open")),
+            "not a number above zero in open",
         ),
-        "dates are text": (bars.with_columns(date=pl.lit("yesterday")), "'yesterday' is not a date"),
-        "a symbol is missing": (bars.with_columns(symbol=pl.when(~first).then("symbol")), "1 rows have no symbol"),
+        "volume is text": (bars.with_columns(volume=pl.lit("many")), "volume 'many', which is not a number"),
+        "dates are text": (bars.with_columns(date=pl.lit("yesterday")), "'yesterday', which is not one"),
+        "a symbol is missing": (bars.with_columns(symbol=pl.when(~first).then("symbol")), "has no symbol"),
     }
     for what, (rows, message) in broken.items():
         path = tmp_path / "broken.parquet"
@@ -167,12 +166,30 @@ def test_a_day_of_one_symbol_has_features_and_a_label_that_are_unknown(tmp_path)
     assert pl.read_parquet(out)["label"].to_list() == [None]
 
 
-def test_dates_with_a_time_zone_are_refused(tmp_path):
+def test_times_of_the_close_and_labels_in_a_zone_are_the_sessions_they_mean(tmp_path):
     path = tmp_path / "bars.parquet"
-    when = pl.lit(datetime(2020, 1, 2)).dt.replace_time_zone("UTC")  # noqa: DTZ001
-    panels.bars(1, 1).select(RAW).with_columns(date=when).write_parquet(path)
-    with pytest.raises(BadFileError, match="time zone"):
-        read_bars(path)
+    rows = panels.bars(1, 3).select(RAW)
+    for when in (pl.col("date").cast(pl.Datetime) + timedelta(hours=16), pl.col("date").cast(pl.Datetime("us", "UTC"))):
+        rows.with_columns(date=when).write_parquet(path)
+        assert_frame_equal(read_bars(path).select(RAW), rows)
+
+
+def test_splits_and_dividends_of_a_file_are_applied_to_features_and_labels(tmp_path):
+    plain = panels.bars(2, 300).select(RAW)
+    split = pl.col("date") >= plain["date"].unique().sort()[150]
+    halved = plain.with_columns(
+        *(pl.when(split).then(pl.col(name) / 2).otherwise(name).alias(name) for name in ("open", "high", "low", "close")),
+        volume=pl.when(split).then(pl.col("volume") * 2).otherwise("volume"),
+    )
+    ratio = pl.when(pl.col("date") == plain["date"].unique().sort()[150]).then(2.0)
+    halved.with_columns(split_ratio=ratio).write_parquet(tmp_path / "split.parquet")
+    plain.write_parquet(tmp_path / "plain.parquet")
+    for command in (("features", "--set", "momentum"), ("labels", "--timeframe", "short")):
+        for name in ("split", "plain"):
+            done = run(*command, "--bars", tmp_path / f"{name}.parquet", "--out", tmp_path / f"{name}.{command[0]}.parquet")
+            assert done.exit_code == 0, done.output
+        found, expected = (pl.read_parquet(tmp_path / f"{name}.{command[0]}.parquet") for name in ("split", "plain"))
+        assert_frame_equal(found, expected, rel_tol=1e-4, abs_tol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,9 @@ def without_a_step(splits: pl.DataFrame, bars: pl.DataFrame) -> tuple[int, int]:
         pl.col("step").rolling_max(2 * _BESIDE + 1, min_samples=1, center=True).over("symbol")
     )
     size = pl.col("ratio").log().abs()
-    seen = splits.filter(size > _SEEN).join(steps.drop_nulls(), left_on=["symbol", "ex_date"], right_on=["symbol", "date"])
+    seen = splits.filter(pl.col("ratio") > 0, size > _SEEN).join(
+        steps.drop_nulls(), left_on=["symbol", "ex_date"], right_on=["symbol", "date"]
+    )
     return seen.filter(pl.col("step") < size / 2).height, seen.height
 
 

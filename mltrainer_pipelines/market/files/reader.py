@@ -20,13 +20,17 @@ _OPTIONAL = ("vwap", "trades", "split_ratio", "dividend", "adj_close", "unadjust
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a file does not say by itself: the order of 03/09/2015, 1,5 for 1.5, columns by role, names, the symbol."""
+    """What a file does not say by itself: the order of 03/09/2015, 1,5 for 1.5, columns by role, names, the symbol.
+
+    `strict` refuses the file for its first row that cannot be right; else such rows are set aside.
+    """
 
     dates: DayOrder | None = None
     decimal: Literal["point", "comma"] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     header: Sequence[str] | None = None
     symbol: str | None = None
+    strict: bool = False
 
 
 @dataclass
@@ -91,12 +95,22 @@ def read_bar_files(
         raise BadFileError(
             f"{path} holds no US equity: {'; '.join(f'{name} is {what}' for name, what in list(foreign.items())[:5])}"
         )
-    good, rejected = judged(frame, notes)
+    good, rejected = judged(frame, notes, strict=options.strict)
     if broken:
-        more = pl.DataFrame(
+        ragged = pl.DataFrame(
             [(name, None, None, "has more cells than there are columns", line) for name, line in broken], REJECTED, orient="row"
         )
-        rejected = pl.concat([rejected, more])
+        rejected = pl.concat([rejected, ragged])
+    if options.strict and rejected.height:
+        row = rejected.row(0, named=True)
+        more = f"; {rejected.height - 1} more rows cannot be right" if rejected.height > 1 else ""
+        values = f" ({row['row']})" if row["row"] else ""
+        raise BadFileError(
+            f"{path}: {row['symbol'] or 'a row'} on {row['date']} {row['reason']}{values}{more}; correct it or drop the row, "
+            "or let `mltrainer import` set such rows aside"
+        )
+    if good.is_empty():
+        raise BadFileError(f"{path} has no rows that can be right: {'; '.join([*notes, *rejected['reason'].head(3)])}")
     for place in paths:
         if place.is_file():
             actions += side_files.beside(place)
@@ -192,7 +206,9 @@ def _typed(raw: pl.DataFrame, columns: Mapping[str, str], where: str, options: R
             values = ratios(cells) if role == "split_ratio" else numbers(cells, comma)
             wrong = values.is_null() & ~is_nothing(cells)
             if wrong.any() and role in BARS:
-                text = pl.format("its {} {} is not a number", pl.lit(role), pl.lit(cells.cast(pl.String)).str.strip_chars())
+                text = pl.format(
+                    "has {} '{}', which is not a number", pl.lit(role), pl.lit(cells.cast(pl.String)).str.strip_chars()
+                )
                 unread = pl.select(
                     pl.when(pl.lit(unread).is_null() & pl.lit(wrong)).then(text).otherwise(pl.lit(unread)).alias("unread")
                 ).to_series()

@@ -33,22 +33,27 @@ def equities(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
     return frame.filter(~pl.col("symbol").is_in(list(others)).fill_null(value=False)), others
 
 
-def judged(frame: pl.DataFrame, notes: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def judged(frame: pl.DataFrame, notes: list[str], *, strict: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows that can be right, and the others with their reasons."""
     early = frame["date"] < FIRST_SUPPORTED
     if early.any():
-        notes.append(f"{int(early.sum()):,} rows before {FIRST_SUPPORTED} are left out: sessions are known from then on")
+        first = frame["date"].drop_nulls().sort()[0]
+        notes.append(f"{int(early.sum()):,} rows from {first} on are left out: sessions are known from {FIRST_SUPPORTED} on")
         frame = frame.filter(~early.fill_null(value=False))
-    frame = frame.unique(
-        [name for name in frame.columns if name not in ("file", "_row", "_date_text")], keep="first", maintain_order=True
-    )
+    values = [name for name in frame.columns if name not in ("file", "_row", "_date_text")]
+    if frame["file"].n_unique() > 1 or not strict:  # the same bar in two files, or twice in one: it counts once
+        frame = frame.unique(values, keep="first", maintain_order=True)
     known = frame["date"].drop_nulls()
     calendar = sessions_between(known.min(), known.max()) if len(known) else []  # type: ignore[arg-type]
     frame = frame.with_columns(reason=pl.coalesce(pl.when(wrong).then(text) for wrong, text in _reasons(calendar)))
     wrong = frame["reason"].is_not_null()
     cells = [name for name in (*PRICES, "volume") if name in frame.columns]
     described = pl.concat_str(
-        [pl.concat_str(pl.lit(f"{name}="), pl.col(name).cast(pl.String).fill_null("None")) for name in cells], separator=", "
+        [
+            pl.concat_str(pl.lit(f"{name}="), pl.col(name).cast(pl.String).fill_null("None").str.replace("NaN", "nan"))
+            for name in cells
+        ],
+        separator=", ",
     )
     rejected = frame.filter(wrong).select(
         "file",
@@ -67,11 +72,17 @@ def _reasons(calendar: Sequence[date]) -> list[tuple[pl.Expr, pl.Expr]]:
     """What is wrong with a row and how it is said, the first that applies."""
     found: list[tuple[pl.Expr, pl.Expr]] = [
         (pl.col("symbol").is_null() | (pl.col("symbol") == ""), pl.lit("has no symbol")),
-        (pl.col("date").is_null(), pl.format("{} is not a date", pl.col("_date_text").fill_null("nothing"))),
+        (
+            pl.col("date").is_null(),
+            pl.coalesce(
+                pl.format("has the date {}, which is not one; write YYYY-MM-DD", _quoted("_date_text")),
+                pl.lit("is without a date"),
+            ),
+        ),
         (pl.col("unread").is_not_null(), pl.col("unread")),
         (
             ~pl.col("date").is_in(pl.Series(calendar, dtype=pl.Date).implode()),
-            pl.format("{} is not a trading session of XNYS", "date"),
+            pl.format("has a bar on {}, which is not a trading session of XNYS", pl.col("date").dt.strftime("%Y-%m-%d (%A)")),
         ),
     ]
     for name in PRICES:
@@ -86,5 +97,9 @@ def _reasons(calendar: Sequence[date]) -> list[tuple[pl.Expr, pl.Expr]]:
         (pl.col("high") < pl.col("low"), pl.lit("has its high below its low")),
         (beyond, pl.lit("opens or closes outside of its high and low")),
         (volume, pl.lit("has a volume that is not a number of shares")),
-        (pl.struct("symbol", "date").is_duplicated(), pl.lit("is there more than once with different values")),
+        (pl.struct("symbol", "date").is_duplicated(), pl.lit("is there more than once")),
     ]
+
+
+def _quoted(column: str) -> pl.Expr:
+    return pl.format("'{}'", pl.col(column))

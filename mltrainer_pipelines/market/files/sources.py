@@ -86,8 +86,8 @@ def table_of(name: str, content: bytes, header: Sequence[str] | None = None) -> 
             raise
         raise BadFileError(f"{name} cannot be read as {suffix[1:] or 'text'}: {error}") from error
     raise BadFileError(
-        f"{name} ends in {suffix}, which is not read; give a file that ends in .parquet or .csv (or {', '.join(TEXT[1:])}, "
-        ".feather, .json), a folder, .zip or .gz of such files"
+        f"{name} ends in {suffix}, neither .parquet nor .csv; give a file that ends in .parquet or .csv "
+        f"(or {', '.join(TEXT[1:])}, .feather, .json), a folder, .zip or .gz of such files"
     )
 
 

@@ -205,7 +205,7 @@ def test_a_folder_of_nine_hundred_files_with_one_bad_row_works_and_names_it(tmp_
     assert read.bars.height == 900 * len(DAYS) - 1
     row = read.rejected.row(0, named=True)
     assert (read.rejected.height, row["file"], row["symbol"], row["date"]) == (1, "S7.csv", "S7", "2015-01-06")
-    assert row["reason"] == "its open oops is not a number"
+    assert row["reason"] == "has open 'oops', which is not a number"
     assert row["row"].startswith("2015-01-06,oops,")
     assert set(read.left_out) == {"README.md", "companies.csv"}
 
