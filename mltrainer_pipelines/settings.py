@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     app_port: int = _variable("app_port", 8501)
 
     mltrainer_automation: bool = True  # whether schedules and sensors run unless somebody switches them off
+    mltrainer_notify: SecretStr | None = None  # addresses of Apprise that are told what happens, separated by blanks
     mltrainer_serve_app: bool = True  # whether `mltrainer up` serves the API and the app too
 
     # the API: names and pages beside the local ones that may talk to it, separated by commas; requests a minute and client
@@ -148,7 +149,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_database_url", "mltrainer_lake_url"),
-        *("mltrainer_ray_address", "polygon_calls_per_minute"),
+        *("mltrainer_ray_address", "polygon_calls_per_minute", "mltrainer_notify"),
         mode="before",
     )
     @classmethod
@@ -313,7 +314,7 @@ def get_settings() -> Settings:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
             reason = problem["msg"].removeprefix("Value error, ")
-            secret = "KEY" in name or "DATABASE_URL" in name
+            secret = any(part in name for part in ("KEY", "DATABASE_URL", "NOTIFY"))
             given = "" if secret or not name else f"={problem['input']}"
             lines.append(f"{name}{given}: {reason}" if name else reason)
         raise SettingsError("; ".join(lines)) from None

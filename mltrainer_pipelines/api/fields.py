@@ -20,7 +20,8 @@ Offset = Annotated[int, Field(ge=0, le=10_000_000, description="Items to leave o
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """The text, if PostgreSQL can hold it."""
     if "\x00" in text:
         raise ValueError("holds a NUL character, which cannot be stored")
     try:
@@ -30,8 +31,8 @@ def _storable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_storable)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_storable)]
+Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(storable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(storable)]
 Symbol = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9.\-/]+$", to_upper=True)]
 TrialId = Annotated[str, Path(pattern=r"^[a-z0-9\-]{1,100}$", examples=["lightgbm-short-3f9a1c2b"])]
 

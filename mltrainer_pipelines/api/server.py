@@ -25,6 +25,7 @@ from mltrainer_pipelines.api.routes import (
     market,
     models,
     near_misses,
+    notifications,
     portfolio,
     positions,
     proposals,
@@ -52,7 +53,7 @@ _DESCRIPTION = (
 )
 _ROUTES = (
     *(near_misses, recommendations, portfolio, positions, trials, models, proposals, market, settings_routes),
-    *(facilitator, saved_results, system_status, conversation, alerts, events, system),
+    *(facilitator, saved_results, system_status, conversation, alerts, notifications, events, system),
 )
 
 

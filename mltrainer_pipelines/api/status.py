@@ -11,6 +11,8 @@ from mltrainer_pipelines.ops.dagster_client import DagsterError, Run
 from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.store import tables
 
+SECRETS = ("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_notify")
+
 
 @dataclass(frozen=True)
 class Jobs:
@@ -55,7 +57,7 @@ def database_answers(context: Context) -> bool:
 def keys(context: Context) -> dict[str, bool]:
     """Which keys are set; never what they are."""
     settings = context.settings
-    given = {name: getattr(settings, name) is not None for name in ("polygon_api_key", "fred_api_key", "anthropic_api_key")}
+    given = {name: getattr(settings, name) is not None for name in SECRETS}
     return {name.upper(): present for name, present in given.items()}
 
 

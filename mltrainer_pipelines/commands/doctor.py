@@ -38,7 +38,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", sys.version_info[:2] == (3, 11), f"{version}; mlTrainer is made for 3.11")
     yield Finding("market", True, f"{settings.market_kind}: {settings.market_source}")
-    for name in ("polygon_api_key", "fred_api_key", "anthropic_api_key"):
+    for name in ("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_notify"):
         yield Finding(name.upper(), True, "set" if getattr(settings, name) else "not set")
     yield _tried("home", lambda: f"{settings.state} can be written ({state_dir.log_file(settings).parent})")
     free = shutil.disk_usage(settings.state if settings.state.exists() else settings.mltrainer_home.parent).free / 1e9

@@ -18,6 +18,17 @@ from mltrainer_pipelines.store.tables import RuntimeSetting
 
 PROPOSERS = ("claude", "tpe", "random")
 """Who may propose trials: values of the setting `proposer`."""
+NOTIFICATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "recommendations": "new recommendations, one message a refresh",
+        "levels": "a target or stop reached by what you hold",
+        "failures": "what failed or is behind: refreshes, ingestions, data",
+        "drift": "models that drift",
+        "champion": "a champion that changed",
+        "proposals": "proposals that wait for your yes",
+    }
+)
+"""Kinds of notifications, and what each tells; the setting `notify_<kind>` switches it."""
 Value = float | int | str | bool
 _LOCK = 0x6D6C_7273  # "mlrs": changes are made one after the other
 
@@ -103,6 +114,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
                 "Who proposes trials; without an API key `tpe` takes the place of `claude`.",
                 choices=PROPOSERS,
             ),
+            *(Setting(f"notify_{kind}", "switch", True, f"Notify of {what}.") for kind, what in NOTIFICATIONS.items()),
         )
     }
 )

@@ -19,6 +19,7 @@ def show() -> None:
     with error_messages():
         _status()
         _regime()
+        _notifications()
         _settings()
 
 
@@ -160,6 +161,47 @@ def _regime() -> None:
     with right:
         rows = [{"date": day["date"], "score": day["score"], "of": "regime score"} for day in regime["history"]]
         st.altair_chart(charts.lines(rows, "date", "score", "of", "0 to 100", ".0f"), alt="Regime score over the last year")
+
+
+def _notifications() -> None:
+    st.subheader("Notifications")
+    state = api().get("/api/notifications")
+    if state["problem"]:
+        st.error(f"Nothing is sent: {state['problem']}.", icon=":material/error:")
+    elif not state["targets"]:
+        empty_state("Nobody is notified yet.", "Save an address below, or set `MLTRAINER_NOTIFY`. The settings switch each kind.")
+    for target in state["targets"]:
+        with st.container(horizontal=True, vertical_alignment="center", border=True):
+            st.badge(target["service"], color="red" if target["error"] else "green")
+            newest = "nothing was sent yet" if target["last_at"] is None else f"last message {moment(target['last_at'])}"
+            st.text(target["error"] or newest)
+            st.caption(f"from {target['source']}")
+    with st.form("notifications", clear_on_submit=True):
+        text = st.text_input(
+            "Addresses of Apprise, separated by blanks",
+            type="password",
+            placeholder="mailto://user:password@example.com tgram://token/chat",
+            help="They take the place of those saved here before and are not shown again; none takes them back. "
+            "How each is written: https://github.com/caronc/apprise/wiki",
+        )
+        save = st.form_submit_button("Save the addresses", icon=":material/save:")
+    if save and attempt(lambda: api().send("PUT", "/api/notifications/addresses", {"addresses": text}), "Saved"):
+        st.rerun()
+    if st.button("Send a test", icon=":material/send:", disabled=not state["targets"]):
+        with error_messages():
+            for target in api().send("POST", "/api/notifications/test")["targets"]:
+                if target["error"]:
+                    st.error(f"{target['service']}: {target['error']}", icon=":material/error:")
+                else:
+                    st.success(f"{target['service']} took the test.", icon=":material/check:")
+    if state["recent"]:
+        columns: dict[str, Column] = {
+            "Written (NY)": lambda message: short_moment(message["created_at"]),
+            "Kind": "kind",
+            "Message": "title",
+            "Status": lambda message: message["status"].replace("_", " "),
+        }
+        table(state["recent"], columns, "messages", "the last notifications", height=210)
 
 
 def _settings() -> None:

@@ -14,7 +14,7 @@ from mltrainer_pipelines.store.tables.learning import (
     Outcome,
     Recalibration,
 )
-from mltrainer_pipelines.store.tables.operations import Alert, RuntimeSetting
+from mltrainer_pipelines.store.tables.operations import Alert, Notification, RuntimeSetting
 from mltrainer_pipelines.store.tables.requests import RunRequest
 from mltrainer_pipelines.store.tables.trading import (
     PortfolioPerformance,

@@ -6,7 +6,7 @@ from sqlalchemy import Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mltrainer_pipelines.store.tables.base import Base, Id, Json, Moment, RecordedAt, one_of
+from mltrainer_pipelines.store.tables.base import Base, Id, Json, JsonList, Moment, RecordedAt, one_of
 
 
 class RuntimeSetting(Base):
@@ -39,3 +39,28 @@ class Alert(Base):
     created_at: Mapped[RecordedAt]
     acknowledged_at: Mapped[Moment | None]
     acknowledged_by: Mapped[str | None]
+
+
+class Notification(Base):
+    """A message to those who are not looking; what `about` lists is told once.
+
+    `deliveries` has for each address, by a hash of it, when it took the message (`at`) or why it did not (`error`).
+    `off` were not to be sent: their kind was switched off, or there was no address.
+    """
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        one_of("status", "waiting", "sent", "given_up", "off"),
+        Index("ix_notifications_about", "about", postgresql_using="gin"),
+    )
+
+    id: Mapped[Id]
+    created_at: Mapped[RecordedAt]
+    kind: Mapped[str]
+    title: Mapped[str]
+    body: Mapped[str]
+    about: Mapped[JsonList]
+    status: Mapped[str] = mapped_column(server_default="waiting")
+    deliveries: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'"))
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_attempt: Mapped[RecordedAt]
