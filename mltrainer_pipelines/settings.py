@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 NEW_YORK = ZoneInfo("America/New_York")
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 POLYGON_URL = "https://api.polygon.io"
+MASSIVE_URL = "https://api.massive.com"
 FRED_URL = "https://api.stlouisfed.org/fred"
 MARKETS = "markets"
 """Folder of imported markets in a home."""
@@ -64,8 +65,13 @@ class Settings(BaseSettings):
     # outside services: the folders of market/vendors that bars and macro series come from, their keys and addresses
     mltrainer_market_vendor: str = Field(default="polygon", pattern="^[a-z][a-z0-9_]*$")
     mltrainer_macro_vendor: str = Field(default="fred", pattern="^[a-z][a-z0-9_]*$")
-    polygon_api_key: SecretStr | None = None
-    polygon_base_url: str | None = None
+    # Polygon has been called Massive since 30 October 2025: both names are understood
+    polygon_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("POLYGON_API_KEY", "MASSIVE_API_KEY", "polygon_api_key")
+    )
+    polygon_base_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("POLYGON_BASE_URL", "MASSIVE_BASE_URL", "polygon_base_url")
+    )
     polygon_calls_per_minute: int | None = Field(default=None, ge=0)  # 0: no limit; unset: see polygon_call_budget
     fred_api_key: SecretStr | None = None
     fred_base_url: str | None = None
@@ -198,6 +204,11 @@ class Settings(BaseSettings):
         return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
     @property
+    def is_imported(self) -> bool:
+        """Whether the recording is one that `mltrainer import` checked."""
+        return Path(self.mltrainer_exchange.removeprefix("replay:")).parent == self.markets_folder
+
+    @property
     def markets_folder(self) -> Path:
         """Where `mltrainer import` keeps markets."""
         return self.mltrainer_home.expanduser().resolve() / MARKETS
@@ -253,7 +264,7 @@ class Settings(BaseSettings):
         """Calls to Polygon in any 60 seconds; None for no limit. Unset: 5, the free plan's, at Polygon itself, else no limit."""
         if self.polygon_calls_per_minute is not None:
             return self.polygon_calls_per_minute or None
-        return 5 if self.polygon_url == POLYGON_URL else None
+        return 5 if self.polygon_url.rstrip("/") in (POLYGON_URL, MASSIVE_URL) else None
 
     @property
     def macro_series(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from mltrainer_pipelines.commands.preflight import look
 from mltrainer_pipelines.commands.trial import outcomes, wait_until_scored
 from mltrainer_pipelines.ops.dagster_client import DagsterClient, Run
 from mltrainer_pipelines.ops.databases import database_url
@@ -63,6 +64,12 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
     `services_up` raises.
     """
     begin = time.monotonic()
+    seen = look(settings)
+    for line in seen.lines:
+        console.print(line, highlight=False)
+    if seen.refusal:
+        raise DemoError(seen.refusal)
+    _require_quarters(settings)
     demo = _Demo(settings, console)
     with services_up(settings, console) as services:
         demo.result.seconds["start"] = services.start_seconds
@@ -71,6 +78,19 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
     demo.result.seconds["stop"] = round(time.monotonic() - stopping, 1)
     demo.result.seconds["total"] = round(time.monotonic() - begin, 1)
     return demo.result
+
+
+def _require_quarters(settings: Settings) -> None:
+    """Refuse dates that leave nothing to predict, before anything is started."""
+    from mltrainer_pipelines.defs import partitions
+    from mltrainer_pipelines.market.sessions import last_closed_session
+    from mltrainer_pipelines.settings import now
+
+    if not partitions.quarters.get_partition_keys():
+        raise DemoError(
+            f"from MLTRAINER_HISTORY_START={settings.mltrainer_history_start} to {last_closed_session(now())} no quarter has "
+            "eighteen months of history before it; start the history earlier"
+        )
 
 
 class _Demo:
@@ -90,11 +110,6 @@ class _Demo:
         sessions = [key for key in partitions.sessions.get_partition_keys() if key <= str(newest)]
         months = [key for key in partitions.months.get_partition_keys() if key <= str(newest)]
         quarters = list(partitions.quarters.get_partition_keys())
-        if not quarters:
-            raise DemoError(
-                f"from MLTRAINER_HISTORY_START={self.settings.mltrainer_history_start} to {newest} no quarter has eighteen "
-                "months of history before it; start the history earlier"
-            )
         dagster.require_loaded()
         database = Database(database_url(self.settings, "mltrainer"))
         self._bars(dagster, sessions)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mltrainer_pipelines.commands.preflight import look
 from mltrainer_pipelines.ops import state_dir
 from mltrainer_pipelines.ops.databases import embedded
 from mltrainer_pipelines.ops.supervisor import require_startable, services
@@ -37,7 +38,9 @@ def text(findings: Sequence[Finding]) -> str:
 def _findings(settings: Settings) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", sys.version_info[:2] == (3, 11), f"{version}; mlTrainer is made for 3.11")
-    yield Finding("market", True, f"{settings.market_kind}: {settings.market_source}")
+    seen = look(settings)
+    detail = seen.refusal or "; ".join([f"{settings.market_kind}: {settings.market_source}", *seen.lines])
+    yield Finding("market", seen.refusal is None, detail)
     for name in ("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_notify"):
         yield Finding(name.upper(), True, "set" if getattr(settings, name) else "not set")
     yield _tried("home", lambda: f"{settings.state} can be written ({state_dir.log_file(settings).parent})")

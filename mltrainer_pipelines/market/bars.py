@@ -74,6 +74,10 @@ class ValidatedBars:
     rejected: pl.DataFrame
 
 
+NO_BARS = ValidatedBars(DAILY_BARS.empty(), _NONE_REJECTED)
+"""A session that a recording has no bars of."""
+
+
 def require_valid_bars(frame: pl.DataFrame, session: date | None = None) -> pl.DataFrame:
     """Bars in the columns of `DAILY_BARS`, sorted by symbol (and date), or an error; nothing is repaired or dropped.
 

@@ -30,6 +30,7 @@ from mltrainer_pipelines.market.vendors.call_budget import CallBudget
 from mltrainer_pipelines.market.vendors.fred.client import FredSeries
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.market.vendors.transport import Backoff
+from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.servers.stocks import Stocks, grouped_reply, wire_bar
 from mltrainer_pipelines_tests.servers.vendor import Call, Reply, Vendor, vendor
@@ -180,6 +181,21 @@ def test_a_fault_that_stays_fails_the_run_and_leaves_the_partition_as_it_was(des
     assert not desk.bars(overwrite=True).success
     assert desk.bytes_of() == before
     assert desk.lake.partitions("daily_bars") == [str(BEFORE), str(SESSION)]
+
+
+def test_a_session_that_a_recording_lacks_costs_that_session_and_not_the_run(desk, tmp_path, monkeypatch):
+    (tmp_path / "bars.csv").write_text("any recording: the server below answers for it")
+    monkeypatch.setenv("MLTRAINER_EXCHANGE", f"replay:{tmp_path / 'bars.csv'}")
+    get_settings.cache_clear()
+    try:
+        days = sessions_between(BEFORE, date(2024, 3, 7))
+        desk.stocks.faults[SESSION] = [STAYING["a holiday's answer"][0]] * 10
+        assert desk.bars(days[0], days[-1]).success
+        assert [desk.lake.row_count("daily_bars", str(day)) for day in days] == [4, 0, 4, 4, 4]
+        assert any("the recording has no bars of 2024-03-04" in str(event) for event in desk.events())
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
 
 
 def test_a_holiday_is_no_partition(desk):

@@ -14,6 +14,7 @@ from mltrainer_pipelines.defs.market.bar_corrections import open_records
 from mltrainer_pipelines.defs.partitions import require_sessions, sessions
 from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, column_schema, record_written
 from mltrainer_pipelines.market.backlog import note_closures
+from mltrainer_pipelines.market.bars import NO_BARS
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import fetch_sessions, planned_backfill, progress_bar, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
@@ -87,6 +88,12 @@ def daily_bars(
             if isinstance(validated, EmptySessionError):
                 empty.append(validated)
                 continue
+            if empty and get_settings().market_kind == "replay":  # a gap in a recording stays one: it costs that session
+                for gap in empty:
+                    context.log.warning(f"the recording has no bars of {gap.session}")
+                    store_session(lake, gap.session, NO_BARS, compare=str(gap.session) in present)
+                    rows[str(gap.session)] = 0
+                empty.clear()
             if store_session(lake, session, validated, compare=key in present):
                 changed.append(key)
             rows[key] = validated.bars.height
