@@ -1,7 +1,7 @@
 """Seconds of looking before anything long starts: whether the chosen market and dates can work, and what it will take."""
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _SUSPECTS_AT_MOST = 1 / 50_000
 """Suspected splits a bar above which prices are taken to be unadjusted, without their splits."""
 _SHOWN = 5
+_FREE_HISTORY = timedelta(days=730)
+_NOT_IN_PLAN = 403
 
 
 @dataclass
@@ -32,12 +34,46 @@ def look(settings: Settings) -> Preflight:
     wanted = sessions_between(first, newest)
     if settings.uses_local_exchange and settings.market_kind == "replay":
         _recording(settings, wanted, seen)
-    elif settings.market_kind == "real" and (calls := settings.polygon_call_budget):
-        seen.lines.append(
-            f"{len(wanted):,} sessions by {calls} calls a minute: about {len(wanted) / calls:.0f} minutes for the first time; "
-            "what is there already is not fetched again, and Ctrl-C loses nothing"
-        )
+    elif settings.market_kind == "real" and wanted:
+        _plan(settings, wanted, seen)
     return seen
+
+
+def _plan(settings: Settings, wanted: list[date], seen: Preflight) -> None:
+    """What the key's plan allows, by two calls: the oldest session, and a snapshot."""
+    from mltrainer_pipelines.market.errors import EmptySessionError, KeyRefusedError, MarketDataError
+    from mltrainer_pipelines.market.sessions import next_session
+    from mltrainer_pipelines.market.vendors.protocol import Connection
+    from mltrainer_pipelines.market.vendors.registry import open_market_data
+
+    vendor = settings.mltrainer_market_vendor
+    settings.state.mkdir(parents=True, exist_ok=True)
+    client = open_market_data(vendor, Connection(*settings.vendor_connection(vendor), settings.state, lambda _: None))
+    try:
+        client.session_bars(wanted[0])
+    except KeyRefusedError as error:
+        two_years = next_session(wanted[-1] - _FREE_HISTORY)
+        remedy = f"the free plan has two years: set MLTRAINER_HISTORY_START={two_years}" if error.status == _NOT_IN_PLAN else ""
+        seen.refusal = f"the session {wanted[0]} is not to be had. {error}{f'; {remedy}' if remedy else ''}"
+        return
+    except EmptySessionError:
+        seen.lines.append(f"the vendor has no bars of {wanted[0]}, the first session asked for")
+    except MarketDataError as error:
+        seen.refusal = str(error)
+        return
+    try:
+        client.snapshot()
+    except KeyRefusedError:
+        seen.lines.append(
+            "the plan has no snapshots: there are no prices during a session, and nothing is scored until it allows them"
+        )
+    except MarketDataError as error:
+        seen.lines.append(f"snapshots cannot be had now: {error}")
+    calls = settings.vendor_connection(vendor)[2]
+    minutes = (
+        f"{calls} calls a minute: about {len(wanted) / calls:.0f} minutes for the first time" if calls else "no limit of calls"
+    )
+    seen.lines.append(f"{len(wanted):,} sessions, a call each, {minutes}; what is there already is not fetched again")
 
 
 def _recording(settings: Settings, wanted: list[date], seen: Preflight) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 import polars as pl
 
 from mltrainer_pipelines.market.bars import ValidatedBars, validate_bars
-from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError
+from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError, UnknownSymbolError
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.store.lake import Lake
@@ -178,7 +178,7 @@ def _by_ticker(
             if (whole is None) != ((session,) not in days) or (whole is not None and not days[session,].equals(whole)):
                 log(f"the tickers' own bars of {session} are not those of the whole session: fetching session by session")
                 return None
-    except BadBarsError as error:
+    except (BadBarsError, UnknownSymbolError) as error:
         log(f"{error}; fetching session by session")
         return None
     return ((day, validate_bars(days[day,], day) if (day,) in days else EmptySessionError(day)) for day in plan.sessions)

@@ -9,6 +9,8 @@ import pytest
 from mltrainer_pipelines.commands import preflight
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines_tests.servers.stocks import Stocks
+from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
 
 DAYS = sessions_between(date(2013, 1, 2), date(2015, 12, 31))
 
@@ -60,13 +62,28 @@ def test_what_cannot_work_is_refused_in_one_line_with_the_remedy(look):
 
 
 @pytest.mark.parametrize("prefix", ["POLYGON", "MASSIVE"])
-def test_a_plan_of_few_calls_a_minute_says_how_long_the_first_time_takes(monkeypatch, prefix, tmp_path):
-    for name in ("POLYGON_API_KEY", "MASSIVE_API_KEY", "POLYGON_BASE_URL", "POLYGON_CALLS_PER_MINUTE"):
+def test_a_plan_is_probed_by_two_calls_and_says_what_it_allows(monkeypatch, prefix, tmp_path):
+    for name in ("POLYGON_API_KEY", "MASSIVE_API_KEY", "POLYGON_BASE_URL", "MASSIVE_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(f"{prefix}_API_KEY", "a-key")
-    settings = Settings(
-        mltrainer_home=tmp_path, mltrainer_history_start=date(2013, 12, 31), mltrainer_as_of="2015-12-31T18:00:00-05:00"
-    )
-    monkeypatch.setattr(preflight, "now", lambda: settings.mltrainer_as_of)
-    assert settings.market_kind == "real"
-    assert "505 sessions by 5 calls a minute: about 101 minutes" in preflight.look(settings).lines[0]
+    first = sessions_between(date(2013, 12, 31), date(2014, 1, 1))[0]
+    stocks = Stocks()
+
+    def free_plan(call: Call) -> Reply:
+        return Reply(b'{"status":"NOT_AUTHORIZED"}', status=403) if "/snapshot/" in call.path else stocks(call)
+
+    with vendor(free_plan) as server:
+        monkeypatch.setenv(f"{prefix}_API_KEY", "a-key")
+        monkeypatch.setenv(f"{prefix}_BASE_URL", server.url)
+        monkeypatch.setenv("POLYGON_CALLS_PER_MINUTE", "5")
+        settings = Settings(mltrainer_home=tmp_path, mltrainer_history_start=first, mltrainer_as_of="2015-12-31T18:00:00-05:00")
+        monkeypatch.setattr(preflight, "now", lambda: settings.mltrainer_as_of)
+        assert settings.market_kind == "real"
+        seen = preflight.look(settings)
+        assert seen.refusal is None
+        assert "no snapshots" in seen.lines[0]
+        assert "505 sessions, a call each, 5 calls a minute: about 101 minutes" in seen.lines[1]
+        stocks.faults[first] = [Reply(b'{"status":"NOT_AUTHORIZED","message":"upgrade your plan"}', status=403)]
+        refusal = preflight.look(settings).refusal
+        assert "set MLTRAINER_HISTORY_START=2014-01-02" in refusal
+        assert "a-key" not in refusal
+        assert len(server.calls) == 3

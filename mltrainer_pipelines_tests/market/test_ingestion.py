@@ -80,6 +80,15 @@ def test_tickers_that_do_not_bring_the_whole_market_are_found_out():
     assert "not those of the whole session: fetching session by session" in said[0]
 
 
+@pytest.mark.parametrize("symbol", ["BRK/A", "AUDUSD=X", " LEAD"])
+def test_a_symbol_whose_spelling_no_path_can_carry_does_not_end_a_backfill(symbol):
+    said: list[str] = []
+    with vendor(Stocks(symbols=("AAA", symbol, "CCC"))) as server:
+        found = everything(client_of(server.url), DAYS, log=said.append)
+    assert found["symbol"].n_unique() == 3
+    assert "fetching session by session" in said[0]
+
+
 def test_a_session_that_the_exchange_does_not_have_comes_as_its_error_on_both_ways():
     gone = DAYS[10]
     stocks = Stocks(edit=lambda day, rows: [] if day == gone else rows)
