@@ -198,14 +198,19 @@ def trial_rollback(
 
 @app.command(
     epilog="Examples: mltrainer features --bars bars.parquet --set alpha158 --out features.parquet --workers 2 --json; "
-    "mltrainer features --bars bars.parquet --macro macro.csv --set macro --out features.parquet"
+    "mltrainer features --bars bars.parquet --macro macro.csv --set macro --out features.parquet; "
+    "mltrainer features --bars bars.parquet --expression 'Corr($close, Log($volume+1), 20)' --out factor.parquet"
 )
 def features(
     bars: BarsFile,
     out: OutFile,
     feature_set: Annotated[
-        str, typer.Option("--set", help="momentum, technical, alpha158, cross_section, macro or default.")
-    ] = "default",
+        str | None,
+        typer.Option("--set", help="momentum, stock_selection, technical, alpha158, alpha101, cross_section, macro or default."),
+    ] = None,
+    expression: Annotated[
+        str | None, typer.Option(help="A feature of your own in the expression language, instead of a set: see docs/factors.md.")
+    ] = None,
     macro: Annotated[
         Path | None,
         typer.Option(
@@ -216,12 +221,21 @@ def features(
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor, at most 4.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a feature set on a file of daily bars: no Dagster, no services."""
-    from mltrainer_pipelines.features.files import features_of_file
+    """Compute a feature set, or an expression of your own, on a file of daily bars: no Dagster, no services."""
+    from mltrainer_pipelines.features.files import expression_of_file, features_of_file
 
-    done = features_of_file(bars, feature_set, out, workers, macro)
+    if expression is not None and feature_set is not None:
+        raise typer.BadParameter("give either --set or --expression")
+    if expression is None:
+        done = features_of_file(bars, feature_set or "default", out, workers, macro)
+    else:
+        done = expression_of_file(bars, expression, out, workers, macro)
     line = f"{out}: {done.rows:,} rows, {done.columns} features, computed in {done.seconds:.2f} s"
-    print_result({"rows": done.rows, "features": done.columns, "seconds": round(done.seconds, 4)} if as_json else line)
+    result = {"rows": done.rows, "features": done.columns, "seconds": round(done.seconds, 4)}
+    if expression is not None:
+        line += f", {done.labelled:,} values known"
+        result["known"] = done.labelled
+    print_result(result if as_json else line)
 
 
 @app.command(epilog="Example: mltrainer labels --bars bars.parquet --timeframe short --target 1.5 --stop 1 --out labels.parquet")

@@ -19,9 +19,12 @@ keeps causality.
 ```
 mltrainer features --bars bars.parquet --set momentum --out features.parquet --workers 2
 mltrainer features --bars bars.parquet --macro macro.csv --set macro --out features.parquet
+mltrainer features --bars bars.parquet --expression 'Corr($close, Log($volume+1), 20)' --out factor.parquet
 mltrainer labels --bars bars.parquet --timeframe short --target 1.5 --stop 1 --out labels.parquet
 mltrainer audit causality
 ```
+
+[factors.md](factors.md) is about the language of expressions.
 
 The bars are a Parquet or CSV file with the columns date, symbol, open, high, low, close and volume, and optionally vwap and
 sector. Their prices are taken as they are, and every symbol is a member while it trades. Macro observations are a file with

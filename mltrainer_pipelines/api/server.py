@@ -22,6 +22,7 @@ from mltrainer_pipelines.api.routes import (
     conversation,
     events,
     facilitator,
+    factors,
     market,
     models,
     near_misses,
@@ -52,7 +53,7 @@ _DESCRIPTION = (
     "It cannot place orders. Every answer says which market it is about: `real`, `simulated` or `replay`."
 )
 _ROUTES = (
-    *(near_misses, recommendations, portfolio, positions, trials, models, proposals, market, settings_routes),
+    *(near_misses, recommendations, portfolio, positions, trials, models, proposals, market, factors, settings_routes),
     *(facilitator, saved_results, system_status, conversation, alerts, notifications, events, system),
 )
 

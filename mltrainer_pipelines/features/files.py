@@ -20,7 +20,7 @@ from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.panel import BadPanelError
 from mltrainer_pipelines.features.regime.score import regime_scores
-from mltrainer_pipelines.features.registry import get_feature_set
+from mltrainer_pipelines.features.registry import resolved
 from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.files.adjusted_prices import prices_are_adjusted, splits_of_adjusted_closes
@@ -103,7 +103,7 @@ def read_macro(path: Path) -> pl.DataFrame:
 
 
 def features_of_file(
-    path: Path, feature_set: str, out: Path, workers: int | None = None, macro: Path | None = None
+    path: Path, feature_set: str | FeatureSet, out: Path, workers: int | None = None, macro: Path | None = None
 ) -> FileResult:
     """Compute a feature set on a file of bars, write it, and say how long the computation took.
 
@@ -114,13 +114,35 @@ def features_of_file(
     Raises BadFileError or BadPanelError if the bars or the macro observations cannot be used, UnknownFeatureSetError if there
     is no such set.
     """
-    chosen = get_feature_set(feature_set)
+    chosen = resolved(feature_set)
     _check_writable(out)
     bars = read_bars(path)
     observations = None if macro is None else read_macro(macro)
     computed, seconds = _timed(path, bars, lambda rows: _features(rows, chosen, workers, observations))
     _write(computed, out)
     return FileResult(computed.height, computed.width - 2, seconds, computed.height)
+
+
+def expression_of_file(
+    path: Path, expression: str, out: Path, workers: int | None = None, macro: Path | None = None
+) -> FileResult:
+    """Compute one expression on a file of bars and write it as date, symbol and the column ``factor``, as `features_of_file`.
+
+    Raises ExpressionError for what is no expression, before any file is read; BadFactorError where the values say nothing: the
+    bars are shorter than its look-back, or every value is the same or null.
+    """
+    from mltrainer_pipelines.features.expressions.graph import expression_set
+    from mltrainer_pipelines.features.expressions.quality import check_history, check_values
+
+    chosen = expression_set("expression", {"factor": expression})
+    _check_writable(out)
+    bars = read_bars(path)
+    check_history(chosen, bars["date"].n_unique())
+    observations = None if macro is None else read_macro(macro)
+    computed, seconds = _timed(path, bars, lambda rows: _features(rows, chosen, workers, observations))
+    check_values(computed["factor"])
+    _write(computed, out)
+    return FileResult(computed.height, 1, seconds, int(computed["factor"].is_not_null().sum()))
 
 
 def labels_of_file(

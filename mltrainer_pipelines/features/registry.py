@@ -11,7 +11,7 @@ from mltrainer_pipelines.features.spec import FeatureSet
 DEFAULT = "momentum"
 """The set that trials use, and that the asset `features` stores, unless another one is named."""
 
-ORDER = (DEFAULT, "stock_selection", "technical", "alpha158", "cross_section", "macro")
+ORDER = (DEFAULT, "stock_selection", "technical", "alpha158", "alpha101", "cross_section", "macro")
 """Sets as lists show them; one that is not named here comes after them."""
 
 
@@ -29,8 +29,8 @@ class DuplicateFeatureSetError(ValueError):
 def feature_sets() -> list[str]:
     """Names of the feature sets, and ``default``.
 
-    >>> feature_sets()[:3]
-    ['momentum', 'technical', 'alpha158']
+    >>> feature_sets()[:2]
+    ['momentum', 'stock_selection']
     """
     return [*_by_name(), "default"]
 

@@ -35,7 +35,7 @@ change do nothing: the digest itself is then the version.
 
 _LANGUAGE = (
     "contracts.ranks", "features.block", "features.window", "features.kernels.cross_section", "features.kernels.nested",
-    "features.kernels.windows",
+    "features.kernels.windows", "features.kernels.rolling", "features.expressions.functions",
 )  # fmt: skip
 """Modules whose definitions formulas name."""
 

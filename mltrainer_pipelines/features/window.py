@@ -33,6 +33,11 @@ class Window:
         """First wanted row of what `field` gives."""
         return self._block.first
 
+    @property
+    def month_block(self) -> Block:
+        """The whole block, for expressions, which keep shared results in it."""
+        return self._block
+
     def field(self, name: str) -> np.ndarray:
         """A field with its look-back: (rows, members); ``market_return``, ``macro:…``, ``regime:…`` have one column."""
         self._declared(name)

@@ -4,6 +4,7 @@ import pytest
 
 from docs.build.features import features_page
 from mltrainer_pipelines.contracts.lake_tables import REGIME
+from mltrainer_pipelines.features.expressions.operators import OPERATORS
 from mltrainer_pipelines.features.registry import feature_sets, get_feature_set
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,3 +36,10 @@ def test_the_regimes_page_names_every_column():
     page = (DOCS / "regime.md").read_text()
     for column in REGIME.schema:
         assert f"`{column}`" in page
+
+
+def test_the_factors_page_has_every_operator_of_the_language():
+    page = (DOCS / "factors.md").read_text()
+    for operator in OPERATORS:
+        names = "".join(f", `{name}`" for name in operator.aliases).removeprefix(", ")
+        assert f"| `{operator.name}({', '.join(operator.arguments)})` | {operator.summary} | {names} |" in page

@@ -228,8 +228,17 @@ def test_duplicates_and_impossible_prices_are_named():
 
 
 def test_an_unknown_set_names_those_there_are():
-    assert feature_sets() == ["momentum", "stock_selection", "technical", "alpha158", "cross_section", "macro", "default"]
-    with pytest.raises(UnknownFeatureSetError, match="'alpha'; the feature sets are momentum, technical, alpha158"):
+    assert feature_sets() == [
+        "momentum",
+        "stock_selection",
+        "technical",
+        "alpha158",
+        "alpha101",
+        "cross_section",
+        "macro",
+        "default",
+    ]
+    with pytest.raises(UnknownFeatureSetError, match="'alpha'; the feature sets are momentum, stock_selection, technical"):
         get_feature_set("alpha")
 
 

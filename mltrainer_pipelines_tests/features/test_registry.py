@@ -40,7 +40,7 @@ def test_a_new_set_is_one_file(scratch):
     done = scratch.run(USE)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "['momentum', 'stock_selection', 'technical', 'alpha158', 'cross_section', 'macro', 'mine', 'default']",
+        "['momentum', 'stock_selection', 'technical', 'alpha158', 'alpha101', 'cross_section', 'macro', 'mine', 'default']",
         "[7.0]",
         "mine",
     ]
