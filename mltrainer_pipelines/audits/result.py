@@ -22,7 +22,7 @@ Progress = Callable[[str, float], None]
 class AuditResult:
     """Verdict and numbers of one audit: `findings` are what `--json` prints beside `passed`, `lines` the same for a reader."""
 
-    name: Literal["null", "planted", "calibration"]
+    name: Literal["null", "planted", "calibration", "power"]
     passed: bool
     findings: dict[str, Any]
     lines: tuple[str, ...]

@@ -74,3 +74,21 @@ def audit_calibration(
     with progress_bar(f"Probabilities over {markets} markets") as progress:
         audit = calibration.audit_calibration(markets, progress=progress)
     print_verdict(audit, as_json)
+
+
+@audit_app.command("power", epilog="Example: mltrainer audit power --symbols 120 --years 3 --json | jq .found_short")
+def audit_power(
+    seeds: Annotated[int, typer.Option(min=1, help="Markets drawn for each case.")] = 20,
+    symbols: Annotated[list[int] | None, typer.Option(help="Companies of a market; 120, 200 and 500 by default.")] = None,
+    years: Annotated[list[int] | None, typer.Option(help="Years out of sample; 3 and 5 by default.")] = None,
+    rank_ic: Annotated[list[float] | None, typer.Option(help="True rank ICs; 0, 0.02, 0.03, 0.05 and 0.10 by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count how often a ranking of known skill is graded proven: in rising, flat and falling markets, at both timeframes."""
+    from mltrainer_pipelines.audits import power
+
+    with progress_bar("Scorecards of known skill") as progress:
+        audit = power.audit_power(
+            seeds, rank_ic or power.RANK_ICS, years or power.YEARS, symbols or power.SYMBOLS, progress=progress
+        )
+    print_verdict(audit, as_json)
