@@ -42,7 +42,7 @@ TRIALS = 4
 """Trials that a scorecard is deflated by: as many as a demo runs."""
 _FIRST, _WARM_UP = date(2012, 1, 3), 260
 _MEMORY = 0.5 ** (1 / 40)
-_STRENGTH = {"short": 1.37, "long": 1.42}
+_STRENGTH = {"short": 1.37, "long": 1.29}
 """Daily drift in units of the symbol's volatility for a rank IC of 1, before what barriers and ranks take of it."""
 
 

@@ -11,6 +11,8 @@ DELAYED, CLOSED, STALE, MISSING, UNTRUSTED = "delayed", "close", "stale", "missi
 NO_PRICE = (STALE, MISSING, UNTRUSTED)
 SAMPLE_SIZE = 5
 """Signals just below the thresholds that are bought on paper, a session and timeframe."""
+NO_DIFFERENCE = 1e-6
+"""Spread of the probabilities of a timeframe up to which they are one number: the market's level, not the symbol's."""
 PROBABILITY_MARGIN, CONFIDENCE_MARGIN = 0.05, 0.10
 """How far below its threshold a sampled signal may be."""
 
@@ -71,6 +73,11 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
             pl.format(f"expected net return {{}} % not above {bars.min_expected_net_return * 100:g} %", _text(expected * 100, 2)),
         ),
     ]
+    if bars.min_probability > 0 and {"date", "timeframe"} <= set(signals.columns):
+        ranked, refresh = probability.fill_nan(None), ("date", "timeframe")
+        flat = (ranked.max() - ranked.min()).over(refresh) <= NO_DIFFERENCE
+        several = ranked.count().over(refresh) > 1
+        rules.append(pl.when(flat & several).then(pl.lit("no ranking skill, its probability is the market's level")))
     if bars.min_regime > 0:
         rules.append(_below(regime, bars.min_regime, "regime", 1))
     decided = signals.with_columns(reason=pl.concat_str(rules, separator="; ", ignore_nulls=True))

@@ -72,3 +72,11 @@ def test_thresholds_outside_their_range_are_refused() -> None:
         Thresholds(min_probability=60)
     with pytest.raises(ValueError, match="min_expected_net_return"):
         Thresholds(min_expected_net_return=float("nan"))
+
+
+def test_the_level_of_the_market_is_no_strong_buy() -> None:
+    flat = pl.DataFrame([GOOD, GOOD], schema=SCHEMA).with_columns(date=pl.lit("2024-01-02"), timeframe=pl.lit("short"))
+    assert strong_buys(flat, Thresholds())["reason"].to_list() == ["no ranking skill, its probability is the market's level"] * 2
+    assert strong_buys(flat.head(1), Thresholds())["strong_buy"].all()
+    apart = flat.with_columns(profit_probability=pl.Series([0.7, 0.8]))
+    assert strong_buys(apart, Thresholds())["strong_buy"].all()

@@ -21,11 +21,12 @@ from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS, Wind
 
 LOOKBACK_SESSIONS = 2520
 """Ten years of decisions: percentiles within a session mean the same for as long as a model's kind of signal lasts."""
-LEVEL_PRIOR, LEVEL_PRIOR_ROWS = 0.5, 500.0
+LEVEL_PRIOR, LEVEL_PRIOR_ROWS = 0.5, 20.0
 """Share of profitable trades before anything is known, and the independent outcomes that belief is worth.
 
-Five hundred outcomes know a share to 2.2 points: as far from one half as the long-run share of liquid stocks usually is
-over holding periods of weeks and months, where drift and costs nearly cancel. The mean net return leans to zero alike.
+Fitted to history: on 200 liquid companies, 2003 to 2018, the share of profits among all outcomes known at a quarter's start had
+the lowest Brier score (0.0501 `short`, 0.0557 `long`, of a session's share) with a prior of 20. With one of 500 it stayed near
+one half for a decade (0.0502, 0.0583); the last one to five years alone chase the market (0.0505 to 0.0517, 0.0588 to 0.0662).
 """
 
 
