@@ -99,6 +99,32 @@ def up(market: Market = None) -> None:
     raise typer.Exit(serve_all(_settings()))
 
 
+@app.command(
+    epilog="Example: mltrainer live --from 2018-06-01 --sessions 10 · mltrainer live --from 2018-06-01 --speed 900 --json"
+)
+def live(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session to live through.")],
+    sessions: Annotated[int, typer.Option(min=1, help="How many sessions.")] = 10,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=1, help="At most so many times faster than real time; by default as fast as the work is done."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Live through past sessions of a recording or the simulated market; the pages fill while you watch.
+
+    The clock moves through the days, and at each moment everything that is due happens: refreshes, the evening's bars, learning.
+    """
+    from rich.console import Console
+
+    from mltrainer_pipelines.commands.live import live as live_through
+
+    result = live_through(
+        _settings(), first.date(), sessions, speed, Console(stderr=True), lambda line: typer.echo(line, err=True)
+    )
+    print_result(result.as_dict() if as_json else result.text())
+
+
 @app.command(epilog="Example: mltrainer status · mltrainer status --json | jq '.automation[] | select(.on | not)'")
 def status(as_json: AsJson = False) -> None:
     """Show what runs by itself, how fresh everything is, open alerts, and what is being caught up on."""

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mltrainer_pipelines.live_clock import read_clock
+
 NEW_YORK = ZoneInfo("America/New_York")
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 POLYGON_URL = "https://api.polygon.io"
@@ -332,8 +334,14 @@ def get_settings() -> Settings:
 
 
 def now() -> datetime:
-    """The current time in New York: the wall clock, or the moment `MLTRAINER_AS_OF` pins."""
-    return get_settings().mltrainer_as_of or datetime.now(NEW_YORK)
+    """The current time in New York: the wall clock, unless `simulated_now` says otherwise."""
+    return simulated_now() or datetime.now(NEW_YORK)
+
+
+def simulated_now() -> datetime | None:
+    """The moment to which `mltrainer live` has moved this home's clock, or that `MLTRAINER_AS_OF` pins; else None."""
+    clock = read_clock(get_settings().state)
+    return clock.moment.astimezone(NEW_YORK) if clock else get_settings().mltrainer_as_of
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from mltrainer_pipelines.commands.preflight import look
 from mltrainer_pipelines.commands.trial import outcomes, wait_until_scored
 from mltrainer_pipelines.ops.dagster_client import DagsterClient, Run
 from mltrainer_pipelines.ops.databases import database_url
-from mltrainer_pipelines.ops.run_launcher import launcher_of
+from mltrainer_pipelines.ops.run_launcher import launcher_of, quarters_of
 from mltrainer_pipelines.ops.temporary_services import services_up
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.store.database import Database
@@ -69,39 +69,41 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
         console.print(line, highlight=False)
     if seen.refusal:
         raise DemoError(seen.refusal)
-    _require_quarters(settings)
-    demo = _Demo(settings, console)
+    require_quarters(settings)
+    demo = Preparation(settings, console)
     with services_up(settings, console) as services:
         demo.result.seconds["start"] = services.start_seconds
-        demo.run(DagsterClient(services.addresses["dagster"]))
+        dagster = DagsterClient(services.addresses["dagster"])
+        demo.prepare(dagster)
+        demo.score_market(dagster)
         stopping = time.monotonic()
     demo.result.seconds["stop"] = round(time.monotonic() - stopping, 1)
     demo.result.seconds["total"] = round(time.monotonic() - begin, 1)
     return demo.result
 
 
-def _require_quarters(settings: Settings) -> None:
+def require_quarters(settings: Settings) -> None:
     """Refuse dates that leave nothing to predict, before anything is started."""
-    from mltrainer_pipelines.defs import partitions
     from mltrainer_pipelines.market.sessions import last_closed_session
     from mltrainer_pipelines.settings import now
 
-    if not partitions.quarters.get_partition_keys():
+    if not quarters_of(settings):
         raise DemoError(
             f"from MLTRAINER_HISTORY_START={settings.mltrainer_history_start} to {last_closed_session(now())} no quarter has "
             "eighteen months of history before it; start the history earlier"
         )
 
 
-class _Demo:
-    """The stages in order; each looks at what is there before it asks Dagster for more."""
+class Preparation:
+    """The stages in order; each looks at what is there before it asks Dagster for more. `result` says what they made."""
 
     def __init__(self, settings: Settings, console: Console):
         self.settings, self.console = settings, console
         self.lake = Lake(settings.lake_url)
         self.result = DemoResult(settings.market_source)
 
-    def run(self, dagster: DagsterClient) -> None:
+    def prepare(self, dagster: DagsterClient) -> None:
+        """Whatever a market needs before it is scored: its past, trials, champions."""
         from mltrainer_pipelines.defs import partitions
         from mltrainer_pipelines.market.sessions import last_closed_session
         from mltrainer_pipelines.settings import now
@@ -109,28 +111,28 @@ class _Demo:
         newest = last_closed_session(now())
         sessions = [key for key in partitions.sessions.get_partition_keys() if key <= str(newest)]
         months = [key for key in partitions.months.get_partition_keys() if key <= str(newest)]
-        quarters = list(partitions.quarters.get_partition_keys())
+        quarters = [str(quarter) for quarter in quarters_of(self.settings)]
         dagster.require_loaded()
         database = Database(database_url(self.settings, "mltrainer"))
         self._bars(dagster, sessions)
         self._features(dagster, sessions, months, newest)
         scored = self._trials(dagster, database, quarters)
         self._champions(dagster, database, scored)
-        self._signals(dagster, database, newest)
-        self.result.dagster_runs = dagster.run_count()
 
     def _bars(self, dagster: DagsterClient, sessions: list[str]) -> None:
         with self._stage("daily_bars"):
             done = dagster.materialized_keys("daily_bars", sessions)
             missing = [key for key in sessions if key not in done]
             if missing:
-                backfill = dagster.backfill("daily_bars", missing, f"Daily bars of {len(missing)} sessions")
-                with self._bar("Daily bars: waiting for the backfill to start", len(missing)) as advance:
+                run = dagster.launch_assets(
+                    ["daily_bars"], missing[0], missing[-1]
+                )  # sessions that are there are left as they are
+                with self._bar("Daily bars, a call a session", len(missing)) as advance:
 
                     def follow(_: object) -> None:
-                        advance(self._present("daily_bars", missing), "Daily bars, a call a session")
+                        advance(self._present("daily_bars", missing), None)
 
-                    dagster.wait_for_backfill(backfill, follow)
+                    dagster.wait([run], follow)
         self.result.sessions = len(self.lake.partitions("daily_bars"))
         self.result.symbols = self.lake.read("daily_bars", sessions[-1])["symbol"].n_unique()
 
@@ -166,7 +168,10 @@ class _Demo:
             with database.engine.begin() as connection:
                 requests = [request_trial(connection, config, "demo", "a first look at this market") for config in configs]
             launcher.update()
-            running = sum(request.run_id is not None for request, _ in outcomes(database.engine, requests))
+            pairs = outcomes(database.engine, requests)
+            if refused := next((outcome for _, outcome in pairs if outcome.status == "failed"), None):
+                raise DemoError(refused.message)
+            running = sum(request.run_id is not None for request, _ in pairs)
             if running:
                 with self._bar(f"{running} trials over {len(quarters)} quarters", len(wanted)) as advance:
 
@@ -198,20 +203,22 @@ class _Demo:
                 self._steps(dagster, run, "Champions: refit on all that is known, and registered")
         self.result.champions = {name: records.champion_status(database.engine, name) for name in names}
 
-    def _signals(self, dagster: DagsterClient, database: Database, newest: date) -> None:
+    def score_market(self, dagster: DagsterClient) -> None:
+        """The first refresh: signals, recommendations, their paper trades."""
         from mltrainer_pipelines.portfolio.positions import positions_of
         from mltrainer_pipelines.signals.recommendations import recommendations_frame
 
         with self._stage("signals, recommendations, virtual positions"):
             run = dagster.launch("refresh_signals")
             self._steps(dagster, run, "Signals, recommendations, paper trades")
-        session = max(self.lake.partitions("signals"))
+        database, session = Database(database_url(self.settings, "mltrainer")), max(self.lake.partitions("signals"))
         latest = self.lake.read("signals", session)
         latest = latest.filter(pl.col("timestamp") == latest["timestamp"].max())
         self.result.signals = latest.height
         made = recommendations_frame(database.engine, date.fromisoformat(session))
         self.result.recommendations = made.to_dicts()
         self.result.virtual_positions = len(positions_of(database.engine, made["id"].to_list()))
+        self.result.dagster_runs = dagster.run_count()
 
     def _present(self, asset: str, partitions: list[str]) -> int:
         """How many of these partitions the lake has."""

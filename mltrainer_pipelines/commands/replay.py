@@ -11,7 +11,7 @@ from mltrainer_pipelines.learning.point_in_time import PointInTime
 from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.ops.temporary_services import services_up
 from mltrainer_pipelines.portfolio.replay import replay
-from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.settings import Settings, simulated_now
 from mltrainer_pipelines.signals.champions import Champions
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
@@ -30,7 +30,7 @@ def replay_period(settings: Settings, first: date, last: date) -> dict[str, Any]
         champions = Champions(Tracking(services.addresses["mlflow"]), settings.state / "champions")
         with console.status(f"Replaying {first} to {last} …") as status:
             labels = lake.scan("labels").filter(pl.col("date") <= last).collect()
-            pinned = settings.mltrainer_as_of is not None
+            pinned = simulated_now() is not None
             states = PointInTime(lake, database.engine, champions, settings.threshold_defaults, labels, first, last, pinned)
             result = replay(lake, first, last, states, settings.cost_bps, None, lambda day: status.update(f"Replaying {day} …"))
         seconds = round(time.monotonic() - begin, 1)

@@ -9,8 +9,9 @@ from datetime import date, datetime, time, timedelta
 import dagster as dg
 
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+from mltrainer_pipelines.live_clock import read_clock
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, holidays_between, is_session
-from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.settings import get_settings, now, simulated_now
 from mltrainer_pipelines.trials.quarters import first_quarter
 from mltrainer_pipelines.trials.validation.windows import quarter_of
 
@@ -27,25 +28,24 @@ def _first_month_from(day: date) -> date:
 
 
 def _end(of: str) -> str | None:
-    """Where the partitions end if the clock is pinned: with the day or month that holds it, before its quarter.
-
-    None where the wall clock goes on.
+    """Where the partitions end if the clock is pinned, or at the end of what is lived through: with the day or month that
+    holds it, before its quarter. None where the wall clock goes on.
     """
-    pinned = get_settings().mltrainer_as_of
-    if pinned is None:
+    if (last := _live.last if _live else pinned.date() if (pinned := simulated_now()) else None) is None:
         return None
-    tomorrow = pinned.date() + timedelta(days=1)
+    tomorrow = last + timedelta(days=1)
     return str({"session": tomorrow, "month": _first_month_from(tomorrow), "quarter": quarter_of(tomorrow)[0]}[of])
 
 
 _start = get_settings().mltrainer_history_start
+_live = read_clock(get_settings().state)
 _horizon = now().date() + timedelta(days=300)
 
 sessions = dg.DailyPartitionsDefinition(
     start_date=str(_start),
     end_date=_end("session"),
     # Today is a partition from midnight on; its asset refuses to be written before the close.
-    end_offset=0 if _end("session") else 1,
+    end_offset=0 if _end("session") and not _live else 1,
     exclusions=[*_WEEKENDS, *(datetime.combine(day, time(), NEW_YORK) for day in holidays_between(_start, _horizon))],
     timezone=NEW_YORK.key,
 )

@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from mltrainer_pipelines.settings import get_settings
+from mltrainer_pipelines.settings import simulated_now
 
 
 def no_session(day: date) -> dg.SkipReason | None:
@@ -16,7 +16,7 @@ def no_session(day: date) -> dg.SkipReason | None:
 
 def clock_is_pinned(tick: datetime) -> dg.SkipReason | None:
     """The reason to skip a tick of a day after the one at which the installation's clock stands still; None otherwise."""
-    pinned = get_settings().mltrainer_as_of
+    pinned = simulated_now()
     if pinned is None or tick.date() <= pinned.date():
         return None
     return dg.SkipReason(f"the clock stands at {pinned:%Y-%m-%d %H:%M} (MLTRAINER_AS_OF): nothing after it happens")

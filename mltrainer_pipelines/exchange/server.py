@@ -62,18 +62,16 @@ def serve(settings: "Settings", port: int, calls_per_minute: int | None = None) 
     """Load the market and answer on 127.0.0.1 until SIGINT or SIGTERM."""
     import uvicorn
 
-    from mltrainer_pipelines.settings import LOCAL_EXCHANGE_KEY, NEW_YORK
+    from mltrainer_pipelines.settings import LOCAL_EXCHANGE_KEY, now
 
     market = load_market(settings)
-
-    def clock() -> datetime:
-        return settings.mltrainer_as_of or datetime.now(NEW_YORK)
-
-    app = create_app(market, clock, LOCAL_EXCHANGE_KEY, calls_per_minute)
+    app = create_app(market, now, LOCAL_EXCHANGE_KEY, calls_per_minute)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
 def _today(settings: "Settings") -> date:
+    from mltrainer_pipelines.live_clock import read_clock
     from mltrainer_pipelines.settings import NEW_YORK
 
-    return (settings.mltrainer_as_of or datetime.now(NEW_YORK)).date()
+    clock = read_clock(settings.state)
+    return clock.last if clock else (settings.mltrainer_as_of or datetime.now(NEW_YORK)).date()

@@ -12,6 +12,8 @@ LOCATION = "mltrainer"
 REPOSITORY = "__repository__"
 FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 UNFINISHED = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"]
+_ANY_ASSETS = "__ASSET_JOB"
+"""Dagster's own job of all assets."""
 _REPOSITORY_SELECTOR = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
 
 
@@ -74,14 +76,21 @@ class DagsterClient:
             if result and result["__typename"] == "PythonError":
                 raise DagsterError(f"the code location {entry['name']} does not load: {result['message'][:1000]}")
 
-    def launch(self, job: str, tags: dict[str, str] | None = None, config: dict[str, Any] | None = None) -> str:
-        """Launch a job; returns the run's id."""
+    def launch(
+        self,
+        job: str,
+        tags: dict[str, str] | None = None,
+        config: dict[str, Any] | None = None,
+        assets: Sequence[str] | None = None,
+    ) -> str:
+        """Launch a job, or `assets` alone of it; returns the run's id."""
+        chosen = {"assetSelection": [{"path": [name]} for name in assets]} if assets else {}
         answer = self.query(
             """mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
                  ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
                  ... on RunConfigValidationInvalid { errors { message } } ... on Error { message } } }""",
             params={
-                "selector": {**_REPOSITORY_SELECTOR, "jobName": job},
+                "selector": {**_REPOSITORY_SELECTOR, "jobName": job, **chosen},
                 "runConfigData": config or {},
                 "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
             },
@@ -94,6 +103,10 @@ class DagsterClient:
     def launch_range(self, job: str, first: str, last: str, tags: dict[str, str] | None = None) -> str:
         """Launch one run of a job over the partitions from `first` to `last`, both included."""
         return self.launch(job, partition_range(first, last) | (tags or {}))
+
+    def launch_assets(self, assets: Sequence[str], first: str | None, last: str | None) -> str:
+        """Launch one run of assets over their partitions from `first` to `last`, both included; None where they have none."""
+        return self.launch(_ANY_ASSETS, partition_range(first, last) if first and last else {}, assets=assets)
 
     def backfill(self, asset: str, partitions: Sequence[str], title: str) -> str:
         """Submit a backfill of an asset; the daemon launches its runs. Returns the backfill's id.

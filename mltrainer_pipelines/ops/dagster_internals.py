@@ -5,7 +5,9 @@
 
 import multiprocessing
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from itertools import takewhile
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Self
@@ -13,11 +15,13 @@ from typing import Any, Self
 import dagster as dg
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.events.log import EventLogEntry
 from dagster._core.execution.plan.objects import StepRetryData
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.step_delegating import StepDelegatingExecutor
 from dagster._serdes import ConfigurableClassData
+from dagster._utils.schedules import schedule_execution_time_iterator
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 
@@ -112,6 +116,26 @@ def serve_code(socket: Path, module: str, location: str, preload: str) -> None:
 
     server.DagsterApiServer = ForkingApiServer  # type: ignore[misc]
     grpc_command.main(["--socket", str(socket), "--module-name", module, "--location-name", location])
+
+
+def moments_due(schedule: dg.ScheduleDefinition, after: datetime, until: datetime) -> Iterator[datetime]:
+    """When a schedule's clock strikes, later than `after` and not later than `until`."""
+    times = schedule_execution_time_iterator(after.timestamp() + 1, schedule.cron_schedule, schedule.execution_timezone)
+    return takewhile(lambda moment: moment <= until, times)
+
+
+def schedule_context(
+    instance: dg.DagsterInstance, tick: datetime, repository: dg.RepositoryDefinition
+) -> dg.ScheduleEvaluationContext:
+    """What a schedule is asked with at a tick. Dagster's own context would open another instance for every tick."""
+    context = dg.build_schedule_context(instance, tick, repository_def=repository)
+    context._instance = instance  # type: ignore[assignment]
+    return context
+
+
+def partitions_as_of(moment: datetime) -> AbstractContextManager[Any]:
+    """Within it, partitions are those that there are at `moment`, whatever the wall clock says."""
+    return partition_loading_context(moment)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from mltrainer_pipelines.agent.jobs import JobError
 from mltrainer_pipelines.agent.proposal_results import follow_requests
 from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+from mltrainer_pipelines.live_clock import read_clock
 from mltrainer_pipelines.ops.dagster_client import FINISHED, DagsterClient, DagsterError, Run, partition_range
 from mltrainer_pipelines.settings import NEW_YORK, Settings
 from mltrainer_pipelines.store import runtime_settings
@@ -223,6 +224,7 @@ def launcher_of(settings: Settings, engine: Engine, dagster: DagsterClient, lake
 def quarters_of(settings: Settings) -> list[date]:
     """First days of the quarters that a trial of this installation is predicted over, in order."""
     # A pinned clock stands at the end of its day; otherwise today is not over.
-    pinned = settings.mltrainer_as_of
-    last = pinned.date() if pinned else datetime.now(NEW_YORK).date() - timedelta(days=1)
+    clock = read_clock(settings.state)
+    pinned = settings.mltrainer_as_of if clock is None else None
+    last = pinned.date() if pinned else ((clock.moment if clock else datetime.now(NEW_YORK)).date() - timedelta(days=1))
     return predictable_quarters(settings.mltrainer_history_start, last)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+from mltrainer_pipelines.live_clock import remove_clock
 from mltrainer_pipelines.ops.databases import provided_databases
 from mltrainer_pipelines.settings import PROJECT_ROOT, Settings
 
@@ -61,6 +62,7 @@ def lock_state_dir(settings: Settings) -> Iterator[dict[str, str]]:
     _make_folders(settings)
     Lake(settings.lake_url).assert_owner(settings.market_id)
     with _lock(settings), provided_databases(settings) as urls:
+        remove_clock(settings.state)  # one that a killed `mltrainer live` left
         shutil.copyfile(PROJECT_ROOT / "dagster.yaml", dagster_home(settings) / "dagster.yaml")
         yield {
             **os.environ,

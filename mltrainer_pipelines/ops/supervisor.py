@@ -139,18 +139,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _require_free(service: Service) -> None:
-    if service.port is None:
-        return
+def is_free(port: int) -> bool:
+    """Whether a service could have this port of loopback right now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, service.port))
+            probe.bind((HOST, port))
         except OSError:
-            raise PortInUseError(
-                f"port {service.port} of {service.name} is in use{_owner(service.port)}; "
-                f"stop that program, or set {service.port_variable} to another port"
-            ) from None
+            return False
+        return True
+
+
+def _require_free(service: Service) -> None:
+    if service.port is not None and not is_free(service.port):
+        raise PortInUseError(
+            f"port {service.port} of {service.name} is in use{_owner(service.port)}; "
+            f"stop that program, or set {service.port_variable} to another port"
+        )
 
 
 def _owner(port: int) -> str:

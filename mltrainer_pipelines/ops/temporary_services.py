@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mltrainer_pipelines.ops import state_dir
-from mltrainer_pipelines.ops.supervisor import READY_SECONDS, STOP_SECONDS, ServiceStartError, free_port
+from mltrainer_pipelines.ops.supervisor import READY_SECONDS, STOP_SECONDS, ServiceStartError, free_port, is_free
 from mltrainer_pipelines.settings import Settings
 
 _PR_SET_PDEATHSIG = 1
@@ -30,12 +30,13 @@ class Services:
 
 
 @contextmanager
-def services_up(settings: Settings, console: Console) -> Iterator[Services]:
+def services_up(settings: Settings, console: Console, *, with_pages: bool = False) -> Iterator[Services]:
     """The services of this home for the length of a command.
 
     Uses the services of a running `mltrainer up` on the same home and leaves them running. Otherwise starts
     `mltrainer up` on free ports and stops it at the end, also when this process is killed. A `ServiceStartError` has the last
-    line that `mltrainer up` wrote.
+    line that `mltrainer up` wrote. `with_pages` serves the API and the pages too, on the ports of `mltrainer up` where those
+    are free.
     """
     begin = time.monotonic()
     holder = state_dir.lock_holder(settings)
@@ -46,8 +47,10 @@ def services_up(settings: Settings, console: Console) -> Iterator[Services]:
     state_dir.require_unlocked(settings)
     errors = state_dir.log_file(settings).with_name("up.err")
     # A command has no use for the API and the pages, and does itself what is to be done.
-    overrides = {"MLTRAINER_SERVE_APP": "false", "MLTRAINER_AUTOMATION": "false"}
-    overrides |= {f"MLTRAINER_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "EXCHANGE")}
+    overrides = {"MLTRAINER_SERVE_APP": str(with_pages), "MLTRAINER_AUTOMATION": "false"}
+    for name in ("dagster", "mlflow", "exchange", *(("api", "app") if with_pages else ())):
+        port: int = getattr(settings, f"{name}_port")
+        overrides[f"MLTRAINER_{name.upper()}_PORT"] = str(port if with_pages and is_free(port) else free_port())
     with open(errors, "w") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "mltrainer_pipelines.cli", "up"],

@@ -16,6 +16,7 @@ from mltrainer_pipelines.api.routes.alerts import AlertRow
 from mltrainer_pipelines.api.routes.facilitator import Pipeline, pipeline
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.ops.dagster_client import Run
+from mltrainer_pipelines.settings import simulated_now
 from mltrainer_pipelines.store.alerts import alerts
 
 router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=JsonRoute)
@@ -77,7 +78,7 @@ class SystemStatus(BaseModel):
     market: MarketKind
     market_id: str = Field(description="Name of the market these data are of.")
     as_of: datetime
-    clock_pinned: bool = Field(description="Whether `MLTRAINER_AS_OF` holds the clock.")
+    clock_pinned: bool = Field(description="Whether `MLTRAINER_AS_OF` or `mltrainer live` holds the clock.")
     places_orders: Literal[False] = Field(description="This system cannot place orders.")
     services: dict[str, bool] = Field(description="Whether each answers.")
     pipeline: Pipeline
@@ -102,7 +103,7 @@ def get_system_status(installation: Installation) -> SystemStatus:
         market=settings.market_kind,
         market_id=settings.market_id,
         as_of=installation.now(),
-        clock_pinned=settings.mltrainer_as_of is not None,
+        clock_pinned=simulated_now() is not None,
         places_orders=False,
         services=status.services(installation),
         pipeline=pipeline(installation),

@@ -14,8 +14,9 @@ from mltrainer_pipelines.store.lake import Lake
 @dg.schedule(job=promote_champion, cron_schedule="0 9 * * 6", execution_timezone="America/New_York", default_status=SCHEDULES)
 def promote_champion_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     """Every Saturday, for both timeframes."""
-    return clock_is_pinned(context.scheduled_execution_time) or [
-        dg.RunRequest(partition_key=timeframe) for timeframe in timeframes.get_partition_keys()
+    tick = context.scheduled_execution_time
+    return clock_is_pinned(tick) or [
+        dg.RunRequest(f"{tick.date()} {timeframe}", partition_key=timeframe) for timeframe in timeframes.get_partition_keys()
     ]
 
 
