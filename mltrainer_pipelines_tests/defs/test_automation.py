@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mltrainer_pipelines.defs.features.assets import features, labels
 from mltrainer_pipelines.defs.learning.automation import alert_on_stale_data
 from mltrainer_pipelines.defs.market.automation import fetch_missing_sessions, ingest_session_schedule
 from mltrainer_pipelines.market.sessions import NEW_YORK
@@ -129,3 +130,11 @@ def test_what_is_behind_raises_one_alert(
     with_bars(tmp_path / "lake", *(date(2024, 6, day) for day in (27, 28)), date(2024, 7, 1))
     result = alert_on_stale_data(dg.build_sensor_context(instance=instance, resources={"database": database}))
     assert "up to date" in result.skip_message
+
+
+def test_a_month_that_has_just_begun_has_features_and_labels_without_rows(tmp_path: Path) -> None:
+    lake = with_bars(tmp_path / "lake", date(2024, 6, 28))
+    done = dg.materialize([features, labels], partition_key="2024-07-01", resources={"lake": lake})
+    assert done.success
+    assert lake.read("features", "2024-07-01").is_empty()
+    assert lake.read("labels", "2024-07-01").is_empty()

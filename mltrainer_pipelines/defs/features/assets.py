@@ -50,9 +50,11 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
 def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Momentum features of the universe's members, known at the close of each session."""
     keys = context.partition_keys
-    computed = computed_features(lake, *_first_and_last_day(keys))
+    first, last = _first_and_last_day(keys)
     columns = (Column(feature.name, pl.Float32(), feature.summary, nullable=True) for feature in get_feature_set(STORED).features)
     table = FEATURES.extended(columns)
+    # A month that has just begun has a universe and no session yet.
+    computed = computed_features(lake, first, last) if sessions_in_lake(lake, first, last) else table.empty()
     notes = {VERSION_NOTE: version_of(STORED)}
     return _written(context, lake, table, computed, keys, notes, features=len(computed.columns) - 2)
 
@@ -80,6 +82,8 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
 
     keys = context.partition_keys
     first, last = _first_and_last_day(keys)
+    if not sessions_in_lake(lake, first, last):
+        return _written(context, lake, LABELS, LABELS.empty(), keys, None, known=0)
     members = lake.scan("universe", keys).collect()
     bars = adjusted_history(lake, first, last, look_back=look_back(), look_ahead=look_ahead(LONG))
     cost_bps = get_settings().cost_bps
