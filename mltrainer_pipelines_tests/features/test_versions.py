@@ -57,7 +57,7 @@ def test_a_set_that_nobody_added_to_is_still_the_recorded_version(name):
             "out[1, k, t - first, s] =",
             "out[1, k, t - first, s] = 2 *",
         ),  # momentum names none of these
-        ("features/files.py", "give a file of daily bars", "give another file"),
+        ("features/files.py", "convert it first", "make it one first"),
     ],
 )
 def test_words_layout_and_what_no_formula_reaches_leave_a_version_alone(scratch, file, old, new):
