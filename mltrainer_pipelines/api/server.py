@@ -23,6 +23,7 @@ from mltrainer_pipelines.api.routes import (
     events,
     facilitator,
     factors,
+    leanings,
     market,
     models,
     near_misses,
@@ -53,7 +54,7 @@ _DESCRIPTION = (
     "It cannot place orders. Every answer says which market it is about: `real`, `simulated` or `replay`."
 )
 _ROUTES = (
-    *(near_misses, recommendations, portfolio, positions, trials, models, proposals, market, factors, settings_routes),
+    *(near_misses, leanings, recommendations, portfolio, positions, trials, models, proposals, market, factors, settings_routes),
     *(facilitator, saved_results, system_status, conversation, alerts, notifications, events, system),
 )
 

@@ -1,5 +1,6 @@
 """`mltrainer audit`: its subcommands, each a call of one function of `audits`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -91,4 +92,39 @@ def audit_power(
         audit = power.audit_power(
             seeds, rank_ic or power.RANK_ICS, years or power.YEARS, symbols or power.SYMBOLS, progress=progress
         )
+    print_verdict(audit, as_json)
+
+
+@audit_app.command(
+    "skill", epilog="Example: mltrainer audit skill --bars us.parquet --out predictions.parquet --json | jq .verdict"
+)
+def audit_skill(
+    bars: Annotated[Path | None, typer.Option("--bars", help="A recording; this installation's market by default.")] = None,
+    size: Annotated[int, typer.Option(min=20, help="The most liquid symbols of each month that are judged.")] = 200,
+    out: Annotated[Path | None, typer.Option("--out", help="File for the default models' predictions.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for the sum of rank ICs over time.")] = None,
+    shuffle: Annotated[
+        int | None, typer.Option("--shuffle", help="Seed: put each symbol's moves in another order; no skill may remain.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that models are fitted with.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what the default models are worth on a market, beside single features, plain learners and a peer.
+
+    Beside a recording, <stem>.members (symbol, start, end) says who belonged to the universe and <stem>.names (symbol, sector)
+    in which sector.
+    """
+    from mltrainer_pipelines.audits import skill
+    from mltrainer_pipelines.audits.skill_market import ingested_market, recorded_market
+    from mltrainer_pipelines.settings import get_settings
+    from mltrainer_pipelines.store.lake import Lake
+
+    with progress_bar("Skill") as progress:
+        progress("reading the market", 0.0)
+        market = recorded_market(bars, size, shuffle) if bars else ingested_market(Lake(get_settings().lake_url), size)
+        audit = skill.audit_skill(market, progress, threads)
+    if out:
+        audit.write_predictions(out)
+    if plot:
+        audit.figure().savefig(plot)
     print_verdict(audit, as_json)

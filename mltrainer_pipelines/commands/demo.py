@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 from rich.console import Console
@@ -26,7 +26,6 @@ from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.run_requests import Outcome, RunRequest, request_trial
 
-MODELS = ("logistic_l2", "lightgbm")
 _RANGE_OF_LABELS = timedelta(days=125)
 """A label of 125 days ago is known by now: months before that do not change when a session is added."""
 
@@ -153,14 +152,11 @@ class Preparation:
 
     def _trials(self, dagster: DagsterClient, database: Database, quarters: list[str]) -> bool:
         """Predict and score the trials; returns whether anything was scored anew."""
-        from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
-        from mltrainer_pipelines.trials.config import TrialConfig
+        from mltrainer_pipelines.contracts.timeframes import TimeframeName
+        from mltrainer_pipelines.trials.defaults import default_trials
 
-        configs = [
-            TrialConfig(model=model, timeframe=timeframe, proposed_by="demo", rationale="a first look at this market")
-            for timeframe in TIMEFRAMES
-            for model in MODELS
-        ]
+        about = {"proposed_by": "demo", "rationale": "a first look at this market"}
+        configs = [config for timeframe in get_args(TimeframeName) for config in default_trials(timeframe, **about)]
         ids = [config.trial_id for config in configs]
         wanted = [f"{trial_id}/{quarter}" for trial_id in ids for quarter in quarters]
         launcher = launcher_of(self.settings, database.engine, dagster, self.lake)

@@ -30,6 +30,8 @@ from mltrainer_pipelines.models.spec import InvalidParamsError, ModelSpec
 
 MIN_TRAIN_SESSIONS = 126
 """Half a year: below it a model sees one market regime at most."""
+WHOLE_HISTORY = 252 * 30
+"""The most `train_sessions` that a trial may name: all decisions there are."""
 
 
 class InvalidTrialError(ValueError):
@@ -63,7 +65,7 @@ class TrialConfig(BaseModel):
     timeframe: TimeframeName
     feature_set: str = "momentum"
     feature_set_version: str = ""
-    train_sessions: Annotated[int, Field(ge=MIN_TRAIN_SESSIONS, le=252 * 30)] = 756
+    train_sessions: Annotated[int, Field(ge=MIN_TRAIN_SESSIONS, le=WHOLE_HISTORY)] = 756
     label: Barriers = Barriers()
     normalise: Literal["rank", "none"] = "rank"
     target: Literal["relative", "neutral", "absolute"] = "relative"

@@ -3,10 +3,8 @@
 from typing import Any
 
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
-from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.config import WHOLE_HISTORY, TrialConfig
 
-WHOLE_HISTORY = 252 * 30
-"""Sessions of decisions that a default model learns from at most: all there are."""
 DEFAULT_MODELS = ("rank_mix", "rank_ridge")
 """The default model, and the simpler half of it, which takes its place where the trees add nothing."""
 

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.config import WHOLE_HISTORY, InvalidTrialError, TrialConfig
 from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS
 
 MIN_QUARTERS = 4
 """A year out of sample: below it nothing that a trial earned differs from luck."""
-_DEFAULT_SPAN = TrialConfig.model_fields["train_sessions"].default
+_AS_MUCH_AS_THERE_IS = (TrialConfig.model_fields["train_sessions"].default, WHOLE_HISTORY)
 
 
 def validate_trial(config: TrialConfig, quarters: Sequence[date], history_start: date) -> None:
     """Refuse a trial that the history is too short for, or whose feature set has changed since it was written.
 
-    `quarters` are the first days of those that can be predicted, in order. The default of `train_sessions` is not refused: it
-    means as much of three years as there is. InvalidTrialError names what was asked for and what would be valid.
+    `quarters` are the first days of those that can be predicted, in order. The default of `train_sessions` and
+    `WHOLE_HISTORY` are not refused: they mean as much of three years, or of everything, as there is.
+    InvalidTrialError names what was asked for and what would be valid.
     """
     config.require_today()
     if len(quarters) < MIN_QUARTERS:
@@ -27,7 +28,7 @@ def validate_trial(config: TrialConfig, quarters: Sequence[date], history_start:
         )
     last = quarters[-1]
     most = len(sessions_between(history_start, last - timedelta(days=1))) - EMBARGO_SESSIONS
-    if config.train_sessions > most and config.train_sessions != _DEFAULT_SPAN:
+    if config.train_sessions > most and config.train_sessions not in _AS_MUCH_AS_THERE_IS:
         raise InvalidTrialError(
             f"train_sessions: {config.train_sessions} is longer than the history, which has {most} sessions from {history_start} "
             f"to before the last quarter, {last}; give at most {most}"

@@ -99,10 +99,24 @@ def test_the_nearest_misses_come_nearest_first_with_what_they_lacked(installatio
     assert installation.client.get("/api/recommendations/near-misses?timeframe=long").json()["items"] == []
 
 
+def test_leanings_come_strongest_first_and_say_whether_they_are_recommended_too(installation: Installation) -> None:
+    found = installation.client.get("/api/recommendations/leanings").json()
+    for timeframe in {item["timeframe"] for item in found["items"]}:
+        own = [item for item in found["items"] if item["timeframe"] == timeframe]
+        assert [item["place"] for item in own] == list(range(1, len(own) + 1))
+        strengths = [item["signal_strength"] for item in own]
+        assert strengths == sorted(strengths, reverse=True)
+    assert {item["strong_buy"] for item in found["items"]} == {True, False}
+    first = installation.client.get("/api/recommendations/leanings?timeframe=short&limit=1").json()
+    assert [(item["place"], item["timeframe"]) for item in first["items"]] == [(1, "short")]
+    assert {worth["timeframe"] for worth in first["worth"]} <= {"short"}
+
+
 def test_before_the_first_refresh_there_is_nothing_and_that_is_said(tmp_path: Path, database: Database, dagster: Dagster) -> None:
     fresh = make_installation(tmp_path, database, dagster)
     fresh.lake.delete("signals", str(SESSIONS[-1]))
     assert fresh.client.get("/api/recommendations/near-misses").json()["refreshed_at"] is None
+    assert fresh.client.get("/api/recommendations/leanings").json()["items"] == []
     listed = fresh.client.get("/api/recommendations").json()
     assert (listed["total"], listed["items"], listed["newest_id"]) == (0, [], None)
 

@@ -28,6 +28,7 @@ def show() -> None:
         filters = _filters()
         _list(filters)
         _opened()
+        _leanings(filters["timeframe"])
 
 
 def _filters() -> dict[str, Any]:
@@ -177,6 +178,49 @@ def _near_misses(misses: dict[str, Any]) -> None:
     }
     config = decimals({"Probability": "%.2f", "Confidence": "%.2f"})
     table(misses["items"], columns, "misses", "the nearest misses and the thresholds each one missed", column_config=config)
+
+
+def _leanings(timeframe: str | None) -> None:
+    """What the models put first, and how little or much that has been worth."""
+    page = api().get("/api/recommendations/leanings", limit=10, timeframe=timeframe)
+    st.subheader("Leanings: not recommendations")
+    for worth in page["worth"]:
+        st.caption(_worth(worth))
+    if not page["items"]:
+        st.caption("No signal has both a price and a probability.")
+        return
+    columns: dict[str, Column] = {
+        "Place": "place",
+        "Symbol": "symbol",
+        "Company": column_or_dash("company"),
+        "Period": "timeframe",
+        "Probability": "profit_probability",
+        "Interval": lambda item: _interval(item["probability_low"], item["probability_high"], 0),
+        "Expected": lambda item: share(item["expected_net_return"], 2, signed=True),
+        "Recommended": lambda item: "yes" if item["strong_buy"] else "no",
+    }
+    table(
+        page["items"], columns, "leanings", "what the models put first; leanings are not recommendations",
+        column_config=decimals({"Probability": "%.2f"}),
+    )  # fmt: skip
+
+
+def _worth(worth: dict[str, Any]) -> str:
+    if worth["mean_net_return"] is None:
+        return f"{worth['timeframe']}: nothing is known yet of what leanings have earned."
+    low, high = worth["mean_net_return_low"], worth["mean_net_return_high"]
+    proven = low is not None and low > 0
+    return (
+        f"{worth['timeframe']}: out of sample from {worth['first_session']} to {worth['last_session']} the first tenth of the "
+        f"leanings earned {share(worth['mean_net_return'], 2, signed=True)} a trade after costs "
+        f"({_interval(low, high, 2)}), {share(worth['net_return_a_year'], 1, signed=True)} a year; all symbols alike "
+        f"{share(worth['universe_net_return_a_year'], 1, signed=True)} a year."
+        + ("" if proven else " A gain is not certain: the interval reaches below zero.")
+    )
+
+
+def _interval(low: float | None, high: float | None, digits: int) -> str:
+    return NONE if low is None or high is None else f"{share(low, digits)} to {share(high, digits)}"
 
 
 def _opened() -> None:
