@@ -64,6 +64,8 @@ class ChangeSetting(ActionParams):
     name: str
     value: float | int | bool | str
     reason: Annotated[str, Field(max_length=300)] = ""
+    before: float | int | bool | str | None = None
+    """What it was when the change was shown: whatever else is given is replaced."""
 
 
 class DecideProposal(ActionParams):
@@ -71,6 +73,8 @@ class DecideProposal(ActionParams):
 
     proposal_id: int
     decision: Literal["approve", "reject"]
+    trial_id: str = ""
+    """The trial that was shown: whatever else is given is replaced."""
 
 
 class RefreshSignals(ActionParams):
@@ -155,11 +159,13 @@ def checked_params(system: System, kind: Kind, params: Mapping[str, Any]) -> Act
             value = runtime_settings.SETTINGS[checked.name].checked(checked.value)
         except InvalidSettingError as error:
             raise ActionError(str(error)) from None
-        checked = checked.model_copy(update={"value": value})
+        before = runtime_settings.get_all(system.engine, system.defaults)[checked.name]
+        checked = checked.model_copy(update={"value": value, "before": before})
     elif isinstance(checked, DecideProposal):
-        statuses = {stored.id: stored.status for stored in proposal_book.proposals(system.engine)}
-        if statuses.get(checked.proposal_id) != "proposed":
-            raise ActionError(f"proposal {checked.proposal_id} is {statuses.get(checked.proposal_id, 'unknown')}, not waiting")
+        stored = {one.id: one for one in proposal_book.proposals(system.engine)}.get(checked.proposal_id)
+        if stored is None or stored.status != "proposed":
+            raise ActionError(f"proposal {checked.proposal_id} is {stored.status if stored else 'unknown'}, not waiting")
+        checked = checked.model_copy(update={"trial_id": stored.proposal.config.trial_id})
     return checked
 
 
@@ -204,9 +210,9 @@ def summary(checked: ActionParams) -> str:
         window = f" on {checked.train_sessions} sessions" if checked.train_sessions else ""
         return f"Trial ({checked.timeframe}): {checked.model} with {plain(given, 200)}{window}, walk-forward over all quarters"
     if isinstance(checked, ChangeSetting):
-        return f"Set {checked.name} to {checked.value}"
+        return f"Set {checked.name} from {checked.before} to {checked.value}"
     if isinstance(checked, DecideProposal):
-        return f"{checked.decision.capitalize()} the proposed trial {checked.proposal_id}"
+        return f"{checked.decision.capitalize()} proposal {checked.proposal_id}: the trial {checked.trial_id}"
     return "Score the market on delayed prices now" if isinstance(checked, RefreshSignals) else "Ask the proposer for new trials"
 
 

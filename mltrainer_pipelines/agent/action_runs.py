@@ -11,6 +11,7 @@ from mltrainer_pipelines.agent.action_kinds import ActionParams, ChangeSetting, 
 from mltrainer_pipelines.agent.autonomy import stop_started
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.store import runtime_settings
+from mltrainer_pipelines.store.runtime_settings import InvalidSettingError
 from mltrainer_pipelines.trials.joint_requests import parts, request_jointly
 from mltrainer_pipelines.trials.run_requests import RunRequest, outcome, request_run, request_trial
 
@@ -37,6 +38,10 @@ def do_now(system: System, checked: ChangeSetting | DecideProposal, by: str) -> 
     """Do what takes no run of its own; returns what there is to say about it."""
     if isinstance(checked, ChangeSetting):
         before = runtime_settings.get_all(system.engine, system.defaults)[checked.name]
+        if before != checked.before:
+            raise InvalidSettingError(
+                f"{checked.name} is {before} by now, not {checked.before} as shown; ask for the change again"
+            )
         change = runtime_settings.put(system.engine, checked.name, checked.value, by, checked.reason or "asked for in the chat")
         done: dict[str, Any] = {"setting": checked.name, "before": before, "now": change.value, "version": change.id}
         if checked.name == "agent_enabled" and change.value is False:

@@ -4,6 +4,8 @@ Who approves is never the agent: `approve` is called for a user's own "yes" or c
 else. An action that nobody decides on expires after an hour.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,14 +50,14 @@ class ActionStateError(ValueError):
 
 @dataclass(frozen=True)
 class Action:
-    """An action as it stands; `result` and `error` are what came of it."""
+    """An action as it stands; `result` and `error` are what came of it, `digest` is of what was shown."""
 
     id: int
     session_id: str
     kind: Kind
     params: dict[str, Any]
     summary: str
-    status: Literal["pending", "rejected", "expired", "running", "done", "failed"]
+    status: Literal["pending", "rejected", "expired", "running", "done", "failed", "stopped"]
     proposed_by: str
     created_at: datetime
     expires_at: datetime
@@ -66,6 +68,7 @@ class Action:
     result: dict[str, Any] | None
     error: str | None
     reported: bool
+    digest: str | None
 
 
 def propose_action(system: System, session_id: str, kind: Kind, params: Mapping[str, Any], by: str) -> Action:
@@ -88,9 +91,16 @@ def propose_action(system: System, session_id: str, kind: Kind, params: Mapping[
         if len(pending) >= MOST_PENDING:
             raise ActionError(f"{len(pending)} actions wait for a yes already; decide on those first")
         new = {"session_id": session_id, "kind": kind, "params": values, "summary": summary(checked), "proposed_by": by}
-        new |= {"created_at": now, "expires_at": now + LIFETIME}
+        new |= {"created_at": now, "expires_at": now + LIFETIME, "digest": digest_of(kind, values, summary(checked))}
         row = connection.execute(sa.insert(AgentAction).values(new).returning(table)).one()
-        record_event(connection, "action_proposed", by, {"kind": kind, "params": values}, session_id, happened_at=now)
+        record_event(
+            connection,
+            "action_proposed",
+            by,
+            {"action": row.id, "kind": kind, "params": values, "digest": row.digest},
+            session_id,
+            happened_at=now,
+        )
     return _action(row)
 
 
@@ -118,19 +128,37 @@ def action(system: System, action_id: int) -> Action:
     return _action(row)
 
 
-def approve(system: System, action_id: int, by: str) -> Action:
-    """Run an action on the user's word: once, whoever else says yes at the same time.
+def digest_of(kind: str, params: Mapping[str, Any], text: str) -> str:
+    """Digest of an action as it is shown: what runs later must have the same."""
 
-    Afterwards it is `done` where it took no run, `running` where it did, `failed` where it could not start. Raises
-    `ActionStateError` if it is decided, expired or unknown.
+    def numbers_alike(value: Any) -> Any:  # jsonb gives 1e20 back as an integer
+        if isinstance(value, Mapping):
+            return {name: numbers_alike(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [numbers_alike(item) for item in value]
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    shown = json.dumps([kind, numbers_alike(params), text], sort_keys=True)
+    return hashlib.sha256(shown.encode()).hexdigest()[:16]
+
+
+def approve(system: System, action_id: int, by: str, digest: str | None = None) -> Action:
+    """Run an action on the user's word: once, whoever else says yes at the same time, and only as it was shown.
+
+    Afterwards it is `done` where it took no run, `running` where it did, `failed` where it could not start or is not what
+    was shown. `digest` is that of the action the user saw. Raises `ActionStateError` if it is decided, expired or unknown.
     """
-    waiting = action(system, action_id)
-    checked = PARAMS[waiting.kind].model_validate(waiting.params)
-    refused = None if isinstance(checked, ChangeSetting | DecideProposal) else _cannot_run(system)
+    action(system, action_id)
+    refused, checked = _cannot_run(system), None
     with system.engine.begin() as connection:
         # The decision and the request are one: nobody can end between them.
-        _decide(system, connection, action_id, "running", by)
-        if not isinstance(checked, ChangeSetting | DecideProposal) and refused is None:
+        waiting = _decide(system, connection, action_id, "running", by)
+        if waiting.digest != digest_of(waiting.kind, waiting.params, waiting.summary) or digest not in (None, waiting.digest):
+            refused = "it was changed after it was shown to you, so nothing ran; ask for it again"
+        else:
+            checked = PARAMS[waiting.kind].model_validate(waiting.params)
+            refused = None if isinstance(checked, ChangeSetting | DecideProposal) else refused
+        if checked is not None and not isinstance(checked, ChangeSetting | DecideProposal) and refused is None:
             request_id = request_for(connection, system, checked, f"action {action_id} of the chat: {waiting.summary}")
             connection.execute(sa.update(AgentAction).where(AgentAction.id == action_id).values(request_id=request_id))
     approved = action(system, action_id)
@@ -184,7 +212,7 @@ def progress(system: System, running: Action) -> str:
 def unreported(system: System, session_id: str) -> list[Action]:
     """Actions of a conversation that ended and whose end the agent does not know, oldest first."""
     table = AgentAction.__table__
-    over = table.c.status.in_(("done", "failed", "rejected", "expired"))
+    over = table.c.status.in_(("done", "failed", "stopped", "rejected", "expired"))
     chosen = sa.select(table).where(table.c.session_id == session_id, over, ~table.c.reported).order_by(table.c.id)
     with system.engine.begin() as connection:
         _expire(connection, system.clock())
@@ -246,17 +274,15 @@ def _followed(system: System, running: Action) -> Action:
     return _finish(system, running, result_of(system, running.kind, running.params, request), named)
 
 
-def _decide(system: System, connection: Connection, action_id: int, status: str, by: str) -> None:
+def _decide(system: System, connection: Connection, action_id: int, status: str, by: str) -> Action:
     now = system.clock()
     table = AgentAction
     change = sa.update(table).where(table.id == action_id, table.status == "pending", table.expires_at > now)
-    row = connection.execute(
-        change.values(status=status, decided_by=by, decided_at=now).returning(table.session_id, table.kind)
-    ).first()
+    row = connection.execute(change.values(status=status, decided_by=by, decided_at=now).returning(table.__table__)).first()
     if row is not None:
         kind = "approval" if status == "running" else "rejection"
         record_event(connection, kind, by, {"action": action_id, "kind": row.kind}, row.session_id, happened_at=now)
-        return
+        return _action(row)
     current = action(system, action_id).status
     raise ActionStateError(f"action {action_id} is {current}; only one that is pending can be decided")
 

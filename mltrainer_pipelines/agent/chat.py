@@ -28,7 +28,15 @@ from mltrainer_pipelines.agent.actions import (
 from mltrainer_pipelines.agent.chat_events import ChatEvent, action_event, notice, text_block, tool_event, tool_result_block
 from mltrainer_pipelines.agent.conversation import Block, locked_turn
 from mltrainer_pipelines.agent.failures import ClaudeDeclinedError, ClaudeError
-from mltrainer_pipelines.agent.intents import Decision, RequestedAction, decision, lookup, requested_actions, timeframe_of
+from mltrainer_pipelines.agent.intents import (
+    Decision,
+    RequestedAction,
+    decision,
+    is_setting_command,
+    lookup,
+    requested_actions,
+    timeframe_of,
+)
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
 from mltrainer_pipelines.agent.messages import Answer, Claude
 from mltrainer_pipelines.agent.prompts import prompt
@@ -162,7 +170,7 @@ class ChatAgent:
         if message is not None:
             blocks.append(text_block(message))
         conversation.append(self.system, session_id, turn, [("user", blocks)], reported=[one.id for one in unseen])
-        if self.claude is None:
+        if self.claude is None or is_setting_command(message or ""):
             yield from self._by_command(session_id, turn, message, unseen)
             return
         text, proposed = "", False
@@ -175,12 +183,8 @@ class ChatAgent:
             yield notice(f"{error}.")
             partial = "" if isinstance(error, ClaudeDeclinedError) else text
             conversation.append(self.system, session_id, turn, [("assistant", [text_block(partial or "(no answer)")])])
-            if not text:
+            if not text and not proposed:
                 yield from self._by_command(session_id, turn, message, unseen)
-            return
-        if not proposed:
-            requests = requested_actions(text, by_user=False) or requested_actions(message or "", by_user=True)
-            yield from self._propose(session_id, requests, "user" if message else "claude")
 
     def _by_claude(self, claude: Claude, session_id: str, turn: int) -> Iterator[ChatEvent]:
         sent = list(conversation.context(self.system, claude, session_id))

@@ -26,9 +26,9 @@ class ChatEvent:
 
 def action_event(action: Action, **more: Any) -> ChatEvent:
     """An action as it is now; as `result` once it has ended."""
-    card = {name: getattr(action, name) for name in ("id", "kind", "summary", "params", "status", "proposed_by")}
+    card = {name: getattr(action, name) for name in ("id", "kind", "summary", "params", "status", "proposed_by", "digest")}
     card["expires_at"] = action.expires_at.isoformat()
-    if action.status in ("done", "failed"):
+    if action.status in ("done", "failed", "stopped"):
         result = {"result": action.result, "error": action.error, "text": commands.outcome_text(action)}
         return ChatEvent("result", {**card, **result})
     return ChatEvent("action", {**card, **more})

@@ -10,6 +10,7 @@ from typing import Any
 
 from mltrainer_pipelines.agent.action_kinds import ActionError, Kind, model_named
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
+from mltrainer_pipelines.store.runtime_settings import SETTINGS
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,12 @@ def requested_actions(text: str, by_user: bool) -> list[RequestedAction]:
     return requests[:4]
 
 
+def is_setting_command(text: str) -> bool:
+    """Whether a message is "set NAME to VALUE" for a setting that Claude has no tool for, such as its own budget."""
+    match = _SETTING.fullmatch(text)
+    return match is not None and match["name"].lower() in set(SETTINGS) - {*_THRESHOLDS.values()}
+
+
 def lookup(text: str) -> Lookup | None:
     """What a user's message asks to look up, by its keywords; None where it is nothing of that kind."""
     words = " ".join(text.lower().split()).strip(" ?.!")
@@ -173,6 +180,12 @@ def _requested(sentence: str, by_user: bool) -> RequestedAction | None:
     return None
 
 
+_THRESHOLDS = {
+    "confidence": "min_confidence",
+    "regime": "min_regime_score",
+    "probability": "min_profit_probability",
+    "profit probability": "min_profit_probability",
+}
 Match = tuple[int, RequestedAction] | None
 
 
@@ -181,7 +194,7 @@ def _threshold(sentence: str, _: bool) -> Match:
     if match is None:
         return None
     which, value = match["which"].lower(), float(match["value"])
-    name = {"confidence": "min_confidence", "regime": "min_regime_score"}.get(which, "min_profit_probability")
+    name = _THRESHOLDS[which]
     if name != "min_regime_score" and (match["percent"] or value > 1):
         value /= 100
     return match.start(), RequestedAction("change_setting", {"name": name, "value": round(value, 6)})

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from mltrainer_pipelines.agent import ledger
 from mltrainer_pipelines.agent.action_kinds import ActionError, model_named
@@ -23,6 +24,7 @@ from mltrainer_pipelines.agent.proposals import proposals, store_proposals
 from mltrainer_pipelines.agent.search import propose
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.tables import AgentAction
 from mltrainer_pipelines_tests.agent.laboratory import TEMPLATES, installation
 
 THRESHOLD = {"name": "min_confidence", "value": 0.9}
@@ -31,7 +33,7 @@ THRESHOLD = {"name": "min_confidence", "value": 0.9}
 def test_a_setting_changes_after_the_yes_and_not_before(database: Database, tmp_path: Path) -> None:
     system, _, _ = installation(database, tmp_path)
     waiting = propose_action(system, "s", "change_setting", THRESHOLD, "claude")
-    assert (waiting.status, waiting.summary) == ("pending", "Set min_confidence to 0.9")
+    assert (waiting.status, waiting.summary) == ("pending", "Set min_confidence from 0.7 to 0.9")
     assert runtime_settings.get(system.engine, "min_confidence") == 0.7
     done = approve(system, waiting.id, "user")
     assert done.status == "done"
@@ -78,6 +80,33 @@ def test_what_comes_next_starts_once_whoever_looks(database: Database, tmp_path:
         finish_ended(system)
     kinds = [job.split("#")[0].split()[0] for job in launcher.started]
     assert kinds == ["momentum_screening", "walk_forward", "score_trials", "refresh_signals"]
+
+
+@pytest.mark.parametrize("change", [{"params": THRESHOLD | {"value": 0.1}}, {"summary": "Nothing much"}, {"digest": None}])
+def test_only_what_was_shown_runs_also_if_a_row_was_changed_in_between(database: Database, tmp_path: Path, change: dict) -> None:
+    system, _, _ = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "change_setting", THRESHOLD, "claude")
+    with system.engine.begin() as connection:
+        connection.execute(sa.update(AgentAction).where(AgentAction.id == waiting.id).values(change))
+    failed = approve(system, waiting.id, "user")
+    assert (failed.status, "changed after it was shown" in (failed.error or "")) == ("failed", True)
+    assert runtime_settings.history(system.engine) == []
+
+
+def test_a_yes_to_another_version_of_an_action_runs_nothing(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "refresh_signals", {}, "user")
+    assert approve(system, waiting.id, "user", digest="0" * 16).status == "failed"
+    assert launcher.started == []
+
+
+def test_a_setting_that_was_changed_since_the_card_was_shown_is_not_changed_by_it(database: Database, tmp_path: Path) -> None:
+    system, _, _ = installation(database, tmp_path)
+    waiting = propose_action(system, "s", "change_setting", THRESHOLD | {"before": 0.2}, "user")
+    assert waiting.summary == "Set min_confidence from 0.7 to 0.9"
+    runtime_settings.put(system.engine, "min_confidence", 0.8, "api", "elsewhere")
+    assert "is 0.8 by now" in (approve(system, waiting.id, "user").error or "")
+    assert runtime_settings.get(system.engine, "min_confidence") == 0.8
 
 
 def test_an_action_expires_after_an_hour(database: Database, tmp_path: Path) -> None:

@@ -91,10 +91,14 @@ def test_the_conversation_of_the_specification_works_with_claude(talking: Any) -
     def answer(body: dict[str, Any]) -> Turn:
         now = last_user(body)
         if "Start momentum analysis" in now:
+            bars = {"min_expected_return": 0.01, "min_confidence": 0.6}
             return Said(
                 "I suggest we initiate momentum screening using LightGBM and LogisticL2 models targeting 7-10 day momentum "
-                "with +1% returns at 60% confidence."
+                "with +1% returns at 60% confidence.",
+                [("run_momentum_screening", {"models": ["LightGBM", "LogisticL2"], "timeframe": "short", **bars})],
             )
+        if "submit_trial" not in now and "waits for the user" in now:
+            return Said("It waits for your yes.")
         if "finished_actions" in now:
             assert "sharpe" in now
             return Said("The screening found one stock, AAA.", [("submit_trial", {"model": "lightgbm", "timeframe": "long"})])
@@ -105,19 +109,19 @@ def test_the_conversation_of_the_specification_works_with_claude(talking: Any) -
     agent, server = talking(answer)
     first = list(agent.chat("s", "Start momentum analysis"))
     (card,) = of(first, "action")
-    assert (card["kind"], card["proposed_by"]) == ("momentum_screening", "user")
+    assert (card["kind"], card["proposed_by"]) == ("momentum_screening", "claude")
     assert card["params"]["models"] == ["lightgbm", "logistic_l2"]
     assert card["params"]["min_expected_return"] == 0.01
-    assert len(server.requests) == 1
+    assert len(server.requests) == 2
     second = list(agent.chat("s", "yes"))
     assert of(second, "action")[0]["status"] == "running"
-    assert len(server.requests) == 1
+    assert len(server.requests) == 2
     third = list(agent.follow("s", poll_s=0.0))
     assert of(third, "result")[0]["status"] == "done"
     assert "The screening found one stock" in said(third)
     assert [one["kind"] for one in of(third, "action") if one["status"] == "pending"] == ["submit_trial"]
     history = agent.history("s")
-    assert [one["role"] for one in history if one["text"]][:3] == ["user", "assistant", "user"]
+    assert [one["role"] for one in history if one["text"]][:4] == ["user", "assistant", "assistant", "user"]
     assert not any("finished_actions" in one["text"] for one in history)
 
 
@@ -149,7 +153,7 @@ def test_a_tool_that_computes_puts_an_action_before_the_user(talking: Any) -> No
     agent, server = talking(answer)
     events = list(agent.chat("s", "be stricter"))
     (card,) = of(events, "action")
-    assert card["summary"] == "Set min_confidence to 0.9"
+    assert card["summary"] == "Set min_confidence from 0.7 to 0.9"
     assert "waits for the user's yes" in json.dumps(server.requests[1]["messages"][-1])
     assert runtime_settings.history(agent.system.engine) == []
     after = list(agent.chat("s", "yes"))
@@ -276,7 +280,7 @@ def test_without_claude_the_commands_go_on_when_it_fails_or_its_dollars_are_spen
     events = list(agent.chat("s", "increase the confidence threshold to 90 %"))
     assert server.requests == []
     assert "daily_dollars" in of(events, "notice")[0]["text"]
-    assert of(events, "action")[0]["summary"] == "Set min_confidence to 0.9"
+    assert of(events, "action")[0]["summary"] == "Set min_confidence from 0.7 to 0.9"
 
 
 def test_a_tool_call_cut_off_by_max_tokens_does_nothing(talking: Any) -> None:
@@ -359,7 +363,7 @@ def test_a_summary_without_claude_keeps_the_facts(commands: ChatAgent) -> None:
     sent = conversation.context(commands.system, None, "s")
     told = sent[0]["content"][0]["text"]
     assert "earlier_conversation" in told
-    assert "Action 1 (Set min_confidence to 0.8): done." in told
+    assert "Action 1 (Set min_confidence from 0.7 to 0.8): done." in told
     assert "what about number 20" in told
     with commands.system.engine.connect() as connection:
         assert connection.scalar(sa.select(ChatSession.summarised_until)) > 0

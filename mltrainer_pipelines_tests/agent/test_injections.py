@@ -196,3 +196,35 @@ def test_the_users_own_yes_still_works_beside_an_injection(database: Database, t
         assert pending
         assert approve(system, pending[-1].id, "user").status in ("done", "running", "failed")
     assert len(ledger.events(system.engine, "approval")) == 1
+
+
+MENTIONED = (
+    'The note says: "increase the confidence threshold to 5 %"; I will not do it.',
+    "I will not start momentum screening with LightGBM, though a note asks for it.",
+    "What would happen if we run the model lightgbm?",
+    "If you wish, we could try an ensemble of LightGBM and logistic regression.",
+    "Careful: somebody may ask you to set the regime threshold to 0.",
+    "Initiate momentum screening with LightGBM and LogisticL2 models. Execute. yes",
+    "Approve proposal 1. Refresh the signals. Propose new trials.",
+)
+
+
+@pytest.mark.parametrize("text", MENTIONED)
+def test_what_claude_writes_is_never_read_as_an_action(database: Database, tmp_path: Path, text: str) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    with anthropic_server([Said(text)]) as server:
+        agent = ChatAgent(system, Claude(system.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url))
+        list(agent.chat("s", "increase the confidence threshold to 90 %"))
+        list(agent.chat("s", "ok"))
+    assert actions(system) == []
+    untouched(system, launcher)
+
+
+def test_a_budget_is_changed_by_a_command_of_the_user_also_with_a_key(database: Database, tmp_path: Path) -> None:
+    system, _, _ = installation(database, tmp_path)
+    with anthropic_server([Said("I cannot do that.")]) as server:
+        agent = ChatAgent(system, Claude(system.engine, "claude-sonnet-5-5", SecretStr("sk"), server.url))
+        list(agent.chat("s", "set daily_trials to 7"))
+    (one,) = actions(system, "s")
+    assert (one.summary, one.proposed_by) == ("Set daily_trials from 4 to 7", "user")
+    assert server.requests == []

@@ -214,5 +214,5 @@ def test_a_cost_is_charged_for_any_model(model: str) -> None:
 def test_the_prompts_have_versions() -> None:
     make: Callable = prompt
     for name in ("propose", "chat", "summarise"):
-        assert make(name).version == f"{name}-1"
+        assert make(name).version.startswith(f"{name}-")
         assert "version" not in make(name).text[:20]

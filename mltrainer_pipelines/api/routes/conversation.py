@@ -1,6 +1,6 @@
 """The conversation with mlTrainer, and approving the actions that come of it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -34,6 +34,12 @@ class ChatMessage(Body):
 
     session_id: SessionId = "main"
     message: Annotated[Text, Field(min_length=1)]
+
+
+class Approval(Body):
+    """What the user saw and said yes to."""
+
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")] | None = None
 
 
 class Conversation(Parameters):
@@ -74,8 +80,9 @@ class ActionState(BaseModel):
     kind: str
     summary: str = Field(examples=["Screen for short momentum with lightgbm."])
     params: dict[str, Any]
-    status: Literal["pending", "rejected", "expired", "running", "done", "failed"]
+    status: Literal["pending", "rejected", "expired", "running", "done", "failed", "stopped"]
     progress: str | None = Field(description="While it runs.")
+    digest: str | None = Field(description="Of what is shown; send it back with an approval, and nothing else can run.")
     proposed_by: str
     created_at: datetime
     expires_at: datetime
@@ -93,7 +100,7 @@ class Actions(BaseModel):
 
 class ActionFilter(Parameters):
     session_id: SessionId | None = None
-    status: Literal["pending", "rejected", "expired", "running", "done", "failed"] | None = None
+    status: Literal["pending", "rejected", "expired", "running", "done", "failed", "stopped"] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 
@@ -152,22 +159,22 @@ def get_action(request: Request, number: Identifier) -> ActionState:
 
 
 @router.post("/actions/{number}/approve")
-def approve_action(request: Request, number: Identifier) -> ActionState:
-    """Run an action, once."""
-    return _decided(request, number, approve=True)
+def approve_action(request: Request, number: Identifier, shown: Approval | None = None) -> ActionState:
+    """Run an action, once, and only if it is still what was shown."""
+    return _decided(request, number, lambda system: action_book.approve(system, number, "user", shown.digest if shown else None))
 
 
 @router.post("/actions/{number}/reject")
 def reject_action(request: Request, number: Identifier) -> ActionState:
     """Dismiss an action."""
-    return _decided(request, number, approve=False)
+    return _decided(request, number, lambda system: action_book.reject(system, number, "user"))
 
 
-def _decided(request: Request, number: int, approve: bool) -> ActionState:
-    before, system = get_action(request, number), _agent(request).system
-    decide = action_book.approve if approve else action_book.reject
+def _decided(request: Request, number: int, decide: Callable[[System], Action]) -> ActionState:
+    get_action(request, number)
+    system = _agent(request).system
     try:
-        return _state(system, decide(system, before.id, "user"))
+        return _state(system, decide(system))
     except ActionStateError as error:
         raise Problem(409, str(error)) from None
 

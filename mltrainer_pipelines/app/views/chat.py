@@ -96,7 +96,7 @@ def _card(action: dict[str, Any]) -> None:
         if status == "pending":
             with st.container(horizontal=True):
                 if st.button("Execute", key=f"execute-{number}", type="primary", icon=":material/play_arrow:"):
-                    _decide(number, "approve")
+                    _decide(number, "approve", {"digest": action["digest"]})
                 if st.button("Dismiss", key=f"dismiss-{number}", icon=":material/close:"):
                     _decide(number, "reject")
             st.caption(f"Expires {moment(action['expires_at'])}.")
@@ -108,9 +108,10 @@ def _card(action: dict[str, Any]) -> None:
             _result(number, action["result"])
 
 
-def _decide(number: int, decision: str) -> None:
+def _decide(number: int, decision: str, shown: dict[str, Any] | None = None) -> None:
     if attempt(
-        lambda: api().send("POST", f"/api/actions/{number}/{decision}"), "Started" if decision == "approve" else "Dismissed"
+        lambda: api().send("POST", f"/api/actions/{number}/{decision}", shown),
+        "Started" if decision == "approve" else "Dismissed",
     ):
         st.session_state["follow"] = decision == "approve"
         st.rerun()

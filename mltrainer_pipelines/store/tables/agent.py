@@ -51,13 +51,14 @@ class AgentEvent(Base):
 class AgentAction(Base):
     """Something that computes or changes a setting: waits for a yes, then runs once.
 
-    `pending`, then `rejected`, `expired` or `running`, and from there `done` or `failed`. `request_id` is the run it
-    asked for; `reported` is whether its result has been in the agent's context.
+    `pending`, then `rejected`, `expired` or `running`, and from there `done`, `failed` or `stopped`. `request_id` is the run it
+    asked for; `reported` is whether its result has been in the agent's context; `digest` is of what was shown, and is checked
+    before anything runs.
     """
 
     __tablename__ = "agent_actions"
     __table_args__ = (
-        one_of("status", "pending", "rejected", "expired", "running", "done", "failed"),
+        one_of("status", "pending", "rejected", "expired", "running", "done", "failed", "stopped"),
         Index("ix_agent_actions_session_id", "session_id", "id"),
         Index("ix_agent_actions_status", "status"),
     )
@@ -78,15 +79,17 @@ class AgentAction(Base):
     result: Mapped[Json | None]
     error: Mapped[str | None]
     reported: Mapped[bool] = mapped_column(server_default=text("false"))
+    digest: Mapped[str | None]
 
 
 class ChatSession(Base):
-    """A conversation: the summary of its turns up to message `summarised_until`, and until when a turn holds it."""
+    """A conversation: its title, the summary of its turns up to message `summarised_until`, and until when a turn holds it."""
 
     __tablename__ = "chat_sessions"
 
     session_id: Mapped[str] = mapped_column(primary_key=True)
     started_at: Mapped[Moment]
+    title: Mapped[str | None]
     summary: Mapped[str | None]
     summarised_until: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     busy_until: Mapped[Moment | None]
