@@ -322,13 +322,19 @@ def agent_chat(
         agent.chat(_settings(), session, messages)
 
 
-@agent_app.command("stop", epilog="Example: mltrainer agent stop --reason 'too many trials'")
+@agent_app.command("stop", epilog="Example: mltrainer agent stop --action 12")
 def agent_stop(
-    reason: Annotated[str, typer.Option(help="Kept with the change.")] = "stopped by hand", as_json: AsJson = False
+    reason: Annotated[str, typer.Option(help="Kept with the change.")] = "stopped by hand",
+    action: Annotated[int | None, typer.Option(min=1, help="Stop this running action alone.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Switch the agent off and stop everything it started; `agent resume` switches it on again."""
+    """Switch the agent off and stop everything it started; `agent resume` switches it on again. Or stop one action."""
     from mltrainer_pipelines.commands import agent
 
+    if action is not None:
+        stopped = agent.stop_action(_settings(), action)
+        print_result(vars(stopped) if as_json else f"Action {stopped.id} is {stopped.status}.")
+        return
     halted = agent.stop(_settings(), reason)
     done = f"{len(halted.proposals)} proposals and {len(halted.actions)} actions rejected, {len(halted.jobs)} jobs cancelled"
     print_result(vars(halted) if as_json else f"The agent is off: {done}.")

@@ -11,12 +11,14 @@ from datetime import date, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mltrainer_pipelines.live_clock import read_clock
+from mltrainer_pipelines.redaction import protect
 
 NEW_YORK = ZoneInfo("America/New_York")
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -191,6 +193,15 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _keys_are_hidden(self) -> "Settings":
+        for name in ("polygon_api_key", "fred_api_key", "anthropic_api_key"):
+            if key := getattr(self, name):
+                protect(key.get_secret_value())
+        if self.mltrainer_database_url:
+            protect(urlsplit(self.mltrainer_database_url.get_secret_value()).password)
+        return self
+
     @cached_property
     def market_id(self) -> str:
         """Name of the market these settings look at: the data of two markets are never mixed."""
@@ -295,6 +306,7 @@ class Settings(BaseSettings):
         url, key, calls = (os.environ.get(f"{name}_{part}") for part in ("BASE_URL", "API_KEY", "CALLS_PER_MINUTE"))
         if calls and not calls.isdecimal():
             raise SettingsError(f"{name}_CALLS_PER_MINUTE={calls}: not a whole number of calls")
+        protect(key)
         return url or None, SecretStr(key) if key else None, int(calls or 0) or None
 
     @property

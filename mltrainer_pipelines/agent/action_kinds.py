@@ -1,19 +1,19 @@
 """The kinds of action: their parameters, and the sentence that describes each to the user."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mltrainer_pipelines.agent import proposals as proposal_book
+from mltrainer_pipelines.agent.names import UnknownModelNameError, model_named
 from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
-from mltrainer_pipelines.models.registry import list_models
+from mltrainer_pipelines.features.registry import feature_sets
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
-from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig, models_for
 
 Kind = Literal[
     "momentum_screening", "submit_trial", "ensemble", "change_setting", "decide_proposal", "refresh_signals", "propose_trials"
@@ -48,6 +48,7 @@ class SubmitTrial(ActionParams):
     timeframe: TimeframeName = "short"
     params: dict[str, float | int | str | bool] = Field(default_factory=dict)
     train_sessions: int | None = None
+    feature_set: str | None = None
     rationale: Annotated[str, Field(max_length=600)] = ""
 
 
@@ -96,41 +97,6 @@ PARAMS: Mapping[Kind, type[ActionParams]] = {
 }
 
 
-def model_named(name: str) -> str:
-    """Id of the model that a person means by `RandomForest`, `LightGBM`, `logistic regression`.
-
-    Raises `ActionError`, which names the closest, if the registry has none like it.
-    """
-    wanted = _letters(name)
-    ids = {_letters(spec.id): spec.id for spec in list_models()}
-    if wanted in ids:
-        return ids[wanted]
-    if _ALIASES.get(wanted) in {spec.id for spec in list_models()}:
-        return _ALIASES[wanted]
-    starts = [model for letters, model in ids.items() if len(wanted) >= 5 and letters.startswith(wanted)]
-    if len(starts) == 1:
-        return starts[0]
-    close = [ids[letters] for letters in get_close_matches(wanted, list(ids), n=3, cutoff=0.6)]
-    remedy = f"the closest are {', '.join(close)}" if close else "`models` lists all of them"
-    raise ActionError(f"there is no model {plain(name, 40)!r}; {remedy}")
-
-
-_ALIASES = {
-    "logisticregression": "logistic_l2",
-    "logistic": "logistic_l2",
-    "logreg": "logistic_l2",
-    "lgbm": "lightgbm",
-    "xgb": "xgboost",
-    "rf": "random_forest",
-    "randomforestclassifier": "random_forest",
-    "gbm": "gradient_boosting",
-}
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
-
-
 def problems(error: ValidationError) -> str:
     """What is wrong with some input, field by field: the first five problems."""
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
@@ -144,13 +110,16 @@ def checked_params(system: System, kind: Kind, params: Mapping[str, Any]) -> Act
     except ValidationError as error:
         raise ActionError(f"{kind}: {problems(error)}") from None
     if isinstance(checked, MomentumScreening | Ensemble):
-        names = list(dict.fromkeys(model_named(name) for name in checked.models))
+        names = list(dict.fromkeys(_model(name) for name in checked.models))
         checked = checked.model_copy(update={"models": names})
         if isinstance(checked, Ensemble) and len(names) < 2:
             raise ActionError("an ensemble takes two models at least")
         trial_configs(system, checked)
     elif isinstance(checked, SubmitTrial):
-        checked = checked.model_copy(update={"model": model_named(checked.model)})
+        checked = checked.model_copy(update={"model": _model(checked.model)})
+        checked = checked.model_copy(
+            update={"feature_set": checked.feature_set or _feature_set(system, checked.timeframe, checked.model)}
+        )
         trial_configs(system, checked)
     elif isinstance(checked, ChangeSetting):
         if checked.name not in runtime_settings.SETTINGS:
@@ -169,15 +138,36 @@ def checked_params(system: System, kind: Kind, params: Mapping[str, Any]) -> Act
     return checked
 
 
+def _model(name: str) -> str:
+    try:
+        return model_named(name)
+    except UnknownModelNameError as error:
+        raise ActionError(str(error)) from None
+
+
+def _feature_set(system: System, timeframe: TimeframeName, model: str) -> str | None:
+    """The feature set for a model that does not find its columns in the usual one; None where it does."""
+    usual = system.templates[timeframe].feature_set
+    if model in models_for(usual):
+        return None
+    return next((name for name in feature_sets() if model in models_for(name)), None)
+
+
 def trial_configs(system: System, checked: MomentumScreening | Ensemble | SubmitTrial) -> list[TrialConfig]:
     """The trials that an action asks for."""
     template = system.templates[checked.timeframe]
     if isinstance(checked, SubmitTrial):
         wanted: list[dict[str, Any]] = [{"model": checked.model, "params": checked.params}]
+        if checked.feature_set is not None and checked.feature_set != template.feature_set:
+            wanted[0] |= {"feature_set": checked.feature_set, "feature_set_version": ""}
         if checked.train_sessions is not None:
             wanted[0]["train_sessions"] = checked.train_sessions
     else:
-        wanted = [{"model": model, "params": {}} for model in checked.models]
+        wanted = []
+        for model in checked.models:
+            features = _feature_set(system, checked.timeframe, model)
+            other = {"feature_set": features, "feature_set_version": ""} if features else {}
+            wanted.append({"model": model, "params": {}, **other})
     reason = checked.rationale if isinstance(checked, SubmitTrial) else "asked for in the chat"
     try:
         return [
@@ -208,6 +198,7 @@ def summary(checked: ActionParams) -> str:
     if isinstance(checked, SubmitTrial):
         given = ", ".join(f"{name}={value}" for name, value in checked.params.items()) or "its defaults"
         window = f" on {checked.train_sessions} sessions" if checked.train_sessions else ""
+        window += f" on {checked.feature_set} features" if checked.feature_set else ""
         return f"Trial ({checked.timeframe}): {checked.model} with {plain(given, 200)}{window}, walk-forward over all quarters"
     if isinstance(checked, ChangeSetting):
         return f"Set {checked.name} from {checked.before} to {checked.value}"

@@ -163,19 +163,19 @@ def approve(system: System, action_id: int, by: str, digest: str | None = None) 
             connection.execute(sa.update(AgentAction).where(AgentAction.id == action_id).values(request_id=request_id))
     approved = action(system, action_id)
     if refused is not None:
-        return _finish(system, approved, None, refused)
+        return finish_action(system, approved, None, refused)
     if isinstance(checked, ChangeSetting | DecideProposal):
         try:
-            return _finish(system, approved, do_now(system, checked, by), None)
+            return finish_action(system, approved, do_now(system, checked, by), None)
         except (JobError, InvalidSettingError, UnknownSettingError, ProposalStateError) as error:
-            return _finish(system, approved, None, str(error))
+            return finish_action(system, approved, None, str(error))
     try:
         _launcher(system).update()
     except JobError as error:
         with system.engine.begin() as connection:
             withdrawn = run_requests.withdraw(connection, str(error), approved.request_id)
         if withdrawn:
-            return _finish(system, approved, None, f"{_name(_request(system, approved))}: {error}")
+            return finish_action(system, approved, None, f"{_name(request_of(system, approved))}: {error}")
     return _followed(system, approved)
 
 
@@ -200,7 +200,7 @@ def progress(system: System, running: Action) -> str:
     """How far a running action is, in words."""
     if running.request_id is None:
         return "it is being done"
-    request = _request(system, running)
+    request = request_of(system, running)
     with system.engine.connect() as connection:
         made = joint_requests.parts(connection, request) if "configs" in request.params else [request]
         outcomes = [(part, run_requests.outcome(connection, part)) for part in made]
@@ -245,7 +245,8 @@ def _launcher(system: System) -> JobLauncher:
     return system.launcher
 
 
-def _request(system: System, of: Action) -> RunRequest:
+def request_of(system: System, of: Action) -> RunRequest:
+    """What an action asked to be run."""
     assert of.request_id is not None  # noqa: S101
     with system.engine.connect() as connection:
         return run_requests.get_request(connection, of.request_id)
@@ -260,18 +261,18 @@ def _followed(system: System, running: Action) -> Action:
     if running.request_id is None:
         if running.decided_at is None or system.clock() - running.decided_at < _INTERRUPTED:
             return running
-        return _finish(system, running, None, "it was interrupted and may not be done; look, then ask for it again")
-    request = _request(system, running)
+        return finish_action(system, running, None, "it was interrupted and may not be done; look, then ask for it again")
+    request = request_of(system, running)
     with system.engine.connect() as connection:
         outcome = run_requests.outcome(connection, request)
     if outcome.status == "succeeded":
-        return _finish(system, running, result_of(system, running.kind, running.params, request), None)
+        return finish_action(system, running, result_of(system, running.kind, running.params, request), None)
     off = not runtime_settings.get(system.engine, "agent_enabled")
     if outcome.status == "running" and not off:
         return running
     error = outcome.message if not off else "the agent was switched off while it ran; nothing more of it starts"
     named = error if off or "configs" in request.params else f"{_name(request)}: {error}"
-    return _finish(system, running, result_of(system, running.kind, running.params, request), named)
+    return finish_action(system, running, result_of(system, running.kind, running.params, request), named)
 
 
 def _decide(system: System, connection: Connection, action_id: int, status: str, by: str) -> Action:
@@ -292,9 +293,12 @@ def _expire(connection: Connection, now: datetime) -> None:
     connection.execute(over.values(status="expired", finished_at=now))
 
 
-def _finish(system: System, running: Action, result: dict[str, Any] | None, error: str | None) -> Action:
+def finish_action(
+    system: System, running: Action, result: dict[str, Any] | None, error: str | None, status: str | None = None
+) -> Action:
+    """Note how a running action ended; who is first says how."""
     now = system.clock()
-    values: dict[str, Any] = {"status": "failed" if error else "done", "finished_at": now}
+    values: dict[str, Any] = {"status": status or ("failed" if error else "done"), "finished_at": now}
     if result is not None:
         values["result"] = plain(result)
     if error is not None:

@@ -25,24 +25,20 @@ from mltrainer_pipelines.agent.actions import (
     reject,
     unreported,
 )
+from mltrainer_pipelines.agent.answers import replayable
 from mltrainer_pipelines.agent.chat_events import ChatEvent, action_event, notice, text_block, tool_event, tool_result_block
 from mltrainer_pipelines.agent.conversation import Block, locked_turn
+from mltrainer_pipelines.agent.decisions import Decision, decision
 from mltrainer_pipelines.agent.failures import ClaudeDeclinedError, ClaudeError
-from mltrainer_pipelines.agent.intents import (
-    Decision,
-    RequestedAction,
-    decision,
-    is_setting_command,
-    lookup,
-    requested_actions,
-    timeframe_of,
-)
+from mltrainer_pipelines.agent.intents import Lookup, lookup
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
 from mltrainer_pipelines.agent.messages import Answer, Claude
 from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.agent.sanitize import as_data
+from mltrainer_pipelines.agent.stopping import stop
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.agent.tools import ToolResult, call, definitions
+from mltrainer_pipelines.agent.wishes import RequestedAction, is_own_setting, wishes
 from mltrainer_pipelines.store.lake import MissingPartitionError
 
 MAX_TOKENS = 6000
@@ -81,7 +77,8 @@ class ChatAgent:
             last_message_at = self._last_message_at(session_id)
             yield from self._ended_actions(session_id)
             decided = decision(message)
-            if decided is not None and (pending := actions(self.system, session_id, "pending")):
+            pending = actions(self.system, session_id, "pending") if decided is not None else []
+            if decided is not None and (pending or (decided.stop and self._running(session_id))):
                 conversation.append(self.system, session_id, turn, [("user", [text_block(message)])])
                 yield from self._decide(session_id, turn, decided, pending, last_message_at)
             else:
@@ -133,22 +130,26 @@ class ChatAgent:
     def _ended_actions(self, session_id: str) -> Iterator[ChatEvent]:
         """Results since the last turn, for the user."""
         finish_ended(self.system, session_id)
-        yield from (action_event(one) for one in unreported(self.system, session_id) if one.status in ("done", "failed"))
+        yield from (
+            action_event(one) for one in unreported(self.system, session_id) if one.status in ("done", "failed", "stopped")
+        )
 
     def _decide(
         self, session_id: str, turn: int, decided: Decision, pending: Sequence[Action], last_message_at: datetime | None
     ) -> Iterator[ChatEvent]:
         """Run or dismiss the actions that the user's yes or no is about."""
-        chosen = _meant(decided, pending, last_message_at)
+        running = self._running(session_id) if decided.stop else []
+        chosen = _meant(decided, [*pending, *running], last_message_at if pending and not running else None)
         if not chosen:
-            listed = "\n".join(f"{one.id}: {one.summary}" for one in reversed(pending))
-            word = "execute" if decided.yes else "no"
+            listed = "\n".join(f"{one.id}: {one.summary}" for one in reversed([*pending, *running]))
+            word = "execute" if decided.yes else "stop" if running else "no"
             yield from self._say(session_id, turn, f'Which one? Type "{word} NUMBER" or "{word} all".\n{listed}')
             return
         after = []
         for one in chosen:
             try:
-                after.append(approve(self.system, one.id, "user") if decided.yes else reject(self.system, one.id, "user"))
+                decide = approve if decided.yes else stop if one.status == "running" else reject
+                after.append(decide(self.system, one.id, "user"))
             except ActionStateError as error:
                 yield notice(f"{error}.")
         yield from (action_event(one) for one in after)
@@ -156,7 +157,7 @@ class ChatAgent:
         if running:
             started = ", ".join(f"action {one.id} ({progress(self.system, one)})" for one in running)
             yield from self._say(session_id, turn, f"Started {started}. I report the results when they are there.")
-        elif any(one.status in ("done", "failed") for one in after):
+        elif any(one.status in ("done", "failed", "stopped") for one in after):
             yield from self._answer(session_id, turn, None)
         elif after:
             yield from self._say(session_id, turn, f"Dismissed: {', '.join(one.summary for one in after)}.")
@@ -170,7 +171,7 @@ class ChatAgent:
         if message is not None:
             blocks.append(text_block(message))
         conversation.append(self.system, session_id, turn, [("user", blocks)], reported=[one.id for one in unseen])
-        if self.claude is None or is_setting_command(message or ""):
+        if self.claude is None or is_own_setting(message or ""):
             yield from self._by_command(session_id, turn, message, unseen)
             return
         text, proposed = "", False
@@ -182,15 +183,16 @@ class ChatAgent:
         except (ClaudeError, DailyBudgetError) as error:
             yield notice(f"{error}.")
             partial = "" if isinstance(error, ClaudeDeclinedError) else text
-            conversation.append(self.system, session_id, turn, [("assistant", [text_block(partial or "(no answer)")])])
-            if not text and not proposed:
+            if partial.strip():
+                conversation.append(self.system, session_id, turn, [("assistant", [text_block(partial)])])
+            if not proposed and (not partial.strip() or _is_command(message or "")):
                 yield from self._by_command(session_id, turn, message, unseen)
 
     def _by_claude(self, claude: Claude, session_id: str, turn: int) -> Iterator[ChatEvent]:
         sent = list(conversation.context(self.system, claude, session_id))
         for _ in range(MAX_ROUNDS):
             answer: Answer | None = None
-            for piece in claude.stream("chat", prompt("chat"), sent, MAX_TOKENS, definitions(), session_id):
+            for piece in claude.stream("chat", prompt("chat"), replayable(sent), MAX_TOKENS, definitions(), session_id):
                 if isinstance(piece, str):
                     yield ChatEvent("text", {"text": piece})
                 else:
@@ -224,20 +226,36 @@ class ChatAgent:
     def _by_command(self, session_id: str, turn: int, message: str | None, unseen: Sequence[Action]) -> Iterator[ChatEvent]:
         if message is None:
             yield from self._next_step(session_id, turn, unseen)
-        elif requests := requested_actions(message, by_user=True):
-            yield from self._propose(session_id, requests, "user", turn)
+            return
+        asked = wishes(message)
+        if asked.actions:
+            yield from self._propose(session_id, asked.actions, "user", turn)
+            for text in asked.others:
+                if (wanted := lookup(text)) is not None:
+                    yield from self._look_up(session_id, turn, wanted)
+            if asked.unused:
+                yield from self._say(session_id, turn, f"I did not use these words of yours: {', '.join(asked.unused[:12])}.")
         elif decision(message) is not None:
             yield from self._say(session_id, turn, "No action is pending.")
+        elif "refusal" in asked.moods and "question" not in asked.moods:
+            yield from self._say(session_id, turn, "Nothing was started or changed.")
+        elif asked.unsure or "report" in asked.moods:
+            about = "whether you want that now" if asked.unsure else "what you want of me, or what you only report"
+            text = f'I am not sure {about}, so I started nothing. Ask for it plainly, for example "{_example(asked.unsure)}".'
+            yield from self._say(session_id, turn, text)
         elif (wanted := lookup(message)) is None:
             yield from self._say(session_id, turn, f"I did not understand that.\n{commands.HELP}")
         else:
-            try:
-                text, value = commands.answer(self.system, wanted)
-            except MissingPartitionError as error:
-                text, value = f"{error}.", None
-            if value is not None:
-                yield tool_event(wanted.query, wanted.arguments)
-            yield from self._say(session_id, turn, text)
+            yield from self._look_up(session_id, turn, wanted)
+
+    def _look_up(self, session_id: str, turn: int, wanted: Lookup) -> Iterator[ChatEvent]:
+        try:
+            text, value = commands.answer(self.system, wanted)
+        except MissingPartitionError as error:
+            text, value = f"{error}.", None
+        if value is not None:
+            yield tool_event(wanted.query, wanted.arguments)
+        yield from self._say(session_id, turn, text)
 
     def _next_step(self, session_id: str, turn: int, unseen: Sequence[Action]) -> Iterator[ChatEvent]:
         """Results in words, and what the search would try next."""
@@ -256,8 +274,12 @@ class ChatAgent:
         """Put actions before the user, with a sentence for each where a turn is given."""
         for request in requests:
             params, remarks = dict(request.params), list(request.problems)
+            if request.question:
+                text = f"{request.question[0].upper()}{request.question[1:]}"
+                yield from [notice(text)] if turn is None else self._say(session_id, turn, text)
+                continue
             if request.kind in ("momentum_screening", "ensemble") and not params.get("models") and not remarks:
-                timeframe = params.get("timeframe") or timeframe_of("")
+                timeframe = params["timeframe"]
                 params["models"] = commands.suggested_models(self.system, timeframe)
                 remarks.append(f"I suggest we initiate momentum screening ({timeframe}) using {' and '.join(params['models'])}")
             try:
@@ -288,8 +310,32 @@ def _meant(decided: Decision, pending: Sequence[Action], last_message_at: dateti
         return [one for one in ordered if one.id in decided.ids]
     if decided.everything:
         return ordered
+    if decided.places:
+        places = {place - 1 if place > 0 else len(ordered) + place for place in decided.places}
+        return [one for place, one in enumerate(ordered) if place in places] if places <= set(range(len(ordered))) else []
     fresh = [one for one in ordered if last_message_at is None or one.created_at >= last_message_at]
     return fresh if len(fresh) == 1 else []
+
+
+_SAID_AS = {
+    "momentum_screening": "start momentum analysis",
+    "submit_trial": "run lightgbm",
+    "ensemble": "try an ensemble of lightgbm and catboost",
+    "change_setting": "set the confidence threshold to 80 %",
+    "decide_proposal": "approve proposal 3",
+    "refresh_signals": "refresh the signals",
+    "propose_trials": "propose new trials",
+}
+
+
+def _example(unsure: Sequence[RequestedAction]) -> str:
+    """A plain request of the kind that may have been meant."""
+    return _SAID_AS[unsure[0].kind if unsure else "refresh_signals"]
+
+
+def _is_command(message: str) -> bool:
+    """Whether a message can be answered without Claude."""
+    return bool(wishes(message).actions) or lookup(message) is not None
 
 
 def _written(message: conversation.Message) -> list[str]:

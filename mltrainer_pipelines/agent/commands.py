@@ -76,6 +76,8 @@ def outcome_text(ended: Action) -> str:
         how = "was dismissed" if ended.status == "rejected" else "expired: nobody approved it within an hour"
         return f"Action {ended.id} {how}."
     how = f"failed: {ended.error}" if ended.status == "failed" else f"is done: {ended.summary}."
+    if ended.status == "stopped":
+        how = f"was stopped; what it finished stays.{f' ({ended.error}.)' if ended.error else ''}"
     return "\n".join([f"Action {ended.id} {how}", *_result(ended.result or {})])
 
 

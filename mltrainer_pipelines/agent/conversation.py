@@ -109,18 +109,14 @@ def context(system: System, claude: Claude | None, session_id: str) -> list[Mapp
     Thinking of earlier turns is left out: it has served, and belongs to the model that thought it.
     """
     summary, later = _summarised(system, claude, session_id)
-    sent: list[dict[str, Any]] = []
-    for message in later:
-        blocks = [block for block in message.content if block["type"] not in _THINKING and block.get("text") != ""]
-        if blocks:
-            sent.append({"role": message.role, "content": blocks})
+    sent: list[Mapping[str, Any]] = [
+        {"role": message.role, "content": [block for block in message.content if block["type"] not in _THINKING]}
+        for message in later
+    ]
     if summary is not None:
         block = {"type": "text", "text": f'<data name="earlier_conversation">{as_data(summary, 6000)}</data>'}
-        if sent and sent[0]["role"] == "user":
-            sent[0] = {"role": "user", "content": [block, *sent[0]["content"]]}
-        else:
-            sent.insert(0, {"role": "user", "content": [block]})
-    return list(sent)
+        sent.insert(0, {"role": "user", "content": [block]})
+    return sent
 
 
 def _summarised(system: System, claude: Claude | None, session_id: str) -> tuple[str | None, list[Message]]:

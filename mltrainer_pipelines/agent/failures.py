@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mltrainer_pipelines.redaction import redact
+
 if TYPE_CHECKING:
     import anthropic
 
@@ -63,7 +65,7 @@ def named_failures() -> Iterator[None]:
         reason = f"Claude cannot be reached ({first_line(error)}); check the network and ANTHROPIC_BASE_URL"
         raise BusyError(reason, None) from None
     except anthropic.APIStatusError as error:
-        reason = error.api_message or first_line(error)
+        reason = redact(str(error.api_message))[:300] if error.api_message else first_line(error)
         if error.status_code in (401, 403):
             raise ClaudeRejectsUsError(f"the key in ANTHROPIC_API_KEY is refused ({reason}); set a valid key") from None
         if error.status_code == 404:
@@ -93,13 +95,13 @@ def _wait(error: "anthropic.APIStatusError") -> float | None:
 def require_whole(body: Mapping[str, Any]) -> None:
     """Raise for a message that Claude declined, or that was cut short."""
     if body.get("stop_reason") == "refusal":
-        details = body.get("stop_details") or {}
+        details = body["stop_details"] if isinstance(body.get("stop_details"), dict) else {}
         reason = details.get("explanation") or details.get("category") or "no reason given"
-        raise ClaudeDeclinedError(f"Claude declined to answer ({reason})")
+        raise ClaudeDeclinedError(f"Claude declined to answer ({redact(str(reason))[:300]})")
     if body.get("stop_reason") in ("max_tokens", "model_context_window_exceeded"):
         raise ClaudeCutShortError(f"Claude's answer was cut short ({body['stop_reason']}); nothing of it is used")
 
 
 def first_line(error: BaseException) -> str:
     """What an error says, in its first line that says something."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    return redact(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))[:300]

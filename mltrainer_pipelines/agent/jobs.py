@@ -1,5 +1,6 @@
 """How the agent has things computed, without knowing by whom: the edge hands in a launcher."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -12,6 +13,10 @@ class JobLauncher(Protocol):
 
     def update(self) -> object:
         """Start what is requested and waits, and note what has ended. Raises `JobError`."""
+        ...
+
+    def cancel(self, run_ids: Sequence[str]) -> None:
+        """Stop runs; those that have ended stay as they are. Raises `JobError`."""
         ...
 
     def cancel_all(self) -> list[str]:

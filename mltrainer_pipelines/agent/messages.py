@@ -16,9 +16,11 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.agent import ledger
+from mltrainer_pipelines.agent.answers import checked_content, usage_of
 from mltrainer_pipelines.agent.failures import (
     AgentOffError,
     BusyError,
+    ClaudeError,
     ClaudeLostError,
     ClaudeMalformedError,
     ClaudeUnavailableError,
@@ -29,8 +31,10 @@ from mltrainer_pipelines.agent.failures import (
 from mltrainer_pipelines.agent.ledger import Purpose
 from mltrainer_pipelines.agent.prices import Usage, most_dollars
 from mltrainer_pipelines.agent.prompts import Prompt
+from mltrainer_pipelines.agent.sanitize import plain
 from mltrainer_pipelines.agent.tracing import Traces
 from mltrainer_pipelines.http_client import retry
+from mltrainer_pipelines.redaction import StreamRedactor, protect
 from mltrainer_pipelines.store import runtime_settings
 
 if TYPE_CHECKING:
@@ -81,6 +85,9 @@ class Claude:
     traces: Traces = field(default_factory=lambda: Traces(None))
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
+    def __post_init__(self) -> None:
+        protect(self.api_key.get_secret_value())
+
     def parse(
         self,
         purpose: Purpose,
@@ -125,13 +132,20 @@ class Claude:
         with self._recorded(purpose, prompt, request, session_id) as call:
             manager = self._client.messages.stream(**request)
             stream = self._retrying(manager.__enter__)
+            text, tool_json = StreamRedactor(), dict[int, str]()
             try:
                 with named_failures():
                     for event in stream:
                         if event.type == "text":
                             call.has_text = True
-                            yield event.text
+                            if piece := text.feed(event.text):
+                                yield piece
+                        elif event.type == "content_block_delta" and event.delta.type == "input_json_delta":
+                            tool_json[event.index] = tool_json.get(event.index, "") + event.delta.partial_json
+                if piece := text.rest():
+                    yield piece
                 message = stream.current_message_snapshot
+                body = message.model_dump(mode="json", exclude_none=True, warnings=False)
             except AssertionError:
                 raise ClaudeLostError("the connection to Claude ended before an answer began; ask again") from None
             except BusyError as busy:
@@ -140,15 +154,19 @@ class Claude:
                 of_tool = "tool parameter" in str(error)
                 what = "Claude called a tool with input" if of_tool else "the API sent a piece of an answer"
                 raise ClaudeMalformedError(f"{what} that is not JSON: {first_line(error)}") from None
+            except (AttributeError, TypeError, LookupError, RuntimeError) as error:
+                # The client takes what comes on trust: events that are not events end in errors of its own.
+                if isinstance(error, ClaudeError):
+                    raise
+                raise ClaudeMalformedError(f"the API sent something that is not an answer: {first_line(error)}") from None
             finally:
                 stream.close()
-            body = message.model_dump(mode="json", exclude_none=True, warnings=False)
             if message.stop_reason is None:
                 raise ClaudeLostError("the connection to Claude was lost in the middle of an answer; ask again")
-            answer = call.close_with(body)
+            call.keep(body)
             if message.stop_reason == "refusal":
                 require_whole(body)
-            yield answer
+            yield call.answer(tool_json)
 
     @cached_property
     def _client(self) -> "anthropic.Anthropic":
@@ -169,10 +187,13 @@ class Claude:
         message: Any = self._retrying(lambda: self._client.messages.create(**request))
         if not isinstance(message, BaseModel):
             raise ClaudeMalformedError(f"the API's answer is not a JSON object: {str(message)[:100]!r}")
-        body = message.model_dump(mode="json", exclude_none=True, warnings=False)
-        answer = call.close_with(body)
+        try:
+            body = message.model_dump(mode="json", exclude_none=True, warnings=False)
+        except (TypeError, ValueError) as error:
+            raise ClaudeMalformedError(f"the API sent something that is not an answer: {first_line(error)}") from None
+        call.keep(body)
         require_whole(body)
-        return answer
+        return call.answer({})
 
     def _request(
         self, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int, tools: Sequence[Mapping[str, Any]] = ()
@@ -211,8 +232,11 @@ class Claude:
             raise
         finally:
             lost = error is not None and call.body is None and (call.has_text or isinstance(error, ClaudeLostError))
-            usage, seconds = None if lost else call.usage, time.monotonic() - began
+            # What was reserved stays charged where nobody knows what an answer cost.
+            usage = None if lost else Usage() if call.body is None else usage_of(call.body)
+            seconds = time.monotonic() - began
             stop_reason = (call.body or {}).get("stop_reason")
+            stop_reason = stop_reason if isinstance(stop_reason, str) else None
             message = None if error is None else f"{type(error).__name__}: {error}"
             ledger.close_call(self.engine, call_id, seconds, usage, call.body, stop_reason, message)
             attributes = {"mltrainer.call_id": call_id, "mltrainer.prompt": version}
@@ -235,19 +259,17 @@ class _OpenCall:
     call_id: int
     span: Any
     body: dict[str, Any] | None = None
-    usage: Usage = field(default_factory=Usage)
     has_text: bool = False
 
-    def close_with(self, body: dict[str, Any]) -> Answer:
-        used = body.get("usage") or {}
-        self.body = body
-        self.usage = Usage(
-            used.get("input_tokens") or 0,
-            used.get("cache_creation_input_tokens") or 0,
-            used.get("cache_read_input_tokens") or 0,
-            used.get("output_tokens") or 0,
-        )
-        return Answer(body.get("content") or [], body.get("stop_reason") or "", self.usage, self.call_id)
+    def keep(self, body: dict[str, Any]) -> None:
+        """An answer arrived, whatever it is worth."""
+        self.body = plain(body)
+
+    def answer(self, tool_json: Mapping[int, str]) -> Answer:
+        """What counts of it; raises `ClaudeMalformedError`."""
+        body = self.body or {}
+        content = checked_content(body, tool_json)
+        return Answer(content, body["stop_reason"], usage_of(body) or Usage(), self.call_id)
 
 
 def _with_cache_mark(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,12 +12,14 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from mltrainer_pipelines.redaction import redact
+
 TEXT_AT_MOST = 300
 """Characters of a single text from outside that reach a prompt."""
 
 
 def plain(value: Any, text_at_most: int | None = None) -> Any:
-    """A value that JSON and PostgreSQL's jsonb can hold, with its texts cleaned and, on request, cut.
+    """A value that JSON and PostgreSQL's jsonb can hold, with its texts cleaned of secrets and, on request, cut.
 
     Control characters and lone surrogates become spaces; numbers that are not finite become None; floats keep six
     significant digits where texts are cut (a prompt has no use for more).
@@ -48,7 +50,7 @@ def as_data(value: Any, text_at_most: int = TEXT_AT_MOST) -> str:
 
 def _text(text: str, at_most: int | None) -> str:
     cleaned = "".join(
-        " " if unicodedata.category(letter) in {"Cc", "Cs", "Cf"} and letter not in "\n\t" else letter for letter in text
+        " " if unicodedata.category(letter) in {"Cc", "Cs", "Cf"} and letter not in "\n\t" else letter for letter in redact(text)
     )
     if at_most is not None and len(cleaned) > at_most:
         return cleaned[: at_most - 1] + "…"

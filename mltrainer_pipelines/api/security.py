@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mltrainer_pipelines.api.problems import MEDIA_TYPE, problem_body
+from mltrainer_pipelines.redaction import protect
 from mltrainer_pipelines.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
@@ -47,6 +48,7 @@ def load_token(path: Path) -> str:
         raise TokenFileError(f"the API's token file {path} cannot be used ({error.strerror}); make its folder writable") from None
     if not token:
         raise TokenFileError(f"the API's token file {path} is empty; delete it and start again")
+    protect(token)
     return token
 
 

@@ -20,6 +20,7 @@ from mltrainer_pipelines.api.response_cache import ResponseCache
 from mltrainer_pipelines.api.routes import (
     alerts,
     conversation,
+    conversations,
     events,
     facilitator,
     factors,
@@ -55,7 +56,7 @@ _DESCRIPTION = (
 )
 _ROUTES = (
     *(near_misses, leanings, recommendations, portfolio, positions, trials, models, proposals, market, factors, settings_routes),
-    *(facilitator, saved_results, system_status, conversation, alerts, notifications, events, system),
+    *(facilitator, saved_results, system_status, conversation, conversations, alerts, notifications, events, system),
 )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from mltrainer_pipelines.agent import commands, ledger, queries
+from mltrainer_pipelines.agent import commands, ledger, queries, stopping
 from mltrainer_pipelines.agent.autonomy import halt
 from mltrainer_pipelines.agent.intents import Lookup
 from mltrainer_pipelines.agent.sanitize import plain
@@ -57,6 +57,12 @@ def stop(settings: Settings, reason: str) -> Any:
     """Switch the agent off and stop everything it started; what was stopped, as `agent.autonomy.halt` returns it."""
     with provided_agent(settings) as agent:
         return halt(agent.system.engine, agent.system.launcher, "user", reason, agent.system.clock())
+
+
+def stop_action(settings: Settings, action_id: int) -> Any:
+    """Stop one running action; it as it is then. Raises `ActionStateError`."""
+    with provided_agent(settings) as agent:
+        return stopping.stop(agent.system, action_id, "user")
 
 
 def resume(settings: Settings) -> None:

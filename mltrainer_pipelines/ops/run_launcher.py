@@ -96,14 +96,20 @@ class RunLauncher:
         if waiting >= MOST_UNFINISHED:
             raise TooManyRunsError(f"{waiting} runs are unfinished already; wait for some, or cancel them in Dagster")
 
-    def cancel_all(self) -> list[str]:
+    def cancel(self, run_ids: Sequence[str]) -> None:
         try:
-            mine = self.dagster.runs({STARTED_BY: "agent"}, limit=200, unfinished=True)
-            for run in mine:
-                self.dagster.cancel(run.run_id)
+            for run_id in run_ids:
+                self.dagster.cancel(run_id)
         except DagsterError as error:
             raise JobError(str(error)) from None
-        return [run.run_id for run in mine]
+
+    def cancel_all(self) -> list[str]:
+        try:
+            mine = [run.run_id for run in self.dagster.runs({STARTED_BY: "agent"}, limit=200, unfinished=True)]
+        except DagsterError as error:
+            raise JobError(str(error)) from None
+        self.cancel(mine)
+        return mine
 
     @property
     def quarters(self) -> list[date]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 
+from mltrainer_pipelines.redaction import redact
 from mltrainer_pipelines.store.tables import Alert
 
 Severity = Literal["info", "warning", "error"]
@@ -31,7 +32,9 @@ def raise_alert(
     `key` is what it is about (a run, a timeframe and session), `kind` is for filtering (`run_failure`, `drift`, …), and
     `message` is one sentence: what happened, and what to do.
     """
-    row = insert(Alert).values(key=key, kind=kind, severity=severity, message=message, details=dict(details or {}), run_id=run_id)
+    row = insert(Alert).values(
+        key=key, kind=kind, severity=severity, message=redact(message), details=dict(details or {}), run_id=run_id
+    )
     statement = row.on_conflict_do_nothing(index_elements=["key"]).returning(Alert.id)
     with engine.begin() as connection:
         return connection.execute(statement).first() is not None

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.store import runtime_settings, tables
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.run_requests import Job, RunRequest, get_request, outcome, request_run, request_trial
+from mltrainer_pipelines.trials.run_requests import UNFINISHED, Job, RunRequest, get_request, outcome, request_run, request_trial
 
 
 class JointRequestError(RuntimeError):
@@ -42,6 +42,8 @@ def advance(engine: Engine, request_id: int) -> bool:
     with engine.begin() as connection:
         connection.execute(sa.select(table.id).where(table.id == request_id).with_for_update())
         request = get_request(connection, request_id)
+        if request.status not in UNFINISHED:
+            raise JointRequestError("it was stopped; nothing more of it starts")
         if request.requested_by == "agent" and not enabled:
             raise JointRequestError("the agent was switched off; nothing more of it starts")
         made = parts(connection, request)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -57,6 +58,11 @@ class InProcessLauncher:
 
     def update(self) -> object:
         return self._launcher.update()
+
+    def cancel(self, run_id: Any) -> None:
+        """Stop a run of this process (or several), as the launcher and its Dagster are one here."""
+        for one in [run_id] if isinstance(run_id, str) else run_id:
+            self._runs[one] = replace(self._runs[one], status="CANCELED")
 
     def cancel_all(self) -> list[str]:
         return self._launcher.cancel_all()
@@ -133,9 +139,6 @@ class InProcessLauncher:
 
     def materialized_keys(self, asset: str, keys: Sequence[str]) -> set[str]:
         return {key for key in keys if self.lake.exists(asset, "/".join(reversed(key.split("|"))))}
-
-    def cancel(self, run_id: str) -> None:
-        self._runs[run_id] = replace(self._runs[run_id], status="CANCELED")
 
 
 class Clock:

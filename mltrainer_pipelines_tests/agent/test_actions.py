@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from mltrainer_pipelines.agent import ledger
-from mltrainer_pipelines.agent.action_kinds import ActionError, model_named
+from mltrainer_pipelines.agent.action_kinds import ActionError
 from mltrainer_pipelines.agent.actions import (
     MOST_PENDING,
     ActionStateError,
@@ -20,8 +20,10 @@ from mltrainer_pipelines.agent.actions import (
     unreported,
 )
 from mltrainer_pipelines.agent.autonomy import halt
+from mltrainer_pipelines.agent.names import model_named
 from mltrainer_pipelines.agent.proposals import proposals, store_proposals
 from mltrainer_pipelines.agent.search import propose
+from mltrainer_pipelines.agent.stopping import stop
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import AgentAction
@@ -170,6 +172,9 @@ class Killed:
     def update(self) -> object:
         raise KeyboardInterrupt
 
+    def cancel(self, run_ids: object) -> None:
+        pass
+
     def cancel_all(self) -> list[str]:
         return []
 
@@ -227,6 +232,45 @@ def test_what_runs_when_the_agent_is_switched_off_starts_nothing_more(database: 
     assert (failed.id, failed.status) == (running.id, "failed")
     assert "switched off" in (failed.error or "")
     assert len(launcher.started) == 1
+
+
+def test_a_running_action_is_stopped_by_itself_and_what_it_finished_stays(database: Database, tmp_path: Path) -> None:
+    system, launcher, _ = installation(database, tmp_path)
+    params = {"models": ["logistic_l2"], "timeframe": "short"}
+    running = approve(system, propose_action(system, "s", "momentum_screening", params, "user").id, "user")
+    other = approve(system, propose_action(system, "t", "submit_trial", {"model": "lightgbm"}, "user").id, "user")
+    while not any(job.startswith("refresh_signals") for job in launcher.started):
+        finish_ended(system, "s")
+    stopped = stop(system, running.id, "user")
+    assert stopped.status == "stopped"
+    assert [trial["model"] for trial in (stopped.result or {})["trials"]] == ["logistic_l2"]
+    assert runtime_settings.get(system.engine, "agent_enabled") is True
+    before = list(launcher.started)
+    while action(system, other.id).status == "running":
+        finish_ended(system)
+    assert action(system, other.id).status == "done"
+    assert [job for job in launcher.started[len(before) :] if not job.startswith("score_trials")] == []
+    assert action(system, running.id).status == "stopped"
+    with pytest.raises(ActionStateError, match="only one that runs"):
+        stop(system, running.id, "user")
+
+
+def test_stopping_one_action_leaves_a_run_that_another_waits_for(database: Database, tmp_path: Path) -> None:
+    system, _, _ = installation(database, tmp_path)
+    trial, screening = (
+        propose_action(system, "s", kind, params, "user")  # type: ignore[arg-type]
+        for kind, params in (
+            ("submit_trial", {"model": "logistic_l2"}),
+            ("momentum_screening", {"models": ["logistic_l2"], "timeframe": "short"}),
+        )
+    )
+    approve(system, trial.id, "user")
+    approve(system, screening.id, "user")
+    finish_ended(system)
+    assert stop(system, screening.id, "user").status == "stopped"
+    while action(system, trial.id).status == "running":
+        finish_ended(system)
+    assert action(system, trial.id).status == "done"
 
 
 def test_a_proposed_trial_is_decided_on_by_an_action(database: Database, tmp_path: Path) -> None:

@@ -105,6 +105,9 @@ class Cancelled:
     def __init__(self) -> None:
         self.asked = 0
 
+    def cancel(self, run_ids: object) -> None:
+        raise AssertionError("all are to be cancelled")
+
     def cancel_all(self) -> list[str]:
         self.asked += 1
         return ["run-1", "run-2"]

@@ -80,6 +80,40 @@ def test_conversations_are_apart(installation: Installation) -> None:
     assert installation.client.get("/api/chat/history", params={"session_id": "one"}).json()["items"] != []
 
 
+def test_conversations_are_begun_listed_searched_renamed_and_deleted(installation: Installation) -> None:
+    client = installation.client
+    begun = client.post("/api/conversations", json={"title": "Small caps"}).json()
+    say(installation, "what is the regime of small caps?", begun["session_id"])
+    say(installation, "refresh the signals")
+    assert [one["title"] for one in client.get("/api/conversations").json()["items"]] == ["refresh the signals", "Small caps"]
+    assert client.patch("/api/conversations/main", json={"title": "  Daily  work "}).status_code == 204
+
+    def found(search: str) -> list[str]:
+        return [one["title"] for one in client.get("/api/conversations", params={"search": search}).json()["items"]]
+
+    assert found("WORK") == found("refresh the") == ["Daily work"]
+    assert found("regime of small") == ["Small caps"]
+    assert found("100%") == found("text") == []
+    assert client.delete("/api/conversations/main").status_code == 204
+    assert [one["status"] for one in client.get("/api/actions").json()["items"]] == ["rejected"]
+    assert client.get("/api/actions", params={"session_id": "main"}).json()["items"] == []
+    assert client.get("/api/chat/history").json()["items"] == []
+    say(installation, "status")
+    assert found("status") == ["status"]
+    for method in ("PATCH", "DELETE"):
+        body = {"title": "x"} if method == "PATCH" else None
+        assert client.request(method, "/api/conversations/nobody", json=body).status_code == 404
+
+
+def test_a_running_action_is_stopped_by_itself(installation: Installation) -> None:
+    (action,) = [data for name, data in say(installation, "refresh the signals") if name == "action"]
+    assert installation.client.post(f"/api/actions/{action['id']}/stop").status_code == 409
+    shown = {"digest": action["digest"]}
+    assert installation.client.post(f"/api/actions/{action['id']}/approve", json=shown).json()["status"] == "running"
+    assert installation.client.post(f"/api/actions/{action['id']}/stop").json()["status"] == "stopped"
+    assert [run.status for run in installation.dagster.runs] == ["CANCELED"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

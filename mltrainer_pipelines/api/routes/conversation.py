@@ -13,6 +13,7 @@ from mltrainer_pipelines.agent.actions import Action, ActionStateError
 from mltrainer_pipelines.agent.chat import ChatAgent, MessageError
 from mltrainer_pipelines.agent.chat_events import ChatEvent
 from mltrainer_pipelines.agent.conversation import SessionBusyError, SessionNameError
+from mltrainer_pipelines.agent.stopping import stop
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.api.fields import Body, Identifier, Parameters, Text, with_example
 from mltrainer_pipelines.api.problems import Problem
@@ -168,6 +169,12 @@ def approve_action(request: Request, number: Identifier, shown: Approval | None 
 def reject_action(request: Request, number: Identifier) -> ActionState:
     """Dismiss an action."""
     return _decided(request, number, lambda system: action_book.reject(system, number, "user"))
+
+
+@router.post("/actions/{number}/stop")
+def stop_action(request: Request, number: Identifier) -> ActionState:
+    """Stop a running action; what it finished stays."""
+    return _decided(request, number, lambda system: stop(system, number, "user"))
 
 
 def _decided(request: Request, number: int, decide: Callable[[System], Action]) -> ActionState:

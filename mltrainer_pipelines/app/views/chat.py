@@ -13,7 +13,6 @@ from mltrainer_pipelines.app.client import ApiDownError, ApiProblemError, Server
 from mltrainer_pipelines.app.formats import moment, plain
 from mltrainer_pipelines.app.frame import attempt, error_messages
 
-_SESSION = "main"
 _SUGGESTIONS = ("Start momentum analysis", "Show the leaderboard", "What is the regime?", "Refresh the signals", "Status", "Help")
 _REFRESH_SECONDS = 2
 _BUSY = 409
@@ -24,6 +23,7 @@ _FIRST = ("trial_id", "symbol", "timeframe", "grade", "status", "sharpe", "net_r
 def show() -> None:
     st.title("mlTrainer chat")
     with error_messages():
+        _choose_conversation()
         _conversation()
         # A message, clicked or typed, is sent once, after the conversation so far.
         if text := st.session_state.pop("outgoing", None):
@@ -41,10 +41,46 @@ def show() -> None:
         st.rerun()
 
 
+def _session() -> str:
+    return str(st.session_state.get("conversation", "main"))
+
+
+def _choose_conversation() -> None:
+    """The conversations beside the page: open one, begin, search, rename and delete."""
+    with st.sidebar:
+        if st.button("New conversation", icon=":material/add:"):
+            _open(api().send("POST", "/api/conversations", {})["session_id"])
+        search = st.text_input("Search conversations", key="conversation-search")
+        listed = api().get("/api/conversations", search=search or None, limit=30)["items"]
+        for one in listed:
+            here = one["session_id"] == _session()
+            if st.button(_escaped(one["title"]), key=f"open-{one['session_id']}", type="primary" if here else "tertiary"):
+                _open(one["session_id"])
+        if not listed:
+            st.caption("No conversation holds these words." if search else "No conversation yet.")
+        this = next((one for one in listed if one["session_id"] == _session()), None)
+        if this is not None:
+            with st.expander("This conversation"):
+                title = st.text_input("Title", this["title"], max_chars=80, key=f"title-{_session()}")
+                path = f"/api/conversations/{_session()}"
+                if st.button("Rename", disabled=not title.strip()) and attempt(
+                    lambda: api().send("PATCH", path, {"title": title}), "Renamed"
+                ):
+                    st.rerun()
+                if st.button("Delete", icon=":material/delete:") and attempt(lambda: api().send("DELETE", path), "Deleted"):
+                    _open("main")
+
+
+def _open(session_id: str) -> None:
+    st.session_state["conversation"] = session_id
+    st.session_state["follow"] = False
+    st.rerun()
+
+
 def _conversation() -> None:
     """All messages, and the actions in their places."""
-    messages = api().get("/api/chat/history", session_id=_SESSION, limit=200)["items"]
-    actions = api().get("/api/actions", session_id=_SESSION, limit=100)["items"]
+    messages = api().get("/api/chat/history", session_id=_session(), limit=200)["items"]
+    actions = api().get("/api/actions", session_id=_session(), limit=100)["items"]
     st.session_state["running"] = [action["id"] for action in actions if action["status"] == "running"]
     _follow_ended(messages, actions)
     entries = [(datetime.fromisoformat(one["written_at"]), 0, one) for one in messages]
@@ -69,7 +105,7 @@ def _follow_ended(messages: list[dict[str, Any]], actions: list[dict[str, Any]])
     ended = {
         one["id"]
         for one in actions
-        if one["status"] in ("done", "failed") and (last is None or datetime.fromisoformat(one["finished_at"]) > last)
+        if one["status"] in ("done", "failed", "stopped") and (last is None or datetime.fromisoformat(one["finished_at"]) > last)
     }
     commented = st.session_state.setdefault("commented", set())
     if ended - commented:
@@ -102,6 +138,8 @@ def _card(action: dict[str, Any]) -> None:
             st.caption(f"Expires {moment(action['expires_at'])}.")
         if status == "running":
             st.caption(action["progress"] or "Running.")
+            if st.button("Stop", key=f"stop-{number}", icon=":material/stop:"):
+                _decide(number, "stop")
         if action["error"]:
             st.error(_escaped(action["error"]))
         if action["result"]:
@@ -111,9 +149,9 @@ def _card(action: dict[str, Any]) -> None:
 def _decide(number: int, decision: str, shown: dict[str, Any] | None = None) -> None:
     if attempt(
         lambda: api().send("POST", f"/api/actions/{number}/{decision}", shown),
-        "Started" if decision == "approve" else "Dismissed",
+        {"approve": "Started", "stop": "Stopped"}.get(decision, "Dismissed"),
     ):
-        st.session_state["follow"] = decision == "approve"
+        st.session_state["follow"] = decision != "reject"
         st.rerun()
 
 
@@ -156,14 +194,14 @@ def _send(text: str) -> None:
     with st.chat_message("user"):
         st.markdown(_escaped(text))
     with st.chat_message("assistant"):
-        st.write_stream(_pieces(api().stream("/api/chat", {"session_id": _SESSION, "message": text})))
+        st.write_stream(_pieces(api().stream("/api/chat", {"session_id": _session(), "message": text})))
 
 
 def _follow() -> bool:
     """Show the first seconds of an approved action; False while another answer is being written."""
     with st.chat_message("assistant"), st.spinner("Starting …"):
         try:
-            for event in api().stream("/api/chat/follow", {"session_id": _SESSION, "timeout_s": 3}):
+            for event in api().stream("/api/chat/follow", {"session_id": _session(), "timeout_s": 3}):
                 if event.name == "text":
                     st.markdown(_escaped(event.data["text"]))
         except ApiProblemError as error:
@@ -199,7 +237,7 @@ def _running_actions() -> None:
     if not running:
         return
     try:
-        now = {one["id"]: one for one in api().get("/api/actions", session_id=_SESSION, limit=100)["items"]}
+        now = {one["id"]: one for one in api().get("/api/actions", session_id=_session(), limit=100)["items"]}
     except (ApiDownError, ApiProblemError) as error:
         st.caption(f"Progress is unavailable: {error}.")
         return

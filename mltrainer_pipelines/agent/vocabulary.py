@@ -1,0 +1,64 @@
+"""The words that requests are made of: those that carry no name or number, and key words whose misspellings are corrected."""
+
+import re
+
+from mltrainer_pipelines.agent.names import models_in
+
+_WORD = re.compile(r"\S+")
+FILLER = frozenset(
+    _WORD.findall(
+        "a an the it its this that these those them all some one another more any and or of to with using use through on in "
+        "at for by from over into as me my we us our you your i be is please pls now next today again then also just only "
+        "too well instead like model models trial trials walk forward walkforward walk-forward horizon timeframe horizons "
+        "feature features set sets window training trained train history default defaults parameters parameter params "
+        "threshold thresholds minimum min maximum level bar gate score setting settings percent up down profit confidence "
+        "probability regime daily dollars dollar usd minutes budget targeting target aiming want need new ensemble screening "
+        "momentum analysis scan market stocks signals scores proposal proposals number no go ahead try give first second "
+        "third least above below under days day sessions session years year long short term both so s t thanks thank quickly "
+        "soon possible side period return returns results result each available latest data voting vote beside against best "
+        "good ones here there after before get run algorithm classifier classifiers network regression based machine "
+        "learning baseline experiment test job together see let lets"
+    )
+)
+_CORRECTED = tuple(
+    _WORD.findall(
+        "start initiate launch execute train submit evaluate increase decrease raise lower reduce change momentum screening "
+        "analysis confidence probability threshold regime refresh update signals market propose suggest trials approve "
+        "accept reject proposal ensemble combine blend horizon timeframe feature features sessions autonomy budgeted minimum "
+        "profit screen scan"
+    )
+)
+_COMMON = frozenset(
+    _WORD.findall("state stare stark score scores scare rise raised lowers trial trail market marked change chance changed")
+)
+VOCABULARY = FILLER | set(_CORRECTED) | {"execute", "refresh", "stocks", "market", "session", "sector", "cross"}
+
+
+def spelled(text: str) -> str:
+    """A text with its misspelt key words corrected: "strat", "confidnce"."""
+
+    def corrected(match: re.Match[str]) -> str:
+        word = match[0].lower()
+        if len(word) < 5 or word in _CORRECTED or word in FILLER or word in _COMMON or models_in(word, VOCABULARY):
+            return match[0]
+        return next((right for right in _CORRECTED if _misspells(word, right)), match[0])
+
+    return re.sub(r"(?<![\w=])[A-Za-z]+(?![\w=])", corrected, text)
+
+
+def _misspells(word: str, right: str) -> bool:
+    """Whether a word is another with two letters swapped, one missing, one too many, or (if it is long) one wrong."""
+    if abs(len(word) - len(right)) > 1 or word == right or word[0] != right[0]:
+        return False
+    if len(word) == len(right):
+        wrong = [n for n, (one, other) in enumerate(zip(word, right, strict=True)) if one != other]
+        swapped = (
+            len(wrong) == 2
+            and wrong[1] == wrong[0] + 1
+            and word[wrong[0]] == right[wrong[1]]
+            and word[wrong[1]] == right[wrong[0]]
+        )
+        return swapped or (len(wrong) == 1 and len(word) >= 7)
+    longer, shorter = (word, right) if len(word) > len(right) else (right, word)
+    inflected = {longer[len(shorter) :]} <= {"s", "d"} and longer.startswith(shorter)
+    return not inflected and any(longer[:n] + longer[n + 1 :] == shorter for n in range(len(longer)))
