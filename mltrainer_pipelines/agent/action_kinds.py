@@ -187,10 +187,9 @@ def summary(checked: ActionParams) -> str:
         ]
         if checked.min_expected_return is not None:
             bars.append(f"expected return above {checked.min_expected_return:+.1%}")
-        asked = f", listing symbols with {' and '.join(bars)}" if bars else ""
-        return (
-            f"Momentum screening ({checked.timeframe}): try {_names(checked.models)} walk-forward, then score the market{asked}"
-        )
+        asked = f", of symbols with {' and '.join(bars)}" if bars else ""
+        tried = f"try {_names(checked.models)} walk-forward, then list what the champion picks now{asked}"
+        return f"Momentum screening ({checked.timeframe}): {tried}"
     if isinstance(checked, Ensemble):
         return (
             f"Ensemble ({checked.timeframe}): try {_names(checked.models)}, then refit the champion with the best trials voting"

@@ -53,7 +53,8 @@ def do_now(system: System, checked: ChangeSetting | DecideProposal, by: str) -> 
         system.start_requested()
     else:
         proposals.reject(system.engine, checked.proposal_id, by)
-    return {"proposal": checked.proposal_id, "decision": checked.decision}
+    after = {one.id: one.status for one in proposals.proposals(system.engine)}.get(checked.proposal_id)
+    return {"proposal": checked.proposal_id, "trial": checked.trial_id, "decision": checked.decision, "status": after}
 
 
 def result_of(system: System, kind: Kind, params: Mapping[str, Any], request: RunRequest) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def result_of(system: System, kind: Kind, params: Mapping[str, Any], request: Ru
         result["trials"] = trials
     jobs = {part.job for part in done}
     if "refresh_signals" in jobs:
-        wanted = {} if kind == "refresh_signals" else {name: params.get(name) for name in _SCREENED}
+        wanted: dict[str, Any] = {} if kind == "refresh_signals" else {name: params.get(name) for name in _SCREENED}
         result["screening"] = queries.candidates(system, **wanted)
     if "promote_champion" in jobs:
         result["leaderboard"] = queries.leaderboard(system, params["timeframe"], 5)

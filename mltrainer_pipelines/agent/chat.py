@@ -167,7 +167,7 @@ class ChatAgent:
         unseen = unreported(self.system, session_id)
         blocks: list[Block] = []
         if unseen:
-            blocks.append(text_block(f"{_FINISHED}{as_data([ended(one) for one in unseen], 400)}</data>"))
+            blocks.append(text_block(f"{_FINISHED}{as_data([ended(one) for one in unseen], 400)}</data>", by="system"))
         if message is not None:
             blocks.append(text_block(message))
         conversation.append(self.system, session_id, turn, [("user", blocks)], reported=[one.id for one in unseen])
@@ -340,4 +340,9 @@ def _is_command(message: str) -> bool:
 
 def _written(message: conversation.Message) -> list[str]:
     """Texts of a message, without the data that the system put into it."""
-    return [block["text"] for block in message.content if block["type"] == "text" and not block["text"].startswith(_FINISHED)]
+    shown = []
+    for block in message.content:
+        of_system = block.get("by") == "system" or ("by" not in block and str(block.get("text")).startswith(_FINISHED))
+        if block["type"] == "text" and not of_system:
+            shown.append(block["text"])
+    return shown

@@ -44,8 +44,9 @@ def notice(text: str) -> ChatEvent:
     return ChatEvent("notice", {"text": text})
 
 
-def text_block(text: str) -> Block:
-    return {"type": "text", "text": text}
+def text_block(text: str, by: str = "user") -> Block:
+    """A text of the user or the agent, or data `by` the system, which no reader is shown."""
+    return {"type": "text", "text": text, "by": by}
 
 
 def tool_result_block(call_id: str, result: ToolResult) -> Block:

@@ -26,7 +26,9 @@ from mltrainer_pipelines.store.tables import ChatMessage, ChatSession
 
 MAX_TURNS, RECENT_TURNS = 24, 8
 """A conversation of more turns, or of `MAX_TOKENS`, is summarised down to the last `RECENT_TURNS`."""
-MAX_TOKENS = 12_000
+MAX_TOKENS, MOST_TOKENS = 12_000, 60_000
+MIN_TURNS = 10
+"""Between two summaries: each one costs, and breaks what is cached. Only `MOST_TOKENS` do not wait for them."""
 _BUSY = timedelta(minutes=15)
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 _THINKING = ("thinking", "redacted_thinking")
@@ -125,11 +127,12 @@ def _summarised(system: System, claude: Claude | None, session_id: str) -> tuple
         row = connection.execute(sa.select(table.summary, table.summarised_until).where(table.session_id == session_id)).one()
     later = messages(system, session_id, row.summarised_until)
     turns = sorted({message.turn for message in later})
-    if len(turns) <= RECENT_TURNS or (len(turns) <= MAX_TURNS and _tokens(later) <= MAX_TOKENS):
+    fresh = len(turns) < MIN_TURNS + RECENT_TURNS and _tokens(later) <= MOST_TOKENS
+    if len(turns) <= RECENT_TURNS or fresh or (len(turns) <= MAX_TURNS and _tokens(later) <= MAX_TOKENS):
         return row.summary, later
     recent = [message for message in later if message.turn > turns[-RECENT_TURNS - 1]]
     old = [message for message in later if message.turn <= turns[-RECENT_TURNS - 1]]
-    while _tokens(recent) > MAX_TOKENS and len({message.turn for message in recent}) > 1:
+    while _tokens(recent) > MOST_TOKENS // 2 and len({message.turn for message in recent}) > 1:
         first = recent[0].turn
         old += [message for message in recent if message.turn == first]
         recent = [message for message in recent if message.turn > first]

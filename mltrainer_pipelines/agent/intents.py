@@ -26,6 +26,8 @@ def lookup(text: str) -> Lookup | None:
         if re.fullmatch(r"[A-Za-z][A-Za-z0-9.\-]{0,11}", what):
             return Lookup("explain", {"symbol": what.upper()})
     trial = re.search(r"\b([a-z0-9-]+-(?:short|long)-[0-9a-f]{8})\b", words)
+    if trial and re.search(r"\b(?:saved|stored|kept)\b", words):
+        return Lookup("saved", {"trial_id": trial[1]})
     if trial:
         return Lookup("trial", {"trial_id": trial[1]})
     timeframe = (
@@ -35,14 +37,18 @@ def lookup(text: str) -> Lookup | None:
         if re.search(r"\bshort\b", words)
         else {}
     )
+    further = re.search(r"\bfrom (\d{1,6})\b", words)
+    offset = {"offset": max(0, int(further[1]) - 1)} if further else {}
     for query, pattern in _LOOKUPS:
         if re.search(pattern, words):
-            return Lookup(query, timeframe if query in ("leaderboard", "candidates") else {})
+            paged = offset if query in ("candidates", "portfolio", "proposals", "saved") else {}
+            return Lookup(query, {**(timeframe if query in ("leaderboard", "candidates") else {}), **paged})
     return None
 
 
 _LOOKUPS: tuple[tuple[str, str], ...] = (
     ("help", r"^(?:help|commands|what can you do)\b"),
+    ("saved", r"\b(?:saved|stored|kept|my) results?\b"),
     ("regime", r"\bregime\b"),
     ("leaderboard", r"\b(?:leaderboard|best trials?|champions?|ranking)\b"),
     ("models", r"\b(?:models|catalogue|catalog)\b"),

@@ -14,6 +14,7 @@ from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import (
     AgentAction,
+    AgentEvent,
     LeaderboardRow,
     LearningReport,
     Outcome,
@@ -98,6 +99,7 @@ def candidates(
     min_probability: float | None = None,
     min_confidence: float | None = None,
     min_expected_return: float | None = None,
+    offset: int = 0,
 ) -> dict[str, Any]:
     """The signals of the last refresh that clear these bars, the most probable first.
 
@@ -130,7 +132,9 @@ def candidates(
         "passing": chosen.height,
         "bars": bars,
         "mean_confidence": chosen["confidence"].mean() if chosen.height else None,
-        "symbols": chosen.select(columns).head(MAX_ROWS).to_dicts(),
+        "picks_of": sorted({str(one) for one in rows["model_used"].drop_nulls()}),
+        "offset": offset,
+        "symbols": chosen.select(columns).slice(offset, MAX_ROWS).to_dicts(),
     }
     if chosen.is_empty():
         answer["nearest_misses"] = nearest.select(columns).head(5).to_dicts()
@@ -157,7 +161,7 @@ def explain(system: System, recommendation_id: int | None = None, symbol: str | 
     return answer
 
 
-def portfolio(system: System) -> dict[str, Any]:
+def portfolio(system: System, offset: int = 0) -> dict[str, Any]:
     """Positions on paper and those the user took, the newest first."""
     table = VirtualPosition.__table__.c
     columns = [table[name] for name in ("id", "symbol", "timeframe", "status", "entry_session", "entry_price", "shares")]
@@ -167,11 +171,12 @@ def portfolio(system: System) -> dict[str, Any]:
     ).join(Recommendation, Recommendation.id == UserPosition.recommendation_id)
     with system.engine.connect() as connection:
         counts = connection.execute(sa.select(table.status, sa.func.count()).group_by(table.status)).tuples().all()
-        newest = connection.execute(sa.select(*columns).order_by(table.id.desc()).limit(MAX_ROWS)).mappings().all()
+        newest = connection.execute(sa.select(*columns).order_by(table.id.desc()).limit(MAX_ROWS).offset(offset)).mappings().all()
         taken = connection.execute(mine.order_by(UserPosition.id.desc()).limit(MAX_ROWS)).mappings().all()
     return {
         "market": system.market,
         "counts": dict(counts),
+        "offset": offset,
         "paper_trades": [dict(row) for row in newest],
         "yours": [dict(row) for row in taken],
     }
@@ -203,16 +208,28 @@ def learning_report(system: System) -> dict[str, Any]:
     return {"known": True, "as_of": row.as_of, **parts}
 
 
-def proposed(system: System, status: str | None = None) -> dict[str, Any]:
+def proposed(system: System, status: str | None = None, offset: int = 0) -> dict[str, Any]:
     """Proposals for trials, the newest first, with the outcomes of their hypotheses."""
     stored_proposals = proposals(system.engine, status)
     listed = []
-    for stored in stored_proposals[::-1][:MAX_ROWS]:
+    for stored in stored_proposals[::-1][offset : offset + MAX_ROWS]:
         proposal, result = stored.proposal, stored.result or {}
         row = {"id": stored.id, "status": stored.status, "by": proposal.proposer, "trial": proposal.config.trial_id}
         row |= {"hypothesis": proposal.hypothesis, "outcome": verdict(stored)}
         listed.append(row | {name: result.get(name) for name in ("sharpe", "error")})
-    return {"count": len(stored_proposals), "proposals": listed}
+    return {"count": len(stored_proposals), "offset": offset, "proposals": listed}
+
+
+def saved_results(system: System, trial_id: str | None = None, offset: int = 0) -> dict[str, Any]:
+    """Results that the user stored with trials (of one, where it is named), the newest first."""
+    e = AgentEvent
+    chosen = sa.select(e.happened_at, e.detail).where(e.kind == "results_saved")
+    if trial_id is not None:
+        chosen = chosen.where(e.detail["trial_id"].astext == trial_id)
+    with system.engine.connect() as connection:
+        count = connection.scalar(sa.select(sa.func.count()).select_from(chosen.subquery())) or 0
+        rows = connection.execute(chosen.order_by(e.id.desc()).limit(MAX_ROWS).offset(offset)).all()
+    return {"count": count, "offset": offset, "items": [{"saved_at": row.happened_at, **row.detail} for row in rows]}
 
 
 def settings(system: System) -> dict[str, Any]:

@@ -32,6 +32,17 @@ class Nothing(ActionParams):
     pass
 
 
+Offset = Annotated[int, Field(ge=0, description="Rows to leave out at the beginning, to see further ones.")]
+
+
+class Rows(ActionParams):
+    offset: Offset = 0
+
+
+class Saved(Rows):
+    trial_id: str | None = None
+
+
 class Family(ActionParams):
     family: str | None = Field(None, description="A family or a model's id: then with search spaces.")
 
@@ -45,7 +56,7 @@ class TrialId(ActionParams):
     trial_id: str
 
 
-class Screened(ActionParams):
+class Screened(Rows):
     timeframe: TimeframeName | None = None
     min_probability: float | None = None
     min_confidence: float | None = None
@@ -57,7 +68,7 @@ class Explained(ActionParams):
     symbol: str | None = None
 
 
-class Status(ActionParams):
+class Status(Rows):
     status: Literal["proposed", "approved", "rejected", "launched", "done", "failed"] | None = None
 
 
@@ -87,10 +98,11 @@ _TOOLS = (
     Tool("detect_regime", "The market's regime score now.", Nothing, lambda system: queries.regime(system.lake)),
     Tool("momentum_candidates", "Symbols that clear given bars in the newest scoring.", Screened, queries.candidates),
     Tool("explain_recommendation", "Why a symbol is or is not recommended.", Explained, queries.explain),
-    Tool("portfolio", "Paper trades and the user's positions.", Nothing, queries.portfolio),
+    Tool("portfolio", "Paper trades and the user's positions.", Rows, queries.portfolio),
     Tool("performance", "Newest results of both books.", Nothing, queries.performance),
     Tool("learning_report", "What closed positions teach.", Nothing, queries.learning_report),
     Tool("proposals", "Proposed trials and their outcomes.", Status, queries.proposed),
+    Tool("saved_results", "Results the user stored with trials.", Saved, queries.saved_results),
     Tool("settings", "Run-time settings.", Nothing, queries.settings),
     Tool("system_status", "Freshness, budget, actions.", Nothing, queries.status),
     Tool("run_momentum_screening", f"{_ACTING}{_SCREENING}", kinds.MomentumScreening, action="momentum_screening"),
@@ -146,7 +158,10 @@ def _result_of(system: System, session_id: str, name: str, given: Any) -> ToolRe
             return ToolResult(as_data(status, 600), action=action)
         assert tool.read is not None  # noqa: S101
         text = as_data(tool.read(system, **arguments))
-        return ToolResult(text if len(text) <= MAX_RESULT else json.dumps({"cut": True, "beginning": text[:MAX_RESULT]}))
+        if len(text) > MAX_RESULT:
+            hint = "cut: narrow the question, or page with offset where there is one"
+            text = json.dumps({"cut": True, "of_characters": len(text), "how_to_see_more": hint, "beginning": text[:MAX_RESULT]})
+        return ToolResult(text)
     except (ActionError, MissingPartitionError) as error:
         return ToolResult(as_data({"error": str(error)}, 600), failed=True)
 

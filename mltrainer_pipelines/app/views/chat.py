@@ -215,7 +215,8 @@ def _follow() -> bool:
 def _pieces(events: Iterator[ServerEvent]) -> Iterator[str]:
     for event in events:
         if event.name == "text":
-            yield _escaped(event.data["text"]) + "\n\n" if event.data["text"].endswith(".") else _escaped(event.data["text"])
+            text = event.data["text"]
+            yield _escaped(text) + "\n" if text.endswith("\n") else _escaped(text)  # a whole answer; pieces come as they are
         elif event.name == "tool":
             yield f":gray[looked up {event.data['name']}{' (failed)' if event.data['failed'] else ''}]\n\n"
         elif event.name in ("notice", "error"):
