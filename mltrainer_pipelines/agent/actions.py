@@ -4,8 +4,6 @@ Who approves is never the agent: `approve` is called for a user's own "yes" or c
 else. An action that nobody decides on expires after an hour.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from mltrainer_pipelines.agent.action_kinds import (
     summary,
 )
 from mltrainer_pipelines.agent.action_runs import do_now, request_for, result_of
+from mltrainer_pipelines.agent.digests import digest_of
 from mltrainer_pipelines.agent.jobs import JobError, JobLauncher
 from mltrainer_pipelines.agent.ledger import record_event
 from mltrainer_pipelines.agent.proposals import ProposalStateError
@@ -126,20 +125,6 @@ def action(system: System, action_id: int) -> Action:
     if row is None:
         raise ActionStateError(f"there is no action {action_id}")
     return _action(row)
-
-
-def digest_of(kind: str, params: Mapping[str, Any], text: str) -> str:
-    """Digest of an action as it is shown: what runs later must have the same."""
-
-    def numbers_alike(value: Any) -> Any:  # jsonb gives 1e20 back as an integer
-        if isinstance(value, Mapping):
-            return {name: numbers_alike(item) for name, item in value.items()}
-        if isinstance(value, list):
-            return [numbers_alike(item) for item in value]
-        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-    shown = json.dumps([kind, numbers_alike(params), text], sort_keys=True)
-    return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
 
 def approve(system: System, action_id: int, by: str, digest: str | None = None) -> Action:

@@ -8,11 +8,10 @@ return, is never read as a decision.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from mltrainer_pipelines.agent import commands, conversation
-from mltrainer_pipelines.agent.action_kinds import ActionError
+from mltrainer_pipelines.agent import conversation, ledger
 from mltrainer_pipelines.agent.actions import (
     Action,
     ActionStateError,
@@ -21,16 +20,16 @@ from mltrainer_pipelines.agent.actions import (
     ended,
     finish_ended,
     progress,
-    propose_action,
     reject,
     unreported,
 )
 from mltrainer_pipelines.agent.answers import replayable
 from mltrainer_pipelines.agent.chat_events import ChatEvent, action_event, notice, text_block, tool_event, tool_result_block
+from mltrainer_pipelines.agent.command_replies import CommandReplies
 from mltrainer_pipelines.agent.conversation import Block, locked_turn
 from mltrainer_pipelines.agent.decisions import Decision, decision
 from mltrainer_pipelines.agent.failures import ClaudeDeclinedError, ClaudeError
-from mltrainer_pipelines.agent.intents import Lookup, lookup
+from mltrainer_pipelines.agent.intents import lookup
 from mltrainer_pipelines.agent.ledger import DailyBudgetError
 from mltrainer_pipelines.agent.messages import Answer, Claude
 from mltrainer_pipelines.agent.prompts import prompt
@@ -38,8 +37,7 @@ from mltrainer_pipelines.agent.sanitize import as_data
 from mltrainer_pipelines.agent.stopping import stop
 from mltrainer_pipelines.agent.system import System
 from mltrainer_pipelines.agent.tools import ToolResult, call, definitions
-from mltrainer_pipelines.agent.wishes import RequestedAction, is_own_setting, wishes
-from mltrainer_pipelines.store.lake import MissingPartitionError
+from mltrainer_pipelines.agent.wishes import is_own_setting, wishes
 
 MAX_TOKENS = 6000
 MAX_ROUNDS = 8
@@ -74,6 +72,7 @@ class ChatAgent:
         if len(message) > MAX_CHARACTERS:
             raise MessageError(f"the message has {len(message)} characters; shorten it to {MAX_CHARACTERS}")
         with locked_turn(self.system, session_id) as turn:
+            began = datetime.now(UTC)
             last_message_at = self._last_message_at(session_id)
             yield from self._ended_actions(session_id)
             decided = decision(message)
@@ -83,7 +82,7 @@ class ChatAgent:
                 yield from self._decide(session_id, turn, decided, pending, last_message_at)
             else:
                 yield from self._answer(session_id, turn, message)
-            yield ChatEvent("done", {"turn": turn})
+            yield self._done(session_id, turn, began)
 
     def follow(self, session_id: str, timeout_s: float = 600.0, poll_s: float = 1.0) -> Iterator[ChatEvent]:
         """Progress and results of what runs in a conversation until it has ended, then the agent's comment on it."""
@@ -101,10 +100,11 @@ class ChatAgent:
             time.sleep(poll_s)
         if unreported(self.system, session_id):
             with locked_turn(self.system, session_id) as turn:
+                began = datetime.now(UTC)
                 if unreported(self.system, session_id):  # nobody else reported it in the meantime
                     yield from self._ended_actions(session_id)
                     yield from self._answer(session_id, turn, None)
-                yield ChatEvent("done", {"turn": turn})
+                yield self._done(session_id, turn, began)
 
     def history(self, session_id: str, limit: int = 200) -> list[dict[str, Any]]:
         """Messages of a conversation: `turn`, `role`, `text`, `tools` (names), `written_at`; the newest last."""
@@ -116,6 +116,19 @@ class ChatAgent:
                 entry = {"turn": message.turn, "role": message.role, "text": text, "tools": tools}
                 listed.append({**entry, "written_at": message.written_at})
         return listed[-limit:]
+
+    def _done(self, session_id: str, turn: int, began: datetime) -> ChatEvent:
+        """The end of a turn, with what Claude cost in it."""
+        if self.claude is None:
+            return ChatEvent("done", {"turn": turn})
+        cost = ledger.spent_since(self.system.engine, session_id, began)
+        read = cost.input_tokens + cost.cache_write_tokens + cost.cache_read_tokens
+        tokens = {"input_tokens": read, "cached_tokens": cost.cache_read_tokens, "output_tokens": cost.output_tokens}
+        return ChatEvent("done", {"turn": turn, **tokens, "dollars": float(cost.dollars)})
+
+    @property
+    def _replies(self) -> CommandReplies:
+        return CommandReplies(self.system)
 
     def _running(self, session_id: str) -> list[Action]:
         finish_ended(self.system, session_id)
@@ -143,7 +156,7 @@ class ChatAgent:
         if not chosen:
             listed = "\n".join(f"{one.id}: {one.summary}" for one in reversed([*pending, *running]))
             word = "execute" if decided.yes else "stop" if running else "no"
-            yield from self._say(session_id, turn, f'Which one? Type "{word} NUMBER" or "{word} all".\n{listed}')
+            yield from self._replies.say(session_id, turn, f'Which one? Type "{word} NUMBER" or "{word} all".\n{listed}')
             return
         after = []
         for one in chosen:
@@ -156,11 +169,11 @@ class ChatAgent:
         running = [one for one in after if one.status == "running"]
         if running:
             started = ", ".join(f"action {one.id} ({progress(self.system, one)})" for one in running)
-            yield from self._say(session_id, turn, f"Started {started}. I report the results when they are there.")
+            yield from self._replies.say(session_id, turn, f"Started {started}. I report the results when they are there.")
         elif any(one.status in ("done", "failed", "stopped") for one in after):
             yield from self._answer(session_id, turn, None)
         elif after:
-            yield from self._say(session_id, turn, f"Dismissed: {', '.join(one.summary for one in after)}.")
+            yield from self._replies.say(session_id, turn, f"Dismissed: {', '.join(one.summary for one in after)}.")
 
     def _answer(self, session_id: str, turn: int, message: str | None) -> Iterator[ChatEvent]:
         """Answer the user, or comment on what has ended where there is no message."""
@@ -172,7 +185,7 @@ class ChatAgent:
             blocks.append(text_block(message))
         conversation.append(self.system, session_id, turn, [("user", blocks)], reported=[one.id for one in unseen])
         if self.claude is None or is_own_setting(message or ""):
-            yield from self._by_command(session_id, turn, message, unseen)
+            yield from self._replies.answer(session_id, turn, message, unseen)
             return
         text, proposed = "", False
         try:
@@ -186,7 +199,7 @@ class ChatAgent:
             if partial.strip():
                 conversation.append(self.system, session_id, turn, [("assistant", [text_block(partial)])])
             if not proposed and (not partial.strip() or _is_command(message or "")):
-                yield from self._by_command(session_id, turn, message, unseen)
+                yield from self._replies.answer(session_id, turn, message, unseen)
 
     def _by_claude(self, claude: Claude, session_id: str, turn: int) -> Iterator[ChatEvent]:
         sent = list(conversation.context(self.system, claude, session_id))
@@ -223,81 +236,6 @@ class ChatAgent:
         blocks = [block for block in content if block["type"] != "tool_use"]
         conversation.append(self.system, session_id, turn, [("assistant", blocks)])
 
-    def _by_command(self, session_id: str, turn: int, message: str | None, unseen: Sequence[Action]) -> Iterator[ChatEvent]:
-        if message is None:
-            yield from self._next_step(session_id, turn, unseen)
-            return
-        asked = wishes(message)
-        if asked.actions:
-            yield from self._propose(session_id, asked.actions, "user", turn)
-            for text in asked.others:
-                if (wanted := lookup(text)) is not None:
-                    yield from self._look_up(session_id, turn, wanted)
-            if asked.unused:
-                yield from self._say(session_id, turn, f"I did not use these words of yours: {', '.join(asked.unused[:12])}.")
-        elif decision(message) is not None:
-            yield from self._say(session_id, turn, "No action is pending.")
-        elif "refusal" in asked.moods and "question" not in asked.moods:
-            yield from self._say(session_id, turn, "Nothing was started or changed.")
-        elif asked.unsure or "report" in asked.moods:
-            about = "whether you want that now" if asked.unsure else "what you want of me, or what you only report"
-            text = f'I am not sure {about}, so I started nothing. Ask for it plainly, for example "{_example(asked.unsure)}".'
-            yield from self._say(session_id, turn, text)
-        elif (wanted := lookup(message)) is None:
-            yield from self._say(session_id, turn, f"I did not understand that.\n{commands.HELP}")
-        else:
-            yield from self._look_up(session_id, turn, wanted)
-
-    def _look_up(self, session_id: str, turn: int, wanted: Lookup) -> Iterator[ChatEvent]:
-        try:
-            text, value = commands.answer(self.system, wanted)
-        except MissingPartitionError as error:
-            text, value = f"{error}.", None
-        if value is not None:
-            yield tool_event(wanted.query, wanted.arguments)
-        yield from self._say(session_id, turn, text)
-
-    def _next_step(self, session_id: str, turn: int, unseen: Sequence[Action]) -> Iterator[ChatEvent]:
-        """Results in words, and what the search would try next."""
-        yield from self._say(session_id, turn, "\n".join(commands.outcome_text(one) for one in unseen))
-        computed = [one for one in unseen if one.status == "done" and (one.result or {}).get("trials")]
-        if not computed:
-            return
-        params = commands.next_trial(self.system, computed[-1].params.get("timeframe", "short"))
-        if params is not None:
-            yield from self._say(session_id, turn, f"Next I would try this: {params['rationale']}")
-            yield from self._propose(session_id, [RequestedAction("submit_trial", params)], "mltrainer", turn)
-
-    def _propose(
-        self, session_id: str, requests: Sequence[RequestedAction], by: str, turn: int | None = None
-    ) -> Iterator[ChatEvent]:
-        """Put actions before the user, with a sentence for each where a turn is given."""
-        for request in requests:
-            params, remarks = dict(request.params), list(request.problems)
-            if request.question:
-                text = f"{request.question[0].upper()}{request.question[1:]}"
-                yield from [notice(text)] if turn is None else self._say(session_id, turn, text)
-                continue
-            if request.kind in ("momentum_screening", "ensemble") and not params.get("models") and not remarks:
-                timeframe = params["timeframe"]
-                params["models"] = commands.suggested_models(self.system, timeframe)
-                remarks.append(f"I suggest we initiate momentum screening ({timeframe}) using {' and '.join(params['models'])}")
-            try:
-                action = propose_action(self.system, session_id, request.kind, params, by)
-            except ActionError as error:
-                text = "; ".join(request.problems or dict.fromkeys([*remarks, str(error)])) + "."
-                yield from [notice(text)] if turn is None else self._say(session_id, turn, text)
-                continue
-            if turn is not None:
-                before = "; ".join(remarks) + ". " if remarks else ""
-                text = f"{before}Action {action.id}: {action.summary}. Type 'yes' to execute."
-                yield from self._say(session_id, turn, text)
-            yield action_event(action)
-
-    def _say(self, session_id: str, turn: int, text: str) -> Iterator[ChatEvent]:
-        conversation.append(self.system, session_id, turn, [("assistant", [text_block(text)])])
-        yield ChatEvent("text", {"text": text + "\n"})
-
 
 def _meant(decided: Decision, pending: Sequence[Action], last_message_at: datetime | None) -> list[Action]:
     """The actions a yes or no is about, oldest first.
@@ -315,22 +253,6 @@ def _meant(decided: Decision, pending: Sequence[Action], last_message_at: dateti
         return [one for place, one in enumerate(ordered) if place in places] if places <= set(range(len(ordered))) else []
     fresh = [one for one in ordered if last_message_at is None or one.created_at >= last_message_at]
     return fresh if len(fresh) == 1 else []
-
-
-_SAID_AS = {
-    "momentum_screening": "start momentum analysis",
-    "submit_trial": "run lightgbm",
-    "ensemble": "try an ensemble of lightgbm and catboost",
-    "change_setting": "set the confidence threshold to 80 %",
-    "decide_proposal": "approve proposal 3",
-    "refresh_signals": "refresh the signals",
-    "propose_trials": "propose new trials",
-}
-
-
-def _example(unsure: Sequence[RequestedAction]) -> str:
-    """A plain request of the kind that may have been meant."""
-    return _SAID_AS[unsure[0].kind if unsure else "refresh_signals"]
 
 
 def _is_command(message: str) -> bool:

@@ -17,7 +17,8 @@ class ChatEvent:
 
     `text`: a piece of the answer (`text`). `tool`: something was looked up (`name`, `input`, `failed`). `action`: an action is
     pending or runs (`id`, `kind`, `summary`, `status`, `expires_at`, `progress`). `result`: an action ended (the same with
-    `result`, `error`, `text`). `notice`: something to know (`text`). `done`: the turn is over (`turn`).
+    `result`, `error`, `text`). `notice`: something to know (`text`). `done`: the turn is over (`turn`, and
+    what Claude cost in it: `input_tokens`, of them `cached_tokens`, `output_tokens`, `dollars`).
     """
 
     kind: EventKind

@@ -21,6 +21,7 @@ QUERIES: dict[str, Callable[..., dict[str, Any]]] = {
     "regime": lambda system: queries.regime(system.lake),
     "candidates": queries.candidates,
     "explain": queries.explain,
+    "deeper": queries.deeper,
     "portfolio": queries.portfolio,
     "performance": queries.performance,
     "status": queries.status,

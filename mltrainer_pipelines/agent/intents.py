@@ -37,6 +37,11 @@ def lookup(text: str) -> Lookup | None:
         if re.search(r"\bshort\b", words)
         else {}
     )
+    if re.search(
+        r"\b(?:deeper|closer|detailed|further|in-depth) (?:analysis|look)\b|\b(?:analy[sz]e|examine) the (?:top|best)\b", words
+    ):
+        best = re.search(r"\b(?:top|best) (\d{1,2})\b", words)
+        return Lookup("deeper", timeframe | ({"top": int(best[1])} if best else {}))
     further = re.search(r"\bfrom (\d{1,6})\b", words)
     offset = {"offset": max(0, int(further[1]) - 1)} if further else {}
     for query, pattern in _LOOKUPS:
@@ -46,6 +51,7 @@ def lookup(text: str) -> Lookup | None:
     return None
 
 
+_DEEPER = r"\b(?:deeper|closer|detailed|further|in-depth) (?:analysis|look)\b|\b(?:analy[sz]e|examine) the (?:top|best)\b"
 _LOOKUPS: tuple[tuple[str, str], ...] = (
     ("help", r"^(?:help|commands|what can you do)\b"),
     ("saved", r"\b(?:saved|stored|kept|my) results?\b"),

@@ -142,6 +142,13 @@ def spent(engine: Engine, moment: datetime) -> Spending:
         return _spending(day_of(moment)[0].date(), connection.execute(sa.select(*_TOTALS).where(*_on_day(moment))).one())
 
 
+def spent_since(engine: Engine, session_id: str, since: datetime) -> Spending:
+    """What a conversation has cost since a moment."""
+    mine = sa.select(*_TOTALS).where(AgentCall.session_id == session_id, AgentCall.called_at >= since)
+    with engine.connect() as connection:
+        return _spending(day_of(since)[0].date(), connection.execute(mine).one())
+
+
 def spending_by_day(engine: Engine, days: int = 30) -> list[Spending]:
     """The last days on which Claude was asked something, newest first."""
     day = sa.func.date(sa.func.timezone("America/New_York", AgentCall.called_at)).label("day")

@@ -120,6 +120,14 @@ def rest(listed: int, total: int, offset: int = 0) -> list[str]:
     return [f'These are {offset + 1} to {last} of {total}; add "from {last + 1}" to see more.'] if last < total and listed else []
 
 
+def _deeper(value: Values) -> list[str]:
+    lines = [f"Scored at {plain_value(value['scored_at'])}. {picks(value)}"]
+    for row in value["symbols"]:
+        prices = ", ".join(f"{word} {plain_value(row[name])}" for word, name in _PRICES)
+        lines.append(f"{candidate(row)}; {prices}. {str(row['why'])[:1].upper()}{str(row['why'])[1:]}.")
+    return lines
+
+
 def _explained(value: Values) -> list[str]:
     moment = plain_value(value.get("timestamp"))
     lines = [
@@ -234,6 +242,7 @@ _PHRASES: dict[str, Callable[[Values], list[str]]] = {
     "regime": _regime,
     "candidates": _candidates,
     "explain": _explained,
+    "deeper": _deeper,
     "portfolio": _portfolio,
     "performance": _performance,
     "status": _status,

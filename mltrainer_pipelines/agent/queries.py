@@ -141,6 +141,16 @@ def candidates(
     return answer
 
 
+def deeper(system: System, timeframe: str | None = None, top: int = 5) -> dict[str, Any]:
+    """The best candidates of the last refresh, each with its prices and why it is recommended, or is not."""
+    found = candidates(system, timeframe)
+    if not found["known"]:
+        return found
+    rows = (found["symbols"] or found["nearest_misses"])[: min(top, MAX_ROWS)]
+    with_reasons = [row | {"why": explain(system, symbol=row["symbol"]).get("why") or row["reason"]} for row in rows]
+    return {**{name: found[name] for name in ("known", "market", "scored_at", "picks_of")}, "symbols": with_reasons}
+
+
 def explain(system: System, recommendation_id: int | None = None, symbol: str | None = None) -> dict[str, Any]:
     """A recommendation, the newest of a symbol where none is named, with its reasons and its paper trade."""
     chosen = sa.select(Recommendation.__table__).order_by(Recommendation.id.desc()).limit(1)

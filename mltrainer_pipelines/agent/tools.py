@@ -63,6 +63,11 @@ class Screened(Rows):
     min_expected_return: float | None = None
 
 
+class Best(ActionParams):
+    timeframe: TimeframeName | None = None
+    top: Annotated[int, Field(ge=1, le=20)] = 5
+
+
 class Explained(ActionParams):
     recommendation_id: int | None = None
     symbol: str | None = None
@@ -97,6 +102,7 @@ _TOOLS = (
     Tool("trial", "A trial's configuration and results.", TrialId, queries.trial),
     Tool("detect_regime", "The market's regime score now.", Nothing, lambda system: queries.regime(system.lake)),
     Tool("momentum_candidates", "Symbols that clear given bars in the newest scoring.", Screened, queries.candidates),
+    Tool("analyse_candidates", "The best candidates with prices and reasons.", Best, queries.deeper),
     Tool("explain_recommendation", "Why a symbol is or is not recommended.", Explained, queries.explain),
     Tool("portfolio", "Paper trades and the user's positions.", Rows, queries.portfolio),
     Tool("performance", "Newest results of both books.", Nothing, queries.performance),

@@ -262,6 +262,7 @@ def test_an_expired_action_does_not_run_on_a_late_yes(commands: ChatAgent) -> No
         ("maybe run lightgbm some day", "not sure"),
         ("run regime detection", "score is 61 of 100"),
         ("saved results", "0 saved results"),
+        ("Let's run deeper analysis on the top 5 candidates", "AAA (short, candidate)"),
         ("run lightgbm on bananas", "did not use these words of yours: bananas"),
         ("run a 30-day momentum screening", "which of them do you mean?"),
     ],

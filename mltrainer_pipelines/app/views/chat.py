@@ -33,6 +33,8 @@ def show() -> None:
             # It stays set where the API goes away in the middle.
             st.session_state["follow"] = not _follow()
             st.rerun()
+        if cost := st.session_state.get("cost"):
+            st.caption(_escaped(cost))
         _next_steps()
         _running_actions()
     typed = st.chat_input("Ask a question, or type yes to run an action", max_chars=4000)
@@ -219,6 +221,9 @@ def _pieces(events: Iterator[ServerEvent]) -> Iterator[str]:
             yield _escaped(text) + "\n" if text.endswith("\n") else _escaped(text)  # a whole answer; pieces come as they are
         elif event.name == "tool":
             yield f":gray[looked up {event.data['name']}{' (failed)' if event.data['failed'] else ''}]\n\n"
+        elif event.name == "done" and "dollars" in event.data:
+            tokens = f"{event.data['input_tokens']:,} + {event.data['output_tokens']:,} tokens"
+            st.session_state["cost"] = f"The last answer took {tokens}, ${event.data['dollars']:.4f}."
         elif event.name in ("notice", "error"):
             yield f"\n\n*{_escaped(event.data.get('text') or event.data.get('detail', ''))}*\n\n"
 
