@@ -29,9 +29,10 @@ VERBS = (
     r"|mix|ensemble|set|increase|raise|lift"
     r"|decrease|lower|reduce|drop|cut|change|put|move|bring|adjust|turn|switch|enable|disable|refresh"
     r"|update|rescore|score|recompute|renew"
-    r"|propose|suggest|ask for|come up with|generate|request|think of|approve|accept|reject|decline|show"
+    r"|go with|go for|have a (?:go|try)|propose|suggest|ask for|come up with|generate|request|think of"
+    r"|approve|accept|reject|decline|show"
     r"|list|explain|tell|detect|check"
-    r"|compare|stop|cancel|abort|what|how|why|is|are"
+    r"|compare|leave|keep|stop|cancel|abort|what|how|why|is|are"
 )
 _GERUNDS = (
     r"(?:re-?)?(?:running|starting|initiating|launching|executing|beginning|performing|doing|trying"
@@ -77,7 +78,7 @@ _ASKED = re.compile(
     r"|how about|what about|may i ask you to|i(?: would|'d) like(?: you)? to|i(?: would|'d) like"
     r"|i (?:want|need|wish)(?: you)? to|i (?:want|need)"
     r"|we (?:want|need|have) to|we should|i (?:suggest|recommend|propose)(?: that)? we|let'?s|let us"
-    r"|(?:it'?s |it is )?time to|go ahead and|go ahead,|go on and|do please|please do"
+    r"|(?:it'?s |it is )?time to|go ahead and|go ahead,|go on and|do please|please do(?! (?:an?|the)\b)"
     r"|don'?t forget to|do not forget to|be so kind (?:as )?to|feel free to|make sure to|try to|start by"
     r"|begin by|i want)\b[\s,:]*",
     re.I,

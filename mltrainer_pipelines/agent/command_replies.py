@@ -9,8 +9,9 @@ from mltrainer_pipelines.agent.actions import Action, propose_action
 from mltrainer_pipelines.agent.chat_events import ChatEvent, action_event, notice, text_block, tool_event
 from mltrainer_pipelines.agent.decisions import decision
 from mltrainer_pipelines.agent.intents import Lookup, lookup
+from mltrainer_pipelines.agent.setting_wishes import RequestedAction
 from mltrainer_pipelines.agent.system import System
-from mltrainer_pipelines.agent.wishes import RequestedAction, wishes
+from mltrainer_pipelines.agent.wishes import wishes
 from mltrainer_pipelines.store.lake import MissingPartitionError
 
 _SAID_AS = {
@@ -92,7 +93,7 @@ class CommandReplies:
                 continue
             if request.kind in ("momentum_screening", "ensemble") and not params.get("models") and not remarks:
                 timeframe = params["timeframe"]
-                params["models"] = commands.suggested_models(self.system, timeframe)
+                params["models"] = commands.suggested_models(self.system, timeframe, request.without)
                 remarks.append(f"I suggest we initiate momentum screening ({timeframe}) using {' and '.join(params['models'])}")
             try:
                 action = propose_action(self.system, session_id, request.kind, params, by)

@@ -1,6 +1,6 @@
 """The agent without Claude: the same lookups and actions, in words of our own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from mltrainer_pipelines.agent import phrases, queries
@@ -41,13 +41,13 @@ def answer(system: System, wanted: Lookup) -> tuple[str, Any]:
     return phrases.sentences(wanted.query, value), value
 
 
-def suggested_models(system: System, timeframe: str) -> list[str]:
+def suggested_models(system: System, timeframe: str, without: Collection[str] = ()) -> list[str]:
     """Two models to screen with: the best of the leaderboard, then core models that were never tried."""
     best = [row["model"] for row in queries.leaderboard(system, timeframe)[timeframe]["best"]]
     tried = {one.config.model for one in tried_trials(system.engine)}
     fresh = [spec.id for spec in sorted(list_models(), key=lambda spec: (not spec.core, spec.cost != "fast", spec.id))]
     order = [*best, *(model for model in fresh if model not in tried), *fresh]
-    return list(dict.fromkeys(order))[:2]
+    return [model for model in dict.fromkeys(order) if model not in without][:2]
 
 
 def next_trial(system: System, timeframe: str) -> dict[str, Any] | None:

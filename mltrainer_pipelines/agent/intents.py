@@ -23,7 +23,7 @@ def lookup(text: str) -> Lookup | None:
         what = symbol["what"].lstrip("#").rstrip(".?!")
         if what.isdigit():
             return Lookup("explain", {"recommendation_id": int(what)})
-        if re.fullmatch(r"[A-Za-z][A-Za-z0-9.\-]{0,11}", what):
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9.\-]{0,11}", what) and what.lower() not in _NO_SYMBOLS:
             return Lookup("explain", {"symbol": what.upper()})
     trial = re.search(r"\b([a-z0-9-]+-(?:short|long)-[0-9a-f]{8})\b", words)
     if trial and re.search(r"\b(?:saved|stored|kept)\b", words):
@@ -52,6 +52,24 @@ def lookup(text: str) -> Lookup | None:
 
 
 _DEEPER = r"\b(?:deeper|closer|detailed|further|in-depth) (?:analysis|look)\b|\b(?:analy[sz]e|examine) the (?:top|best)\b"
+_NO_SYMBOLS = (
+    "did",
+    "do",
+    "does",
+    "not",
+    "are",
+    "was",
+    "were",
+    "would",
+    "should",
+    "you",
+    "it",
+    "what",
+    "how",
+    "that",
+    "this",
+    "they",
+)
 _LOOKUPS: tuple[tuple[str, str], ...] = (
     ("help", r"^(?:help|commands|what can you do)\b"),
     ("saved", r"\b(?:saved|stored|kept|my) results?\b"),

@@ -104,6 +104,8 @@ def _known(part: Sequence[re.Match[str]], names: dict[str, str], words: Collecti
         if spelled in names and spelled not in words:
             return names[spelled]
     meant = any(letters_of(word[0]) in words or letters_of(word[0]) in names for word in part)
+    if len(part) > 1 and (model := _by_words().get(tuple(sorted(letters_of(word[0]) for word in part)))):
+        return model
     if len(part) > 2 or len(letters) < 5 or meant:
         return None
     starts = {model for spelled, model in names.items() if len(part) == 1 and spelled.startswith(letters)}
@@ -111,6 +113,12 @@ def _known(part: Sequence[re.Match[str]], names: dict[str, str], words: Collecti
         return starts.pop()
     close = get_close_matches(letters, list(names), n=1, cutoff=0.84)
     return names[close[0]] if close else None
+
+
+@lru_cache(maxsize=1)
+def _by_words() -> dict[tuple[str, ...], str]:
+    """Model ids by their words in any order ("quantile lightgbm")."""
+    return {tuple(sorted(spec.id.split("_"))): spec.id for spec in list_models() if "_" in spec.id}
 
 
 @lru_cache(maxsize=1)

@@ -39,7 +39,13 @@ def spelled(text: str) -> str:
 
     def corrected(match: re.Match[str]) -> str:
         word = match[0].lower()
-        if len(word) < 5 or word in _CORRECTED or word in FILLER or word in _COMMON or models_in(word, VOCABULARY):
+        if (
+            len(word) < (5 if match.start() else 4)
+            or word in _CORRECTED
+            or word in FILLER
+            or word in _COMMON
+            or models_in(word, VOCABULARY)
+        ):
             return match[0]
         return next((right for right in _CORRECTED if _misspells(word, right)), match[0])
 
@@ -48,7 +54,7 @@ def spelled(text: str) -> str:
 
 def _misspells(word: str, right: str) -> bool:
     """Whether a word is another with two letters swapped, one missing, one too many, or (if it is long) one wrong."""
-    if abs(len(word) - len(right)) > 1 or word == right or word[0] != right[0]:
+    if abs(len(word) - len(right)) > 1 or word == right or word[0] != right[0] or len(right) < 5:
         return False
     if len(word) == len(right):
         wrong = [n for n, (one, other) in enumerate(zip(word, right, strict=True)) if one != other]
@@ -60,5 +66,5 @@ def _misspells(word: str, right: str) -> bool:
         )
         return swapped or (len(wrong) == 1 and len(word) >= 7)
     longer, shorter = (word, right) if len(word) > len(right) else (right, word)
-    inflected = {longer[len(shorter) :]} <= {"s", "d"} and longer.startswith(shorter)
+    inflected = {longer[len(shorter) :]} <= {"s", "d", "r"} and longer.startswith(shorter)
     return not inflected and any(longer[:n] + longer[n + 1 :] == shorter for n in range(len(longer)))

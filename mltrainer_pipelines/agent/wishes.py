@@ -1,7 +1,7 @@
 """What a message asks for: actions with their parameters, what of it was not used, and what to ask back."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mltrainer_pipelines.agent.action_kinds import Kind
@@ -10,30 +10,17 @@ from mltrainer_pipelines.agent.names import UnknownModelNameError, feature_set_i
 from mltrainer_pipelines.agent.quantities import (
     NUMBER,
     Text,
-    number,
     read_bars,
     read_params,
     read_timeframe,
     read_train_sessions,
-    share,
     with_digits,
 )
+from mltrainer_pipelines.agent.setting_wishes import CHANGE, NAMED, THRESHOLDS, RequestedAction, settings_asked, starts
 from mltrainer_pipelines.agent.vocabulary import FILLER, VOCABULARY, spelled
-from mltrainer_pipelines.store.runtime_settings import SETTINGS
 
 MOST = 6
 """Actions of one message."""
-
-
-@dataclass(frozen=True)
-class RequestedAction:
-    """An action that a text asks for: `problems` are parts of it that cannot be done, `question` is to"
-    " be answered before it can."""
-
-    kind: Kind
-    params: dict[str, Any]
-    problems: list[str] = field(default_factory=list)
-    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,28 +38,19 @@ class Wishes:
 _RUN = (
     r"(?:re-?)?(?:run|start|initiate|launch|execute|begin|perform|do|try|train|test|fit|submit|evaluate"
     r"|backtest|conduct|queue|use|make|give)"
-    r"|kick off|fire up|spin up|carry out|set off"
-)
-_CHANGE = (
-    r"set|increase|raise|lift|decrease|lower|reduce|drop|cut|change|put|move|bring|adjust|turn|switch|make|have|enable|disable"
+    r"|kick off|fire up|spin up|carry out|set off|go with|go for|have a (?:go|try) (?:at|with)"
 )
 _SCREENING = (
     r"\bmomentum[\s-]+(?:stock[\s-]+)?(?:screen(?:ing)?|analysis|scan|search|analyses)\b"
     r"|\bscreen(?:ing)? (?:the )?(?:market|stocks|universe|symbols)\b"
     r"|\bscreen for\b.*\bmomentum\b|\b(?:find|look for|search for|scan)\b.*\bmomentum (?:stocks|candidates|symbols|names|plays)\b"
-    r"|\bscan\b.*\bmomentum\b"
+    r"|\bscan\b.*\bmomentum\b|\bscreen(?:ing)?\b(?! (?:results?|page|candidates))"
 )
-_NAMED = {
-    "min_confidence": r"(?:min(?:imum|imal)?[\s_]+)?confidence",
-    "min_profit_probability": r"(?:min(?:imum|imal)?[\s_]+)?(?:profit[\s_]+)?probability",
-    "min_regime_score": r"(?:min(?:imum|imal)?[\s_]+)?regime",
-    "daily_trials": r"(?:daily[\s_]+trials?|trials?[\s_]+(?:a|per)[\s_]+day)",
-    "daily_dollars": r"(?:daily[\s_]+(?:dollars?|budget|spend(?:ing)?)|dollars?[\s_]+(?:a|per)[\s_]+day)",
-    "daily_compute_minutes": r"(?:daily[\s_]+)?comput(?:e|ing)[\s_]+(?:minutes|time)",
-}
-_KIND_OF = r"(?:[\s_]*(?:threshold|score|bar|level|gate|limit|minimum|budget|setting))*"
+_AFTER = "with|using|for|at|on|over|of|in|targeting|please|now|again"
+_ADJECTIVES = r"(?:(?:an?|the|another|new|quick|full|fresh|long|short|long-term|short-term|\d+(?:-\d+)?[\s-]days?)(?:[\s-]+|$))*"
+_AGENT = re.compile(r"(?:please )?(stop|pause|halt|resume|restart|continue) (?:the )?agent(?: please| now)?[.!]*")
 _EXCLUDED = re.compile(
-    r"\b(?:instead of|rather than|and not|but not|not|without|except(?: for)?|excluding)\b.*?(?=,|\bbut\b"
+    r"\b(?:instead of|rather than|and not|but not|not|without|except(?: for)?|excluding)\b\s+\S+.*?(?=,|\bbut\b"
     r"|\bwith\b|\bfor\b|\bon\b|\band (?:then|also)\b|$)",
     re.I,
 )
@@ -84,16 +62,26 @@ def wishes(text: str) -> Wishes:
     >>> [one.kind for one in wishes("Don't run lightgbm, refresh the signals instead").actions]
     ['refresh_signals']
     """
-    read = Wishes()
+    read, unwanted, about = Wishes(), set[str](), ""
+    if match := _AGENT.fullmatch(text.strip().lower()):
+        on = match[1] in ("resume", "restart", "continue")
+        return Wishes([RequestedAction("change_setting", {"name": "agent_enabled", "value": on})], moods={"wish"})
     for clause in clauses(with_digits(text[:8000])):
         read.moods.add(clause.mood)
+        text = clause.text
+        if about and re.match(rf"(?:{CHANGE}) (?:it|that)\b", text, re.I):  # "don't raise the threshold, lower it"
+            text = re.sub(r"\b(?:it|that)\b", about, text, count=1, flags=re.I)
+        about = next((name for name in THRESHOLDS if re.search(rf"\b{NAMED[name]}\b", text, re.I)), about)
         if clause.mood not in ("wish", "unsure"):
-            read.others.append(clause.text)
+            if clause.mood == "question":
+                read.others.append(clause.text)
+            if clause.mood == "refusal":
+                unwanted |= {model for model, *_ in models_in(clause.text, VOCABULARY)}
             continue
-        words = Text(_EXCLUDED.sub(" ", spelled(clause.text)))
+        words = Text(_EXCLUDED.sub(" ", spelled(text)))
         requests = _requested(words)
         if not requests:
-            read.others.append(clause.text)
+            read.others.extend([] if re.match(r"(?:leave|keep)\b", text, re.I) else [text])
         elif clause.mood == "unsure":
             read.unsure.extend(requests)
         else:
@@ -101,20 +89,27 @@ def wishes(text: str) -> Wishes:
                 read.actions.clear()
             read.actions.extend(one for one in requests if one not in read.actions)
             read.unused.extend(_unused(words.rest))
-    del read.actions[MOST:]
+    read.actions[:] = [_without(one, unwanted) for one in read.actions[:MOST]]
     return read
+
+
+def _without(request: RequestedAction, models: set[str]) -> RequestedAction:
+    """A request for several models, less those that the message refuses."""
+    if not models or "models" not in request.params:
+        return request
+    left = [model for model in request.params["models"] if model not in models]
+    return replace(request, params=request.params | {"models": left}, without=frozenset(models))
 
 
 def is_own_setting(text: str) -> bool:
     """Whether a message asks for a setting that Claude has no tool for, such as its own budget, and for nothing else."""
     read = wishes(text)
-    thresholds = ("min_profit_probability", "min_confidence", "min_regime_score")
-    own = [one for one in read.actions if one.kind == "change_setting" and one.params["name"] not in thresholds]
+    own = [one for one in read.actions if one.kind == "change_setting" and one.params["name"] not in THRESHOLDS]
     return bool(own) and own == read.actions and not (read.others or read.unused)
 
 
 def _requested(text: Text) -> list[RequestedAction]:
-    for recognise in (_proposals, _settings, _trials_proposed, _refresh, _ensemble, _screening, _trials):
+    for recognise in (_proposals, settings_asked, _trials_proposed, _refresh, _ensemble, _screening, _trials):
         if requests := recognise(text):
             return requests
     return []
@@ -122,13 +117,6 @@ def _requested(text: Text) -> list[RequestedAction]:
 
 def _asked(kind: Kind, params: dict[str, Any], text: Text) -> RequestedAction:
     return RequestedAction(kind, params, text.problems, text.question)
-
-
-def _starts(text: Text, verbs: str) -> re.Match[str] | None:
-    match = re.match(rf"\s*(?:{verbs})\b", text.rest, re.I)
-    if match is not None:
-        text.blank(match.start(), match.end())
-    return match
 
 
 def _proposals(text: Text) -> list[RequestedAction]:
@@ -144,46 +132,6 @@ def _proposals(text: Text) -> list[RequestedAction]:
     decision = "approve" if match[1].lower() in ("approve", "accept", "confirm", "take") else "reject"
     ids = [int(one) for one in re.findall(r"\d+", match[2])]
     return [RequestedAction("decide_proposal", {"proposal_id": one, "decision": decision}) for one in ids]
-
-
-def _settings(text: Text) -> list[RequestedAction]:
-    before = text.rest
-    verb = _starts(text, _CHANGE)
-    if verb is None and not re.match(
-        rf"\s*(?:the\s+)?(?:{'|'.join(_NAMED.values())}){_KIND_OF}\s*(?:=|:|to be\b|to\b)", text.rest, re.I
-    ):
-        return []
-    found: list[RequestedAction] = []
-    for name, choice in (("autonomy", SETTINGS["autonomy"].choices), ("proposer", SETTINGS["proposer"].choices)):
-        if match := text.take(rf"\b(?:the )?{name}\b(?: mode)?\s*(?:to|=|:|on|is|be)*\s*({'|'.join(choice)})\b"):
-            found.append(RequestedAction("change_setting", {"name": name, "value": match[1].lower()}))
-    if match := text.take(
-        r"\b(?:the agent|agent_enabled|agent enabled)\b\s*(?:to|=|:)?\s*(on|off|true|false)\b|\b(on|off)\b\s+the agent\b"
-    ):
-        value = (match[1] or match[2]).lower() in ("on", "true")
-        found.append(RequestedAction("change_setting", {"name": "agent_enabled", "value": value}))
-    for name, word in _NAMED.items():
-        to = r"\s*(?:(?:up|down|back)\s+)?(?:to be|to|at|=|:|of|be|is|as)?\s*\$?"
-        match = text.take(rf"\b(?:the )?{word}{_KIND_OF}{to}({NUMBER})(?![-\w]|[.,]\d)\s*(%|percent|per cent|dollars?|\$)?")
-        if match is None:
-            continue
-        given = share(match[1], match[2]) if SETTINGS[name].high == 1.0 else number(match[1])
-        whole = SETTINGS[name].kind == "integer" and given == int(given)
-        found.append(RequestedAction("change_setting", {"name": name, "value": int(given) if whole else given}))
-    if not found and verb is not None:
-        wanted = re.match(r"\s*(?:the\s+)?([a-z]+_[a-z_]+)\s+(?:to\s+|=\s*)?(\S+)", text.rest, re.I)
-        if wanted and verb[0].strip().lower() in ("set", "change", "put"):
-            text.blank(wanted.start(), wanted.end())
-            return [RequestedAction("change_setting", {"name": wanted[1].lower(), "value": _plain_value(wanted[2])})]
-        text.rest = before
-    return found
-
-
-def _plain_value(given: str) -> Any:
-    words = given.rstrip(".!").lower()
-    if words in ("true", "on", "false", "off"):
-        return words in ("true", "on")
-    return float(words) if re.fullmatch(NUMBER, words) else words
 
 
 def _trials_proposed(text: Text) -> list[RequestedAction]:
@@ -216,7 +164,7 @@ def _ensemble(text: Text) -> list[RequestedAction]:
     word = re.search(r"\bensembles?\b", text.rest, re.I)
     if mixes is None and (word is None or any("ensemble" in model for model in named)):
         return []
-    if mixes is None and _starts(text, _RUN + "|build|create|go for") is None:
+    if mixes is None and starts(text, _RUN + "|build|create|go for") is None:
         return []
     if mixes:
         text.blank(mixes.start(), mixes.end())
@@ -230,9 +178,12 @@ def _screening(text: Text) -> list[RequestedAction]:
     if match is None or re.search(r"\bmomentum\b.*\b(?:is|was|takes|works|has|did|does|needs)\b", text.rest, re.I):
         return []
     before = text.rest[: match.start()].strip()
-    if before and not re.match(rf"(?:{_RUN}|{VERBS}|an?|the|another|new)\b", before, re.I):
+    verb = re.match(rf"(?:{_RUN}|{VERBS})\b", text.rest.strip(), re.I)
+    # Without a verb it is a request where nothing is said of it: "the momentum screening takes long" is none.
+    alone = re.match(rf"\s*(?:$|[,.!]|(?:{_AFTER})\b)", text.rest[match.end() :], re.I)
+    if verb is None and (alone is None or len(before) > 60 or not re.fullmatch(_ADJECTIVES, before, re.I)):
         return []
-    _starts(text, f"{_RUN}|{VERBS}")
+    starts(text, f"{_RUN}|{VERBS}")
     text.take(
         r"\b(?:momentum[\s-]+(?:stock[\s-]+)?(?:screen(?:ing)?|analysis|scan|search|analyses|stocks"
         r"|candidates|symbols|names|plays))\b"
@@ -243,7 +194,7 @@ def _screening(text: Text) -> list[RequestedAction]:
 
 def _trials(text: Text) -> list[RequestedAction]:
     """Models that are to be run; other words after "run" mean something else."""
-    verb = _starts(text, _RUN)
+    verb = starts(text, _RUN)
     if verb is None:
         return []
     features = feature_set_in(text.rest)

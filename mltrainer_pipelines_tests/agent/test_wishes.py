@@ -63,6 +63,13 @@ SENTENCES: list[tuple[str, Asked]] = [
     ("start screening the market with ridge and naive bayes", [screening("ridge_classifier", "naive_bayes")]),
     ("momentum screening with xgboost, lightgbm", [screening("xgboost", "lightgbm")]),
 ]
+SENTENCES += [
+    ("screen using ridge and naive bayes", [screening("ridge_classifier", "naive_bayes")]),
+    ("no, start the screening with xgboost", [screening("xgboost")]),
+    ("run lightgbm but not on the long timeframe", [trial(GB)]),
+    ("stop the agent", [setting("agent_enabled", False)]),
+    ("run lightgbm on 2 years of data", [trial(GB, train_sessions=504)]),
+]
 LEFT_ALONE = [
     "Don't start momentum screening with LightGBM.",
     "I would not increase the confidence threshold to 90%.",
@@ -134,6 +141,10 @@ def test_what_was_not_used_is_named_and_what_is_unclear_is_asked_back() -> None:
     (unknown,) = wishes("initiate momentum screening with LightGBM and QuantumOracle9").actions
     assert unknown.params["models"] == [GB]
     assert "QuantumOracle9" in unknown.problems[0]
+    (open_,) = wishes("raise the confidence threshold by 5 points").actions
+    assert "to which value" in open_.question
+    (less,) = wishes("Start momentum screening, but don't use lightgbm").actions
+    assert less.without == {GB}
     (odd,) = wishes("run lightgbm with wings=3").actions
     assert "no parameter 'wings'" in odd.problems[0]
 
