@@ -49,6 +49,11 @@ _SCREENING = (
 _AFTER = "with|using|for|at|on|over|of|in|targeting|please|now|again"
 _ADJECTIVES = r"(?:(?:an?|the|another|new|quick|full|fresh|long|short|long-term|short-term|\d+(?:-\d+)?[\s-]days?)(?:[\s-]+|$))*"
 _AGENT = re.compile(r"(?:please )?(stop|pause|halt|resume|restart|continue) (?:the )?agent(?: please| now)?[.!]*")
+_HEDGE = re.compile(
+    r"^(?:(?:maybe|perhaps|possibly|so|then|just)[\s,]+|(?:i|we|you) (?:could|might|would|may|will)\s+"
+    r"|(?:if|when|once|should)\b[^,]*,\s*)+",
+    re.I,
+)
 _EXCLUDED = re.compile(
     r"\b(?:instead of|rather than|and not|but not|not|without|except(?: for)?|excluding)\b\s+\S+.*?(?=,|\bbut\b"
     r"|\bwith\b|\bfor\b|\bon\b|\band (?:then|also)\b|$)",
@@ -78,6 +83,8 @@ def wishes(text: str) -> Wishes:
             if clause.mood == "refusal":
                 unwanted |= {model for model, *_ in models_in(clause.text, VOCABULARY)}
             continue
+        if clause.mood == "unsure":
+            text = _HEDGE.sub("", text)
         words = Text(_EXCLUDED.sub(" ", spelled(text)))
         requests = _requested(words)
         if not requests:

@@ -214,7 +214,7 @@ def test_a_yes_may_name_actions_by_their_place(commands: ChatAgent) -> None:
 
 
 def test_what_runs_is_stopped_by_a_word(commands: ChatAgent) -> None:
-    list(commands.chat("s", "refresh the signals"))
+    list(commands.chat("s", "Start momentum analysis"))
     list(commands.chat("s", "yes"))
     stopped = list(commands.chat("s", "stop it"))
     assert of(stopped, "result")[0]["status"] == "stopped"
@@ -246,7 +246,7 @@ def test_an_expired_action_does_not_run_on_a_late_yes(commands: ChatAgent) -> No
         ("leaderboard", "champion"),
         ("what is the regime?", "score is 61 of 100"),
         ("candidates", "AAA"),
-        ("explain AAA", "0.65"),
+        ("explain AAA", "65.0%"),
         ("explain ZZZ", "was never recommended"),
         ("portfolio", "Paper trades:"),
         ("performance", "no results yet"),

@@ -108,8 +108,9 @@ def test_conversations_are_begun_listed_searched_renamed_and_deleted(installatio
 def test_a_running_action_is_stopped_by_itself(installation: Installation) -> None:
     (action,) = [data for name, data in say(installation, "refresh the signals") if name == "action"]
     assert installation.client.post(f"/api/actions/{action['id']}/stop").status_code == 409
-    shown = {"digest": action["digest"]}
-    assert installation.client.post(f"/api/actions/{action['id']}/approve", json=shown).json()["status"] == "running"
+    assert (
+        installation.client.post(f"/api/actions/{action['id']}/approve?digest={action['digest']}").json()["status"] == "running"
+    )
     assert installation.client.post(f"/api/actions/{action['id']}/stop").json()["status"] == "stopped"
     assert [run.status for run in installation.dagster.runs] == ["CANCELED"]
 

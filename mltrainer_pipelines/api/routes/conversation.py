@@ -37,7 +37,7 @@ class ChatMessage(Body):
     message: Annotated[Text, Field(min_length=1)]
 
 
-class Approval(Body):
+class Approval(Parameters):
     """What the user saw and said yes to."""
 
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")] | None = None
@@ -160,9 +160,9 @@ def get_action(request: Request, number: Identifier) -> ActionState:
 
 
 @router.post("/actions/{number}/approve")
-def approve_action(request: Request, number: Identifier, shown: Approval | None = None) -> ActionState:
+def approve_action(request: Request, number: Identifier, shown: Annotated[Approval, Query()]) -> ActionState:
     """Run an action, once, and only if it is still what was shown."""
-    return _decided(request, number, lambda system: action_book.approve(system, number, "user", shown.digest if shown else None))
+    return _decided(request, number, lambda system: action_book.approve(system, number, "user", shown.digest))
 
 
 @router.post("/actions/{number}/reject")

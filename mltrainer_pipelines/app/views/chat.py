@@ -134,7 +134,7 @@ def _card(action: dict[str, Any]) -> None:
         if status == "pending":
             with st.container(horizontal=True):
                 if st.button("Execute", key=f"execute-{number}", type="primary", icon=":material/play_arrow:"):
-                    _decide(number, "approve", {"digest": action["digest"]})
+                    _decide(number, "approve", f"?digest={action['digest']}")
                 if st.button("Dismiss", key=f"dismiss-{number}", icon=":material/close:"):
                     _decide(number, "reject")
             st.caption(f"Expires {moment(action['expires_at'])}.")
@@ -148,9 +148,9 @@ def _card(action: dict[str, Any]) -> None:
             _result(number, action["result"])
 
 
-def _decide(number: int, decision: str, shown: dict[str, Any] | None = None) -> None:
+def _decide(number: int, decision: str, shown: str = "") -> None:
     if attempt(
-        lambda: api().send("POST", f"/api/actions/{number}/{decision}", shown),
+        lambda: api().send("POST", f"/api/actions/{number}/{decision}{shown}"),
         {"approve": "Started", "stop": "Stopped"}.get(decision, "Dismissed"),
     ):
         st.session_state["follow"] = decision != "reject"
