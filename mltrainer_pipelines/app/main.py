@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from mltrainer_pipelines.app.frame import banner
-from mltrainer_pipelines.app.views import chat, portfolio, recommendations, system, trials
+from mltrainer_pipelines.app.views import chat, factors, portfolio, recommendations, system, trials
 
 st.set_page_config(page_title="mlTrainer", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
 
@@ -17,6 +17,7 @@ page = st.navigation(
         st.Page(portfolio.show, title="Portfolio", icon=":material/account_balance_wallet:", url_path="portfolio"),
         st.Page(chat.show, title="mlTrainer chat", icon=":material/forum:", url_path="chat"),
         st.Page(trials.show, title="Trials", icon=":material/science:", url_path="trials"),
+        st.Page(factors.show, title="Factors", icon=":material/function:", url_path="factors"),
         st.Page(system.show, title="System", icon=":material/monitor_heart:", url_path="system"),
     ],
     position="top",

@@ -11,7 +11,14 @@ import pytest
 CHROMIUM = Path("/usr/bin/chromium")
 Look = Literal["light", "dark", "phone"]
 LOOKS: tuple[Look, ...] = ("light", "dark", "phone")
-PAGES = {"": "Recommendations", "portfolio": "Portfolio", "chat": "mlTrainer chat", "trials": "Trials", "system": "System"}
+PAGES = {
+    "": "Recommendations",
+    "portfolio": "Portfolio",
+    "chat": "mlTrainer chat",
+    "trials": "Trials",
+    "factors": "Factors",
+    "system": "System",
+}
 PATIENCE_MS = 30_000
 
 
