@@ -64,7 +64,7 @@ def read_bars(path: Path) -> pl.DataFrame:
         ],
         how="diagonal",
     )
-    bars = adjusted(read.bars, actions if actions.height else None)
+    bars = adjusted(read.bars.drop("adj_close", strict=False), actions if actions.height else None)
     wanted = ("date", "symbol", "sector", *BARS, "vwap", *_ADJUSTED)
     return bars.select(name for name in wanted if name in bars.columns).sort("date", "symbol")
 

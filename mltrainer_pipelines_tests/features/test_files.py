@@ -96,6 +96,12 @@ def test_dates_at_midnight_whole_number_volumes_and_further_columns_are_taken(fr
     assert_frame_equal(read_bars(path).select(RAW), frame.select(RAW))
 
 
+def test_a_column_of_adjusted_closes_is_no_obstacle(frame, tmp_path):
+    path = tmp_path / "bars.parquet"
+    frame.select(*RAW, adj_close=pl.col("close")).write_parquet(path)
+    assert_frame_equal(read_bars(path).select(RAW), frame.select(RAW).sort("date", "symbol"))
+
+
 def test_a_sector_column_makes_features_within_sectors(frame, tmp_path):
     path, out = tmp_path / "bars.parquet", tmp_path / "features.parquet"
     frame.select(*RAW, sector=pl.col("symbol").str.slice(2).cast(pl.Int32) % 2).write_parquet(path)
