@@ -135,7 +135,7 @@ def test_a_screening_gives_what_really_came_of_it(database: Database, tmp_path: 
     assert done.status == "done", done.error
     assert done.result is not None
     (trial,) = done.result["trials"]
-    assert (trial["model"], trial["status"], trial["grade"]) == ("logistic_l2", "scored", "candidate")
+    assert (trial["model"], trial["status"], trial["grade"]) == ("logistic_l2", "scored", "proven")
     assert isinstance(trial["sharpe"], float)
     screening = done.result["screening"]
     assert (screening["passing"], screening["bars"]["min_confidence"]) == (1, 0.85)
@@ -275,7 +275,9 @@ def test_stopping_one_action_leaves_a_run_that_another_waits_for(database: Datab
 
 def test_a_proposed_trial_is_decided_on_by_an_action(database: Database, tmp_path: Path) -> None:
     system, _, _ = installation(database, tmp_path)
-    first, second = store_proposals(system.engine, propose("random", 2, TEMPLATES["short"]))
+    first, second = store_proposals(
+        system.engine, propose("random", 2, TEMPLATES["short"], seed=1, models=["logistic_l2", "lightgbm"])
+    )
     for number, decision in ((first, "approve"), (second, "reject")):
         params = {"proposal_id": number, "decision": decision}
         approve(system, propose_action(system, "s", "decide_proposal", params, "claude").id, "user")

@@ -15,8 +15,8 @@ from mltrainer_pipelines.api.market_data import newest_signals
 from mltrainer_pipelines.api.routes.alerts import AlertRow
 from mltrainer_pipelines.api.routes.facilitator import Pipeline, pipeline
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
+from mltrainer_pipelines.live_clock import read_clock
 from mltrainer_pipelines.ops.dagster_client import Run
-from mltrainer_pipelines.settings import simulated_now
 from mltrainer_pipelines.store.alerts import alerts
 
 router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=JsonRoute)
@@ -103,7 +103,7 @@ def get_system_status(installation: Installation) -> SystemStatus:
         market=settings.market_kind,
         market_id=settings.market_id,
         as_of=installation.now(),
-        clock_pinned=simulated_now() is not None,
+        clock_pinned=settings.mltrainer_as_of is not None or read_clock(settings.state) is not None,
         places_orders=False,
         services=status.services(installation),
         pipeline=pipeline(installation),
