@@ -223,13 +223,21 @@ def more(url: str, place: str) -> None:
     from mltrainer_pipelines.defs.market.daily_bars import daily_bars
     from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
     from mltrainer_pipelines.settings import LOCAL_EXCHANGE_KEY
+    from mltrainer_pipelines.store.database import Database
+    from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 
     logging.disable(logging.CRITICAL)
     client, store = PolygonMarket(url, SecretStr(LOCAL_EXCHANGE_KEY)), Lake(place)
     days = store.partitions("daily_bars")
     checks = [check for check in defs.asset_checks or [] if {key.asset_key for key in check.check_keys} == {daily_bars.key}]
-    resources = {"lake": store, "market_data": client}
-    with dg.DagsterInstance.ephemeral() as instance:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedPostgres(Path(folder) / "postgres") as server,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        database = Database(server.url("mltrainer"))
+        database.migrate()
+        resources = {"lake": store, "database": database, "market_data": client}
         whole = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
         dg.materialize([daily_bars], instance=instance, resources=resources, tags=whole)
         for line in sys.stdin:

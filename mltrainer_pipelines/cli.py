@@ -27,6 +27,8 @@ app = typer.Typer(
 trial_app = typer.Typer(help="Submit and look at walk-forward trials.", no_args_is_help=True)
 portfolio_app = typer.Typer(help="Paper trades: replay a period.", no_args_is_help=True)
 agent_app = typer.Typer(help="The agent that proposes trials: talk to it, see what it may do, stop it.", no_args_is_help=True)
+corrections_app = typer.Typer(help="Overrule what a vendor says: a split, a dividend, a closure, a bar that is right.")
+app.add_typer(corrections_app, name="corrections")
 for name, group in (("trial", trial_app), ("audit", audit_app), ("portfolio", portfolio_app), ("agent", agent_app)):
     app.add_typer(group, name=name)
 
@@ -295,6 +297,44 @@ def portfolio_replay(
 
     replay = replay_period(_settings(), first.date(), last.date())
     print_result(replay if as_json else text(replay))
+
+
+@corrections_app.command("list", epilog="Example: mltrainer corrections list --json")
+def corrections_list(as_json: AsJson = False) -> None:
+    """Show the corrections, and what is in quarantine."""
+    from mltrainer_pipelines.commands import corrections
+
+    overview = corrections.overview(_settings())
+    print_result(overview if as_json else corrections.text(overview))
+
+
+@corrections_app.command(
+    "add",
+    epilog="Examples: mltrainer corrections add split 2024-06-10 NVDA 10 --reason '10 for 1' · "
+    "mltrainer corrections add closure 2025-01-09 · mltrainer corrections add bar 2024-03-04 GME",
+)
+def corrections_add(
+    kind: Annotated[str, typer.Argument(help="split, dividend, no_action, closure or bar.")],
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The day that it is about.")],
+    symbol: Annotated[str | None, typer.Argument(help="Left out for a closure.")] = None,
+    value: Annotated[str | None, typer.Argument(help="New shares for one old; dollars a share.")] = None,
+    reason: Annotated[str, typer.Option(help="Kept with it.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Record what you know better; the next ingestion uses it, and what depends on it is computed again."""
+    from mltrainer_pipelines.commands import corrections
+
+    added = corrections.add(_settings(), kind, day.date(), symbol, value, reason)
+    print_result(added if as_json else f"correction {added['id']}: {corrections.sentence(added)}")
+
+
+@corrections_app.command("revoke", epilog="Example: mltrainer corrections revoke 3")
+def corrections_revoke(number: Annotated[int, typer.Argument(help="The correction's number.")], as_json: AsJson = False) -> None:
+    """Take a correction back."""
+    from mltrainer_pipelines.commands import corrections
+
+    corrections.revoke(_settings(), number)
+    print_result({"revoked": number} if as_json else f"correction {number} holds no longer")
 
 
 @agent_app.command("status", epilog="Example: mltrainer agent status --json | jq .budget")

@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     fred_api_key: SecretStr | None = None
     fred_base_url: str | None = None
     mltrainer_stale_minutes: float = Field(default=30.0, gt=0, allow_inf_nan=False)  # without a trade: the price is stale
+    mltrainer_closed_days: str = ""  # days that the calendar has and the market had not, separated by commas
     mltrainer_macro_series: str = "DGS2,DGS10,T10Y2Y,FEDFUNDS,BAMLH0A0HYM2,VIXCLS,UNRATE,CPIAUCSL,DTWEXBGS,M2SL"
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str | None = None
@@ -144,6 +145,15 @@ class Settings(BaseSettings):
         if moment.tzinfo is None:
             raise ValueError("has no UTC offset, so its instant is unknown; write 2015-10-30T18:00:00-04:00 (New York)")
         return moment.astimezone(NEW_YORK)
+
+    @field_validator("mltrainer_closed_days")
+    @classmethod
+    def _closed_days_are_days(cls, value: str) -> str:
+        try:
+            _ = [date.fromisoformat(day) for day in _listed(value)]
+        except ValueError:
+            raise ValueError("not days separated by commas; write 2012-10-29,2012-10-30") from None
+        return value
 
     @field_validator("mltrainer_exchange")
     @classmethod
@@ -278,6 +288,11 @@ class Settings(BaseSettings):
         if self.polygon_calls_per_minute is not None:
             return self.polygon_calls_per_minute or None
         return 5 if self.polygon_url.rstrip("/") in (POLYGON_URL, MASSIVE_URL) else None
+
+    @property
+    def closed_days(self) -> frozenset[date]:
+        """Days on which the market was closed although the calendar has them."""
+        return frozenset(date.fromisoformat(day) for day in _listed(self.mltrainer_closed_days))
 
     @property
     def macro_series(self) -> tuple[str, ...]:

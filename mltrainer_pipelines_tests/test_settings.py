@@ -81,3 +81,10 @@ def test_each_market_has_a_home_of_its_own(tmp_path) -> None:
         Settings(polygon_api_key="key").state,  # type: ignore[arg-type]
     }
     assert len(homes) == 5
+
+
+def test_closed_days_are_days(monkeypatch):
+    monkeypatch.setenv("MLTRAINER_CLOSED_DAYS", "2024-07-03, 2012-10-29")
+    assert get_settings().closed_days == {date(2024, 7, 3), date(2012, 10, 29)}
+    get_settings.cache_clear()
+    assert "MLTRAINER_CLOSED_DAYS=july 3: not days separated by commas" in refused(monkeypatch, MLTRAINER_CLOSED_DAYS="july 3")

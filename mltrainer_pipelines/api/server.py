@@ -32,6 +32,7 @@ from mltrainer_pipelines.api.routes import (
     portfolio,
     positions,
     proposals,
+    quarantine,
     recommendations,
     saved_results,
     system,
@@ -56,7 +57,7 @@ _DESCRIPTION = (
 )
 _ROUTES = (
     *(near_misses, leanings, recommendations, portfolio, positions, trials, models, proposals, market, factors, settings_routes),
-    *(facilitator, saved_results, system_status, conversation, conversations, alerts, notifications, events, system),
+    *(facilitator, saved_results, system_status, conversation, conversations, alerts, notifications, quarantine, events, system),
 )
 
 

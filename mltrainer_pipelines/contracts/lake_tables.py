@@ -75,6 +75,16 @@ CORPORATE_ACTIONS = Table(
     ),
 )
 
+REJECTED_ACTIONS = Table(
+    "rejected_actions",
+    "Splits and dividends of the vendor that are not applied, as they came.",
+    "all",
+    (
+        *(Column(column.name, column.dtype, column.description, nullable=True) for column in CORPORATE_ACTIONS.columns),
+        Column("reason", _TEXT, "why it is not applied"),
+    ),
+)
+
 MACRO_SERIES = Table(
     "macro_series",
     "Observations of FRED's series as first published.",

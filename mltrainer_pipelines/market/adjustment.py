@@ -9,9 +9,6 @@ the same in both.
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import PRICES
-from mltrainer_pipelines.market.errors import BadActionsError
-
-_SHOWN = 5
 
 
 def adjusted(bars: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
@@ -23,13 +20,14 @@ def adjusted(bars: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
     apply in the order of their ex-dates; on one date the dividend comes first: it is per share held before the split.
 
     A row of date t uses bars up to t and actions with `ex_date` ≤ t. Cutting bars and actions off after any t
-    leaves all rows up to t bit-identical. Actions at or before a symbol's first bar, or after its last, change nothing.
+    leaves all rows up to t bit-identical. Actions at or before a symbol's first bar, or after its last, change nothing;
+    nor do those that cannot be right: a ratio that is not positive, a negative dividend, or dividends that together are
+    at least as large as the close before them. `corporate_actions.sifted_actions` says which those are.
 
     `bars` are unadjusted and unique in (date, symbol); `actions` have `symbol`, `ex_date`, `kind` ('split' or 'dividend'),
     `ratio` (new shares for one old), `cash` ($ a share). The bars come back sorted by symbol and date, with `adj_open`,
     `adj_high`, `adj_low`, `adj_close` (price × F, dollars of the first bar's share), `adj_volume` (shares of the first
-    bar: volume ÷ the splits so far) and `factor` (F). Raises `BadActionsError` where a ratio is not positive, a dividend
-    is negative, or at least as large as the close before it.
+    bar: volume ÷ the splits so far) and `factor` (F).
 
     >>> from datetime import date
     >>> days = [date(2024, 6, 7), date(2024, 6, 10)]
@@ -58,7 +56,7 @@ def adjusted(bars: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
 
 def _steps(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     """One row per (symbol, date) at which actions apply: `_step` multiplies the factor, `_ratio` the share count."""
-    _refuse_impossible(actions)
+    actions = _possible(actions)
     symbols = actions.get_column("symbol").unique()
     dates = (
         bars.lazy()
@@ -89,36 +87,21 @@ def _steps(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
             before=pl.col("before").first(),
             cash=(pl.col("cash") * pl.col("held")).sum(),
             _ratio=pl.col("ratio").product(),
-            ex_date=pl.col("ex_date").last(),
         )
         .collect()
     )
-    impossible = placed.filter(pl.col("cash") >= pl.col("before"))
-    if not impossible.is_empty():
-        examples = "; ".join(
-            f"{row['symbol']} pays {row['cash']} at {row['ex_date']} after a close of {row['before']}"
-            for row in impossible.head(_SHOWN).iter_rows(named=True)
-        )
-        raise BadActionsError(
-            f"{len(impossible)} dividends are not below the share's price: {examples}; correct corporate_actions"
-        )
     return placed.select(
         "symbol",
         "date",
         "_ratio",
-        _step=pl.col("_ratio") * (pl.col("before") / (pl.col("before") - pl.col("cash"))),
+        _step=pl.col("_ratio")
+        * pl.when(pl.col("cash") < pl.col("before")).then(pl.col("before") / (pl.col("before") - pl.col("cash"))).otherwise(1.0),
     )
 
 
-def _refuse_impossible(actions: pl.DataFrame) -> None:
+def _possible(actions: pl.DataFrame) -> pl.DataFrame:
     split, dividend = pl.col("kind") == "split", pl.col("kind") == "dividend"
     good = (split & pl.col("ratio").is_finite() & (pl.col("ratio") > 0)) | (
         dividend & pl.col("cash").is_finite() & (pl.col("cash") >= 0)
     )
-    bad = actions.filter(~good.fill_null(value=False) | pl.col("ex_date").is_null() | pl.col("symbol").is_null())
-    if not bad.is_empty():
-        examples = "; ".join(
-            f"{row['symbol']} {row['kind']} of {row['ex_date']}: ratio {row['ratio']}, cash {row['cash']}"
-            for row in bad.head(_SHOWN).iter_rows(named=True)
-        )
-        raise BadActionsError(f"{len(bad)} corporate actions are impossible: {examples}; a ratio is positive, cash not negative")
+    return actions.filter(good.fill_null(value=False), pl.col("ex_date").is_not_null(), pl.col("symbol").is_not_null())

@@ -9,8 +9,10 @@ import polars as pl
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, PRICES, REJECTED_BARS
 from mltrainer_pipelines.market.errors import BadBarsError
 
-MOST_REJECTED = 0.001
-"""Share of a session's bars that may be set aside: ten of ten thousand. A smaller session is refused for its first one."""
+MOST_REJECTED = 0.01
+"""Share of a session's bars that may be set aside: a hundred of ten thousand."""
+FEW_REJECTED, OF_SO_MANY = 2, 20
+"""As many may be set aside of a session that has no fewer bars than that; a smaller one is refused for its first."""
 
 _NONE_REJECTED = REJECTED_BARS.empty()
 _SHOWN = 5
@@ -107,7 +109,8 @@ def validate_bars(frame: pl.DataFrame, session: date | None = None, most_rejecte
         return ValidatedBars(frame, _NONE_REJECTED)
     judged = frame.with_columns(reason=_first_true(_rules(session)))
     bad = judged.filter(pl.col("reason").is_not_null())
-    if len(bad) <= most_rejected * len(frame):
+    few = FEW_REJECTED if most_rejected and len(frame) >= OF_SO_MANY else 0
+    if len(bad) <= max(few, most_rejected * len(frame)):
         return ValidatedBars(judged.filter(pl.col("reason").is_null()).drop("reason"), bad)
     problems = [
         f"{row['symbol']} on {row['date']}: {row['reason']} "

@@ -1,7 +1,7 @@
 """Fetching many sessions of bars: the cheaper way, a few answers ahead, and nothing that looks like half a session."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -12,6 +12,7 @@ import polars as pl
 
 from mltrainer_pipelines.market.bars import ValidatedBars, validate_bars
 from mltrainer_pipelines.market.errors import BadBarsError, EmptySessionError, ThinSessionError, UnknownSymbolError
+from mltrainer_pipelines.market.print_checks import without_false_prints
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.store.lake import Lake
@@ -94,6 +95,16 @@ def fetch_sessions(
                 raise ThinSessionError(session, validated.bars.height, median(sizes))
         sizes.append(validated.bars.height)
         yield session, validated
+
+
+def sifted_session(lake: Lake, session: date, validated: ValidatedBars, right: Collection[str] = ()) -> ValidatedBars:
+    """A session's bars without false prints, held against the session before as the lake has it.
+
+    `right` are symbols whose bar of the session a person has confirmed.
+    """
+    before = str(previous_session(session))
+    known = lake.read("daily_bars", before) if lake.exists("daily_bars", before) else None
+    return without_false_prints(validated, known, right)
 
 
 def store_session(lake: Lake, session: date, validated: ValidatedBars, compare: bool) -> bool:

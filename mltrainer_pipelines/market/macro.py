@@ -6,7 +6,9 @@ from datetime import date
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
+from mltrainer_pipelines.market.errors import KeyRefusedError, MarketDataError
 from mltrainer_pipelines.market.vendors.protocol import MacroData
+from mltrainer_pipelines.store.quarantine import Doubt, doubts_of
 
 FRED_SERIES: Mapping[str, str] = {
     "DGS2": "Treasury yield, 2 years, constant maturity, % a year, daily",
@@ -21,6 +23,48 @@ FRED_SERIES: Mapping[str, str] = {
     "M2SL": "Money: M2, billions of dollars, monthly",
 }
 """FRED ids of rates, curve, credit spread, volatility, labour, inflation, dollar and money, and what they are."""
+
+MOST_MISSING = 0.5
+"""Share of the series that may fail: where more do, it is FRED that fails, and nothing is stored."""
+
+
+def sifted_macro(
+    fred: MacroData, series: Sequence[str], first: date, last: date, stored: pl.DataFrame | None
+) -> tuple[pl.DataFrame, list[Doubt]]:
+    """First releases of every series that can be had, and what is wrong with the rest.
+
+    A series that fails keeps what is `stored` of it; an observation that cannot be right is left out.
+
+    Raises
+    ------
+    MarketDataError
+        If more than half of the series fail, or the key is refused.
+    """
+    frames, doubts, failures = [], [], []
+    for series_id in series:
+        try:
+            frames.append(fetch_macro(fred, [series_id], first, last))
+        except KeyRefusedError:
+            raise
+        except MarketDataError as error:
+            failures.append(error)
+            doubts.append(Doubt(series_id, None, str(error), {"series_id": series_id}))
+            if stored is not None:
+                frames.append(stored.filter(pl.col("series_id") == series_id))
+    if len(failures) > MOST_MISSING * len(series):
+        raise failures[0]
+    found = pl.concat([MACRO_SERIES.empty(), *frames])
+    judged = found.with_columns(
+        reason=pl.when(~pl.col("value").is_finite().fill_null(value=False))
+        .then(pl.lit("its value is no number"))
+        .when((pl.col("published") < pl.col("date")).fill_null(value=True))
+        .then(pl.lit("published before the first day that it is about"))
+        .when(pl.struct("series_id", "date").is_duplicated())
+        .then(pl.lit("several values for one day"))
+    )
+    wrong = judged.filter(pl.col("reason").is_not_null())
+    doubts += doubts_of(wrong.iter_rows(named=True), subject="series_id")
+    return judged.filter(pl.col("reason").is_null()).drop("reason"), doubts
 
 
 def fetch_macro(fred: MacroData, series: Iterable[str], first: date, last: date) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
-from mltrainer_pipelines.market.bars import require_valid_bars
+from mltrainer_pipelines.market.bars import validate_bars
 from mltrainer_pipelines.market.errors import MarketDataError
 from mltrainer_pipelines.market.sessions import NEW_YORK, last_closed_session, open_session, session_hours
 from mltrainer_pipelines.market.vendors.protocol import MarketData
@@ -15,6 +15,7 @@ DELAY = timedelta(minutes=15)
 """Age below which a price is not used."""
 STALE_AFTER = timedelta(minutes=30)
 """A price is stale when the symbol has not traded for so long, unless the caller says otherwise."""
+_BAR = ("open", "high", "low", "close", "volume", "vwap")
 _CLOCK_SKEW = timedelta(seconds=2)
 """How far the exchange's clock may be ahead of ours."""
 _LONGEST_SNAPSHOT = timedelta(seconds=120)
@@ -111,7 +112,7 @@ def provisional_bars(quotes: pl.DataFrame) -> pl.DataFrame:
     """The newest session's bars as far as they are known: one for each symbol that has traded in it; empty where none has.
 
     From `DELAYED_QUOTES` of one session to `DAILY_BARS`: `trades` is null, open is final, high, low, close and volume are
-    as of `as_of` − 15 minutes. Raises `BadBarsError` where a quote breaks a rule of bars.
+    as of `as_of` − 15 minutes. A quote that breaks a rule of bars makes none.
     """
     traded = quotes.filter(pl.col("open").is_not_null())
     if traded.is_empty():
@@ -119,4 +120,36 @@ def provisional_bars(quotes: pl.DataFrame) -> pl.DataFrame:
     sessions = traded.get_column("date").unique().to_list()
     if len(sessions) != 1:
         raise ValueError(f"quotes of {len(sessions)} sessions were given; give those of one")
-    return require_valid_bars(traded.select("date", "symbol", "open", "high", "low", "close", "volume", "vwap"), sessions[0])
+    return validate_bars(traded.select("date", "symbol", *_BAR), sessions[0], most_rejected=1.0).bars
+
+
+def sifted_quotes(quotes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Quotes that can be right, and those that cannot with their `reason`: each costs its own symbol alone.
+
+    A symbol that comes twice is not used: nobody can tell which row is right.
+
+    Raises
+    ------
+    MarketDataError
+        If more than half of the quotes cannot be right: the snapshot as a whole is then not believed.
+    """
+    traded = quotes.filter(pl.col("open").is_not_null())
+    rejected = [
+        validate_bars(day.select("date", "symbol", *_BAR), most_rejected=1.0).rejected for day in traded.partition_by("date")
+    ]
+    no_price = ~(pl.col("close").is_finite() & (pl.col("close") > 0))
+    reasons = pl.concat(
+        [
+            quotes.filter(no_price).select("symbol", reason=pl.lit("close is not a positive number")),
+            quotes.filter(pl.col("symbol").is_duplicated()).select("symbol", reason=pl.lit("the symbol comes twice")),
+            *(frame.select("symbol", "reason") for frame in rejected),
+        ]
+    ).unique("symbol", keep="first", maintain_order=True)
+    wrong = quotes.join(reasons, on="symbol", how="inner", maintain_order="left")
+    if wrong.height > 0.5 * quotes.height:
+        symbol, reason = wrong.select("symbol", "reason").row(0)
+        raise MarketDataError(
+            f"{wrong.height} of the snapshot's {quotes.height} quotes cannot be right, the first: {symbol}: {reason}; "
+            "nothing is made of it: ask again later"
+        )
+    return quotes.filter(~pl.col("symbol").is_in(wrong["symbol"].implode())), wrong

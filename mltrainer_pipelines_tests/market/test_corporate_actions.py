@@ -5,11 +5,17 @@ from collections.abc import Callable
 from datetime import date
 
 import polars as pl
+import pytest
 from pydantic import SecretStr
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
-from mltrainer_pipelines.market.corporate_actions import continued_actions, corporate_actions
+from mltrainer_pipelines.market.adjustment import adjusted
+from mltrainer_pipelines.market.corporate_actions import continued_actions, corporate_actions, listed_before, sifted_actions
+from mltrainer_pipelines.market.errors import BadActionsError
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.store.corrections import Correction
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines_tests.market.test_split_checks import DAYS, EX, actions, market
 from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
 
 FIRST, TODAY = date(2019, 1, 2), date(2024, 3, 4)
@@ -49,3 +55,39 @@ def test_an_evening_asks_for_the_last_thirty_days_and_what_is_announced_and_keep
         (date(2024, 3, 5), None, 0.7),  # tomorrow's, announced
     ]
     assert found.filter(pl.col("ex_date") > TODAY).height == 1
+
+
+def test_a_misdated_split_counts_on_the_day_on_which_the_price_steps():
+    bars = market({EX: 1.5})
+    for listed_on in (EX - 1, EX + 2):
+        sifted = sifted_actions(actions((listed_on, "split", 1.5)), bars)
+        assert sifted.believed.select("ex_date", "ratio").rows() == [(DAYS[EX], 1.5)]
+        assert set(sifted.rejected["ex_date"]) == {DAYS[listed_on], DAYS[EX]}
+
+
+def test_a_step_to_half_that_nothing_explains_is_no_loss_unless_a_person_says_so():
+    bars = market({EX: 2.0})
+    sifted = sifted_actions(actions(), bars)
+    assert sifted.believed.select("ex_date", "ratio").rows() == [(DAYS[EX], 2.0)]
+    assert adjusted(bars, sifted.believed)["adj_close"].pct_change().min() > -0.1
+    assert sifted_actions(actions(), bars, [Correction("no_action", DAYS[EX], "AAA")]).believed.is_empty()
+    assert sifted_actions(actions(), market({EX: 1.5})).believed.is_empty()  # a loss of a third may be news
+
+
+def test_what_was_inferred_or_corrected_is_no_part_of_what_the_vendor_lists(tmp_path):
+    lake = Lake(str(tmp_path))
+    listed, right = actions((EX, "split", 3.0), (20, "dividend", 1.0)), [Correction("dividend", DAYS[40], "AAA", 0.5)]
+    for corrections in (right, []):
+        sifted = sifted_actions(listed, market({EX: 2.0}), corrections)
+        lake.write("corporate_actions", sifted.believed)
+        lake.write("rejected_actions", sifted.rejected)
+        assert sifted.believed.filter(pl.col("ratio") == 2.0).height == 1
+        assert sifted.believed.filter(pl.col("cash") == 0.5).height == len(corrections)
+        before = listed_before(lake)
+        assert sorted(before.rows(), key=str) == sorted(listed.rows(), key=str)
+
+
+def test_a_list_that_is_mostly_wrong_is_not_believed():
+    many = pl.concat([actions((place, "split", 4.0)) for place in range(30, 60)])
+    with pytest.raises(BadActionsError, match="30 of 30 corporate actions cannot be right"):
+        sifted_actions(many, market())

@@ -133,8 +133,12 @@ def test_a_stray_bad_bar_is_set_aside_and_many_are_refused():
     validated = validate_bars(frame(*rows, bad), day)
     assert validated.bars.height == 2000
     assert validated.rejected.select("symbol", "reason").rows() == [("BAD", "high is below low")]
+    assert validate_bars(frame(*rows[:20], bad), day).rejected.height == 1
+    worse = [(day, f"BAD{n}", *bad[2:]) for n in range(3)]
+    with pytest.raises(BadBarsError, match="3 rows cannot be right"):
+        validate_bars(frame(*rows[:200], *worse), day)
     with pytest.raises(BadBarsError, match="1 row cannot be right"):
-        validate_bars(frame(*rows[:500], bad), day)
+        validate_bars(frame(*rows[:10], bad), day)
     twice = validate_bars(frame(*rows, rows[0]), day)
     assert twice.bars.height == 1999
     assert twice.rejected["symbol"].to_list() == ["S0000", "S0000"]

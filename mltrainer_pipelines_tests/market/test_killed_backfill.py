@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.servers.stocks import Stocks
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
@@ -29,30 +30,32 @@ import dagster as dg
 from pydantic import SecretStr
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
-url, lake, first, last = sys.argv[1:]
+url, database, lake, first, last = sys.argv[1:]
 tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-resources = {"lake": Lake(lake), "market_data": PolygonMarket(url, SecretStr("key"))}
+resources = {"lake": Lake(lake), "database": Database(database), "market_data": PolygonMarket(url, SecretStr("key"))}
 print("ready", flush=True)
 dg.materialize([daily_bars], tags=tags, resources=resources)
 """
 
 
-def backfill(url: str, lake: Path) -> subprocess.Popen:
+def backfill(url: str, database: str, lake: Path) -> subprocess.Popen:
     """The real asset in a process of its own; returns once it is about to begin."""
-    arguments = [sys.executable, "-c", BACKFILL, url, str(lake), str(FIRST), str(LAST)]
+    arguments = [sys.executable, "-c", BACKFILL, url, database, str(lake), str(FIRST), str(LAST)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def whole_backfill(url: str, lake: Path) -> None:
+def whole_backfill(url: str, database: str, lake: Path) -> None:
     """The same in this process, to its end."""
     from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 
     tags = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
-    resources = {"lake": Lake(str(lake)), "market_data": PolygonMarket(url, SecretStr("key"))}
+    client = PolygonMarket(url, SecretStr("key"))
+    resources = {"lake": Lake(str(lake)), "database": Database(database), "market_data": client}
     assert dg.materialize([daily_bars], tags=tags, resources=resources).success
 
 
@@ -69,7 +72,8 @@ def spoiled(day: date, rows: list[dict]) -> list[dict]:
 
 # With 35 tickers the backfill goes by ticker, with 1,001 by session.
 @pytest.mark.parametrize(("symbols", "kills"), [(35, max(KILLS // 4, 1)), (1001, KILLS - max(KILLS // 4, 1))])
-def test_a_backfill_that_is_killed_again_and_again_ends_in_the_same_lake(tmp_path, symbols, kills):
+def test_a_backfill_that_is_killed_again_and_again_ends_in_the_same_lake(tmp_path, database, postgres, symbols, kills):
+    url = postgres.url("mltrainer")
     stocks = Stocks(symbols=tuple(f"S{number:04}" for number in range(symbols)))
     if symbols >= 1000:
         stocks.edit = spoiled
@@ -83,7 +87,7 @@ def test_a_backfill_that_is_killed_again_and_again_ends_in_the_same_lake(tmp_pat
 
     with vendor(answer) as server:
         begin = time.monotonic()
-        whole_backfill(server.url, tmp_path / "undisturbed")
+        whole_backfill(server.url, url, tmp_path / "undisturbed")
         took = time.monotonic() - begin
         expected = content(tmp_path / "undisturbed")
         assert sum(name.startswith("daily_bars/") for name in expected) == SESSIONS
@@ -92,7 +96,7 @@ def test_a_backfill_that_is_killed_again_and_again_ends_in_the_same_lake(tmp_pat
         lake, chance = tmp_path / "killed", random.Random(symbols)
         died = 0
         for number in range(kills):
-            process = backfill(server.url, lake)
+            process = backfill(server.url, url, lake)
             written = len(list((lake / "daily_bars").glob("*.parquet"))) if lake.exists() else 0
             # Every kill lets some sessions through at most, so that the next has something left to interrupt.
             allowed = written + chance.randint(0, max((SESSIONS - written) // (kills - number), 1))
@@ -109,5 +113,5 @@ def test_a_backfill_that_is_killed_again_and_again_ends_in_the_same_lake(tmp_pat
             shown = {name: digest for name, digest in partial.items() if not Path(name).name.startswith(".")}
             assert shown.items() <= expected.items()
         assert died >= kills / 2
-        whole_backfill(server.url, lake)
+        whole_backfill(server.url, url, lake)
         assert content(lake) == expected

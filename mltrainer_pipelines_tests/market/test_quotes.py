@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
+import polars as pl
 import pytest
 from pydantic import SecretStr
 
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
-from mltrainer_pipelines.market.errors import BadBarsError, MarketDataError
-from mltrainer_pipelines.market.quotes import delayed_quotes, provisional_bars
+from mltrainer_pipelines.market.errors import MarketDataError
+from mltrainer_pipelines.market.quotes import delayed_quotes, provisional_bars, sifted_quotes
 from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
@@ -155,10 +156,26 @@ def test_provisional_bars_are_bars_of_the_newest_session():
 
 def test_a_quote_that_cannot_be_right_makes_no_bar():
     quotes = quotes_at(at(TUESDAY, "12:00"), [ticker("A", at(TUESDAY, "11:45"), day={**TODAY, "l": -1.0})])
-    with pytest.raises(BadBarsError, match="A on 2024-03-05: low is not a positive number"):
-        provisional_bars(quotes)
+    assert provisional_bars(quotes).is_empty()
 
 
 def test_a_moment_without_an_offset_is_refused():
     with pytest.raises(ValueError, match="no UTC offset"):
         delayed_quotes(PolygonMarket("http://127.0.0.1:1", SecretStr("key")), datetime(2024, 3, 5, 12))  # noqa: DTZ001
+
+
+def test_a_quote_that_cannot_be_right_costs_its_own_symbol_alone():
+    moment = datetime(2024, 3, 4, 12, tzinfo=NEW_YORK)
+    plain = {"as_of": moment, "date": date(2024, 3, 4), "open": 10.0, "high": 11.0, "low": 9.0, "close": 10.5, "volume": 1e6}
+    plain |= {"vwap": 10.2, "previous_close": 10.0, "updated_at": moment, "stale": False}
+    wrong = {"VOL": {"volume": -5.0}, "VWAP": {"vwap": 0.0}, "HIGH": {"high": 8.0}, "NAN": {"close": float("nan")}}
+    rows = [plain | {"symbol": f"S{number}"} for number in range(10)]
+    rows += [plain | {"symbol": symbol} | change for symbol, change in wrong.items()]
+    rows += [plain | {"symbol": "TWO"}, plain | {"symbol": "TWO", "close": 10.6}]
+    quotes = pl.DataFrame(rows, schema=DELAYED_QUOTES.schema)
+    usable, aside = sifted_quotes(quotes)
+    assert usable["symbol"].to_list() == [f"S{number}" for number in range(10)]
+    assert set(aside["symbol"]) == {*wrong, "TWO"}
+    assert provisional_bars(quotes)["symbol"].to_list() == [f"S{number}" for number in range(10)]
+    with pytest.raises(MarketDataError, match="nothing is made of it"):
+        sifted_quotes(quotes.tail(8))

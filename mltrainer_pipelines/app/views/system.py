@@ -18,6 +18,7 @@ def show() -> None:
     st.title("System")
     with error_messages():
         _status()
+        _quarantine()
         _regime()
         _notifications()
         _settings()
@@ -143,6 +144,48 @@ def _drift(status: dict[str, Any]) -> None:
         "As of": "as_of",
     }
     table(status["drift"], columns, "drift", "the newest checks for drift")
+
+
+def _quarantine() -> None:
+    st.subheader("Quarantine")
+    rows, made = api().get("/api/quarantine")["items"], api().get("/api/corrections")["items"]
+    if rows:
+        columns: dict[str, Column] = {
+            "From": "source",
+            "About": "subject",
+            "Day": column_or_dash("day"),
+            "Reason": "reason",
+            "First seen": lambda row: short_moment(row["first_seen"]),
+        }
+        table(rows, columns, "quarantine", "rows of vendors that are not used")
+    else:
+        st.caption("Nothing is set aside.")
+    with st.expander(f"Corrections ({sum(one['revoked_at'] is None for one in made)})"):
+        columns = {
+            "Number": "id",
+            "Kind": "kind",
+            "Symbol": column_or_dash("symbol"),
+            "Day": "day",
+            "Value": column_or_dash("value"),
+            "Why": "reason",
+            "Holds": lambda one: "no" if one["revoked_at"] else "yes",
+        }
+        table(made, columns, "corrections", "what overrules the vendor")
+        with st.form("correction", clear_on_submit=True):
+            kind = st.selectbox("Kind", ["split", "dividend", "no_action", "closure", "bar"])
+            day = st.date_input("Day")
+            symbol, value = st.text_input("Symbol", max_chars=20), st.number_input("Value", min_value=0.0, value=None)
+            reason = st.text_input("Reason", max_chars=300)
+            if st.form_submit_button("Overrule the vendor", icon=":material/edit:"):
+                body = {
+                    "kind": kind,
+                    "day": str(day),
+                    "symbol": symbol or None,
+                    "value": value,
+                    "reason": reason,
+                }
+                if attempt(partial(api().send, "POST", "/api/corrections", body), "Recorded: the next ingestion uses it"):
+                    st.rerun()
 
 
 def _regime() -> None:

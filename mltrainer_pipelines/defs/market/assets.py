@@ -15,11 +15,11 @@ from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.defs.reporting import table as markdown_table
-from mltrainer_pipelines.market.errors import UnknownSeriesError
-from mltrainer_pipelines.market.macro import fetch_macro
+from mltrainer_pipelines.market.macro import sifted_macro
 from mltrainer_pipelines.market.universe import universes_of
 from mltrainer_pipelines.market.vendors.protocol import MacroData, MarketData
 from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 
 _LIMITED_MINUTES = 5
@@ -37,28 +37,39 @@ class ActionsConfig(dg.Config):
     )
 
 
-@dg.asset(group_name="market", kinds={"polygon", "parquet"}, owners=OWNERS, pool="polygon")
+@dg.asset(deps=[daily_bars], group_name="market", kinds={"polygon", "parquet"}, owners=OWNERS, pool="polygon")
 def corporate_actions(
     context: dg.AssetExecutionContext,
     config: ActionsConfig,
     lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
     market_data: dg.ResourceParam[MarketData],
 ) -> dg.MaterializeResult[None]:
     """Splits and cash dividends by ex-date, from the start of the history to those announced for the next two weeks.
 
-    An action counts from its ex-date. Of those that are known, the last 30 days are fetched again.
+    An action counts from its ex-date. Of those that are known, the last 30 days are fetched again. What the price of
+    the ex-date contradicts is set aside, see the quarantine; a correction overrules both.
     """
     from mltrainer_pipelines.market import corporate_actions as actions
+    from mltrainer_pipelines.store.corrections import in_force
+    from mltrainer_pipelines.store.quarantine import doubts_of, quarantine
 
     first, today = get_settings().mltrainer_history_start, now().date()
     stored_until = None if config.everything else _actions_stored_until(context, lake, first)
     if stored_until is None:
-        frame = actions.corporate_actions(market_data, first, today + actions.ANNOUNCED_AHEAD)
+        listed = actions.corporate_actions(market_data, first, today + actions.ANNOUNCED_AHEAD)
     else:
-        frame = actions.continued_actions(market_data, lake.read("corporate_actions"), stored_until, today)
+        listed = actions.continued_actions(market_data, actions.listed_before(lake), stored_until, today)
+    sifted = actions.sifted_actions(listed, actions.bars_beside(lake, listed), in_force(database.engine, now()))
+    frame = sifted.believed
+    lake.write("rejected_actions", sifted.rejected)
+    doubts = doubts_of(actions.doubted(sifted.rejected).iter_rows(named=True), day="ex_date")
+    quarantine(database.engine, "corporate_actions", doubts, now(), run_id=context.run.run_id)
     kinds = dict(frame.group_by("kind").len().sort("kind").iter_rows())
     counts = {"splits": kinds.get("split", 0), "dividends": kinds.get("dividend", 0)}
-    return _whole(lake, CORPORATE_ACTIONS, frame, **counts, **{_ASKED_FROM: str(first), _ASKED_ON: str(today)})
+    return _whole(
+        lake, CORPORATE_ACTIONS, frame, **counts, set_aside=len(doubts), **{_ASKED_FROM: str(first), _ASKED_ON: str(today)}
+    )
 
 
 def _actions_stored_until(context: dg.AssetExecutionContext, lake: Lake, first: date) -> date | None:
@@ -72,26 +83,30 @@ def _actions_stored_until(context: dg.AssetExecutionContext, lake: Lake, first: 
 
 
 @dg.asset(group_name="market", kinds={"fred", "parquet"}, owners=OWNERS)
-def macro_series(lake: dg.ResourceParam[Lake], macro_data: dg.ResourceParam[object]) -> dg.MaterializeResult[None]:
+def macro_series(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+    macro_data: dg.ResourceParam[object],
+) -> dg.MaterializeResult[None]:
     """FRED's series as first published, each observation with its publication date; never revised.
 
-    Without `FRED_API_KEY` beside a real Polygon key, or where a recording has no macro data, the table is
-    empty: what needs it is then missing, not invented.
+    A series that cannot be had keeps what is stored of it, and goes to the quarantine. Without `FRED_API_KEY` beside a
+    real Polygon key, or where a recording has no macro data, the table is empty: what needs it is then missing, not
+    invented.
     """
-    client = macro_data if isinstance(macro_data, MacroData) else None
-    observations, missing = [], []
+    from mltrainer_pipelines.store.quarantine import quarantine
+
     # Rates need a past of their own before the first session: a year of changes is a feature.
-    first = get_settings().mltrainer_history_start - timedelta(days=400)
-    for series_id in get_settings().macro_series:
-        try:
-            if client:
-                observations.append(fetch_macro(client, [series_id], first, now().date()))
-            else:
-                missing.append(series_id)
-        except UnknownSeriesError:
-            missing.append(series_id)
-    frame = pl.concat([MACRO_SERIES.empty(), *observations])
-    return _whole(lake, MACRO_SERIES, frame, series=len(observations), missing_series=", ".join(missing) or "none")
+    first, series = get_settings().mltrainer_history_start - timedelta(days=400), get_settings().macro_series
+    frame = MACRO_SERIES.empty()
+    if isinstance(macro_data, MacroData):
+        stored = lake.read("macro_series") if lake.exists("macro_series") else None
+        frame, doubts = sifted_macro(macro_data, series, first, now().date(), stored)
+        quarantine(database.engine, "macro_series", doubts, now(), run_id=context.run.run_id)
+    present = set(frame["series_id"])
+    missing = ", ".join(name for name in series if name not in present) or "none"
+    return _whole(lake, MACRO_SERIES, frame, series=len(present), missing_series=missing)
 
 
 def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult[None]:

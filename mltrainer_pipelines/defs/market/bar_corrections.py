@@ -1,6 +1,7 @@
 """The asset `bar_corrections`: what the vendor changed in bars it had given before, looked for each night."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import dagster as dg
@@ -13,11 +14,14 @@ from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, column_schema, table
 from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS
 from mltrainer_pipelines.market.errors import EmptySessionError
-from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, store_session, symbols_before
+from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, sifted_session, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.store.corrections import in_force
+from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.store.quarantine import Doubt, doubts_of, quarantine
 
 
 @dg.asset(
@@ -35,7 +39,10 @@ from mltrainer_pipelines.store.lake import Lake
     pool="polygon",
 )
 def bar_corrections(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], market_data: dg.ResourceParam[MarketData]
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+    market_data: dg.ResourceParam[MarketData],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """What the vendor changed in bars it had given before, by the month of the bar; the bars themselves are replaced.
 
@@ -52,10 +59,17 @@ def bar_corrections(
     context.log.info(f"Polygon: fetching again: {plan}")
     earlier = symbols_before(lake, wanted[0]) if wanted else []
     all_changes = BAR_CORRECTIONS.empty()
+    doubts: list[Doubt] = []
+    days: list[date] = []
+    confirmed = [one for one in in_force(database.engine, now()) if one.kind == "bar"]
+    right = {(one.symbol, one.day) for one in confirmed}
     for session, fetched in fetch_sessions(market_data, plan, earlier, log=context.log.warning):
         if isinstance(fetched, EmptySessionError):
             raise fetched
         key, month = str(session), f"{session:%Y-%m}-01"
+        fetched = sifted_session(lake, session, fetched, [str(symbol) for symbol, day in right if day == session])
+        days.append(session)
+        doubts += [replace(doubt, day=session) for doubt in doubts_of(fetched.rejected.iter_rows(named=True))]
         changes = corrections_between(lake.read("daily_bars", key), fetched.bars, now().date())
         if changes.is_empty():
             continue
@@ -67,6 +81,7 @@ def bar_corrections(
         context.log.info(f"{key}: the vendor changed {bars} bars; the session is replaced")
         metadata = {"dagster/row_count": fetched.bars.height, "corrected_bars": bars, "corrections": table(changes, 20)}
         context.log_event(with_version("daily_bars", data_fingerprint(fetched.bars), key, metadata))
+    quarantine(database.engine, "daily_bars", doubts, now(), days, context.run.run_id)
     yield dg.MaterializeResult(
         metadata={
             "dagster/column_schema": column_schema(BAR_CORRECTIONS),

@@ -1,7 +1,8 @@
 """The asset `daily_bars`: the whole market of each session, fetched by a backfill that can be killed and resumed."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -16,11 +17,21 @@ from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, column_schema,
 from mltrainer_pipelines.market.backlog import note_closures
 from mltrainer_pipelines.market.bars import NO_BARS
 from mltrainer_pipelines.market.errors import EmptySessionError
-from mltrainer_pipelines.market.ingestion import fetch_sessions, planned_backfill, progress_bar, store_session, symbols_before
+from mltrainer_pipelines.market.ingestion import (
+    fetch_sessions,
+    planned_backfill,
+    progress_bar,
+    sifted_session,
+    store_session,
+    symbols_before,
+)
 from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.store.corrections import in_force
+from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.store.quarantine import Doubt, doubts_of, quarantine
 
 _PROGRESS_LINES = 20
 
@@ -57,13 +68,15 @@ def daily_bars(
     context: dg.AssetExecutionContext,
     config: BarsConfig,
     lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
     market_data: dg.ResourceParam[MarketData],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Unadjusted daily bars of the whole US market, one partition a trading session.
 
     Known after the session's close. A partition that exists is complete and is left as it is, so that a killed
     backfill resumes where it stopped; `overwrite` fetches it again. Bars that cannot be right are never stored: a
-    stray few are set aside in `rejected_bars` of the lake, more than that fail the run.
+    stray few are set aside in `rejected_bars` of the lake and in the quarantine, more than that fail the run. A low or
+    high that nobody traded at is clipped and put on record there.
     """
     require_sessions(context.run)
     keys = context.partition_keys
@@ -79,7 +92,10 @@ def daily_bars(
     rows: dict[str, int] = {}
     changed: list[str] = []
     empty: list[EmptySessionError] = []
-    rejected, begin = 0, time.monotonic()
+    doubts: list[Doubt] = []
+    begin = time.monotonic()
+    corrections = in_force(database.engine, now())
+    right = {(one.symbol, one.day) for one in corrections if one.kind == "bar"}
     earlier = symbols_before(lake, plan.sessions[0]) if plan.sessions else []
     try:
         answers = fetch_sessions(market_data, plan, earlier, config.accept_thin_sessions, context.log.warning)
@@ -94,13 +110,15 @@ def daily_bars(
                     store_session(lake, gap.session, NO_BARS, compare=str(gap.session) in present)
                     rows[str(gap.session)] = 0
                 empty.clear()
+            validated = sifted_session(lake, session, validated, [str(symbol) for symbol, day in right if day == session])
+            doubts += [replace(doubt, day=session) for doubt in doubts_of(validated.rejected.iter_rows(named=True))]
             if store_session(lake, session, validated, compare=key in present):
                 changed.append(key)
             rows[key] = validated.bars.height
-            rejected += validated.rejected.height
             if done * _PROGRESS_LINES // len(wanted) > (done - 1) * _PROGRESS_LINES // len(wanted):
                 context.log.info(progress_bar(done, len(wanted), time.monotonic() - begin))
-        closed = _closures(lake, [error.session for error in empty])
+        declared = {one.day for one in corrections if one.kind == "closure"} | get_settings().closed_days
+        closed = _closures(lake, [error.session for error in empty], declared)
         note_closures(lake, closed, now().date())
         if unexplained := [error for error in empty if error.session not in closed]:
             unexplained[0].add_note(f"{len(unexplained)} sessions came back empty; the other sessions of this run are written")
@@ -108,6 +126,9 @@ def daily_bars(
     except Exception:
         record_written(context, "daily_bars", rows)
         raise
+    finally:
+        done_days = [date.fromisoformat(key) for key in rows]
+        quarantine(database.engine, "daily_bars", doubts, now(), done_days, context.run.run_id)
     open_records(context, lake, keys)
     _describe(context, lake, keys, rows)
     yield dg.MaterializeResult(
@@ -116,7 +137,7 @@ def daily_bars(
             "fetched_sessions": len(wanted),
             "fetched_rows": sum(rows.values()),
             "calls": plan.calls,
-            "rejected_rows": rejected,
+            "rejected_rows": len(doubts),
             "closures": ", ".join(str(error.session) for error in empty) or "none",
         }
     )
@@ -145,10 +166,10 @@ def _rows_in_lake(lake: Lake, key: str) -> int:
     return lake.row_count("daily_bars", key) if lake.exists("daily_bars", key) else 0
 
 
-def _closures(lake: Lake, empty: Sequence[date]) -> list[date]:
-    """Of sessions without any bar, those that lie between sessions with bars: the exchange did not trade on them."""
+def _closures(lake: Lake, empty: Sequence[date], declared: Collection[date]) -> list[date]:
+    """Of sessions without any bar, those on which nothing traded: sessions around them have bars, or a person says so."""
     present = lake.partitions("daily_bars")
-    return [day for day in empty if present and present[0] < str(day) < present[-1]]
+    return [day for day in empty if day in declared or (present and present[0] < str(day) < present[-1])]
 
 
 def _require_closed(keys: list[str]) -> None:

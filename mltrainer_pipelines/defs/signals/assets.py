@@ -1,5 +1,6 @@
 """Delayed quotes, the market scored by the champions, and the strong buys among them."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -38,19 +39,31 @@ TRANSIENT_RETRY = dg.RetryPolicy(max_retries=4, delay=2, backoff=dg.Backoff.EXPO
 
 @dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
 def delayed_quotes(
-    lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], market_data: dg.ResourceParam[MarketData]
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+    market_data: dg.ResourceParam[MarketData],
 ) -> dg.MaterializeResult[None]:
-    """The whole market as of 15 minutes ago, in one call; a refresh is added to its session's file."""
+    """The whole market as of 15 minutes ago, in one call; a refresh is added to its session's file.
+
+    A quote that cannot be right is left out and goes to the quarantine.
+    """
     from mltrainer_pipelines.market import quotes
     from mltrainer_pipelines.signals.scoring import UnusableInputError
+    from mltrainer_pipelines.store.quarantine import doubts_of, quarantine
 
     frame = quotes.delayed_quotes(market_data, now(), timedelta(minutes=get_settings().mltrainer_stale_minutes))
     if frame.is_empty():
         raise UnusableInputError(
             f"the snapshot of {now():%Y-%m-%d %H:%M} holds no price; is the exchange up, and its clock ours?"
         )
+    frame, wrong = quotes.sifted_quotes(frame)
+    doubts = [replace(doubt, row={}) for doubt in doubts_of(wrong.iter_rows(named=True))]  # one a symbol and session
+    quarantine(database.engine, "delayed_quotes", doubts, now(), run_id=context.run.run_id)
     _add_refresh(lake, database, "delayed_quotes", frame, "as_of")
-    metadata = frame_metadata(frame, DELAYED_QUOTES, stale=int(frame["stale"].sum()), as_of=str(frame["as_of"][0]))
+    metadata = frame_metadata(
+        frame, DELAYED_QUOTES, set_aside=wrong.height, stale=int(frame["stale"].sum()), as_of=str(frame["as_of"][0])
+    )
     return dg.MaterializeResult(metadata=metadata)
 
 

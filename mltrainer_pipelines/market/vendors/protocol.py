@@ -73,11 +73,11 @@ class MarketData(Protocol):
         ...
 
     def splits(self, first: date, last: date) -> pl.DataFrame:
-        """Columns of `CORPORATE_ACTIONS`, by the day they take effect; `BadActionsError` where one cannot be right."""
+        """Columns of `CORPORATE_ACTIONS`, by the day they take effect, impossible ones among them; see `sifted_actions`."""
         ...
 
     def dividends(self, first: date, last: date) -> pl.DataFrame:
-        """Cash dividends in US dollars, columns of `CORPORATE_ACTIONS`, by ex-date; errors as of `splits`."""
+        """Cash dividends in US dollars, columns of `CORPORATE_ACTIONS`, by ex-date, as `splits`."""
         ...
 
     def reference_tickers(self, as_of: date | None = None, active: bool = True) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from mltrainer_pipelines.store.tables.learning import (
     Recalibration,
 )
 from mltrainer_pipelines.store.tables.operations import Alert, Notification, RuntimeSetting
+from mltrainer_pipelines.store.tables.quarantine import Correction, QuarantinedRow
 from mltrainer_pipelines.store.tables.requests import RunRequest
 from mltrainer_pipelines.store.tables.trading import (
     PortfolioPerformance,

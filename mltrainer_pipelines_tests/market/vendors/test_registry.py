@@ -17,14 +17,18 @@ from mltrainer_pipelines.market.vendors.protocol import Connection
 from mltrainer_pipelines.market.vendors.registry import UnknownVendorError, open_macro_data, open_market_data
 from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.settings import PROJECT_ROOT, Settings
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
 
 PROGRAM = """
+import os
 import dagster as dg
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.resources import RESOURCES
 from mltrainer_pipelines.settings import get_settings
-resources = {name: RESOURCES[name] for name in ("lake", "market_data")}
+from mltrainer_pipelines.store.database import Database
+resources = {name: RESOURCES[name] for name in ("lake", "market_data")} | {"database": Database(os.environ["TEST_DATABASE"])}
 assert dg.materialize([daily_bars], partition_key="2024-01-03", resources=resources).success
 settings = get_settings()
 print(settings.market_id, settings.market_kind, settings.uses_local_exchange, settings.lake_url)
@@ -44,7 +48,9 @@ def bars(call: Call) -> Reply:
     return Reply(row.write_csv().encode(), content_type="text/csv")
 
 
-def test_a_new_vendor_is_one_folder_and_a_name_in_the_settings(tmp_path: Path) -> None:
+def test_a_new_vendor_is_one_folder_and_a_name_in_the_settings(
+    tmp_path: Path, database: Database, postgres: EmbeddedPostgres
+) -> None:
     scratch = tmp_path / "copy" / "mltrainer_pipelines"
     shutil.copytree(PROJECT_ROOT / "mltrainer_pipelines", scratch)
     shutil.copytree(Path(__file__).parent / "tiny", scratch / "market" / "vendors" / "tiny")
@@ -56,6 +62,7 @@ def test_a_new_vendor_is_one_folder_and_a_name_in_the_settings(tmp_path: Path) -
             "MLTRAINER_MARKET_VENDOR": "tiny",
             "TINY_BASE_URL": server.url,
             "TINY_API_KEY": "open-sesame",
+            "TEST_DATABASE": postgres.url("mltrainer"),
         }
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], env=kept | variables, cwd=tmp_path, capture_output=True, text=True, check=False

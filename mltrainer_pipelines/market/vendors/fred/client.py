@@ -4,6 +4,7 @@
 and bounds the observations asked for; the requests and the reading of vintages stay the library's.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -62,14 +63,24 @@ class FredSeries:
         if first > last:
             raise ValueError(f"first {first} is after last {last}")
         rows: list[dict[str, Any]] = []
-        for start, end in _publication_windows(first, last):
-            fred = _CheckedFred(self, series_id, first, last)
+        windows = deque(_publication_windows(first, last))
+        unknown: UnknownSeriesError | None = None
+        anything = False
+        while windows:
+            start, end = windows.popleft()
             try:
-                releases = fred.get_series_all_releases(quote(series_id, safe=""), start.isoformat(), end.isoformat())
-            except ValueError as error:
-                reason = " ".join(masked(str(error), self._key).split())[:120]
-                raise fred.broken(reason) from None
-            rows += releases.to_dict("records")
+                rows += self._releases(series_id, first, last, start, end)
+                anything = True
+            except UnknownSeriesError as error:  # nothing was published in that window: the series may begin later
+                unknown = error
+            except TooManyVintagesError:
+                newest = min(end, last)
+                if newest <= start:
+                    raise
+                middle = start + (newest - start) / 2
+                windows.extendleft([(middle + timedelta(days=1), end), (start, middle)])
+        if unknown and not anything:
+            raise unknown
         kinds = pl.Schema({"date": pl.Date, "realtime_start": pl.Date, "value": pl.Float64})
         return (
             pl.DataFrame(rows, schema=kinds)
@@ -79,6 +90,21 @@ class FredSeries:
             .select(series_id=pl.lit(series_id), date="date", value="value", published="realtime_start")
             .cast(dict(MACRO_SERIES.schema))  # type: ignore[arg-type]
         )
+
+    def _releases(self, series_id: str, first: date, last: date, start: date, end: date) -> list[dict[str, Any]]:
+        """What was published from `start` to `end`."""
+        fred = _CheckedFred(self, series_id, first, last)
+        try:
+            releases = fred.get_series_all_releases(quote(series_id, safe=""), start.isoformat(), end.isoformat())
+        except ValueError as error:
+            reason = " ".join(masked(str(error), self._key).split())[:120]
+            raise fred.broken(reason) from None
+        found: list[dict[str, Any]] = releases.to_dict("records")
+        return found
+
+
+class TooManyVintagesError(BrokenAnswerError):
+    """A period of publication holds more vintages than FRED answers at once."""
 
 
 class _CheckedFred(Fred):
@@ -130,6 +156,8 @@ class _CheckedFred(Fred):
         message = masked(_message(body), self._owner._key)
         if "api_key" in message:
             return KeyRefusedError(KEY_VARIABLE, SERVICE, 400, message)
+        if "vintage dates" in message:
+            return TooManyVintagesError(f"{SERVICE} refused the request for {self._series_id}: {message}")
         if "series does not exist" in message:
             return UnknownSeriesError(self._series_id, message)
         return BrokenAnswerError(f"{SERVICE} refused the request for {self._series_id}: {message or self.description}")

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
 from mltrainer_pipelines.market.bars import MOST_REJECTED, ValidatedBars, require_valid_bars, validate_bars
-from mltrainer_pipelines.market.errors import BadActionsError, EmptySessionError, NotFoundError, UnknownSymbolError
+from mltrainer_pipelines.market.errors import EmptySessionError, NotFoundError, UnknownSymbolError
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, is_session
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
 from mltrainer_pipelines.market.vendors.polygon.columns import (
@@ -124,19 +124,12 @@ class PolygonMarket:
         return frame
 
     def splits(self, first: date, last: date) -> pl.DataFrame:
-        """Splits that take effect from `first` to `last`, sorted by symbol and date."""
+        """Splits that take effect from `first` to `last`, sorted by symbol and date; impossible ones as they came."""
         what = f"splits from {first} to {last}"
         answer = self._rest.list_splits(
             execution_date_gte=first.isoformat(), execution_date_lte=last.isoformat(), sort="execution_date", **_LIST
         )
         frame = self._answers.all(answer, WIRE_SPLIT, what)
-        bad = frame.filter(~((pl.col("split_from") > 0) & (pl.col("split_to") > 0)).fill_null(value=False))
-        if not bad.is_empty():
-            row = bad.row(0, named=True)
-            shares = f"{row['split_from']} shares into {row['split_to']}"
-            raise BadActionsError(
-                f"{what}: {len(bad)} cannot be right, the first: {row['ticker']} on {row['execution_date']} turns {shares}"
-            )
         return self._answers.typed(frame, SPLIT_COLUMNS, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date")
 
     def dividends(self, first: date, last: date) -> pl.DataFrame:
@@ -151,11 +144,6 @@ class PolygonMarket:
         )
         frame = self._answers.all(answer, WIRE_DIVIDEND, what)
         frame = frame.filter(pl.col("currency").str.to_uppercase().fill_null("USD") == "USD")
-        bad = frame.filter(~(pl.col("cash_amount").is_finite() & (pl.col("cash_amount") >= 0)).fill_null(value=False))
-        if not bad.is_empty():
-            row = bad.row(0, named=True)
-            paid = f"{row['ticker']} on {row['ex_dividend_date']} pays {row['cash_amount']}"
-            raise BadActionsError(f"{what}: {len(bad)} cannot be right, the first: {paid}")
         return self._answers.typed(frame, DIVIDEND_COLUMNS, CORPORATE_ACTIONS.schema, what).sort("symbol", "ex_date", "cash")
 
     def reference_tickers(self, as_of: date | None = None, active: bool = True) -> pl.DataFrame:
@@ -163,7 +151,7 @@ class PolygonMarket:
         what = f"{'active' if active else 'delisted'} tickers{f' as of {as_of}' if as_of else ''}"
         day = as_of.isoformat() if as_of else None
         answer = self._rest.list_tickers(market="stocks", date=day, active=active, sort="ticker", **_LIST)
-        frame = self._answers.all(answer, WIRE_TICKER, what)
+        frame = self._answers.all(answer, WIRE_TICKER, what).filter(pl.col("ticker").is_not_null())
         return self._answers.typed(frame, reference_columns(active), REFERENCE_SCHEMA, what).sort("symbol")
 
     def few_tickers(self, fewer_than: int) -> list[str] | None:
@@ -196,7 +184,7 @@ class PolygonMarket:
         what = "snapshot of all tickers"
         answer = self._rest.get_snapshot_all("stocks", raw=True)
         rows = self._answers.rows(answer, what, key="tickers", count="count")
-        frame = self._answers.frame(rows, WIRE_SNAPSHOT, answer, what)
+        frame = self._answers.frame(rows, WIRE_SNAPSHOT, answer, what).filter(pl.col("ticker").is_not_null())
         return self._answers.typed(frame, SNAPSHOT_COLUMNS, SNAPSHOT_SCHEMA, what).sort("symbol")
 
     def market_status(self) -> MarketStatus:

@@ -40,19 +40,19 @@ WIRE_HOLIDAY: Mapping[str, Any] = dict.fromkeys(("date", "exchange", "name", "st
 
 SPLIT_COLUMNS = {
     "symbol": pl.col("ticker"),
-    "ex_date": pl.col("execution_date").str.to_date(_DAY),
+    "ex_date": pl.col("execution_date").str.to_date(_DAY, strict=False),
     "kind": pl.lit("split"),
-    "ratio": pl.col("split_to") / pl.col("split_from"),
+    "ratio": pl.when((pl.col("split_from") > 0) & (pl.col("split_to") > 0)).then(pl.col("split_to") / pl.col("split_from")),
     "cash": pl.lit(None),
     "declared": pl.lit(None),
 }
 DIVIDEND_COLUMNS = {
     "symbol": pl.col("ticker"),
-    "ex_date": pl.col("ex_dividend_date").str.to_date(_DAY),
+    "ex_date": pl.col("ex_dividend_date").str.to_date(_DAY, strict=False),
     "kind": pl.lit("dividend"),
     "ratio": pl.lit(None),
     "cash": pl.col("cash_amount"),
-    "declared": pl.col("declaration_date").str.to_date(_DAY),
+    "declared": pl.col("declaration_date").str.to_date(_DAY, strict=False),
 }
 _MOMENTS = {"updated_at": pl.col("updated"), "traded_at": pl.col("lastTrade").struct.field("t")}
 SNAPSHOT_COLUMNS = {
@@ -83,7 +83,7 @@ def reference_columns(active: bool) -> dict[str, pl.Expr]:
         "active": pl.col("active").fill_null(active),
         "primary_exchange": pl.col("primary_exchange"),
         "sector": pl.col("sic_description"),
-        "delisted": pl.col("delisted_utc").str.head(10).str.to_date("%Y-%m-%d"),
+        "delisted": pl.col("delisted_utc").str.head(10).str.to_date("%Y-%m-%d", strict=False),
     }
 
 

@@ -1,4 +1,4 @@
-"""Polygon's answers as frames: all rows that were announced, of the right types, each once, or an error."""
+"""Polygon's answers as frames: all rows that were announced, of the right types, or an error."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ _SAME_VENDOR = frozenset({"api.polygon.io", "api.massive.com"})
 
 
 class PolygonAnswers:
-    """Reads answers into frames: all rows that were announced, of the right types, each once."""
+    """Reads answers into frames: all rows that were announced, of the right types."""
 
     def __init__(self, base_url: str, key: str, pool: ValidatingPool, headers: Mapping[str, str]):
         self._base_url, self._key, self._pool, self._headers = base_url, key, pool, headers
@@ -76,15 +76,9 @@ class PolygonAnswers:
         return f"{base.scheme}://{base.netloc}{parts.path}{f'?{parts.query}' if parts.query else ''}"
 
     def all(self, answer: Answer, wire: Mapping[str, Any], what: str) -> pl.DataFrame:
-        """Rows of all pages of a v3 list, no row twice."""
+        """Rows of all pages of a v3 list."""
         frames = [self.frame(rows, wire, page, what) for page, rows in self.pages(answer, what, count="count")]
-        frame = pl.concat(frames)
-        if "id" in wire:
-            twice = frame.filter(pl.col("id").is_not_null() & pl.col("id").is_duplicated())
-            if not twice.is_empty():
-                row = twice.row(0, named=True)
-                raise self.broken(what, f"the row {row['id']} of {row['ticker']} came more than once", answer)
-        return frame
+        return pl.concat(frames)
 
     def frame(self, rows: list[Any], wire: Mapping[str, Any], answer: Answer, what: str) -> pl.DataFrame:
         if not all(isinstance(row, dict) for row in rows):
@@ -102,7 +96,7 @@ class PolygonAnswers:
             reason = " ".join(masked(str(error), self._key).split())[:200]
             raise BrokenAnswerError(f"{SERVICE}'s {what} cannot be used: a value has the wrong form ({reason})") from None
         key = "symbol" if "symbol" in schema else "date"
-        if typed.get_column(key).null_count():
+        if "ex_date" not in schema and typed.get_column(key).null_count():
             raise BrokenAnswerError(f"{SERVICE}'s {what} cannot be used: a row has no {key}")
         return typed
 

@@ -185,7 +185,6 @@ def test_nobody_listening_is_told_as_such():
         (observations(("2020-01-01", "3.5", "2020-02-07"), count=200), "200 observations were announced, 1 came"),
         (Reply(b"<seriess/>", content_type="text/xml"), "<observations> was expected, <seriess> came"),
         (Reply(b"<observations><observation date='2020-01-01'/></observations>", content_type="text/xml"), "lacks date, value"),
-        (error("Bad Request.  There are 2001 vintage dates in the period."), "There are 2001 vintage dates"),
     ],
 )
 def test_an_answer_of_the_wrong_form_fails_without_a_retry(reply, said):
@@ -242,3 +241,20 @@ def test_a_reversed_range_and_a_bad_address_are_refused():
         client_of("http://127.0.0.1:1").first_releases("UNRATE", LAST, FIRST)
     with pytest.raises(ValueError, match="FRED_BASE_URL"):
         FredSeries("stlouisfed", SecretStr(KEY))
+
+
+def test_a_series_that_begins_later_keeps_its_history_and_too_many_vintages_are_asked_for_in_parts():
+    def answer(call):
+        start, end = (date.fromisoformat(call.query[f"realtime_{side}"]) for side in ("start", "end"))
+        if end < date(2014, 1, 1):
+            return error("Bad Request.  The series does not exist in ALFRED but may exist in FRED.")
+        if (min(end, date(2020, 12, 31)) - start).days > 400:
+            return error("Bad Request.  There are 2001 vintage dates. This exceeds the maximum number of vintage dates allowed")
+        rows = [(f"{year}-01-01", f"{year}.5", f"{year}-02-07") for year in range(2014, 2021)]
+        return observations(*(row for row in rows if str(start) <= row[2] <= str(end)))
+
+    with vendor(answer) as server:
+        found = client_of(server.url).first_releases("GDP", date(2006, 1, 1), date(2020, 12, 31))
+    assert found["date"].to_list() == [date(year, 1, 1) for year in range(2014, 2021)]
+    with vendor([error("Bad Request.  The series does not exist.")]) as server, pytest.raises(UnknownSeriesError):
+        client_of(server.url).first_releases("GDP", date(2006, 1, 1), date(2020, 12, 31))
