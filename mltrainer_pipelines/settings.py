@@ -103,6 +103,10 @@ class Settings(BaseSettings):
     api_port: int = _variable("api_port", 8000)
     app_port: int = _variable("app_port", 8501)
 
+    # where people find Dagster and MLflow, if not at these ports: what links in tables, messages and MLflow begin with
+    mltrainer_dagster_url: str | None = None
+    mltrainer_mlflow_url: str | None = None
+
     mltrainer_automation: bool = True  # whether schedules and sensors run unless somebody switches them off
     mltrainer_notify: SecretStr | None = None  # addresses of Apprise that are told what happens, separated by blanks
     mltrainer_serve_app: bool = True  # whether `mltrainer up` serves the API and the app too
@@ -327,6 +331,16 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         return self.mlflow_tracking_uri or f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def dagster_link(self) -> str:
+        """Where people find Dagster: the address of the installation, also while a command runs it on a passing port."""
+        return (self.mltrainer_dagster_url or f"http://127.0.0.1:{self.dagster_port}").rstrip("/")
+
+    @property
+    def mlflow_link(self) -> str:
+        """Where people find MLflow, as `dagster_link`."""
+        return (self.mltrainer_mlflow_url or self.tracking_uri).rstrip("/")
 
     @property
     def api_hosts(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache, wraps
 from typing import TypeVar
 
@@ -12,17 +12,11 @@ import polars as pl
 
 from mltrainer_pipelines.agent import queries
 from mltrainer_pipelines.market.history import adjusted_history
-from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.store.lake import Lake
 
 _CACHE_SECONDS = 2.0
 SESSIONS_BEFORE, SESSIONS_AFTER = 120, 80
 """Sessions of a price history before and after its decision: half a year, and past the longest holding."""
-_LAKE_ASSETS = (
-    *("daily_bars", "corporate_actions", "macro_series", "universe", "features", "labels", "regime"),
-    *("trial_predictions", "delayed_quotes", "signals"),
-)
-_BY_SESSION = ("daily_bars", "delayed_quotes", "signals")
 
 T = TypeVar("T")
 
@@ -47,16 +41,6 @@ def _cached_for_seconds(read: Callable[..., T]) -> Callable[..., T]:
 class Company:
     company: str | None
     sector: str | None
-
-
-@dataclass(frozen=True)
-class AssetState:
-    """An asset's partitions in the lake, the newest one's name, and by how many sessions that is behind, where it has any."""
-
-    asset: str
-    partitions: int
-    newest: str | None
-    sessions_behind: int | None
 
 
 @_cached_for_seconds
@@ -139,20 +123,6 @@ def corporate_actions(lake: Lake) -> pl.DataFrame | None:
 newest_signals = _cached_for_seconds(queries.newest_signals)
 
 
-def asset_states(lake: Lake, expected: date) -> list[AssetState]:
-    """How much of each asset of the lake is there; `expected` is the session that the newest partition should be of."""
-    states = []
-    for asset in _LAKE_ASSETS:
-        names = [name.rsplit("/", 1)[-1] for name in partitions(lake, asset)]
-        newest = max(names, default=None)
-        behind = _sessions_behind(newest, expected) if asset in _BY_SESSION else None
-        states.append(AssetState(asset, len(names), newest, behind))
-    return states
-
-
-def _sessions_behind(newest: str | None, expected: date) -> int | None:
-    try:
-        day = date.fromisoformat(newest or "")
-    except ValueError:
-        return None
-    return len(sessions_between(day + timedelta(days=1), expected))
+def partition_count(lake: Lake, asset: str) -> int:
+    """How many partitions of an asset the lake holds."""
+    return len(partitions(lake, asset))

@@ -19,6 +19,7 @@ from mltrainer_pipelines.api.problems import answer_problems
 from mltrainer_pipelines.api.response_cache import ResponseCache
 from mltrainer_pipelines.api.routes import (
     alerts,
+    automation,
     conversation,
     conversations,
     events,
@@ -57,7 +58,8 @@ _DESCRIPTION = (
 )
 _ROUTES = (
     *(near_misses, leanings, recommendations, portfolio, positions, trials, models, proposals, market, factors, settings_routes),
-    *(facilitator, saved_results, system_status, conversation, conversations, alerts, notifications, quarantine, events, system),
+    *(facilitator, saved_results, system_status, automation, conversation, conversations, alerts, notifications, quarantine),
+    *(events, system),
 )
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
 from mltrainer_pipelines.api.context import Context
-from mltrainer_pipelines.ops.dagster_client import DagsterError, Run
+from mltrainer_pipelines.ops.dagster_client import FINISHED, DagsterError, Run
 from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.store import tables
 
@@ -16,21 +16,24 @@ SECRETS = ("polygon_api_key", "fred_api_key", "anthropic_api_key", "mltrainer_no
 
 @dataclass(frozen=True)
 class Jobs:
-    """Dagster's runs; `error` says why they cannot be listed."""
+    """Dagster's runs; `error` says why they cannot be listed, `refresh_failure` why the last refresh failed."""
 
     running: list[Run]
     recent: list[Run]
     last_refresh: Run | None
     error: str | None = None
+    refresh_failure: str | None = None
 
 
 def jobs(context: Context) -> Jobs:
-    """Runs under way, the last ones, and the last refresh that succeeded."""
+    """Runs under way, the last ones, and the last refresh that ended, however it did."""
     dagster = context.dagster
     try:
         recent = dagster.runs(limit=15)
-        refreshes = [run for run in dagster.runs(limit=10, job="refresh_signals") if run.status == "SUCCESS"]
-        return Jobs(dagster.runs(limit=50, unfinished=True), recent, refreshes[0] if refreshes else None)
+        refresh = next((run for run in dagster.runs(limit=10, job="refresh_signals") if run.status in FINISHED), None)
+        failed = refresh is not None and refresh.status == "FAILURE"
+        why = dagster.failure(refresh.run_id) if refresh and failed else None
+        return Jobs(dagster.runs(limit=50, unfinished=True), recent, refresh, refresh_failure=why)
     except DagsterError as error:
         return Jobs([], [], None, str(error))
 

@@ -93,3 +93,23 @@ def _failed(error: Exception) -> None:
 def empty_state(what: str, next_step: str) -> None:
     """What is missing, and what to do next."""
     st.info(f"**{what}** {next_step}", icon=":material/inbox:")
+
+
+def stale_warning(*assets: str) -> None:
+    """Say so where what a page shows is of an earlier session than it should be, or the market is not scored any more."""
+    pipeline = api().get("/api/facilitator/data-pipeline")
+    late = [one for one in pipeline["assets"] if one["asset"] in assets and one["sessions_behind"]]
+    if late:
+        worst = max(late, key=lambda one: one["sessions_behind"])
+        sessions = f"{worst['sessions_behind']} session{'s' * (worst['sessions_behind'] > 1)}"
+        names = ", ".join(one["asset"].replace("_", " ") for one in late)
+        st.warning(
+            f"**Not up to date:** {names}, up to {sessions} behind (newest {worst['newest']}). "
+            "The System page says what is being caught up on.",
+            icon=":material/update:",
+        )
+    elif "signals" in assets and pipeline["refresh_overdue"]:
+        st.warning(
+            "**Not up to date:** the market was not scored for over 35 minutes. The System page says why.",
+            icon=":material/update:",
+        )

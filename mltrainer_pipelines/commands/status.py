@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mltrainer_pipelines.ops import state_dir
-from mltrainer_pipelines.ops.automation import Automation, automations
+from mltrainer_pipelines.ops.automation import Automation, automations, nothing_runs
 from mltrainer_pipelines.ops.dagster_client import DagsterClient, DagsterError
 from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.ops.freshness import Backlog, Freshness, backlog, freshness
@@ -57,7 +57,7 @@ def status(settings: Settings) -> Status:
         try:
             dagster = DagsterClient(address)
             every, materialized = automations(dagster), dagster.last_materializations()
-            problem = None if any(one.on for one in every) else "Nothing runs by itself: everything is switched off."
+            problem = nothing_runs(dagster, every)
             open_alerts = alerts(Database(database_url(settings, "mltrainer")).engine, open_only=True)
         except DagsterError as error:
             problem = str(error)

@@ -73,8 +73,7 @@ def provenance(run_id: str, fingerprint: str) -> "Provenance":
     from mltrainer_pipelines.trials.registry.tracking import Provenance
 
     settings = get_settings()
-    url = f"http://127.0.0.1:{settings.dagster_port}/runs/{run_id}"
-    return Provenance(settings.market_kind, run_id, url, _commit(), fingerprint)
+    return Provenance(settings.market_kind, run_id, f"{settings.dagster_link}/runs/{run_id}", _commit(), fingerprint)
 
 
 def _commit() -> str:

@@ -55,6 +55,22 @@ def automations(dagster: DagsterClient) -> list[Automation]:
     return schedules + sensors
 
 
+ASKED_FOR = frozenset({"launch_requested_runs", "alert_on_failure"})
+"""What does something only where somebody asked for it: on in a quiet installation too."""
+
+
+def nothing_runs(dagster: DagsterClient, every: list[Automation]) -> str | None:
+    """Why nothing runs by itself, in a sentence; None where something does."""
+    if not any(one.on for one in every if one.name not in ASKED_FOR):
+        return "Nothing runs by itself: everything is switched off."
+    health = "query { instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
+    daemons = dagster.query(health)["instance"]["daemonHealth"]["allDaemonStatuses"]
+    down = [one["daemonType"].lower() for one in daemons if one["required"] and not one["healthy"]]
+    if {"scheduler", "sensor"} & set(down):
+        return "Nothing runs by itself: Dagster's daemon does not answer. Stop `mltrainer up` and start it again."
+    return None
+
+
 def switch(dagster: DagsterClient, name: str, on: bool) -> None:
     """Switch one schedule or sensor on or off; it stays so over restarts. `LookupError` names what there is."""
     every = {one.name: one for one in automations(dagster)}

@@ -51,6 +51,8 @@ def services_up(settings: Settings, console: Console, *, with_pages: bool = Fals
     for name in ("dagster", "mlflow", "exchange", *(("api", "app") if with_pages else ())):
         port: int = getattr(settings, f"{name}_port")
         overrides[f"MLTRAINER_{name.upper()}_PORT"] = str(port if with_pages and is_free(port) else free_port())
+    # What is recorded links to where the installation will be found, not to a port that is gone with the command.
+    overrides |= {"MLTRAINER_DAGSTER_URL": settings.dagster_link, "MLTRAINER_MLFLOW_URL": settings.mlflow_link}
     with open(errors, "w") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "mltrainer_pipelines.cli", "up"],

@@ -35,6 +35,14 @@ class Dagster:
     runs: list[LaunchedRun] = field(default_factory=list)
     partitions: dict[str, list[str]] = field(default_factory=dict)
 
+    on: dict[str, bool] = field(default_factory=lambda: {"schedule": True, "sensor": True})
+    daemon: bool = True
+
+    def _state(self, kind: str) -> dict[str, Any]:
+        failed = {"status": "FAILURE", "skipReason": None, "error": {"message": "the tick went wrong"}, "runIds": []}
+        ticks = [{"timestamp": time.time() - 60, **failed}]
+        return {"id": kind, "status": "RUNNING" if self.on[kind] else "STOPPED", "ticks": ticks if kind == "sensor" else []}
+
     def finish(self, status: str = "SUCCESS") -> None:
         """All runs end."""
         for run in self.runs:
@@ -46,6 +54,27 @@ class Dagster:
             tags = {tag["key"]: tag["value"] for tag in params["executionMetadata"]["tags"]}
             self.runs.append(LaunchedRun(f"run-{len(self.runs) + 1}", params["selector"]["jobName"], tags))
             return {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": self.runs[-1].run_id}}}
+        if "schedulesOrError" in query:
+            schedule = {
+                "name": "refresh_signals_schedule",
+                "description": "Every 15 minutes.",
+                "scheduleState": self._state("schedule"),
+            }
+            schedule["futureTicks"] = {"results": [{"timestamp": time.time() + 900}]}
+            sensor = {"name": "follow_inputs", "description": "Assets follow.", "sensorState": self._state("sensor")}
+            sensor["nextTick"] = {"timestamp": time.time() + 30}
+            return {
+                "schedulesOrError": {"__typename": "Schedules", "results": [schedule]},
+                "sensorsOrError": {"__typename": "Sensors", "results": [sensor]},
+            }
+        if query.startswith(("mutation On(", "mutation Off(")):
+            self.on["schedule" if "Schedule" in query else "sensor"] = query.startswith("mutation On(")
+            return {"done": {"__typename": "ScheduleStateResult"}}
+        if "daemonHealth" in query:
+            daemons = [{"daemonType": name, "required": True, "healthy": self.daemon} for name in ("SCHEDULER", "SENSOR")]
+            return {"instance": {"daemonHealth": {"allDaemonStatuses": daemons}}}
+        if "assetNodes" in query:
+            return {"assetNodes": []}
         if "addDynamicPartition" in query:
             self.partitions.setdefault(variables["name"], []).append(variables["key"])
             return {"addDynamicPartition": {"__typename": "AddDynamicPartitionSuccess"}}
@@ -60,7 +89,7 @@ class Dagster:
             return {"runOrError": {"stepStats": []}}
         if "logsForRun" in query:
             failed = {"__typename": "RunFailureEvent", "message": "it went wrong"}
-            return {"logsForRun": {"events": [failed]}}
+            return {"logsForRun": {"__typename": "EventConnection", "cursor": "1", "hasMore": False, "events": [failed]}}
         if "runsOrError" in query or "pipelineRunsOrError" in query:
             return {"runsOrError": {"__typename": "Runs", "results": self._listed(variables), "count": len(self.runs)}}
         raise ValueError(f"this server does not know the request: {query[:200]}")

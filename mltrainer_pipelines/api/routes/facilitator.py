@@ -1,7 +1,7 @@
 """The facilitator: plain access to models and data, without strategy of its own."""
 
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
@@ -11,16 +11,22 @@ from mltrainer_pipelines.agent.jobs import JobError
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, MarketKind, Name, Started, Text, with_example
 from mltrainer_pipelines.api.json_route import JsonRoute
-from mltrainer_pipelines.api.market_data import asset_states
+from mltrainer_pipelines.api.market_data import newest_signals, partition_count
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, TimeframeName
-from mltrainer_pipelines.market.sessions import is_session, last_closed_session
+from mltrainer_pipelines.market.quotes import DELAY
+from mltrainer_pipelines.market.sessions import is_session, last_closed_session, session_hours
 from mltrainer_pipelines.ops.dagster_client import DagsterError
+from mltrainer_pipelines.ops.freshness import Freshness, freshness
 from mltrainer_pipelines.ops.run_launcher import REASON, STARTED_BY, TooManyRunsError, launcher_of
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
 from mltrainer_pipelines.trials.run_requests import get_request, is_scored, request_trial
 
 router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=JsonRoute)
+
+
+_OVERDUE = timedelta(minutes=35)
+"""Two refreshes were missed."""
 
 
 class Execution(Body):
@@ -75,12 +81,12 @@ class PipelineRequest(Body):
 
 
 class AssetFreshness(BaseModel):
-    """An asset of the lake."""
+    """An asset, and how far it is behind."""
 
     asset: str = Field(examples=["daily_bars"])
-    partitions: int = Field(examples=[1479])
-    newest: str | None = Field(examples=["2026-11-20"])
-    sessions_behind: int | None = Field(description="The last closed session; null where an asset is not kept by session.")
+    partitions: int = Field(description="Files in the lake; 0 where it is kept in the database.", examples=[1479])
+    newest: str | None = Field(description="The newest session that it covers.", examples=["2026-11-20"])
+    sessions_behind: int | None = Field(description="The newest published session; null while there is nothing of it.")
 
 
 class Pipeline(BaseModel):
@@ -90,6 +96,7 @@ class Pipeline(BaseModel):
     source: str = Field(description="Where bars come from: `simulated`, a recording, or an address.")
     last_closed_session: date
     assets: list[AssetFreshness]
+    refresh_overdue: bool = Field(description="Whether the session is open and its market was not scored for over 35 minutes.")
 
 
 @router.post("/execute-model", status_code=202)
@@ -179,9 +186,28 @@ def _started(installation: Context, job: str, run_id: str) -> Started:
 def pipeline(installation: Context) -> Pipeline:
     """What data there are, and how fresh."""
     settings, newest = installation.settings, last_closed_session(installation.now())
+    materialized: dict[str, datetime] = {}
+    with suppress(DagsterError):
+        materialized = installation.dagster.last_materializations()
     return Pipeline(
         market=settings.market_kind,
         source=settings.market_source.split("/")[-1] if settings.uses_local_exchange else settings.market_source,
         last_closed_session=newest,
-        assets=[AssetFreshness(**vars(state)) for state in asset_states(installation.lake, newest)],
+        assets=[_freshness(installation, state) for state in freshness(installation.lake, materialized, installation.now())],
+        refresh_overdue=_refresh_overdue(installation),
     )
+
+
+def _freshness(installation: Context, state: Freshness) -> AssetFreshness:
+    return AssetFreshness(**vars(state), partitions=partition_count(installation.lake, state.asset))
+
+
+def _refresh_overdue(installation: Context) -> bool:
+    moment = installation.now()
+    if not is_session(moment.date()):
+        return False
+    opens, closes = session_hours(moment.date())
+    if not opens + DELAY + _OVERDUE <= moment <= closes + DELAY:
+        return False
+    signals = newest_signals(installation.lake)
+    return signals is None or bool(signals["timestamp"][0] < moment - DELAY - _OVERDUE)

@@ -36,12 +36,13 @@ class RunState(BaseModel):
 
 
 class LastRefresh(BaseModel):
-    """The last time the market was scored."""
+    """The last time the market was scored, and the last run that was to do it."""
 
-    at: datetime
+    at: datetime | None = Field(description="Of the newest signals; null before there are any.")
     signals: int
     strong_buys: int
     run: RunState | None
+    failure: str | None = Field(description="Why the last refresh failed; null where it succeeded.")
 
 
 class Drift(BaseModel):
@@ -107,7 +108,7 @@ def get_system_status(installation: Installation) -> SystemStatus:
         places_orders=False,
         services=status.services(installation),
         pipeline=pipeline(installation),
-        last_refresh=_last_refresh(installation, jobs.last_refresh),
+        last_refresh=_last_refresh(installation, jobs),
         running=[_run(installation, run) for run in jobs.running],
         recent=[_run(installation, run) for run in jobs.recent],
         jobs_error=jobs.error,
@@ -124,13 +125,14 @@ def _run(installation: Context, run: Run) -> RunState:
     return RunState(**vars(run), seconds=run.seconds, url=f"{installation.dagster.url}/runs/{run.run_id}")
 
 
-def _last_refresh(installation: Context, run: Run | None) -> LastRefresh | None:
-    signals = newest_signals(installation.lake)
-    if signals is None:
+def _last_refresh(installation: Context, jobs: status.Jobs) -> LastRefresh | None:
+    signals, run = newest_signals(installation.lake), jobs.last_refresh
+    if signals is None and run is None:
         return None
     return LastRefresh(
-        at=signals["timestamp"][0],
-        signals=signals.height,
-        strong_buys=int(signals["strong_buy"].sum()),
+        at=None if signals is None else signals["timestamp"][0],
+        signals=0 if signals is None else signals.height,
+        strong_buys=0 if signals is None else int(signals["strong_buy"].sum()),
         run=_run(installation, run) if run else None,
+        failure=jobs.refresh_failure,
     )

@@ -9,7 +9,7 @@ import streamlit as st
 from mltrainer_pipelines.app import charts
 from mltrainer_pipelines.app.client import api
 from mltrainer_pipelines.app.formats import NONE, dollars, share, short_moment
-from mltrainer_pipelines.app.frame import attempt, empty_state, error_messages
+from mltrainer_pipelines.app.frame import attempt, empty_state, error_messages, stale_warning
 from mltrainer_pipelines.app.tables import column_or_dash, decimals, money, percent, table
 
 _REFRESH_SECONDS = 10
@@ -26,6 +26,7 @@ _ORDERS = {
 def show() -> None:
     st.title("Portfolio")
     with error_messages():
+        stale_warning("virtual_positions", "portfolio_performance", "daily_bars")
         performance = api().get("/api/performance")
         _summary(performance)
         _curves(performance)

@@ -7,7 +7,7 @@ import streamlit as st
 from mltrainer_pipelines.app import charts
 from mltrainer_pipelines.app.client import api
 from mltrainer_pipelines.app.formats import NONE, age, dollars, moment, share
-from mltrainer_pipelines.app.frame import attempt, empty_state, error_messages
+from mltrainer_pipelines.app.frame import attempt, empty_state, error_messages, stale_warning
 from mltrainer_pipelines.app.tables import Column, column_or_dash, decimals, money, percent, table
 
 _REFRESH_SECONDS = 5
@@ -25,6 +25,7 @@ _PAGE_SIZE = 500
 def show() -> None:
     st.title("Recommendations")
     with error_messages():
+        stale_warning("signals", "recommendations", "daily_bars", "regime")
         filters = _filters()
         _list(filters)
         _opened()

@@ -34,6 +34,7 @@ def _status() -> None:
             for name, up in status["services"].items():
                 st.badge(f"{name} {'up' if up else 'down'}", color="green" if up else "red")
         _alerts(status)
+        _automation()
         left, right = st.columns(2)
         with left:
             _refresh(status)
@@ -59,11 +60,61 @@ def _alerts(status: dict[str, Any]) -> None:
         st.caption(f"and {len(status['alerts']) - 10} more")
 
 
+def _automation() -> None:
+    st.subheader("Automation")
+    with error_messages():
+        state = api().get("/api/automation")
+        if state["problem"]:
+            st.warning(state["problem"], icon=":material/pause_circle:")
+        for one in state["catching_up"]:
+            minutes = max(1, round(one["seconds"] / 60))
+            st.info(
+                f"Catching up: {one['asset']}, {one['sessions']} sessions, {one['first']} to {one['last']}, "
+                f"about {minutes} minute{'s' * (minutes > 1)}.",
+                icon=":material/history:",
+            )
+        with st.container(horizontal=True):
+            for label, on in (("Switch everything on", True), ("Switch everything off", False)):
+                if st.button(label, disabled=all(one["on"] == on for one in state["automation"])):
+                    attempt(partial(api().send, "PUT", "/api/automation", {"on": on}), "Done")
+                    st.rerun(scope="fragment")
+        for one in state["automation"]:
+            _switch(one)
+
+
+def _switch(one: dict[str, Any]) -> None:
+    """One schedule or sensor: its switch, its ticks, what it last did."""
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        if (
+            st.toggle(one["name"].replace("_", " "), one["on"], key=f"on-{one['name']}-{one['on']}", help=one["description"])
+            != one["on"]
+        ):
+            attempt(partial(api().send, "PUT", f"/api/automation/{one['name']}", {"on": not one["on"]}), "Done")
+            st.rerun(scope="fragment")
+        last, upcoming = (moment(one[name]) if one[name] else "none" for name in ("last_tick", "next_tick"))
+        st.caption(f"last {last} · next {upcoming}")
+        if one["last_result"]:
+            color = {"failed": "red", "started": "green"}.get(one["last_result"], "gray")
+            st.badge(one["last_result"], color=color)  # type: ignore[arg-type]
+        if one["detail"]:
+            st.caption(one["detail"].splitlines()[0][:200])
+        for url in one["runs"][:3]:
+            st.markdown(f"[run]({url})")
+
+
 def _refresh(status: dict[str, Any]) -> None:
     st.subheader("Last refresh")
     last = status["last_refresh"]
     if last is None:
         empty_state("The market has not been scored yet.", "Type “refresh the signals” in the chat, or run `mltrainer demo`.")
+        return
+    if last["failure"]:
+        where = f" ([its log]({last['run']['url']}))"
+        st.error(
+            f"The last refresh, {moment(last['run']['created_at'])}, failed: {last['failure'][:300]}{where}",
+            icon=":material/error:",
+        )
+    if last["at"] is None:
         return
     took = f", took {number(last['run']['seconds'], 1)} s" if last["run"] and last["run"]["seconds"] is not None else ""
     st.markdown(f"{moment(last['at'])}{took}: **{last['signals']}** signals, **{last['strong_buys']}** strong buys")

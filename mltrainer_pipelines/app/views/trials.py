@@ -9,7 +9,7 @@ import streamlit as st
 from mltrainer_pipelines.app import charts
 from mltrainer_pipelines.app.client import ApiProblemError, api
 from mltrainer_pipelines.app.formats import NONE, moment, number, share
-from mltrainer_pipelines.app.frame import attempt, empty_state, error_messages
+from mltrainer_pipelines.app.frame import attempt, empty_state, error_messages, stale_warning
 from mltrainer_pipelines.app.tables import Column, column_or_dash, decimals, table
 
 _MAX_COMPARED = 6
@@ -18,6 +18,7 @@ _MAX_COMPARED = 6
 def show() -> None:
     st.title("Trials")
     with error_messages():
+        stale_warning("trial_predictions", "trial_scorecard", "leaderboard", "champion_model", "labels")
         timeframe = st.segmented_control(
             "Holding period", ["short", "long"], default="short", key="trial-timeframe", required=True
         )

@@ -89,7 +89,7 @@ def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceP
     steps = [event.step_key for event in failures if event.step_key]
     where = f" in {', '.join(steps)}" if steps else ""
     message = f"{run.job_name} failed{where}: {reason.splitlines()[0] if reason else 'no reason recorded'}"
-    url = f"http://127.0.0.1:{get_settings().dagster_port}/runs/{run.run_id}"
+    url = f"{get_settings().dagster_link}/runs/{run.run_id}"
     details = {"job": run.job_name, "steps": steps, "reason": reason, "url": url}
     raise_alert(database.engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
 

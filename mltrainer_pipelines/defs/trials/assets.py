@@ -180,7 +180,7 @@ def trial_scorecard(
             if scores
         }
         metadata = {name: value for name, value in numbers.items() if isinstance(value, float | int)} | {
-            "mlflow_run": dg.MetadataValue.url(f"{settings.tracking_uri}/#/runs/{mlflow_run}"),
+            "mlflow_run": dg.MetadataValue.url(f"{settings.mlflow_link}/#/runs/{mlflow_run}"),
             "grade": own_grade,
             "mlflow_seconds": mlflow_seconds,
         }

@@ -45,7 +45,7 @@ def submitted(context: dg.OpExecutionContext, config: TrialToSubmit, database: d
     launch_at_once(context, database)
     with database.engine.connect() as connection:
         request = get_request(connection, number)
-    url = f"http://127.0.0.1:{settings.dagster_port}/runs/{request.run_id}"
+    url = f"{settings.dagster_link}/runs/{request.run_id}"
     context.add_output_metadata(
         {"trial_id": trial.trial_id, "request": number} | ({"run": dg.MetadataValue.url(url)} if request.run_id else {})
     )
