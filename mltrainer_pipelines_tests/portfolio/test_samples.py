@@ -40,7 +40,12 @@ def signals(count: int, probability: float = 0.57, **changes: object) -> pl.Data
         **changes,
     }
     frame = pl.DataFrame([row] * count).with_columns(symbol=pl.Series([f"S{n:02}" for n in range(count)]))
-    return strong_buys(frame, Thresholds())
+    return strong_buys(frame.with_columns(_differing()), Thresholds())
+
+
+def _differing() -> pl.Expr:
+    """Probabilities that differ a little: where all are one number, nothing is recommended."""
+    return pl.col("profit_probability") + pl.int_range(pl.len()) * 1e-4
 
 
 def samples(database: Database) -> list[dict]:
@@ -54,7 +59,7 @@ def test_only_what_lies_just_below_is_sampled_and_never_by_how_good_it_looks() -
     assert near_misses(signals(3, regime_score=10.0), Thresholds()).is_empty()
     assert near_misses(signals(3, price_source="stale"), Thresholds()).is_empty()
     chosen = near_misses(signals(40), Thresholds(), most=5)
-    better = signals(40).with_columns(profit_probability=pl.lit(0.59))
+    better = signals(40).with_columns(profit_probability=pl.lit(0.59) + pl.int_range(pl.len()) * 1e-4)
     assert chosen.height == 5
     assert near_misses(better, Thresholds(), most=5)["symbol"].to_list() == chosen["symbol"].to_list()
     assert chosen["symbol"].to_list() != sorted(signals(40)["symbol"])[:5]
