@@ -56,9 +56,12 @@ def as_claude(body: dict[str, Any]) -> Said:
             "expected_gain": 0.1,
         }
         return Said(json.dumps({"trials": [idea | slow, idea | quick]}))
-    if "finished_actions" in now:
+    finished, models = "finished_actions" in json.dumps(body["messages"][-3:]), {"models": ["lightgbm", "logistic_l2"]}
+    if "tool_result" in now and finished:
         return Said("Next I would try an ensemble of LightGBM and logistic regression. Type 'yes' to execute.")
-    return Said("I suggest we initiate momentum screening using LightGBM and LogisticL2 models. Type 'yes' to execute.")
+    if "tool_result" in now:
+        return Said("I suggest we initiate momentum screening using LightGBM and LogisticL2 models. Type 'yes' to execute.")
+    return Said("", [("try_ensemble" if finished else "run_momentum_screening", models)])
 
 
 class Walk:
