@@ -15,7 +15,7 @@ def show() -> None:
     st.caption("A factor is an expression of prices and volumes. It never looks ahead, and trying one changes nothing.")
     with st.form("factor"):
         expression = st.text_input("Expression", _EXAMPLE, max_chars=4000)
-        sessions = st.slider("Newest sessions", 21, 756, 252)
+        sessions = int(st.number_input("Newest sessions", 21, 756, 252))
         asked = st.form_submit_button("Try it")
     if asked and expression.strip():
         with error_messages():
