@@ -1,7 +1,7 @@
 """Seconds of looking before anything long starts: whether the chosen market and dates can work, and what it will take."""
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,15 @@ class Preflight:
     refusal: str | None = None
 
 
-def look(settings: Settings) -> Preflight:
-    """Look at the recording, its sessions and the dates; costs seconds, starts nothing and writes nothing."""
+def look(settings: Settings, moment: datetime | None = None) -> Preflight:
+    """Look at the recording, its sessions and the dates as of `moment`, by default now.
+
+    Costs seconds, starts nothing and writes nothing.
+    """
     from mltrainer_pipelines.market.sessions import last_closed_session, sessions_between
 
     seen = Preflight()
-    first, newest = settings.mltrainer_history_start, last_closed_session(now())
+    first, newest = settings.mltrainer_history_start, last_closed_session(moment or now())
     wanted = sessions_between(first, newest)
     if settings.uses_local_exchange and settings.market_kind == "replay":
         _recording(settings, wanted, seen)

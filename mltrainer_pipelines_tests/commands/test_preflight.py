@@ -16,7 +16,7 @@ DAYS = sessions_between(date(2013, 1, 2), date(2015, 12, 31))
 
 
 @pytest.fixture
-def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def look(tmp_path: Path):
     """The preflight of a recording, with the clock of its settings."""
 
     def looked(frame: pl.DataFrame, start: date = DAYS[0], as_of: str = "2015-12-31T18:00:00-05:00") -> preflight.Preflight:
@@ -25,8 +25,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         settings = Settings(
             mltrainer_home=tmp_path, mltrainer_exchange=f"replay:{path}", mltrainer_history_start=start, mltrainer_as_of=as_of
         )
-        monkeypatch.setattr(preflight, "now", lambda: settings.mltrainer_as_of)
-        return preflight.look(settings)
+        return preflight.look(settings, settings.mltrainer_as_of)
 
     return looked
 
@@ -76,14 +75,13 @@ def test_a_plan_is_probed_by_two_calls_and_says_what_it_allows(monkeypatch, pref
         monkeypatch.setenv(f"{prefix}_BASE_URL", server.url)
         monkeypatch.setenv("POLYGON_CALLS_PER_MINUTE", "5")
         settings = Settings(mltrainer_home=tmp_path, mltrainer_history_start=first, mltrainer_as_of="2015-12-31T18:00:00-05:00")
-        monkeypatch.setattr(preflight, "now", lambda: settings.mltrainer_as_of)
         assert settings.market_kind == "real"
-        seen = preflight.look(settings)
+        seen = preflight.look(settings, settings.mltrainer_as_of)
         assert seen.refusal is None
         assert "no snapshots" in seen.lines[0]
         assert "505 sessions, a call each, 5 calls a minute: about 101 minutes" in seen.lines[1]
         stocks.faults[first] = [Reply(b'{"status":"NOT_AUTHORIZED","message":"upgrade your plan"}', status=403)]
-        refusal = preflight.look(settings).refusal
+        refusal = preflight.look(settings, settings.mltrainer_as_of).refusal
         assert "set MLTRAINER_HISTORY_START=2014-01-02" in refusal
         assert "a-key" not in refusal
         assert len(server.calls) == 3
