@@ -44,8 +44,8 @@ def conversations(system: System, search: str = "", limit: int = 100) -> list[Co
     chosen = sa.select(c.session_id, title, c.started_at, written, turns).outerjoin(m, m.session_id == c.session_id)
     if search:
         texts = sa.cast(sa.func.jsonb_path_query_array(of.content, sa.text("'$[*].text'")), sa.String)
-        said = sa.exists().where(of.session_id == c.session_id, texts.icontains(search, autoescape=True)).correlate(c)
-        chosen = chosen.where(title.icontains(search, autoescape=True) | said)
+        mentioned = sa.exists().where(of.session_id == c.session_id, texts.icontains(search, autoescape=True)).correlate(c)
+        chosen = chosen.where(title.icontains(search, autoescape=True) | mentioned)
     chosen = chosen.group_by(c.session_id).order_by(sa.func.coalesce(written, c.started_at).desc()).limit(limit)
     with system.engine.connect() as connection:
         rows = connection.execute(chosen).tuples().all()

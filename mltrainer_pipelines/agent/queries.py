@@ -143,12 +143,12 @@ def candidates(
 
 def deeper(system: System, timeframe: str | None = None, top: int = 5) -> dict[str, Any]:
     """The best candidates of the last refresh, each with its prices and why it is recommended, or is not."""
-    found = candidates(system, timeframe)
-    if not found["known"]:
-        return found
-    rows = (found["symbols"] or found["nearest_misses"])[: min(top, MAX_ROWS)]
+    best = candidates(system, timeframe)
+    if not best["known"]:
+        return best
+    rows = (best["symbols"] or best["nearest_misses"])[: min(top, MAX_ROWS)]
     with_reasons = [row | {"why": explain(system, symbol=row["symbol"]).get("why") or row["reason"]} for row in rows]
-    return {**{name: found[name] for name in ("known", "market", "scored_at", "picks_of")}, "symbols": with_reasons}
+    return {**{name: best[name] for name in ("known", "market", "scored_at", "picks_of")}, "symbols": with_reasons}
 
 
 def explain(system: System, recommendation_id: int | None = None, symbol: str | None = None) -> dict[str, Any]:

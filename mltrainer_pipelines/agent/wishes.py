@@ -229,11 +229,11 @@ def _trials(text: Text) -> list[RequestedAction]:
 
 def _models(text: Text) -> list[str]:
     """Models that are listed; a name that no model has is a problem."""
-    found = models_in(text.rest, VOCABULARY)
-    for _, begin, end in reversed(found):
+    listed_models = models_in(text.rest, VOCABULARY)
+    for _, begin, end in reversed(listed_models):
         text.blank(begin, end)
     listed = re.search(r"\b(?:with|using|of|through|model|trial of|trial with)\s+(.+)", text.rest, re.I)
-    unknown = listed[1] if listed else "" if found else text.rest
+    unknown = listed[1] if listed else "" if listed_models else text.rest
     for part in re.split(r",|\+|&|/|\band\b|\bor\b", unknown)[:6]:
         name = re.split(
             rf"\b(?:models?|for|at|on|over|in|to|with|targeting)\b|[.?!;:()]|\s\+?{NUMBER}|^\+?{NUMBER}", part.strip(" '\"*`")
@@ -245,7 +245,7 @@ def _models(text: Text) -> list[str]:
             except UnknownModelNameError as error:
                 text.problems.append(str(error))
                 text.rest = text.rest.replace(" ".join(words), " " * len(" ".join(words)))
-    return list(dict.fromkeys(model for model, *_ in found))
+    return list(dict.fromkeys(model for model, *_ in listed_models))
 
 
 def _unused(rest: str) -> list[str]:

@@ -89,8 +89,8 @@ def audit_power(
     false = [row["proven"] for row in rows if row["rank_ic"] == 0.0]
     shares = {"false_proofs": float(np.mean(false)) if false else None}
     for name, bar in FOUND_FROM.items():
-        found = [row["proven"] for row in rows if (row["timeframe"], row["rank_ic"], row["years"]) == (name, bar, 3)]
-        shares[f"found_{name}"] = float(np.mean(found)) if found else None
+        proofs = [row["proven"] for row in rows if (row["timeframe"], row["rank_ic"], row["years"]) == (name, bar, 3)]
+        shares[f"found_{name}"] = float(np.mean(proofs)) if proofs else None
     missed = [share for name, share in shares.items() if name != "false_proofs" and share is not None and share < LEAST_FOUND]
     passed = (shares["false_proofs"] or 0.0) <= MOST_FALSE and not missed
     lines = tuple(_lines(table, seeds))

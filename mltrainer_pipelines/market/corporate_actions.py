@@ -129,14 +129,14 @@ def inferred_splits(bars: pl.DataFrame, believed: pl.DataFrame, rejected: pl.Dat
     moved = suspected.join(misdated, on="symbol").filter(
         (pl.col("ratio") / pl.col("listed") - 1).abs() < _SAME_RATIO, (pl.col("date") - pl.col("near")).abs() <= _NEAR
     )
-    found = pl.concat(
+    inferred = pl.concat(
         [
             suspected.filter(pl.col("ratio").log().abs() > log(1.9)).join(moved, on=["symbol", "date"], how="anti"),
             moved.with_columns(ratio="listed").select(suspected.columns),
         ]
     ).unique(["symbol", "date"], maintain_order=True)
     terms = {"kind": pl.lit("split"), "cash": pl.lit(None), "declared": pl.lit(None)}
-    return CORPORATE_ACTIONS.cast(found.select("symbol", "ratio", ex_date="date", **terms))
+    return CORPORATE_ACTIONS.cast(inferred.select("symbol", "ratio", ex_date="date", **terms))
 
 
 def doubted(rejected: pl.DataFrame) -> pl.DataFrame:

@@ -56,8 +56,8 @@ class NewTitle(Body):
 @router.get("")
 def list_conversations(request: Request, chosen: Annotated[ConversationFilter, Query()]) -> ConversationsOut:
     """Conversations, those that hold the words to search for where there are any."""
-    found = conversation_book.conversations(_system(request), chosen.search or "", chosen.limit)
-    return ConversationsOut(items=[ConversationOut(**vars(one)) for one in found])
+    matching = conversation_book.conversations(_system(request), chosen.search or "", chosen.limit)
+    return ConversationsOut(items=[ConversationOut(**vars(one)) for one in matching])
 
 
 @router.post("", status_code=201)

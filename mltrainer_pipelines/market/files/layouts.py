@@ -130,25 +130,25 @@ class Layout:
 
 def roles(names: Sequence[str], wanted: Sequence[str] = BAR_ROLES, given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Role to column; `given` says it for roles where the names do not."""
-    found = dict(given or {})
+    columns = dict(given or {})
     spelled: dict[str, str] = {}
     for name in names:
         spelled.setdefault("symbol" if name == "T" and "t" in names else plain(name), name)  # Polygon's T is no time
     for role in wanted:
-        if role not in found:
-            taken = set(found.values())
+        if role not in columns:
+            taken = set(columns.values())
             column = next((spelled[key] for key in NAMES[role] if key in spelled and spelled[key] not in taken), None)
             if column is not None:
-                found[role] = column
-    return found
+                columns[role] = column
+    return columns
 
 
 def layout(names: Sequence[str], given: Mapping[str, str] | None = None) -> Layout:
     """What the columns of a file are."""
-    found = Layout(roles(names, BAR_ROLES, given))
-    if found.missing and sum(of_a_symbol(name) is not None for name in names) >= len(BARS):
+    whole = Layout(roles(names, BAR_ROLES, given))
+    if whole.missing and sum(of_a_symbol(name) is not None for name in names) >= len(BARS):
         return Layout(roles([name for name in names if of_a_symbol(name) is None], ("date",)), wide=True)
-    return found
+    return whole
 
 
 def of_a_symbol(name: str) -> tuple[str, str] | None:
