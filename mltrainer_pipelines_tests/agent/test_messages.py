@@ -117,7 +117,9 @@ def test_a_tool_call_cut_off_by_max_tokens_does_not_count(database: Database) ->
 )
 def test_every_failure_has_a_name_and_is_recorded(database: Database, turn: Fault | Said, error: type, says: str) -> None:
     with anthropic_server([turn]) as server, pytest.raises(error, match=says) as caught:
-        claude(database, server.url, timeout_s=0.3).parse("propose", prompt("propose"), ASKED, Count, 1000)
+        claude(database, server.url, timeout_s=0.5 if getattr(turn, "silent_s", 0) else 30).parse(
+            "propose", prompt("propose"), ASKED, Count, 1000
+        )
     (row,) = recorded(database)
     assert says in row.error
     assert KEY not in str(caught.value)
@@ -157,7 +159,7 @@ def test_a_broken_stream_is_named_after_what_went_wrong_and_never_gives_an_answe
     database: Database, said: Said, error: type
 ) -> None:
     with anthropic_server([said]) as server, pytest.raises(error):
-        streamed(claude(database, server.url, timeout_s=0.4), tools=[TOOL])
+        streamed(claude(database, server.url, timeout_s=0.5 if said.silent_after is not None else 30), tools=[TOOL])
     (row,) = recorded(database)
     assert error.__name__ in row.error
     assert row.dollars > 0

@@ -158,7 +158,7 @@ def test_a_fault_that_passes_leaves_a_partition_that_is_exactly_right(desk, faul
     assert desk.bars(BEFORE).success
     desk.stocks.faults[SESSION] = [PASSING[fault]]
     if fault == "stall":
-        desk.polygon = PolygonMarket(desk.server.url, SecretStr(KEY), timeout_s=0.3, backoff=QUICK)
+        desk.polygon = PolygonMarket(desk.server.url, SecretStr(KEY), timeout_s=1.0, backoff=QUICK)
     assert desk.bars().success
     found = desk.lake.read("daily_bars", str(SESSION))
     assert found.schema == DAILY_BARS.schema
@@ -171,11 +171,19 @@ def test_a_fault_that_passes_leaves_a_partition_that_is_exactly_right(desk, faul
 def test_a_fault_that_stays_fails_the_run_and_leaves_the_partition_as_it_was(desk, fault):
     reply, said = STAYING[fault] if fault in STAYING else (PASSING[fault], SAID[fault])
     if fault == "stall":
-        desk.polygon = PolygonMarket(desk.server.url, SecretStr(KEY), timeout_s=0.1, backoff=QUICK)
-        reply = replace(reply, stall_s=0.5)
+        reply = replace(reply, stall_s=5.0)
     desk.stocks.faults[SESSION] = [reply] * 10
     assert desk.bars(BEFORE).success
-    failed = desk.bars()
+    patient = desk.polygon
+    hasty = PolygonMarket(desk.server.url, SecretStr(KEY), timeout_s=0.1, backoff=QUICK) if fault == "stall" else patient
+
+    def refused(**how: bool) -> Any:
+        desk.polygon = hasty  # what is right has all the time that a busy machine needs
+        failed = desk.bars(**how)
+        desk.polygon = patient
+        return failed
+
+    failed = refused()
     assert not failed.success
     assert said in error_of(failed)
     assert desk.bytes_of() is None
@@ -183,7 +191,7 @@ def test_a_fault_that_stays_fails_the_run_and_leaves_the_partition_as_it_was(des
     assert desk.bars().success
     before = desk.bytes_of()
     desk.stocks.faults[SESSION] = [reply] * 10
-    assert not desk.bars(overwrite=True).success
+    assert not refused(overwrite=True).success
     assert desk.bytes_of() == before
     assert desk.lake.partitions("daily_bars") == [str(BEFORE), str(SESSION)]
 
@@ -435,7 +443,7 @@ def fred_reply(*rows: tuple[str, str, str]) -> Reply:
 
 
 FRED_FAULTS = {
-    "hang": (Reply(b"", stall_s=1.0), "FRED did not answer in 2 attempts"),
+    "hang": (Reply(b"", stall_s=30.0), "FRED did not answer in 2 attempts"),
     "HTML": (Reply(b"<!DOCTYPE html><html>maintenance</html>", content_type="text/html"), "content type text/html"),
     "malformed date": (fred_reply(("2024-01-05", "05/01/2024", "4.1")), "observations of DGS2 cannot be used"),
     "wrong shape": (Reply(b"<series/>", content_type="text/xml"), "<observations> was expected"),
@@ -448,10 +456,10 @@ def test_what_is_wrong_with_fred_fails_the_run_and_leaves_the_table_as_it_was(de
     good = fred_reply(("2024-01-05", "2024-01-04", "4.1"), ("2024-01-06", "2024-01-05", "."))
     answers = [good]
     with vendor(lambda _: answers[0]) as server:
-        fred = FredSeries(server.url, SecretStr(KEY), timeout_s=0.2, backoff=Backoff(attempts=2, first_s=0.01))
+        quick = Backoff(attempts=2, first_s=0.01)
 
-        def run() -> Any:
-            resources = desk.resources(fred)
+        def run(timeout_s: float = 30.0) -> Any:
+            resources = desk.resources(FredSeries(server.url, SecretStr(KEY), timeout_s=timeout_s, backoff=quick))
             return dg.materialize([macro_series], instance=desk.instance, resources=resources, raise_on_error=False)
 
         assert run().success
@@ -461,7 +469,7 @@ def test_what_is_wrong_with_fred_fails_the_run_and_leaves_the_table_as_it_was(de
         ]
         whole = Path(desk.lake.path("macro_series")).read_bytes()
         answers[0] = reply
-        failed = run()
+        failed = run(timeout_s=0.2 if fault == "hang" else 30.0)
         assert not failed.success
         assert said in error_of(failed)
         assert Path(desk.lake.path("macro_series")).read_bytes() == whole

@@ -40,14 +40,22 @@ class FredSeries:
     """First releases of FRED's series. One instance may be used by several threads.
 
     FRED takes the key in the address: it is kept out of every message, log and repr. `timeout_s` bounds connecting and
-    each silence of the server; the whole answer has four times that. Every method raises `KeyRefusedError` where FRED
-    does not accept the key, and so does this for a key no address can carry.
+    each silence of the server, `total_s` (four times that, unless given) the whole answer. Every method raises
+    `KeyRefusedError` where FRED does not accept the key, and so does this for a key no address can carry.
     """
 
-    def __init__(self, base_url: str, api_key: SecretStr, timeout_s: float = 30.0, backoff: Backoff | None = None):
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr,
+        timeout_s: float = 30.0,
+        backoff: Backoff | None = None,
+        total_s: float | None = None,
+    ):
         self.base_url = usable_address(base_url, "FRED_BASE_URL", "https://api.stlouisfed.org/fred", timeout_s)
         self._key = usable_key(api_key, KEY_VARIABLE, SERVICE)
         self._timeout_s = timeout_s
+        self._total_s = total_s or 4 * timeout_s
         self._backoff = backoff or Backoff()
 
     def __repr__(self) -> str:
@@ -132,9 +140,8 @@ class _CheckedFred(Fred):
 
     def _attempt(self, url: str) -> ElementTree.Element:
         key = self._owner._key
-        timeout_s = self._owner._timeout_s
         try:  # no redirects: the key is in the address, and must not travel to where one points
-            answer = send(f"{url}&api_key={quote(key, safe='')}", timeout_s=timeout_s, total_s=4 * timeout_s)
+            answer = send(f"{url}&api_key={quote(key, safe='')}", timeout_s=self._owner._timeout_s, total_s=self._owner._total_s)
         except NoAnswerError as error:
             problem = f"cut off: {error}" if error.begun else str(error)
             raise TransientFault(masked(problem, key), answered=error.begun) from None

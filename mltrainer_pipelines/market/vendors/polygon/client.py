@@ -51,8 +51,8 @@ class PolygonMarket:
     """`MarketData` from Polygon. Each call is tried `backoff.attempts` times; what is returned is complete.
 
     The key is sent in a header to `base_url` alone, and is in no message, log or repr. `timeout_s` bounds connecting and
-    each silence of the server; the whole answer has four times that. `budget` keeps every HTTP call, retries included,
-    within the plan's calls a minute, together with all other processes.
+    each silence of the server, `total_s` (four times that, unless given) the whole answer. `budget` keeps every HTTP call,
+    retries included, within the plan's calls a minute, together with all other processes.
 
     Every method raises `KeyRefusedError` where the key was not accepted (and so does this for one no header can carry),
     and another `MarketDataError` when the last attempt failed or the answer cannot be believed.
@@ -65,6 +65,7 @@ class PolygonMarket:
         timeout_s: float = 30.0,
         backoff: Backoff | None = None,
         budget: CallBudget | None = None,
+        total_s: float | None = None,
     ):
         from polygon import RESTClient
 
@@ -72,7 +73,7 @@ class PolygonMarket:
         self.budget = budget
         key = usable_key(api_key, KEY_VARIABLE, SERVICE)
         self._rest = RESTClient(api_key=key, base=self.base_url, retries=0, pagination=False)
-        self._pool = ValidatingPool(key, timeout_s, backoff or Backoff(), budget)
+        self._pool = ValidatingPool(key, timeout_s, total_s or 4 * timeout_s, backoff or Backoff(), budget)
         self._rest.client = self._pool
         self._answers = PolygonAnswers(self.base_url, key, self._pool, self._rest.headers)
 

@@ -45,10 +45,10 @@ class Answer:
 class ValidatingPool:
     """Stands in for the client's urllib3 pool: time limits, our retries, no redirects, whole JSON answers only."""
 
-    def __init__(self, key: str, timeout_s: float, backoff: Backoff, budget: CallBudget | None):
+    def __init__(self, key: str, timeout_s: float, total_s: float, backoff: Backoff, budget: CallBudget | None):
         import certifi
 
-        self._key, self._timeout_s, self._backoff, self._budget = key, timeout_s, backoff, budget
+        self._key, self._total_s, self._backoff, self._budget = key, total_s, backoff, budget
         self._pool = urllib3.PoolManager(
             maxsize=_CONNECTIONS,
             ca_certs=certifi.where(),
@@ -101,13 +101,13 @@ class ValidatingPool:
 
     def _whole_body(self, response: urllib3.BaseHTTPResponse) -> bytes:
         """Read to the end; a server that keeps dripping is cut off. A body shorter than announced is urllib3's error."""
-        deadline = time.monotonic() + 4 * self._timeout_s
+        deadline = time.monotonic() + self._total_s
         chunks = []
         try:
             while chunk := response.read1(65_536):
                 chunks.append(chunk)
                 if time.monotonic() > deadline:
-                    raise TransientFault(f"the answer was not complete after {4 * self._timeout_s:g} s", answered=False)
+                    raise TransientFault(f"the answer was not complete after {self._total_s:g} s", answered=False)
         except BaseException:
             response.close()
             raise

@@ -44,13 +44,15 @@ def error(message: str) -> Reply:
     return Reply(f'<?xml version="1.0"?><error code="400" message="{message}" />'.encode(), status=400, content_type="text/xml")
 
 
-def client_of(url: str, timeout_s: float = 5.0) -> FredSeries:
-    return FredSeries(f"{url}/fred", SecretStr(KEY), timeout_s=timeout_s, backoff=QUICK)
-
-
-def patience_for(fault: str) -> float:
-    """Seconds: short where the fault is a silence, long where only a busy machine could be one."""
-    return 0.2 if fault in ("hang", "drip") else 5.0
+def client_of(url: str, fault: str = "") -> FredSeries:
+    """A client without patience for that fault, and with much where only a busy machine could be silent or slow."""
+    return FredSeries(
+        f"{url}/fred",
+        SecretStr(KEY),
+        timeout_s=0.5 if fault == "hang" else 5.0,
+        backoff=QUICK,
+        total_s=1.0 if fault == "drip" else 20.0,
+    )
 
 
 def assert_shows_no_key(failed: BaseException | None) -> None:
@@ -140,7 +142,7 @@ TRANSIENT = {
 @pytest.mark.parametrize("fault", TRANSIENT)
 def test_a_fault_that_passes_is_retried_and_the_values_are_right(fault):
     with vendor([TRANSIENT[fault], GOOD]) as fred:
-        found = client_of(fred.url, timeout_s=patience_for(fault)).first_releases("UNRATE", FIRST, LAST)
+        found = client_of(fred.url, fault).first_releases("UNRATE", FIRST, LAST)
     assert found["value"].to_list() == [3.5, 3.6]
     assert len(fred.calls) >= 2
 
@@ -160,7 +162,7 @@ def test_a_fault_that_passes_is_retried_and_the_values_are_right(fault):
 )
 def test_a_fault_that_stays_ends_in_an_error_that_says_what_came_and_never_the_key(fault, kind, said):
     with vendor([TRANSIENT[fault]]) as fred, pytest.raises(kind) as failed:
-        client_of(fred.url, timeout_s=patience_for(fault)).first_releases("UNRATE", FIRST, LAST)
+        client_of(fred.url, fault).first_releases("UNRATE", FIRST, LAST)
     assert len(fred.calls) == QUICK.attempts
     assert said in str(failed.value)
     assert_shows_no_key(failed.value)

@@ -50,8 +50,15 @@ def body(rows: object, count: int | None = None, **more: object) -> bytes:
 GOOD = Reply(body([bar("BBB"), bar("AAA")]))
 
 
-def client_of(url: str, timeout_s: float = 5.0, backoff: Backoff = QUICK) -> PolygonMarket:
-    return PolygonMarket(url, SecretStr(KEY), timeout_s=timeout_s, backoff=backoff)
+def client_of(url: str, fault: str = "", backoff: Backoff = QUICK) -> PolygonMarket:
+    """A client without patience for that fault, and with much where only a busy machine could be silent or slow."""
+    return PolygonMarket(
+        url,
+        SecretStr(KEY),
+        timeout_s=0.5 if fault == "stall" else 5.0,
+        backoff=backoff,
+        total_s=1.0 if fault == "drip" else 20.0,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -61,11 +68,6 @@ def _no_key_anywhere(caplog):
     yield
     assert KEY not in caplog.text
     assert "secret" not in caplog.text
-
-
-def patience_for(fault: str) -> float:
-    """Seconds: short where the fault is a silence, long where only a busy machine could be one."""
-    return 0.2 if fault in ("stall", "drip") else 5.0
 
 
 def assert_shows_no_key(error: BaseException) -> None:
@@ -166,7 +168,7 @@ TRANSIENT = {
 @pytest.mark.parametrize("fault", TRANSIENT)
 def test_a_fault_that_passes_is_retried_and_the_bars_are_right(fault):
     with vendor([TRANSIENT[fault], GOOD]) as polygon:
-        found = client_of(polygon.url, timeout_s=patience_for(fault)).grouped_daily(SESSION)
+        found = client_of(polygon.url, fault).grouped_daily(SESSION)
     assert found["symbol"].to_list() == ["AAA", "BBB"]
     assert len(polygon.calls) >= 2
 
@@ -187,7 +189,7 @@ def test_a_fault_that_passes_is_retried_and_the_bars_are_right(fault):
 )
 def test_a_fault_that_stays_ends_in_an_error_that_says_what_came(fault, error, said):
     with vendor([TRANSIENT[fault]]) as polygon, pytest.raises(error) as failed:
-        client_of(polygon.url, timeout_s=patience_for(fault)).grouped_daily(SESSION)
+        client_of(polygon.url, fault).grouped_daily(SESSION)
     assert len(polygon.calls) == QUICK.attempts
     assert said in str(failed.value)
     assert_shows_no_key(failed.value)
