@@ -35,6 +35,34 @@ def computed_features(lake: Lake, first: date, last: date, feature_set: str = ST
     return compute_features(bars, members, macro, first, last, feature_set, regime=regime)
 
 
+def computed_labels(lake: Lake, first: date, last: date, cost_bps: float) -> pl.DataFrame:
+    """What the members' decisions from `first` to `last` earned in both timeframes; columns of `LABELS`, null while unknown.
+
+    The lake needs daily_bars, corporate_actions and the universe of every month of the range; `cost_bps` is paid on each side.
+    """
+    from mltrainer_pipelines.contracts.timeframes import LONG, TIMEFRAMES
+    from mltrainer_pipelines.features.labels.barriers import Barriers
+    from mltrainer_pipelines.features.labels.labels import compute_labels
+    from mltrainer_pipelines.features.labels.labels import look_ahead as after
+    from mltrainer_pipelines.features.labels.labels import look_back as before
+
+    months = [key for key in lake.partitions("universe") if str(first.replace(day=1)) <= key <= str(last)]
+    members = lake.scan("universe", months or [str(first.replace(day=1))]).collect()
+    bars = adjusted_history(lake, first, last, look_back=before(), look_ahead=after(LONG))
+    parts = [compute_labels(bars, members, timeframe, Barriers(), cost_bps, first, last) for timeframe in TIMEFRAMES.values()]
+    return pl.concat(parts).sort("date", "symbol", "timeframe")
+
+
+def computed_regime(lake: Lake) -> pl.DataFrame:
+    """The regime of every session of the lake, of the symbols that were ever in the universe; columns of `REGIME`."""
+    from mltrainer_pipelines.features.regime.score import regime_scores
+
+    sessions = sessions_in_lake(lake, date.min, date.max)
+    members = lake.scan("universe").select("month", "symbol").collect()
+    bars = adjusted_history(lake, sessions[0], sessions[-1], symbols=members["symbol"].unique())
+    return regime_scores(bars, known_macro(lake.read("macro_series"), sessions), members)
+
+
 def noted_versions(lake: Lake, asset: str, partitions: Sequence[str]) -> list[str]:
     """The version of the feature set that each partition was made with."""
     return [notes.get(VERSION_NOTE, UNVERSIONED) for notes in lake.notes(asset, partitions)]

@@ -1,16 +1,28 @@
 """What a vendor changed in bars it had already given: every field that is not what it was."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS, DAILY_BARS
+from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 
 CORRECTED_SESSIONS = 5
 """Sessions that are fetched again each night."""
 
 _FIELDS = [name for name in DAILY_BARS.schema if name not in ("date", "symbol")]
+
+
+def sessions_to_check(months: Sequence[date], newest: date) -> list[date]:
+    """The sessions to fetch again: the five up to `newest` where they lie in these months, of a month without any all it has."""
+    recent = sessions_between(previous_session(newest, CORRECTED_SESSIONS - 1), newest)
+    chosen: list[date] = []
+    for first in months:
+        last = (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+        whole = [day for day in sessions_between(first, last) if day <= newest]
+        chosen += [day for day in whole if day in recent] or whole
+    return chosen
 
 
 def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, seen_on: date) -> pl.DataFrame:

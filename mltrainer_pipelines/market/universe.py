@@ -1,6 +1,6 @@
 """The symbols worth trading in a month, chosen from what was known when the month began."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 import polars as pl
@@ -8,6 +8,7 @@ import polars as pl
 from mltrainer_pipelines.contracts.lake_tables import UNIVERSE
 from mltrainer_pipelines.market.errors import NoHistoryError
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
+from mltrainer_pipelines.store.lake import Lake
 
 WINDOW_SESSIONS = 60
 """Sessions before the month over which the dollar volume is taken; fewer where the history is shorter."""
@@ -15,6 +16,8 @@ MIN_SESSIONS = 15
 """Sessions of history without which no universe is chosen: less than any whole month has."""
 MIN_TRADED = 0.9
 """Share of the window's sessions in which a symbol has to have traded."""
+_WINDOW_DAYS = timedelta(days=130)
+"""Calendar days that surely hold the sessions of the window: of a lake no more files are looked at."""
 COMMON_STOCK_TYPES = ("CS", "ADRC")
 """Polygon's ticker types of common stocks and depositary receipts of common stocks."""
 
@@ -64,6 +67,13 @@ def universes_of(
         low, high = dates.search_sorted(_window_start(month), side="left"), dates.search_sorted(month, side="left")
         universes.append(_choose(month, rows.slice(low, high - low), eligible, size, minimum_price))
     return pl.concat(universes)
+
+
+def universes_in_lake(lake: Lake, months: Sequence[date], reference: pl.DataFrame | None, size: int) -> pl.DataFrame:
+    """`universes_of` for months in order, from the bars that the lake has of the sessions before them."""
+    first, last = str(months[0] - _WINDOW_DAYS), str(months[-1])
+    bars = lake.scan("daily_bars", [key for key in lake.partitions("daily_bars") if first <= key < last])
+    return universes_of(months, bars, reference, size)
 
 
 def first_universe_month(first_session: date) -> date:

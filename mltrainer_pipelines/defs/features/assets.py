@@ -15,9 +15,9 @@ from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.features.registry import get_feature_set
-from mltrainer_pipelines.features.tables import STORED, VERSION_NOTE, computed_features
+from mltrainer_pipelines.features.tables import STORED, VERSION_NOTE, computed_features, computed_labels, computed_regime
 from mltrainer_pipelines.features.versions import version_of
-from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
+from mltrainer_pipelines.market.history import sessions_in_lake
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.lake import Lake
 
@@ -76,20 +76,10 @@ def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
 )
 def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """What each decision earned at the first barrier its position met, for both timeframes; null while unknown."""
-    from mltrainer_pipelines.contracts.timeframes import LONG, TIMEFRAMES
-    from mltrainer_pipelines.features.labels.barriers import Barriers
-    from mltrainer_pipelines.features.labels.labels import compute_labels, look_ahead, look_back
-
     keys = context.partition_keys
     first, last = _first_and_last_day(keys)
-    if not sessions_in_lake(lake, first, last):
-        return _written(context, lake, LABELS, LABELS.empty(), keys, None, known=0)
-    members = lake.scan("universe", keys).collect()
-    bars = adjusted_history(lake, first, last, look_back=look_back(), look_ahead=look_ahead(LONG))
-    cost_bps = get_settings().cost_bps
-    computed = pl.concat(
-        [compute_labels(bars, members, timeframe, Barriers(), cost_bps, first, last) for timeframe in TIMEFRAMES.values()]
-    ).sort("date", "symbol", "timeframe")
+    begun = sessions_in_lake(lake, first, last)
+    computed = computed_labels(lake, first, last, get_settings().cost_bps) if begun else LABELS.empty()
     return _written(context, lake, LABELS, computed, keys, None, known=computed["label"].is_not_null().sum())
 
 
@@ -108,13 +98,7 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
 )
 def regime(lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """The market's regime at each close, 0 (crash) to 100 (strong bull), and the parts it is made of."""
-    from mltrainer_pipelines.features.regime.score import regime_scores
-    from mltrainer_pipelines.market.macro import known_macro
-
-    sessions = sessions_in_lake(lake, date.min, date.max)
-    members = lake.scan("universe").select("month", "symbol").collect()
-    bars = adjusted_history(lake, sessions[0], sessions[-1], symbols=members["symbol"].unique())
-    scores = regime_scores(bars, known_macro(lake.read("macro_series"), sessions), members)
+    scores = computed_regime(lake)
     lake.write("regime", scores)
     newest = scores.tail(1).to_dicts()[0]
     return dg.MaterializeResult(metadata=frame_metadata(scores, REGIME, newest_score=newest["score"], plot=_regime_plot(scores)))

@@ -16,7 +16,7 @@ from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.defs.reporting import table as markdown_table
 from mltrainer_pipelines.market.macro import sifted_macro
-from mltrainer_pipelines.market.universe import universes_of
+from mltrainer_pipelines.market.universe import universes_in_lake
 from mltrainer_pipelines.market.vendors.protocol import MacroData, MarketData
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
@@ -142,9 +142,7 @@ def universe(
 
     wanted = [date.fromisoformat(key) for key in context.partition_keys]
     reference = pl.concat([market_data.reference_tickers(now().date(), active=active) for active in (True, False)])
-    before = (str(wanted[0] - timedelta(days=130)), str(wanted[-1]))
-    bars = lake.scan("daily_bars", [key for key in lake.partitions("daily_bars") if before[0] <= key < before[1]])
-    chosen = universes_of(wanted, bars, reference, get_settings().mltrainer_universe_size)
+    chosen = universes_in_lake(lake, wanted, reference, get_settings().mltrainer_universe_size)
     profiles_before = lake.read("ticker_profiles") if lake.exists("ticker_profiles") else None
     affordable = market_data.budget.calls_per_minute * _LIMITED_MINUTES if market_data.budget else None
     chosen, profiles = with_sectors(chosen, profiles_before, market_data, affordable, context.log.info)

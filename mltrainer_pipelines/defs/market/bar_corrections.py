@@ -12,10 +12,9 @@ from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS
 from mltrainer_pipelines.defs.data_versions import with_version
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, column_schema, table
-from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, sifted_session, store_session, symbols_before
-from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
+from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.corrections import in_force
@@ -50,10 +49,12 @@ def bar_corrections(
     Every changed session is a new materialization of `daily_bars` with a new data version, and every month with
     changes a new version of this record, so that Dagster marks what was made from them as stale.
     """
-    from mltrainer_pipelines.market.corrections import corrected_bars, corrections_between, recorded
+    from mltrainer_pipelines.market.corrections import corrected_bars, corrections_between, recorded, sessions_to_check
 
     keys = context.partition_keys
-    wanted = [day for day in _sessions_to_check(keys) if lake.exists("daily_bars", str(day))]
+    months_asked = [date.fromisoformat(key) for key in keys]
+    due = sessions_to_check(months_asked, last_closed_session(now()))
+    wanted = [day for day in due if lake.exists("daily_bars", str(day))]
     least_s = market_data.budget.seconds_for(len(wanted)) if market_data.budget else 0.0
     plan = BackfillPlan("sessions", tuple(wanted), (), len(wanted), least_s)
     context.log.info(f"Polygon: fetching again: {plan}")
@@ -116,25 +117,9 @@ def open_records(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[s
             context.log_event(with_version("bar_corrections", _version(lake, month), month, {"dagster/row_count": 0}))
 
 
-def _sessions_to_check(keys: Sequence[str]) -> list[date]:
-    """The newest sessions where they lie in these months; of months without any of them all sessions."""
-    newest = last_closed_session(now())
-    recent = sessions_between(previous_session(newest, CORRECTED_SESSIONS - 1), newest)
-    chosen: list[date] = []
-    for key in keys:
-        first = date.fromisoformat(key)
-        whole = [day for day in sessions_between(first, _last_day(first)) if day <= newest]
-        chosen += [day for day in whole if day in recent] or whole
-    return chosen
-
-
 def _version(lake: Lake, month: str) -> str:
     """Version of a month's record, that of the month before included: what reads the newest month sees both."""
     before = str((date.fromisoformat(month) - timedelta(days=1)).replace(day=1))
     return data_fingerprint(
         *(lake.read("bar_corrections", key) for key in (before, month) if lake.exists("bar_corrections", key))
     )
-
-
-def _last_day(month: date) -> date:
-    return (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
