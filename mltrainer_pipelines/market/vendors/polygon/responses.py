@@ -14,6 +14,9 @@ from mltrainer_pipelines.market.vendors.transport import describe_response, mask
 _SAME_VENDOR = frozenset({"api.polygon.io", "api.massive.com"})
 """One service under two names: a next_url of either is followed, always on the host that was configured."""
 
+_MOST_WRONG, _FEW_WRONG = 0.01, 2
+"""Share of a page's rows that may hold a value of a wrong type, and how many of a short page."""
+
 
 class PolygonAnswers:
     """Reads answers into frames: all rows that were announced, of the right types."""
@@ -81,13 +84,28 @@ class PolygonAnswers:
         return pl.concat(frames)
 
     def frame(self, rows: list[Any], wire: Mapping[str, Any], answer: Answer, what: str) -> pl.DataFrame:
-        if not all(isinstance(row, dict) for row in rows):
-            raise self.broken(what, "a row is not an object", answer)
-        try:
-            return pl.DataFrame(rows, schema=pl.Schema(wire), strict=True) if rows else pl.DataFrame(schema=pl.Schema(wire))
-        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
-            reason = " ".join(masked(str(error), self._key).split())[:120]
-            raise self.broken(what, f"a value has the wrong type ({reason})", answer) from None
+        """Rows as they came. A value of a wrong type is null: it costs its row, which then breaks a rule, not the page.
+
+        Where more than a stray few rows hold one, the answer is not believed.
+        """
+        schema = pl.Schema(wire)
+        if not rows:
+            return pl.DataFrame(schema=schema)
+        reason = "not an object"
+        if all(isinstance(row, dict) for row in rows):
+            try:
+                return pl.DataFrame(rows, schema=schema, strict=True)
+            except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+                reason = " ".join(masked(str(error), self._key).split())[:120]
+        came = [row if isinstance(row, dict) else {"": row} for row in rows]
+        kept = [{name: _of_type(row.get(name), kind) for name, kind in wire.items()} for row in came]
+        wrong = sum(
+            "" in row or any(_differs(row.get(name), value) for name, value in typed.items())
+            for row, typed in zip(came, kept, strict=True)
+        )
+        if wrong > max(_FEW_WRONG, _MOST_WRONG * len(rows)) or wrong == len(rows):
+            raise self.broken(what, f"{wrong} of {len(rows)} rows hold a value of the wrong type ({reason})", answer)
+        return pl.DataFrame(kept, schema=schema, strict=True)
 
     def typed(self, frame: pl.DataFrame, columns: Mapping[str, pl.Expr], schema: pl.Schema, what: str) -> pl.DataFrame:
         try:
@@ -103,3 +121,24 @@ class PolygonAnswers:
     def broken(self, what: str, problem: str, answer: Answer) -> BrokenAnswerError:
         description = describe_response(answer.status, answer.content_type, answer.data, self._key)
         return BrokenAnswerError(f"{SERVICE}'s {what} cannot be used: {problem}; {description}")
+
+
+def _of_type(value: Any, kind: Any) -> Any:
+    """A value as its column holds it; None where it is of another type."""
+    if isinstance(kind, pl.Struct):
+        fields = value if isinstance(value, dict) else {}
+        return {field.name: _of_type(fields.get(field.name), field.dtype) for field in kind.fields} if fields else None
+    if kind == pl.String or kind == pl.Boolean:
+        return value if isinstance(value, str if kind == pl.String else bool) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if kind == pl.Int64:
+        return int(value) if value == value and abs(value) < 2**63 and value == int(value) else None
+    return float(value) if abs(value) < 1e300 else None
+
+
+def _differs(came: Any, typed: Any) -> bool:
+    """Whether something of a value was lost on the way to its column."""
+    if isinstance(came, dict) and isinstance(typed, dict):
+        return any(_differs(came.get(name), value) for name, value in typed.items())
+    return came is not None and came != typed

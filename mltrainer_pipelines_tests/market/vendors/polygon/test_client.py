@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 
+import polars as pl
 import pytest
 from pydantic import SecretStr
 
@@ -244,10 +245,9 @@ WRONG_SHAPES = {
     "results missing, no count": (b'{"status":"OK"}', "results is missing"),
     "results null": (b'{"status":"OK","results":null,"resultsCount":5}', "results is not a list"),
     "results an object": (b'{"status":"OK","results":{"T":"AAA"}}', "results is not a list"),
-    "rows no objects": (body([1, 2]), "a row is not an object"),
+    "rows no objects": (body([1, 2]), "2 of 2 rows hold a value of the wrong type (not an object)"),
     "fewer rows than announced": (body([bar()], count=3000), "resultsCount says 3000 but 1 results came"),
     "a price in words": (body([bar(o="ten")]), "wrong type"),
-    "a price that is an object": (body([bar(), bar("B", o={"x": 1})]), "wrong type"),
     "an error with status 200": (b'{"status":"ERROR","error":"x"}', "its status is 'ERROR'"),
 }
 
@@ -271,12 +271,35 @@ def test_json_of_the_wrong_shape_fails_without_a_retry(shape):
         ([bar(), {k: v for k, v in bar("BAD").items() if k != "c"}], "BAD on 2024-03-04: close is not a positive number"),
         ([bar(), bar("BAD", t=FOUR_PM + 86_400_000)], "BAD on 2024-03-05: not a bar of 2024-03-04"),
         ([bar(), {k: v for k, v in bar().items() if k != "T"}], "no symbol"),
+        ([bar(), bar("BAD", o={"x": 1})], "BAD on 2024-03-04: open is not a positive number"),
+        ([bar(), 7], "no symbol"),
     ],
 )
 def test_bars_that_cannot_be_right_are_refused_by_name(rows, said):
     with vendor([Reply(body(rows))]) as polygon, pytest.raises(BadBarsError) as failed:
         client_of(polygon.url).grouped_daily(SESSION)
     assert said in str(failed.value)
+
+
+WRONG_TYPES = [{"o": "ten"}, {"h": [1]}, {"t": "noon"}, {"c": {"x": 1}}, {"T": [5]}, {"t": 10**30}, {"l": 10**400}]
+
+
+@pytest.mark.parametrize("wrong", WRONG_TYPES, ids=str)
+def test_a_value_of_a_wrong_type_costs_its_bar_and_no_other(wrong):
+    good = [bar(f"S{number}") for number in range(30)]
+    with vendor([Reply(body([*good, bar("BAD") | wrong]))]) as polygon:
+        validated = client_of(polygon.url).session_bars(SESSION)
+    assert (validated.bars.height, validated.rejected.height) == (30, 1)
+
+
+def test_an_action_whose_terms_have_a_wrong_type_is_set_aside_and_no_other():
+    rows = [dividend(number) for number in range(5)] + [dividend(5, cash_amount="a lot"), dividend(6, ex_dividend_date=20240305)]
+    page = json.dumps({"status": "OK", "results": rows}).encode()
+    with vendor([Reply(page)]) as polygon:
+        found = client_of(polygon.url).dividends(SESSION, SESSION)
+    assert found.filter(pl.col("cash").is_null())["symbol"].to_list() == ["S5"]
+    assert found.filter(pl.col("ex_date").is_null())["symbol"].to_list() == ["S6"]
+    assert found.height == 7
 
 
 def test_a_redirect_is_not_followed():
