@@ -139,7 +139,7 @@ class Settings(BaseSettings):
 
     @field_validator("mltrainer_as_of", mode="before")
     @classmethod
-    def _as_of_has_an_offset(cls, value: Any) -> Any:
+    def _as_of_has_an_offset(cls, value: object) -> Any:
         if value in (None, ""):
             return None
         try:
@@ -177,7 +177,7 @@ class Settings(BaseSettings):
         mode="before",
     )
     @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
+    def _empty_is_unset(cls, value: object) -> Any:
         return None if value == "" else value
 
     @field_validator("mltrainer_database_url")

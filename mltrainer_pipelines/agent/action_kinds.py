@@ -102,7 +102,7 @@ def problems(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
 
 
-def checked_params(system: System, kind: Kind, params: Mapping[str, Any]) -> ActionParams:
+def checked_params(system: System, kind: Kind, params: Mapping[str, object]) -> ActionParams:
     if kind not in PARAMS:
         raise ActionError(f"there is no action {kind!r}; there are {', '.join(PARAMS)}")
     try:

@@ -70,7 +70,7 @@ class Action:
     digest: str | None
 
 
-def propose_action(system: System, session_id: str, kind: Kind, params: Mapping[str, Any], by: str) -> Action:
+def propose_action(system: System, session_id: str, kind: Kind, params: Mapping[str, object], by: str) -> Action:
     """Put an action before the user; the same one that waits already is returned instead.
 
     `by` is whose idea it is, `claude` or `user`; it decides nothing. Raises `ActionError` if its parameters cannot be, or
@@ -279,7 +279,7 @@ def _expire(connection: Connection, now: datetime) -> None:
 
 
 def finish_action(
-    system: System, running: Action, result: dict[str, Any] | None, error: str | None, status: str | None = None
+    system: System, running: Action, result: dict[str, object] | None, error: str | None, status: str | None = None
 ) -> Action:
     """Note how a running action ended; who is first says how."""
     now = system.clock()

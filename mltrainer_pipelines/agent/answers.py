@@ -25,7 +25,7 @@ _FIELDS = {
 _MOST_TOKENS = 10**8
 
 
-def usage_of(body: Mapping[str, Any]) -> Usage | None:
+def usage_of(body: Mapping[str, object]) -> Usage | None:
     """What an answer says it used; None where that cannot be."""
     used = body.get("usage")
     if not isinstance(used, Mapping):
@@ -36,7 +36,7 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
     return Usage(*counts) if sound else None
 
 
-def checked_content(body: Mapping[str, Any], tool_json: Mapping[int, str]) -> list[Block]:
+def checked_content(body: Mapping[str, object], tool_json: Mapping[int, str]) -> list[Block]:
     """The blocks of an answer, as the API may have them back.
 
     `tool_json` is the input of tool calls as it came, by the position of their block. Raises `ClaudeMalformedError` where the
@@ -104,7 +104,7 @@ def replayable(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sent
 
 
-def _input(given: Any, raw: str) -> Any:
+def _input(given: object, raw: str) -> Any:
     """The input of a tool call: what came must be whole, not what a lenient parser makes of its beginning."""
     if not raw:
         return given
@@ -118,7 +118,7 @@ def _refuse(name: str) -> Any:
     raise ValueError(name)
 
 
-def _sound(block: Any) -> bool:
+def _sound(block: object) -> bool:
     """Whether the API takes a block as it is."""
     if not isinstance(block, Mapping):
         return False
@@ -137,7 +137,7 @@ def _sound(block: Any) -> bool:
     return False
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: object) -> bool:
     return isinstance(value, str) and bool(_ID.fullmatch(value))
 
 

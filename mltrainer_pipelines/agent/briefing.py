@@ -47,7 +47,7 @@ class Knowledge:
 
 
 def current_knowledge(
-    engine: Engine, regime: Mapping[str, Any] | None = None, budget: Mapping[str, Any] | None = None
+    engine: Engine, regime: Mapping[str, object] | None = None, budget: Mapping[str, object] | None = None
 ) -> Knowledge:
     """Knowledge from the database; regime and budget as the caller has them."""
     ranked = sa.select(LeaderboardRow.__table__).order_by(LeaderboardRow.timeframe, LeaderboardRow.rank)
@@ -75,7 +75,7 @@ def refuted_at(sharpe: float) -> str:
     return f"its out-of-sample Sharpe ratio after costs is not above {sharpe:.2f}"
 
 
-def briefing(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, Any], prompt_text: str) -> str:
+def briefing(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, object], prompt_text: str) -> str:
     """The data of a request for proposals among `models`; with the prompt's text it stays within `FIRST_REQUEST_TOKENS`.
 
     `wanted` holds the number of trials and their timeframes.
@@ -87,7 +87,7 @@ def briefing(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[
     return _sections(knowledge, models, wanted, 0.0)
 
 
-def _sections(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, Any], size: float) -> str:
+def _sections(knowledge: Knowledge, models: Sequence[ModelSpec], wanted: Mapping[str, object], size: float) -> str:
     parts = {
         "asked_for": {**wanted, "train_sessions": f"one of {', '.join(map(str, TRAIN_SESSIONS))}, or between"},
         "budget": knowledge.budget,

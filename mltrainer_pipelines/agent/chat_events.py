@@ -25,7 +25,7 @@ class ChatEvent:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def action_event(action: Action, **more: Any) -> ChatEvent:
+def action_event(action: Action, **more: object) -> ChatEvent:
     """An action as it is now; as `result` once it has ended."""
     card = {name: getattr(action, name) for name in ("id", "kind", "summary", "params", "status", "proposed_by", "digest")}
     card["expires_at"] = action.expires_at.isoformat()
@@ -35,7 +35,7 @@ def action_event(action: Action, **more: Any) -> ChatEvent:
     return ChatEvent("action", {**card, **more})
 
 
-def tool_event(name: str, arguments: dict[str, Any], failed: bool = False) -> ChatEvent:
+def tool_event(name: str, arguments: dict[str, object], failed: bool = False) -> ChatEvent:
     """Something was looked up."""
     return ChatEvent("tool", {"name": name, "input": arguments, "failed": failed})
 

@@ -106,7 +106,7 @@ def _result(result: dict[str, Any]) -> list[str]:
     return lines + phrases.market(result)
 
 
-def _decided(result: dict[str, Any]) -> str:
+def _decided(result: dict[str, object]) -> str:
     """What became of a proposal: when its trial starts."""
     if result["decision"] == "reject":
         return f"Proposal {result['proposal']} is rejected; its trial does not run."

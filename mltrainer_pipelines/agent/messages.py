@@ -92,7 +92,7 @@ class Claude:
         self,
         purpose: Purpose,
         prompt: Prompt,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Sequence[Mapping[str, object]],
         schema: type[Schema],
         max_tokens: int,
     ) -> tuple[Schema, Answer]:
@@ -108,7 +108,7 @@ class Claude:
             except ValidationError as error:
                 raise ClaudeMalformedError(f"Claude's answer does not fit the schema: {first_line(error)}") from None
 
-    def complete(self, purpose: Purpose, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> Answer:
+    def complete(self, purpose: Purpose, prompt: Prompt, messages: Sequence[Mapping[str, object]], max_tokens: int) -> Answer:
         """Ask for text; raises as `parse` does."""
         request = self._request(prompt, messages, max_tokens)
         with self._recorded(purpose, prompt, request, None) as call:
@@ -196,7 +196,11 @@ class Claude:
         return call.answer({})
 
     def _request(
-        self, prompt: Prompt, messages: Sequence[Mapping[str, Any]], max_tokens: int, tools: Sequence[Mapping[str, Any]] = ()
+        self,
+        prompt: Prompt,
+        messages: Sequence[Mapping[str, object]],
+        max_tokens: int,
+        tools: Sequence[Mapping[str, object]] = (),
     ) -> dict[str, Any]:
         # Tools and prompt come first in what is cached and never change; the end of the messages is cached as well,
         # so that the next round of a conversation reads what this one wrote.
@@ -214,7 +218,7 @@ class Claude:
 
     @contextmanager
     def _recorded(
-        self, purpose: Purpose, prompt: Prompt, request: dict[str, Any], session_id: str | None
+        self, purpose: Purpose, prompt: Prompt, request: dict[str, object], session_id: str | None
     ) -> Iterator["_OpenCall"]:
         if not runtime_settings.get(self.engine, "agent_enabled"):
             raise AgentOffError("the agent is switched off; set agent_enabled to true to switch it on again")
@@ -261,7 +265,7 @@ class _OpenCall:
     body: dict[str, Any] | None = None
     has_text: bool = False
 
-    def keep(self, body: dict[str, Any]) -> None:
+    def keep(self, body: dict[str, object]) -> None:
         """An answer arrived, whatever it is worth."""
         self.body = plain(body)
 

@@ -47,7 +47,7 @@ def percent(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1%}"
 
 
-def plain_value(value: Any) -> str:
+def plain_value(value: object) -> str:
     """A value as a reader writes it; a moment in New York's time."""
     if isinstance(value, bool):
         return "yes" if value else "no"

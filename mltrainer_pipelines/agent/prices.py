@@ -63,7 +63,7 @@ def dollars(model: str, usage: Usage) -> Decimal:
     return sum((tokens * Decimal(str(rates[kind])) for kind, tokens in vars(usage).items()), Decimal(0)) / 1_000_000
 
 
-def estimated_tokens(request: Any) -> int:
+def estimated_tokens(request: object) -> int:
     """Tokens of a request's text, rather too many than too few.
 
     >>> estimated_tokens(["How many models are there?"])

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy.engine import Engine
 
@@ -50,7 +49,7 @@ def run_cycle(
     templates: Mapping[str, TrialConfig],
     moment: datetime,
     proposer: str | None = None,
-    regime: Mapping[str, Any] | None = None,
+    regime: Mapping[str, object] | None = None,
     models: Sequence[ModelSpec] | None = None,
 ) -> ProposalCycle:
     """Propose trials, store them, and approve those that the budget covers.

@@ -116,7 +116,7 @@ def require_not_rejected(engine: Engine, proposal_id: int) -> None:
         raise ProposalStateError(f"proposal {proposal_id} was rejected before its run began: nothing of it is computed")
 
 
-def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeeded: bool = True) -> bool:
+def record_result(engine: Engine, trial_id: str, result: dict[str, object], succeeded: bool = True) -> bool:
     """Note what came of an approved proposal, found by its trial; one that had failed may succeed later.
 
     False, and nothing is changed, where no such proposal asked for that trial (a user submitted it).
@@ -131,7 +131,7 @@ def record_result(engine: Engine, trial_id: str, result: dict[str, Any], succeed
         return connection.execute(statement.returning(TrialProposal.id)).first() is not None
 
 
-def _step(connection: Connection, proposal_id: int, before: str, **values: Any) -> None:
+def _step(connection: Connection, proposal_id: int, before: str, **values: object) -> None:
     change = sa.update(TrialProposal).where(TrialProposal.id == proposal_id, TrialProposal.status == before).values(**values)
     if connection.execute(change.returning(TrialProposal.id)).first() is None:
         status = connection.scalar(sa.select(TrialProposal.status).where(TrialProposal.id == proposal_id))

@@ -18,7 +18,7 @@ TEXT_AT_MOST = 300
 """Characters of a single text from outside that reach a prompt."""
 
 
-def plain(value: Any, text_at_most: int | None = None) -> Any:
+def plain(value: object, text_at_most: int | None = None) -> Any:
     """A value that JSON and PostgreSQL's jsonb can hold, with its texts cleaned of secrets and, on request, cut.
 
     Control characters and lone surrogates become spaces; numbers that are not finite become None; floats keep six
@@ -42,7 +42,7 @@ def plain(value: Any, text_at_most: int | None = None) -> Any:
     return _text(str(value), text_at_most)
 
 
-def as_data(value: Any, text_at_most: int = TEXT_AT_MOST) -> str:
+def as_data(value: object, text_at_most: int = TEXT_AT_MOST) -> str:
     """One line of JSON for a prompt, made of `plain` values; it holds no `<` and no `>`."""
     line = json.dumps(plain(value, text_at_most), ensure_ascii=False, separators=(",", ":"))
     return line.replace("<", "\\u003c").replace(">", "\\u003e")

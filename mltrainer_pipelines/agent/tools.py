@@ -137,7 +137,7 @@ def definitions() -> Sequence[dict[str, Any]]:
     return [{"name": tool.name, "description": tool.description, "input_schema": _schema(tool.input)} for tool in TOOLS.values()]
 
 
-def call(system: System, session_id: str, name: str, given: Any, call_id: int | None) -> ToolResult:
+def call(system: System, session_id: str, name: str, given: object, call_id: int | None) -> ToolResult:
     """Make a tool call of the agent, and record it.
 
     A call that fails (unknown tool, wrong input, no data yet) gives the agent a reason; it starts nothing.
@@ -148,7 +148,7 @@ def call(system: System, session_id: str, name: str, given: Any, call_id: int | 
     return result
 
 
-def _result_of(system: System, session_id: str, name: str, given: Any) -> ToolResult:
+def _result_of(system: System, session_id: str, name: str, given: object) -> ToolResult:
     tool = TOOLS.get(name)
     if tool is None:
         return ToolResult(as_data({"error": f"there is no tool {name!r}; there are {', '.join(TOOLS)}"}), failed=True)
@@ -175,7 +175,7 @@ def _result_of(system: System, session_id: str, name: str, given: Any) -> ToolRe
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     """A model's JSON schema without titles, which only cost tokens."""
 
-    def lean(part: Any) -> Any:
+    def lean(part: object) -> Any:
         if isinstance(part, dict):
             return {name: lean(value) for name, value in part.items() if not (name == "title" and isinstance(value, str))}
         return [lean(value) for value in part] if isinstance(part, list) else part

@@ -31,7 +31,7 @@ class Traces:
         self._ready = False
         self._paused_until = 0.0
 
-    def begin(self, name: str, inputs: Mapping[str, Any]) -> Any:
+    def begin(self, name: str, inputs: Mapping[str, object]) -> Any:
         """An open span, or None where no server answers; MLflow is asked for nothing then."""
         if self.uri is None or time.monotonic() < self._paused_until or not _answers(self.uri):
             return None

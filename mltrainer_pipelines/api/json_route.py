@@ -23,9 +23,9 @@ class JsonRoute(APIRoute):
         super().__init__(path, endpoint, **options)
 
 
-def _as_json(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def _as_json(endpoint: Callable[..., object]) -> Callable[..., Any]:
     @wraps(endpoint)
-    def answer(*args: Any, **kwargs: Any) -> Any:
+    def answer(*args: object, **kwargs: object) -> Any:
         result = endpoint(*args, **kwargs)
         if not isinstance(result, BaseModel):
             return result

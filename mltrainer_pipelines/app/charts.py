@@ -10,7 +10,7 @@ Chart = alt.LayerChart | alt.FacetChart
 _HEIGHT = 300
 
 
-def price_chart(detail: Mapping[str, Any]) -> Chart:
+def price_chart(detail: Mapping[str, object]) -> Chart:
     """Closing prices around a decision, with entry, target and stop."""
     prices = pd.DataFrame(detail["prices"])
     prices["date"] = pd.to_datetime(prices["date"])
@@ -41,7 +41,7 @@ def price_chart(detail: Mapping[str, Any]) -> Chart:
 
 
 def lines(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     x: str,
     y: str,
     series: str,
@@ -64,7 +64,7 @@ def lines(
     return alt.layer(chart).properties(height=_HEIGHT)
 
 
-def steps(rows: Sequence[Mapping[str, Any]], x: str, y: str, series: str, x_title: str, y_title: str) -> Chart:
+def steps(rows: Sequence[Mapping[str, object]], x: str, y: str, series: str, x_title: str, y_title: str) -> Chart:
     """A step line for each series over a count."""
     chart = alt.Chart(pd.DataFrame(list(rows))).mark_line(interpolate="step-after", point=True)
     chart = chart.encode(
@@ -76,7 +76,7 @@ def steps(rows: Sequence[Mapping[str, Any]], x: str, y: str, series: str, x_titl
     return alt.layer(chart).properties(height=_HEIGHT)
 
 
-def calibration(rows: Sequence[Mapping[str, Any]]) -> Chart:
+def calibration(rows: Sequence[Mapping[str, object]]) -> Chart:
     """Observed shares against forecast probabilities; the dashed line is perfect."""
     frame = pd.DataFrame(list(rows))
     low = min(frame["probability"].min(), frame["observed"].min()) - 0.02
@@ -114,7 +114,7 @@ def gauge(score: float) -> Chart:
     return alt.layer(bar, pointed).properties(height=90)
 
 
-def bars(rows: Sequence[Mapping[str, Any]], x: str, y: str, title: str, form: str = ".0%") -> Chart:
+def bars(rows: Sequence[Mapping[str, object]], x: str, y: str, title: str, form: str = ".0%") -> Chart:
     """A bar for each row, the largest first."""
     chart = alt.Chart(pd.DataFrame(list(rows))).mark_bar()
     chart = chart.encode(

@@ -41,15 +41,15 @@ class Api:
         self.url, self.token_file = url, token_file
         self._client = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
 
-    def get(self, path: str, **parameters: Any) -> dict[str, Any]:
+    def get(self, path: str, **parameters: object) -> dict[str, Any]:
         """The answer to a GET; parameters that are None are left out. Raises ApiDownError or ApiProblemError."""
         return self._json("GET", path, params=_given(parameters))
 
-    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def send(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """The answer to a request that changes something, empty where it has none; raises as `get` does."""
         return self._json(method, path, json=body)
 
-    def download(self, path: str, **parameters: Any) -> bytes:
+    def download(self, path: str, **parameters: object) -> bytes:
         """The bytes of an answer; raises as `get` does."""
         return self._request("GET", path, params=_given(parameters)).content
 
@@ -65,7 +65,7 @@ class Api:
         except httpx.TransportError:
             raise self._down() from None
 
-    def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+    def _json(self, method: str, path: str, **more: object) -> dict[str, Any]:
         answer = self._request(method, path, **more)
         document: dict[str, Any] = answer.json() if answer.content else {}
         return document
@@ -101,7 +101,7 @@ def api() -> Api:
     )
 
 
-def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _given(parameters: Mapping[str, object]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 

@@ -1,7 +1,6 @@
 """Numbers and times as people read them."""
 
 from datetime import datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -69,7 +68,7 @@ def dollars(value: float | None, signed: bool = False) -> str:
     return f"{sign}${abs(value):,.2f}"
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """Whatever came out of JSON, for a cell."""
     if isinstance(value, float):
         return f"{value:.4g}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import streamlit as st
 
@@ -75,7 +74,7 @@ def _await_api() -> None:
         st.caption("Reconnecting …")
 
 
-def attempt(act: Callable[[], Any], done: str) -> bool:
+def attempt(act: Callable[[], object], done: str) -> bool:
     """Do what a click asked for and show the outcome; True where it worked."""
     try:
         act()

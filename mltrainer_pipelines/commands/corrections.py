@@ -27,7 +27,7 @@ def text(overview: dict[str, Any]) -> str:
     return "\n".join(["Corrections:", *(made or ["none"]), "", "Set aside:", *(aside or ["nothing"])])
 
 
-def sentence(correction: dict[str, Any]) -> str:
+def sentence(correction: dict[str, object]) -> str:
     """One correction in a line."""
     terms = (correction["kind"], correction["symbol"], correction["day"], correction["value"])
     reason = f": {correction['reason']}" if correction["reason"] else ""

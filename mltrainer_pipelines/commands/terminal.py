@@ -34,7 +34,7 @@ class Audit(Protocol):
     def text(self) -> str: ...
 
 
-def print_result(result: Any) -> None:
+def print_result(result: object) -> None:
     """Print text as it is, a table as Rich draws it, and anything else as one JSON value."""
     from rich.table import Table
 

@@ -54,7 +54,10 @@ def polygon_router(market: Market, now: Callable[[], datetime], api_key: str, ca
             return error.response()
 
     def listed(
-        request: Request, rows: Callable[[Market, Parameters, date], list[dict[str, Any]]], limit: int = 10, count: bool = False
+        request: Request,
+        rows: Callable[[Market, Parameters, date], list[dict[str, object]]],
+        limit: int = 10,
+        count: bool = False,
     ) -> Response:
         """One page of what `rows` gives for the query."""
         query = Query.of(request)

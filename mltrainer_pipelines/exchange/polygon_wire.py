@@ -36,7 +36,7 @@ def request_id() -> str:
     return secrets.token_hex(16)
 
 
-def json_response(document: Any, status_code: int = 200) -> Response:
+def json_response(document: object, status_code: int = 200) -> Response:
     return Response(json.dumps(document, separators=(",", ":")), status_code, media_type="application/json")
 
 
@@ -71,7 +71,7 @@ def calendar_day(text: str, name: str) -> date:
         raise bad_parameter(f"Could not parse the time parameter: '{name}'. Use YYYY-MM-DD") from None
 
 
-def in_ranges(parameters: Parameters, names: Sequence[str], row: Mapping[str, Any]) -> bool:
+def in_ranges(parameters: Parameters, names: Sequence[str], row: Mapping[str, object]) -> bool:
     """Whether a row's fields satisfy the filters `name`, `name.gte`, `.gt`, `.lte`, `.lt` that were asked for.
 
     A field that the row does not have satisfies none.
@@ -135,7 +135,7 @@ class Query:
         return cursor_of({**self.parameters, "ap": self.offset + served})
 
 
-def page(request: Request, query: Query, rows: Sequence[Mapping[str, Any]], limit: int, count: bool = False) -> Response:
+def page(request: Request, query: Query, rows: Sequence[Mapping[str, object]], limit: int, count: bool = False) -> Response:
     """One page of `rows` as the v3 routes give it, with `next_url` on the host that was called where more follow."""
     served = rows[query.offset : query.offset + limit]
     document: dict[str, Any] = {"results": served, "status": "OK", "request_id": request_id()}

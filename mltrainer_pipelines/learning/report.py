@@ -143,7 +143,7 @@ def _newest(table: Any, as_of: date) -> Any:
     return sa.select(table).where(table.c.as_of == newest).order_by(*table.primary_key.columns)
 
 
-def _earnings(outcomes: Sequence[Any], groups: dict[str, Callable[[Any], str]]) -> dict[str, list[str]]:
+def _earnings(outcomes: Sequence[object], groups: dict[str, Callable[[object], str]]) -> dict[str, list[str]]:
     """`worked` and `did_not_work`: groups whose mean net return lies more than two standard errors from zero.
 
     Errors count the sessions on which positions closed, not the positions: those of one session hang together. A group by
@@ -186,14 +186,14 @@ def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str,
     return findings
 
 
-def _each_group(outcomes: Sequence[Any], groups: dict[str, Callable[[Any], str]]) -> Iterator[tuple[str, str, list[Any]]]:
+def _each_group(outcomes: Sequence[object], groups: dict[str, Callable[[object], str]]) -> Iterator[tuple[str, str, list[Any]]]:
     """What outcomes are grouped by, the name of a group and its outcomes, group by group in order of their names."""
     for name, key in groups.items():
         for group in sorted({key(row) for row in outcomes}):
             yield name, group, [row for row in outcomes if key(row) == group]
 
 
-def _grouped(outcomes: Sequence[Any], key: Callable[[Any], str]) -> dict[str, dict[str, float | int]]:
+def _grouped(outcomes: Sequence[object], key: Callable[[object], str]) -> dict[str, dict[str, float | int]]:
     return {group: _summary(rows) for _, group, rows in _each_group(outcomes, {"": key})}
 
 

@@ -57,7 +57,7 @@ class LightGBMScore(LightGBMBooster):
         return self.raw(X)
 
 
-def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, ranks: bool = False, **options: Any) -> Any:
+def _lightgbm(f: Fitting, kind: type[LightGBMBooster] = LightGBMClassifier, ranks: bool = False, **options: object) -> Any:
     params = booster_params(
         f.seed, f.threads, learning_rate=f["learning_rate"], num_leaves=f["leaves"], lambda_l2=f["l2"],
         min_data_in_leaf=f.leaf(f["leaf"]), feature_fraction=f["columns"], max_bin=63, bin_construct_sample_cnt=25_000,
@@ -130,7 +130,7 @@ class BinaryQuantiles:
         return np.mean([np.tanh(booster.raw(X) / 2) for booster in self.boosters_], axis=0)
 
 
-def _xgboost(f: Fitting, name: str = "XGBClassifier", **options: Any) -> Any:
+def _xgboost(f: Fitting, name: str = "XGBClassifier", **options: object) -> Any:
     params = {
         "n_estimators": f["rounds"], "learning_rate": f["learning_rate"], "max_depth": f["depth"], "reg_lambda": f["l2"],
         "colsample_bytree": f["columns"], "tree_method": "hist", "max_bin": 64, "min_child_weight": 1.0,
@@ -168,7 +168,7 @@ class SessionRanker:
         return np.asarray(self.ranker_.predict(X))
 
 
-def _catboost(f: Fitting, name: str = "CatBoostClassifier", **options: Any) -> Any:
+def _catboost(f: Fitting, name: str = "CatBoostClassifier", **options: object) -> Any:
     return getattr(catboost, name)(
         iterations=f["rounds"], learning_rate=f["learning_rate"], depth=f["depth"], l2_leaf_reg=max(f["l2"], 1e-3),
         rsm=f["columns"], border_count=32, thread_count=f.threads, random_seed=f.seed, verbose=False,

@@ -10,7 +10,7 @@ from mltrainer_pipelines.models.libraries import lightgbm
 from mltrainer_pipelines.models.spec import ModelSpec, Range
 
 
-def booster_params(seed: int, threads: int, **options: Any) -> dict[str, Any]:
+def booster_params(seed: int, threads: int, **options: object) -> dict[str, Any]:
     """LightGBM's parameters for the binary log loss, deterministic for a seed, without its remarks."""
     always = {"objective": "binary", "deterministic": True, "force_col_wise": True, "verbose": -1}
     return always | {"seed": seed, "num_threads": threads} | options

@@ -109,7 +109,7 @@ class ProbabilityClassifier:
         """The constructor's arguments."""
         return {name: getattr(self, name) for name in self._parameter_names()}
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: object) -> Self:
         """Change constructor arguments; takes effect at the next `fit`."""
         unknown = sorted(set(params) - set(self._parameter_names()))
         if unknown:

@@ -18,7 +18,7 @@ _COLUMNS = Range(0.05, 1.0, default=0.3)
 _SKLEARN = "https://scikit-learn.org/stable/modules/"
 
 
-def _tree(f: Fitting, **options: Any) -> Any:
+def _tree(f: Fitting, **options: object) -> Any:
     return sklearn.tree.DecisionTreeClassifier(max_depth=f["depth"], min_samples_leaf=f.leaf(f["leaf"]), **options)
 
 
@@ -172,7 +172,7 @@ def _adaboost(f: Fitting) -> Any:
     )
 
 
-def _boosted(trees: int, depth: int, leaf: int, seed: int, **options: Any) -> Any:
+def _boosted(trees: int, depth: int, leaf: int, seed: int, **options: object) -> Any:
     draws = {"subsample": 0.3, "max_features": 0.3} | options
     return sklearn.ensemble.GradientBoostingClassifier(
         n_estimators=trees, max_depth=depth, min_samples_leaf=leaf, random_state=seed, **draws

@@ -22,7 +22,7 @@ def _gamma(f: Fitting) -> float:
     return 1.0 / (max(f.features, 1) * 2.0 * f["width"] ** 2)
 
 
-def _mapped(f: Fitting, mapping: Any) -> Any:
+def _mapped(f: Fitting, mapping: object) -> Any:
     return sklearn.pipeline.make_pipeline(
         mapping, sklearn.linear_model.LogisticRegression(C=f["C"] * 1000.0 / f.rows, solver="lbfgs", max_iter=60)
     )
@@ -68,7 +68,7 @@ class ExtremeLearning:
         return self._units(X) @ self.weights_
 
 
-def _knn(f: Fitting, **options: Any) -> Any:
+def _knn(f: Fitting, **options: object) -> Any:
     count = max(1, min(int(f["neighbours"]), f.rows // 4))
     return sklearn.neighbors.KNeighborsClassifier(count, algorithm="brute", **options)
 

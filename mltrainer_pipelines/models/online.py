@@ -19,7 +19,7 @@ def _declare_trees(model: str, learner: Callable[[Fitting], Any], summary: str, 
     return declared(model, lambda f: Stream(learner(f)), summary, source, **options)
 
 
-def _ensemble_of_trees(f: Fitting, kind: str, **options: Any) -> Any:
+def _ensemble_of_trees(f: Fitting, kind: str, **options: object) -> Any:
     tree = river.tree.HoeffdingTreeClassifier(f["grace"], f["depth"])
     return getattr(river.ensemble, kind)(tree, n_models=5, seed=f.seed, **options)
 

@@ -23,7 +23,7 @@ def _saga(f: Fitting, share: float) -> Any:
     )
 
 
-def _sgd(f: Fitting, **options: Any) -> Any:
+def _sgd(f: Fitting, **options: object) -> Any:
     return sklearn.linear_model.SGDClassifier(average=True, random_state=f.seed, **options)
 
 

@@ -55,7 +55,7 @@ class BinnedEstimator(Protocol):
 
     def binned(self, X: np.ndarray, first: slice | np.ndarray) -> Any: ...
 
-    def fit_binned(self, binned: Any, rows: np.ndarray, y: np.ndarray) -> ProbabilityEstimator: ...
+    def fit_binned(self, binned: object, rows: np.ndarray, y: np.ndarray) -> ProbabilityEstimator: ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Range:
         if not self.low <= self.default <= self.high or (self.log and self.low <= 0):
             raise ValueError(f"not a range: {self}")
 
-    def checked(self, value: Any) -> ParamValue | None:
+    def checked(self, value: object) -> ParamValue | None:
         """`value` in the range's own type, or None where it lies outside."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return None
@@ -95,7 +95,7 @@ class Choices:
     def default(self) -> ParamValue:
         return self.values[0]
 
-    def checked(self, value: Any) -> ParamValue | None:
+    def checked(self, value: object) -> ParamValue | None:
         """The value as declared, or None where it is not one of them."""
         return next((choice for choice in self.values if choice == value and type(choice) is type(value)), None)
 
@@ -162,7 +162,7 @@ class ModelSpec:
         """Whether a row's prediction depends on more than the row, which groups tell it."""
         return self.look_back > 0 or self.cross_sectional or self.sectors
 
-    def resolved(self, params: Mapping[str, Any]) -> dict[str, ParamValue]:
+    def resolved(self, params: Mapping[str, object]) -> dict[str, ParamValue]:
         """All parameters, in order of their names: those given, and the defaults of the rest.
 
         Raises
@@ -187,7 +187,11 @@ class ModelSpec:
         return {name: values[name] for name in sorted(values)}
 
     def build(
-        self, params: Mapping[str, Any] | None = None, seed: int = 0, threads: int = 1, feature_names: Sequence[str] | None = None
+        self,
+        params: Mapping[str, object] | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        feature_names: Sequence[str] | None = None,
     ) -> ProbabilityEstimator:
         """An unfitted estimator.
 

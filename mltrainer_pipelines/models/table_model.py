@@ -143,7 +143,7 @@ def _score(estimator: Any, X: np.ndarray) -> np.ndarray:
     return np.asarray(_without_warnings(read, X), dtype=np.float64).reshape(len(X), -1)[:, -1]
 
 
-def _without_warnings(call: Callable[..., Any], *arguments: Any) -> Any:
+def _without_warnings(call: Callable[..., object], *arguments: object) -> Any:
     """Call a library without its remarks on convergence and collinear columns: a small table makes all of them."""
     with warnings.catch_warnings(action="ignore"):
         return call(*arguments)

@@ -48,7 +48,7 @@ class DagsterClient:
     reserves: ClassVar[bool] = False
     """A run that it launches is there when `launch` returns."""
 
-    def query(self, text: str, **variables: Any) -> dict[str, Any]:
+    def query(self, text: str, **variables: object) -> dict[str, Any]:
         """Answer of one GraphQL request; raises `DagsterError` if the webserver does not answer or refuses it."""
         content = {"query": text, "variables": variables}
         try:
@@ -80,7 +80,7 @@ class DagsterClient:
         self,
         job: str,
         tags: dict[str, str] | None = None,
-        config: dict[str, Any] | None = None,
+        config: dict[str, object] | None = None,
         assets: Sequence[str] | None = None,
     ) -> str:
         """Launch a job, or `assets` alone of it; returns the run's id."""

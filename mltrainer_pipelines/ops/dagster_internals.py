@@ -64,7 +64,7 @@ class PooledStorage(DagsterPostgresStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: object) -> Self:
         return cls(cls.url(), inst_data=inst_data)
 
     @staticmethod

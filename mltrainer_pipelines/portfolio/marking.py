@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
@@ -71,7 +70,7 @@ def _marked(
 
 
 def _steps_since(
-    quotes: pl.DataFrame, actions: pl.DataFrame | None, positions: Iterable[tuple[Mapping[str, Any], date]]
+    quotes: pl.DataFrame, actions: pl.DataFrame | None, positions: Iterable[tuple[Mapping[str, object], date]]
 ) -> dict[tuple[str, date], float]:
     """What the actions between a session and the quotes' date multiply a share of (symbol, session) into."""
     if actions is None or actions.is_empty():

@@ -223,7 +223,7 @@ def _moments(lake: Lake, session: date, quoted: bool) -> Sequence[tuple[datetime
 
 
 def _positions_at(
-    lake: Lake, recommendations: Sequence[Mapping[str, Any]], last: date, cost_bps: float, account: PaperAccount
+    lake: Lake, recommendations: Sequence[Mapping[str, object]], last: date, cost_bps: float, account: PaperAccount
 ) -> list[dict[str, Any]]:
     """The positions of all recommendations at the close of `last`."""
     plans = [planned({**signal, **stored_levels(signal)}, cost_bps, account) for signal in recommendations]

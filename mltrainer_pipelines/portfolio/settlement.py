@@ -87,7 +87,7 @@ def locked(connection: Connection, table: sa.Table, columns: Sequence[str] | Non
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
-def store(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def store(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Write what changed, in one statement; a row that stays as it is keeps its `updated_at`."""
     if not rows:
         return

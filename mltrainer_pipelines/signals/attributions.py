@@ -68,7 +68,7 @@ def contributions(member: Member, X: np.ndarray, score: Scorer, inputs: MemberIn
     return _put_back(score, X, stacked=not spec.needs_groups)
 
 
-def _tree_shap(estimator: Any, X: np.ndarray) -> np.ndarray | None:
+def _tree_shap(estimator: object, X: np.ndarray) -> np.ndarray | None:
     """SHAP values in the scale of the trees' own score, of libraries that know them; None of others."""
     inner, rows = _inner(estimator, X)
     booster = getattr(inner, "booster_", None)
@@ -87,7 +87,7 @@ def _tree_shap(estimator: Any, X: np.ndarray) -> np.ndarray | None:
     return np.asarray(values, dtype=np.float64)[:, :-1]
 
 
-def _weighted_features(estimator: Any, X: np.ndarray) -> np.ndarray | None:
+def _weighted_features(estimator: object, X: np.ndarray) -> np.ndarray | None:
     """Coefficient times prepared feature, less its mean over the market now; None where there is not one for each feature."""
     inner, rows = _inner(estimator, X)
     coefficients = getattr(inner, "coef_", None)

@@ -24,7 +24,7 @@ def raise_alert(
     kind: str,
     severity: Severity,
     message: str,
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
     run_id: str | None = None,
 ) -> bool:
     """Raise an alert, unless one with the same key was raised before; returns whether it is new.

@@ -180,7 +180,7 @@ def _alembic(connection: Connection):  # type: ignore[no-untyped-def]
 def _try_if_idle(engine: Engine) -> None:
     """What `pool_pre_ping` does, but only where a restart of the server may lie between two uses of a connection."""
 
-    def used(_: Any, record: ConnectionPoolEntry) -> None:
+    def used(_: object, record: ConnectionPoolEntry) -> None:
         record.info["used"] = time.monotonic()
 
     def lend(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:

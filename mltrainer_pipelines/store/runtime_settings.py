@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -60,7 +60,7 @@ class Setting:
     high: float = 1.0
     choices: tuple[str, ...] = ()
 
-    def checked(self, value: Any) -> Value:
+    def checked(self, value: object) -> Value:
         """The value in the setting's own type; `InvalidSettingError` if it cannot have that value."""
         if self.kind == "switch" and isinstance(value, bool):
             return value
@@ -153,7 +153,7 @@ def get_all(engine: Engine, defaults: Mapping[str, Value] | None = None, only: s
     return {name: put_values.get(name, given.get(name, SETTINGS[name].default)) for name in names}
 
 
-def put(engine: Engine, name: str, value: Any, changed_by: str, reason: str) -> Change:
+def put(engine: Engine, name: str, value: object, changed_by: str, reason: str) -> Change:
     """Change a setting; None goes back to its default. `changed_by` is who: `user`, `api`, ….
 
     Raises `UnknownSettingError` or `InvalidSettingError`.

@@ -139,7 +139,7 @@ class TrialConfig(BaseModel):
         return {name: value if math.isfinite(value) else "Infinity" for name, value in multiples.items()}
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Self:
+    def parse(cls, values: Mapping[str, object]) -> Self:
         """Validate plain values; InvalidTrialError names, in one line, each field that cannot be used and what would be valid."""
         try:
             return cls.model_validate(dict(values))
@@ -158,7 +158,7 @@ class TrialConfig(BaseModel):
         return cls.parse(values)
 
     @classmethod
-    def from_record(cls, values: Mapping[str, Any]) -> Self:
+    def from_record(cls, values: Mapping[str, object]) -> Self:
         """Read a configuration as it was recorded when its trial was submitted, whatever its feature set has become."""
         return cls.parse({"feature_set_version": UNVERSIONED, **values})
 

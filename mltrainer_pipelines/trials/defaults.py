@@ -1,7 +1,5 @@
 """The trials that are run where nobody asked for others: what came out best of the experiments of `docs/skill.md`."""
 
-from typing import Any
-
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.trials.config import WHOLE_HISTORY, TrialConfig
 
@@ -9,7 +7,7 @@ DEFAULT_MODELS = ("rank_mix", "rank_ridge")
 """The default model, and the simpler half of it, which takes its place where the trees add nothing."""
 
 
-def default_trial(timeframe: TimeframeName, model: str = DEFAULT_MODELS[0], **fields: Any) -> TrialConfig:
+def default_trial(timeframe: TimeframeName, model: str = DEFAULT_MODELS[0], **fields: object) -> TrialConfig:
     """A default trial: neutral outcomes, features that tell stocks apart, every session of the history.
 
     >>> default_trial("short").target
@@ -25,6 +23,6 @@ def default_trial(timeframe: TimeframeName, model: str = DEFAULT_MODELS[0], **fi
     )
 
 
-def default_trials(timeframe: TimeframeName, **fields: Any) -> list[TrialConfig]:
+def default_trials(timeframe: TimeframeName, **fields: object) -> list[TrialConfig]:
     """All default trials of a timeframe, the default model first."""
     return [default_trial(timeframe, model, **fields) for model in DEFAULT_MODELS]

@@ -93,7 +93,7 @@ class ServedEnsemble:
     def __init__(self, ensemble: ChampionEnsemble):
         self.ensemble = ensemble
 
-    def predict(self, features: "pd.DataFrame", params: dict[str, Any] | None = None) -> "pd.DataFrame":
+    def predict(self, features: "pd.DataFrame", params: dict[str, object] | None = None) -> "pd.DataFrame":
         """Score rows of feature columns; returns the columns of `ChampionEnsemble.predict` but date and symbol.
 
         Give all rows of one session: members compare them with each other. Where a member reads the sessions before, give theirs

@@ -103,7 +103,7 @@ def _mine() -> None:
         _change(items)
 
 
-def _holdings(items: list[dict[str, Any]], status: str) -> None:
+def _holdings(items: list[dict[str, object]], status: str) -> None:
     price = ("Now", "current_price") if status == "open" else ("Sold at", "actual_sell_price")
     table(
         items,
@@ -218,7 +218,7 @@ def _export(book: str, file: str, content: Callable[[], bytes]) -> None:
     st.download_button("Export as CSV", content, file, "text/csv", icon=icon, on_click="ignore", key=f"{book}-csv")
 
 
-def _csv(items: list[dict[str, Any]]) -> bytes:
+def _csv(items: list[dict[str, object]]) -> bytes:
     """The holdings as CSV; a cell that begins like a formula is quoted, so that no spreadsheet runs it."""
     cells = pd.DataFrame(items, dtype=object).map(lambda cell: f"'{cell}" if str(cell).startswith(("=", "+", "@")) else cell)
     return str(cells.to_csv(index=False)).encode()

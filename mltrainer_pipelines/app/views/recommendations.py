@@ -59,7 +59,7 @@ def _filters() -> dict[str, Any]:
 
 
 @st.fragment(run_every=_REFRESH_SECONDS)
-def _list(filters: dict[str, Any]) -> None:
+def _list(filters: dict[str, object]) -> None:
     """The table; reloaded every few seconds, so that new recommendations appear by themselves."""
     if st.session_state.pop("opening", False):
         st.rerun()  # the whole page: what is opened lies outside of this part of it
@@ -146,7 +146,7 @@ def _open_selected() -> None:
     st.session_state["opening"] = True
 
 
-def _nothing(page: dict[str, Any], filters: dict[str, Any]) -> None:
+def _nothing(page: dict[str, object], filters: dict[str, object]) -> None:
     narrowed = any(filters[name] for name in ("grade", "sector", "symbol", "min_probability", "min_confidence"))
     if narrowed and page["newest_id"] is not None:
         empty_state("No recommendation matches these filters.", "Remove a filter to see more.")

@@ -133,7 +133,7 @@ def _data(status: dict[str, Any]) -> None:
     table(pipeline["assets"], columns, "assets", "stored data and how fresh they are")
 
 
-def _behind(asset: dict[str, Any]) -> str:
+def _behind(asset: dict[str, object]) -> str:
     if asset["sessions_behind"] is None:
         return "no data yet" if not asset["partitions"] else ""
     return "up to date" if asset["sessions_behind"] == 0 else f"{asset['sessions_behind']} sessions"

@@ -138,7 +138,7 @@ def _comparison(chosen: list[dict[str, Any]]) -> None:
             st.json(one["config"], expanded=False)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return number(value, 4) if isinstance(value, float) else NONE if value is None else str(value)
 
 

@@ -146,7 +146,7 @@ class NetworkModel(ProbabilityClassifier):
     def _network(self) -> Any:
         return self.architecture.network(self.n_features_in_, int(self.units), int(self.layers), self.dropout)
 
-    def _rows(self, values: np.ndarray, groups: np.ndarray | None, device: Any, n_context: int = 0) -> Any:
+    def _rows(self, values: np.ndarray, groups: np.ndarray | None, device: object, n_context: int = 0) -> Any:
         """The table from row `n_context` on; the rows before are only in the windows of those after."""
         import torch
 

@@ -1,12 +1,10 @@
 """Networks that read the last sessions of a symbol."""
 
-from typing import Any
-
 from mltrainer_pipelines.models.networks.model import Architecture, declare
 from mltrainer_pipelines.models.spec import ModelSpec
 
 
-def _declare(model: str, layer: str, summary: str, source: str, core: bool = False, **options: Any) -> ModelSpec:
+def _declare(model: str, layer: str, summary: str, source: str, core: bool = False, **options: object) -> ModelSpec:
     architecture = Architecture(layer, options, sequence=True)
     return declare(model, architecture, summary, source, family="sequences", core=core, units=32)
 

@@ -46,7 +46,7 @@ class Dynamics:
     symbols: int = 0
     left_out: int = 0
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         """Before December 2026 the estimate was called `found`."""
         self.__dict__.update({"estimate" if name == "found" else name: value for name, value in state.items()})
 

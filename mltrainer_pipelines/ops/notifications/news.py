@@ -132,7 +132,7 @@ def _proposals(connection: Connection, since: datetime) -> Iterator[News]:
         yield News("proposals", f"{count} for your yes", _shortened(lines), _keys("proposal", rows))
 
 
-def _untold(connection: Connection, kind: str, rows: Sequence[Any]) -> list[Any]:
+def _untold(connection: Connection, kind: str, rows: Sequence[object]) -> list[Any]:
     """Of these rows those that no message was about."""
     if not rows:
         return []

@@ -66,7 +66,7 @@ def log_trial(
     return run_id
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(values: Mapping[str, object]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in values.items()

@@ -116,7 +116,7 @@ class WalkForward:
         """What another process needs: the table. Bins stay here; it cuts the same ones for itself."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_binned", "_binning")}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _binned=None, _binning=Lock())
 
     def quarters(self) -> list[tuple[date, date]]:

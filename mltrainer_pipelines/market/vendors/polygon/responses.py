@@ -78,7 +78,7 @@ class PolygonAnswers:
             raise self.broken(what, f"its next_url leads to another host, {host_name}, to which nothing was sent", answer)
         return f"{base.scheme}://{base.netloc}{parts.path}{f'?{parts.query}' if parts.query else ''}"
 
-    def all(self, answer: Answer, wire: Mapping[str, Any], what: str) -> pl.DataFrame:
+    def all(self, answer: Answer, wire: Mapping[str, object], what: str) -> pl.DataFrame:
         """Rows of all pages of a v3 list."""
         frames = [self.frame(rows, wire, page, what) for page, rows in self.pages(answer, what, count="count")]
         return pl.concat(frames)
