@@ -34,7 +34,7 @@ def request_for(connection: Connection, system: System, checked: ActionParams, r
     return request_run(connection, job, "agent", reason)
 
 
-def do_now(system: System, checked: ChangeSetting | DecideProposal, by: str) -> dict[str, Any]:
+def do_now(system: System, checked: ChangeSetting | DecideProposal, by: str) -> dict[str, object]:
     """Do what takes no run of its own; returns what there is to say about it."""
     if isinstance(checked, ChangeSetting):
         before = runtime_settings.get_all(system.engine, system.defaults)[checked.name]
@@ -57,7 +57,7 @@ def do_now(system: System, checked: ChangeSetting | DecideProposal, by: str) -> 
     return {"proposal": checked.proposal_id, "trial": checked.trial_id, "decision": checked.decision, "status": after}
 
 
-def result_of(system: System, kind: Kind, params: Mapping[str, Any], request: RunRequest) -> dict[str, Any]:
+def result_of(system: System, kind: Kind, params: Mapping[str, Any], request: RunRequest) -> dict[str, object]:
     """What an action's runs brought about, read from where they wrote it."""
     with system.engine.connect() as connection:
         made = parts(connection, request) if "configs" in request.params else [request]

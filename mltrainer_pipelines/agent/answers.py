@@ -104,7 +104,7 @@ def replayable(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sent
 
 
-def _input(given: object, raw: str) -> Any:
+def _input(given: object, raw: str) -> object:
     """The input of a tool call: what came must be whole, not what a lenient parser makes of its beginning."""
     if not raw:
         return given
@@ -114,7 +114,7 @@ def _input(given: object, raw: str) -> Any:
         raise ClaudeMalformedError("Claude called a tool with input that is not JSON; ask again") from None
 
 
-def _refuse(name: str) -> Any:
+def _refuse(name: str) -> object:
     raise ValueError(name)
 
 

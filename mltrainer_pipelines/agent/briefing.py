@@ -167,7 +167,7 @@ def _leaderboard_line(row: Mapping[str, Any], config: Any) -> str:
     return " ".join(parts)
 
 
-def _hypotheses(earlier: Sequence[StoredProposal], most: int) -> list[dict[str, Any]]:
+def _hypotheses(earlier: Sequence[StoredProposal], most: int) -> list[dict[str, object]]:
     judged = [stored for stored in earlier if stored.status in ("done", "failed")]
     waiting = [stored for stored in earlier if stored.status in ("proposed", "approved", "launched")]
     entries = []
@@ -188,7 +188,7 @@ def _hypotheses(earlier: Sequence[StoredProposal], most: int) -> list[dict[str, 
     return entries
 
 
-def _report(report: Mapping[str, Any] | None, most: int) -> Any:
+def _report(report: Mapping[str, Any] | None, most: int) -> object:
     """The report, and so many of each of its groups, in three numbers each."""
     if not report or not report.get("overall"):
         return "no closed positions yet"

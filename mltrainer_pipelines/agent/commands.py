@@ -50,7 +50,7 @@ def suggested_models(system: System, timeframe: str, without: Collection[str] = 
     return [model for model in dict.fromkeys(order) if model not in without][:2]
 
 
-def next_trial(system: System, timeframe: str) -> dict[str, Any] | None:
+def next_trial(system: System, timeframe: str) -> dict[str, object] | None:
     """The parameters of a `submit_trial` that the search would try next, with why; None where nothing new is left."""
     tried, taken = tried_trials(system.engine), proposed_trials(system.engine)
     proposed = propose("tpe", 1, system.templates[timeframe], tried, taken, seed=len(tried) + len(taken))

@@ -3,13 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 
 def digest_of(kind: str, params: Mapping[str, object], text: str) -> str:
     """Digest of an action as it is shown: what runs later must have the same."""
 
-    def numbers_alike(value: object) -> Any:  # jsonb gives 1e20 back as an integer
+    def numbers_alike(value: object) -> object:  # jsonb gives 1e20 back as an integer
         if isinstance(value, Mapping):
             return {name: numbers_alike(item) for name, item in value.items()}
         if isinstance(value, list):

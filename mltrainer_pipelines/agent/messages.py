@@ -276,7 +276,7 @@ class _OpenCall:
         return Answer(content, body["stop_reason"], usage_of(body) or Usage(), self.call_id)
 
 
-def _with_cache_mark(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _with_cache_mark(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
     """The messages with a cache mark on their last block that can carry one."""
     marked = [dict(message) for message in messages]
     blocks = [dict(block) for block in marked[-1]["content"]]

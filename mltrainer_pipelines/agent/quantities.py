@@ -131,7 +131,7 @@ def read_bars(text: Text) -> dict[str, float]:
     return bars
 
 
-def read_params(text: Text, model: str) -> dict[str, Any]:
+def read_params(text: Text, model: str) -> dict[str, object]:
     """Parameters of a model that a text gives; one that the model does not have is a problem."""
     space, params = get_model(model).search_space, dict[str, Any]()
     spelled = {name: name for name in space}
@@ -153,7 +153,7 @@ def read_params(text: Text, model: str) -> dict[str, Any]:
     return params
 
 
-def _value(given: str, space: Any) -> Any:
+def _value(given: str, space: Any) -> object:
     if isinstance(space, Choices):
         return next((one for one in space.values if str(one).lower() == given.lower()), given)
     try:

@@ -192,7 +192,7 @@ def portfolio(system: System, offset: int = 0) -> dict[str, Any]:
     }
 
 
-def performance(system: System) -> dict[str, Any]:
+def performance(system: System) -> dict[str, object]:
     """The newest performance of both books, and what closed positions earned."""
     answer: dict[str, Any] = {"market": system.market}
     with system.engine.connect() as connection:
@@ -230,7 +230,7 @@ def proposed(system: System, status: str | None = None, offset: int = 0) -> dict
     return {"count": len(stored_proposals), "offset": offset, "proposals": listed}
 
 
-def saved_results(system: System, trial_id: str | None = None, offset: int = 0) -> dict[str, Any]:
+def saved_results(system: System, trial_id: str | None = None, offset: int = 0) -> dict[str, object]:
     """Results that the user stored with trials (of one, where it is named), the newest first."""
     e = AgentEvent
     chosen = sa.select(e.happened_at, e.detail).where(e.kind == "results_saved")
@@ -283,7 +283,7 @@ def newest_signals(lake: Lake) -> pl.DataFrame | None:
     return stored.filter(pl.col("timestamp") == pl.col("timestamp").max())
 
 
-def _company(lake: Lake, symbol: str) -> dict[str, Any]:
+def _company(lake: Lake, symbol: str) -> dict[str, object]:
     """Name and sector of a symbol in the newest universe that holds it, as far as there are any."""
     months = lake.partitions("universe")
     if not months:
@@ -292,7 +292,7 @@ def _company(lake: Lake, symbol: str) -> dict[str, Any]:
     return {name: rows[name][0] for name in ("name", "sector") if rows.height and name in rows.columns}
 
 
-def _signal(system: System, symbol: str | None) -> dict[str, Any]:
+def _signal(system: System, symbol: str | None) -> dict[str, object]:
     """Why a symbol was never recommended: the thresholds that its last signal missed."""
     newest = newest_signals(system.lake)
     if symbol is None or newest is None:

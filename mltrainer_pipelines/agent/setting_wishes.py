@@ -82,7 +82,7 @@ def settings_asked(text: Text) -> list[RequestedAction]:
     return found
 
 
-def _plain_value(given: str) -> Any:
+def _plain_value(given: str) -> object:
     words = given.rstrip(".!").lower()
     if words in ("true", "on", "false", "off"):
         return words in ("true", "on")

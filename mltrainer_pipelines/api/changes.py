@@ -89,7 +89,7 @@ def changes_since(engine: Engine, before: Marks, now: Marks) -> list[Change]:
     return changes
 
 
-def _rows(connection: sa.Connection, columns: Sequence[Any], condition: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
+def _rows(connection: sa.Connection, columns: Sequence[Any], condition: sa.ColumnElement[bool]) -> list[dict[str, object]]:
     statement = sa.select(*columns).where(condition).order_by(columns[0]).limit(_MAX_ROWS)
     return [dict(row) for row in connection.execute(statement).mappings()]
 
@@ -98,5 +98,5 @@ def _microseconds(moment: Any) -> Any:
     return sa.func.coalesce(sa.cast(sa.extract("epoch", moment) * 1_000_000, sa.BigInteger), 0)
 
 
-def _moment(microseconds: int) -> Any:
+def _moment(microseconds: int) -> object:
     return sa.func.to_timestamp(sa.cast(microseconds, sa.Numeric) / 1_000_000)

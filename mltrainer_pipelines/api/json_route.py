@@ -23,7 +23,7 @@ class JsonRoute(APIRoute):
         super().__init__(path, endpoint, **options)
 
 
-def _as_json(endpoint: Callable[..., object]) -> Callable[..., Any]:
+def _as_json(endpoint: Callable[..., object]) -> Callable[..., object]:
     @wraps(endpoint)
     def answer(*args: object, **kwargs: object) -> Any:
         result = endpoint(*args, **kwargs)

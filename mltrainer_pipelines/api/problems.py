@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -62,7 +61,7 @@ class Problem(Exception):  # noqa: N818  the name of RFC 9457
         self.status, self.detail, self.headers = status, detail, dict(headers or {})
 
 
-def problem_body(status: int, detail: str, instance: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
+def problem_body(status: int, detail: str, instance: str, errors: list[dict[str, str]] | None = None) -> dict[str, object]:
     """A problem document as plain values."""
     title = HTTPStatus(status).phrase
     document = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": instance}

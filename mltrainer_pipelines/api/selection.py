@@ -14,7 +14,7 @@ def equal_to(table: object, parameters: BaseModel, *names: str) -> list[sa.Colum
     return [getattr(table, name) == value for name, value in values.items() if value is not None]
 
 
-def order_of(table: object, sort: str) -> sa.UnaryExpression[Any]:
+def order_of(table: object, sort: str) -> sa.UnaryExpression[object]:
     """A column's order, highest first where its name has a minus sign; rows without a value come last."""
     column = getattr(table, sort.removeprefix("-"))
     ordered: sa.UnaryExpression[Any] = column.desc() if sort.startswith("-") else column.asc()

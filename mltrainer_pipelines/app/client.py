@@ -65,7 +65,7 @@ class Api:
         except httpx.TransportError:
             raise self._down() from None
 
-    def _json(self, method: str, path: str, **more: object) -> dict[str, Any]:
+    def _json(self, method: str, path: str, **more: object) -> dict[str, object]:
         answer = self._request(method, path, **more)
         document: dict[str, Any] = answer.json() if answer.content else {}
         return document
@@ -101,7 +101,7 @@ def api() -> Api:
     )
 
 
-def _given(parameters: Mapping[str, object]) -> dict[str, Any]:
+def _given(parameters: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 

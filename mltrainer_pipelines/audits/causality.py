@@ -3,7 +3,6 @@
 import time
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any
 
 import polars as pl
 
@@ -58,7 +57,7 @@ class SimulatedAudit:
     def passed(self) -> bool:
         return not self.violations and not self.unpurged and self.training_rows > 0
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """As `mltrainer audit causality --json` prints it."""
         return {
             "passed": self.passed,

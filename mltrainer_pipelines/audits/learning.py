@@ -36,7 +36,7 @@ NULL_MARKETS, PLANTED_MARKETS = 6, 12
 """Markets that are pooled: a few hundred recommendations of one market are worth a few dozen."""
 
 
-def audit(symbols: int = 60, seed: int = _SEED) -> dict[str, Any]:
+def audit(symbols: int = 60, seed: int = _SEED) -> dict[str, object]:
     """All three, with `passed` for each and for all."""
     markets = [(0.0, seed + n) for n in range(NULL_MARKETS)] + [(1.0, seed + n) for n in range(PLANTED_MARKETS)]
     backtests = run_backtests(symbols, markets)
@@ -44,7 +44,7 @@ def audit(symbols: int = 60, seed: int = _SEED) -> dict[str, Any]:
     return {"passed": all(part["passed"] for part in parts.values()), **parts}
 
 
-def flip(symbols: int = 60, sessions: int = 800, seed: int = 5, strength: float = 0.0025) -> dict[str, Any]:
+def flip(symbols: int = 60, sessions: int = 800, seed: int = 5, strength: float = 0.0025) -> dict[str, object]:
     """A premium that flips from one feature to another halfway.
 
     Daily returns are noise, a market factor, and `strength` × the leading feature (standard normal across the market,
@@ -117,7 +117,7 @@ def null(markets: Sequence[SimulatedBacktest]) -> dict[str, Any]:
     }
 
 
-def planted(markets: Sequence[SimulatedBacktest]) -> dict[str, Any]:
+def planted(markets: Sequence[SimulatedBacktest]) -> dict[str, object]:
     """Simulated markets with their premium: precision over five groups by confidence, all markets together.
 
     Most signals have no member's vote and so a confidence of 0, which ranks nothing among them: they are listed apart, as

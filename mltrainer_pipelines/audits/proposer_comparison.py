@@ -42,7 +42,7 @@ def compare_proposers(
     timeframe: str = "short",
     on_trial: Callable[[str, float], None] = lambda _what, _share: None,
     runner: TrialRunner | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Compare `random`, `tpe` and, where it is given, `claude`, over `MODELS`.
 
     Each proposer runs `trials` trials a seed, proposed `batch` at once, on `runner` (`simulated_runner` by default); `on_trial`
@@ -116,7 +116,7 @@ def _by_claude(claude: Claude) -> Proposer:
     return proposer
 
 
-def _leaderboard_row(rank: int, one: Tried) -> dict[str, Any]:
+def _leaderboard_row(rank: int, one: Tried) -> dict[str, object]:
     unknown = dict.fromkeys(("deflated_sharpe", "net_return", "rank_ic", "brier_skill"))
     config = one.config
     row = {"timeframe": config.timeframe, "trial_id": config.trial_id, "rank": rank, "model": config.model}

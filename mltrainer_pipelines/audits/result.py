@@ -28,7 +28,7 @@ class AuditResult:
     lines: tuple[str, ...]
     seconds: float
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         return {"passed": self.passed, "market": "simulated", **self.findings, "seconds": round(self.seconds, 1)}
 
     def text(self) -> str:

@@ -37,7 +37,7 @@ class SkillAudit:
     def passed(self) -> bool:
         return bool(self.findings["passed"])
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         return self.findings
 
     def text(self) -> str:

@@ -142,7 +142,7 @@ def _correlation(left: np.ndarray, right: np.ndarray) -> float:
     return float(left @ right) / norm if norm > 1e-12 else 0.0
 
 
-def _parts(by_session: pl.DataFrame, name: str) -> list[dict[str, Any]]:
+def _parts(by_session: pl.DataFrame, name: str) -> list[dict[str, object]]:
     parts = by_session.drop_nulls("part").group_by("part").agg(
         pl.len(), pl.col("ic").mean(), pl.col("neutral_ic").mean(), pl.col("top").mean()
     ).sort("part")  # fmt: skip

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Row:
         """How many times as fast as the peer ours is."""
         return round(self.peer_seconds / self.seconds, 2) if self.peer_seconds and self.seconds else None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """As `mltrainer bench --json` prints it; `reason` is there only where nothing was measured."""
         values = asdict(self) | {"ratio": self.ratio}
         order = ["name", "seconds", "peer", "peer_seconds", "ratio", "bar", "met", *(["reason"] if self.reason else [])]

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mltrainer_pipelines.agent.comparison import TrialRunner
 from mltrainer_pipelines.audits import proposer_comparison
@@ -21,7 +20,7 @@ def compare_proposers(
     plot_file: Path | None,
     on_trial: Callable[[str, float], None] = lambda _what, _share: None,
     runner: TrialRunner | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """`audits.proposer_comparison.compare_proposers`; what Claude is asked is recorded in this home's database."""
     compare = partial(proposer_comparison.compare_proposers, trials, batch, seeds, plot_file, on_trial=on_trial, runner=runner)
     if settings.anthropic_api_key is None:

@@ -14,7 +14,7 @@ from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.quarantine import quarantined
 
 
-def overview(settings: Settings) -> dict[str, Any]:
+def overview(settings: Settings) -> dict[str, object]:
     """`corrections` that were made and `quarantine`: what is set aside now; both the newest first."""
     with _engine(settings) as engine:
         return {"corrections": store.corrections(engine), "quarantine": quarantined(engine, limit=500)}

@@ -1,13 +1,11 @@
 """`mltrainer models`: the models of the registry."""
 
-from typing import Any
-
 from rich.table import Table
 
 from mltrainer_pipelines.models.registry import list_models
 
 
-def as_rows() -> list[dict[str, Any]]:
+def as_rows() -> list[dict[str, object]]:
     """`id`, `family`, `core`, `source`, `gpu` and `cost` of every model."""
     return [{name: getattr(spec, name) for name in ("id", "family", "core", "source", "gpu", "cost")} for spec in list_models()]
 

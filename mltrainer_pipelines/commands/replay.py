@@ -18,7 +18,7 @@ from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 
-def replay_period(settings: Settings, first: date, last: date) -> dict[str, Any]:
+def replay_period(settings: Settings, first: date, last: date) -> dict[str, object]:
     """Recommendations and positions of a period as they would have been; its numbers, and `positions`, a list of mappings.
 
     Raises `NothingToReplayError` if nothing can be decided in the period.

@@ -25,7 +25,7 @@ class Status:
     alerts: list[dict[str, Any]]
     catching_up: list[Backlog]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
     def text(self) -> str:

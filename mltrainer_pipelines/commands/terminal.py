@@ -15,7 +15,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on st
 class ReadableErrors(TyperGroup):
     """Turns an error that its author wrote for the user into one line and exit code 1; others keep their trace."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         try:
             return super().invoke(ctx)
         except (RuntimeError, ValueError, LookupError, OSError) as error:
@@ -30,7 +30,7 @@ class Audit(Protocol):
 
     @property
     def passed(self) -> bool: ...
-    def as_dict(self) -> dict[str, Any]: ...
+    def as_dict(self) -> dict[str, object]: ...
     def text(self) -> str: ...
 
 

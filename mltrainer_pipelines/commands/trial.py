@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from rich.console import Console
 from sqlalchemy.engine import Engine
@@ -19,7 +18,7 @@ from mltrainer_pipelines.trials.run_requests import Outcome, RunRequest
 POLL_S = 0.5
 
 
-def submit_trial(settings: Settings, text: str, console: Console, wait: bool) -> dict[str, Any]:
+def submit_trial(settings: Settings, text: str, console: Console, wait: bool) -> dict[str, object]:
     """Run a trial, given as JSON, over all quarters that are not predicted yet, and score it.
 
     Returns when it is scored; without `wait` when it is launched, which needs services that go on running. The answer has
@@ -75,7 +74,7 @@ def wait_until_scored(
         time.sleep(POLL_S)
 
 
-def roll_back_champion(settings: Settings, timeframe: str, to: str | None, reason: str, console: Console) -> dict[str, Any]:
+def roll_back_champion(settings: Settings, timeframe: str, to: str | None, reason: str, console: Console) -> dict[str, object]:
     """Let an earlier champion of a timeframe score the market again; in the answer `before` is the version until now.
 
     Raises `InvalidTrialError` if there is no such timeframe, `NoChampionError` if there is no champion, no such version, or

@@ -23,7 +23,7 @@ _BAR_MS = BAR_MINUTES * 60_000
 _UNSET = {"o": 0, "h": 0, "l": 0, "c": 0, "v": 0, "vw": 0}
 
 
-def grouped(market: Market, session: date, moment: datetime, adjusted: bool) -> list[dict[str, Any]]:
+def grouped(market: Market, session: date, moment: datetime, adjusted: bool) -> list[dict[str, object]]:
     """The bar of every symbol in a session, none before it is public or where there is no session.
 
     `t` is 16:00 New York, as in the service's own answers to this call.
@@ -53,7 +53,7 @@ def daily_bars(market: Market, symbol: str, start: int, end: int, moment: dateti
     return _wire_bars(bars, _split_factors(market, bars.symbol, days, moment) if adjusted else None)
 
 
-def minute_bars(market: Market, symbol: str, start: int, end: int, moment: datetime, adjusted: bool) -> list[dict[str, Any]]:
+def minute_bars(market: Market, symbol: str, start: int, end: int, moment: datetime, adjusted: bool) -> list[dict[str, object]]:
     """15-minute bars that begin in [start, end] (milliseconds), oldest first, as far as public; none where none are known."""
     first, last = _day_of(start), min(_day_of(end), moment.astimezone(NEW_YORK).date())
     rows: list[dict[str, Any]] = []
@@ -147,7 +147,7 @@ def _bars_by_symbol(market: Market, session: date) -> dict[str, dict[str, Any]]:
     return dict(zip(bars.symbol, _dicts(columns), strict=True))
 
 
-def _wire_bars(bars: Bars, factor: NDArray[np.float64] | None) -> list[dict[str, Any]]:
+def _wire_bars(bars: Bars, factor: NDArray[np.float64] | None) -> list[dict[str, object]]:
     prices = {"o": bars.open, "h": bars.high, "l": bars.low, "c": bars.close}
     volume, vwap = bars.volume, bars.vwap
     if factor is not None and (factor != 1).any():
@@ -162,7 +162,7 @@ def _wire_bars(bars: Bars, factor: NDArray[np.float64] | None) -> list[dict[str,
     return _dicts(columns)
 
 
-def _dicts(columns: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
+def _dicts(columns: dict[str, NDArray[Any]]) -> list[dict[str, object]]:
     """One dict a row; whole numbers of trades, and a field left out where its value is NaN."""
     names = list(columns)
     lists = [column.tolist() for column in columns.values()]

@@ -25,7 +25,7 @@ _HOLIDAYS = (
 _EXTENDED_HOURS = (time(4), time(20))
 
 
-def splits(market: Market, parameters: Parameters, today: date) -> list[dict[str, Any]]:
+def splits(market: Market, parameters: Parameters, today: date) -> list[dict[str, object]]:
     """Splits declared by today that satisfy the filters, in the order asked for."""
     rows = [
         {
@@ -42,7 +42,7 @@ def splits(market: Market, parameters: Parameters, today: date) -> list[dict[str
     return _ordered(rows, parameters, "execution_date", ("execution_date", "ticker"))
 
 
-def dividends(market: Market, parameters: Parameters, today: date) -> list[dict[str, Any]]:
+def dividends(market: Market, parameters: Parameters, today: date) -> list[dict[str, object]]:
     """Cash dividends declared by today that satisfy the filters, in the order asked for."""
     rows = []
     for dividend in market.dividends():
@@ -88,7 +88,7 @@ def tickers(market: Market, parameters: Parameters, today: date) -> list[dict[st
     )
 
 
-def ticker_details(market: Market, symbol: str, parameters: Parameters, today: date) -> dict[str, Any]:
+def ticker_details(market: Market, symbol: str, parameters: Parameters, today: date) -> dict[str, object]:
     """One company with its industry, as of `date`; a 404 where no such symbol was listed by then."""
     day = min(calendar_day(parameters["date"], "date"), today) if parameters.get("date") else today
     company = next((ticker for ticker in market.tickers() if ticker.symbol == symbol and ticker.list_date <= day), None)
@@ -105,7 +105,7 @@ def ticker_details(market: Market, symbol: str, parameters: Parameters, today: d
     return {name: value for name, value in details.items() if value is not None}
 
 
-def market_status(moment: datetime) -> dict[str, Any]:
+def market_status(moment: datetime) -> dict[str, object]:
     """Whether New York trades at the moment: open, extended-hours or closed."""
     local = moment.astimezone(NEW_YORK)
     trades = open_session(moment) is not None
@@ -125,7 +125,7 @@ def market_status(moment: datetime) -> dict[str, Any]:
     }
 
 
-def upcoming_holidays(moment: datetime) -> list[dict[str, Any]]:
+def upcoming_holidays(moment: datetime) -> list[dict[str, object]]:
     """Holidays and early closes of the coming year, a row each for NASDAQ and NYSE."""
     first = moment.astimezone(NEW_YORK).date()
     last = first + timedelta(days=364)
@@ -148,7 +148,7 @@ def holiday_name(day: date) -> str:
     return holiday or "Market holiday"
 
 
-def _ticker(ticker: Ticker, day: date) -> dict[str, Any]:
+def _ticker(ticker: Ticker, day: date) -> dict[str, object]:
     active = ticker.active_on(day)
     delisted = None if active or ticker.delisted is None else f"{ticker.delisted}T05:00:00Z"
     row = {
@@ -168,7 +168,7 @@ def _ticker(ticker: Ticker, day: date) -> dict[str, Any]:
 
 def _ordered(
     rows: list[dict[str, Any]], parameters: Parameters, default_sort: str, sorts: tuple[str, ...], default_order: str = "desc"
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """By `sort` and `order`, ties by ticker; a row without the field comes last."""
     field = one_of(parameters, "sort", default_sort, sorts)
     order = one_of(parameters, "order", default_order, ("asc", "desc"))

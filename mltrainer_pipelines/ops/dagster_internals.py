@@ -133,7 +133,7 @@ def schedule_context(
     return context
 
 
-def partitions_as_of(moment: datetime) -> AbstractContextManager[Any]:
+def partitions_as_of(moment: datetime) -> AbstractContextManager[object]:
     """Within it, partitions are those that there are at `moment`, whatever the wall clock says."""
     return partition_loading_context(moment)
 
@@ -155,7 +155,7 @@ def webserver_app(
     from dagster_webserver.webserver import DagsterWebserver
 
     class CheckedWebserver(DagsterWebserver[Any, Any]):
-        def build_graphql_schema(self) -> Any:
+        def build_graphql_schema(self) -> object:
             schema = super().build_graphql_schema()
             field = schema.graphql_schema.mutation_type.fields["launchPartitionBackfill"]
             launch = field.resolve

@@ -107,7 +107,7 @@ def unpositioned(engine: Engine, older_than: timedelta) -> list[int]:
         return list(connection.scalars(statement))
 
 
-def positions_of(engine: Engine, recommendation_ids: Sequence[int]) -> list[dict[str, Any]]:
+def positions_of(engine: Engine, recommendation_ids: Sequence[int]) -> list[dict[str, object]]:
     """The virtual positions of these recommendations, as mappings of the table's columns."""
     wanted = sa.select(TABLE).where(TABLE.c.recommendation_id.in_(recommendation_ids)).order_by(TABLE.c.id)
     with engine.connect() as connection:

@@ -25,7 +25,7 @@ NOT_TRADED = "not_traded"
 """Exit reason of a position that was never entered: its symbol had no bar on the entry session."""
 
 
-def filled_at(position: Mapping[str, Any], price: Decimal) -> dict[str, Any]:
+def filled_at(position: Mapping[str, Any], price: Decimal) -> dict[str, object]:
     """What is bought at `price`, dollars a share as traded, for the position's planned notional."""
     shares = (position["notional"] / price).quantize(SHARE_STEP, ROUND_DOWN)
     return {"fill_price": price, "fill_shares": shares, "notional": (shares * price).quantize(CENT, ROUND_HALF_EVEN)}

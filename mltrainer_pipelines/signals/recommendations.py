@@ -94,7 +94,7 @@ def recommendations_frame(database: Database | sa.Engine, session: date | None =
     return frame.with_columns(pl.col("timestamp").dt.convert_time_zone("America/New_York"))
 
 
-def _row(signal: Mapping[str, object], thresholds: Thresholds, market: str) -> dict[str, Any]:
+def _row(signal: Mapping[str, object], thresholds: Thresholds, market: str) -> dict[str, object]:
     copied = {name: signal.get(name) for name in _COPIED}  # a signal of an earlier version has no reasons
     bars = {name: value for name, value in asdict(thresholds).items() if name != "version"}  # which has a column of its own
     return copied | stored_levels(signal) | {"market": market, "thresholds": bars}

@@ -80,7 +80,7 @@ def quarantine(
     return len(fresh)
 
 
-def quarantined(engine: Engine, open_only: bool = True, limit: int = 100) -> list[dict[str, Any]]:
+def quarantined(engine: Engine, open_only: bool = True, limit: int = 100) -> list[dict[str, object]]:
     """Rows of the quarantine as mappings of the table's columns, the newest first."""
     table = QuarantinedRow.__table__
     statement = sa.select(table).order_by(table.c.id.desc()).limit(limit)

@@ -121,7 +121,7 @@ class TrialConfig(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _first_version_unnamed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _first_version_unnamed(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
         # so that a trial of before feature sets had versions keeps its id
         values: dict[str, Any] = dump(self)
         if values.get("feature_set_version") == UNVERSIONED:

@@ -7,7 +7,7 @@ import io
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -59,13 +59,13 @@ def read_ensemble(path: Path) -> ChampionEnsemble:
     return ensemble
 
 
-def unpickled(content: bytes) -> Any:
+def unpickled(content: bytes) -> object:
     """The object of a pickle of ours, also where an earlier version wrote it. A pickle runs code: give our own only."""
     return _Unpickler(io.BytesIO(content)).load()
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         package, _, rest = module.partition(".")
         if name == "NetworkModel":  # networks fitted before December 2026 do not hold their architecture: it is declared there
             from mltrainer_pipelines.models.networks import sequences, single_rows  # noqa: F401

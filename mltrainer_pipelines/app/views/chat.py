@@ -180,7 +180,7 @@ def _result(number: int, result: dict[str, Any]) -> None:
             st.altair_chart(chart, alt="probability of profit of the best candidates")
 
 
-def _records(name: str, value: object) -> tuple[str, list[dict[str, Any]]]:
+def _records(name: str, value: object) -> tuple[str, list[dict[str, object]]]:
     """The first list of records in a result, however deep, and its title."""
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         return name, value

@@ -45,7 +45,7 @@ def _champion(page: dict[str, Any], timeframe: str) -> None:
         st.markdown("\n".join(f"- {reason}" for reason in champion["reasons"]))
 
 
-def _leaderboard(page: dict[str, Any]) -> list[dict[str, Any]]:
+def _leaderboard(page: dict[str, Any]) -> list[dict[str, object]]:
     """Show the table; returns the trials selected for comparison, the first two by default."""
     items = page["items"]
     st.subheader("Leaderboard")

@@ -113,7 +113,7 @@ def _of_json(content: bytes) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None, strict=False)
 
 
-def _rows_in(found: object, symbol: str | None) -> list[dict[str, Any]]:
+def _rows_in(found: object, symbol: str | None) -> list[dict[str, object]]:
     if isinstance(found, list) and found and all(isinstance(row, dict) for row in found):
         own = {"symbol": symbol} if symbol else {}
         return [own | row for row in found]

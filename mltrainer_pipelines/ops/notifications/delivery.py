@@ -51,14 +51,14 @@ def notify(settings: Settings, engine: Engine, moment: datetime) -> Delivered:
     return Delivered(written, taken.count(True), taken.count(False))
 
 
-def try_out(settings: Settings) -> list[dict[str, Any]]:
+def try_out(settings: Settings) -> list[dict[str, object]]:
     """Send a test message to every address; for each its service, and why it did not take it (None where it did)."""
     title = f"{_heading(settings)}: a test"
     body = f"mlTrainer can reach you here.\n\n{PROMISE}"
     return [{"service": one.service, "source": one.source, "error": send(one, title, body)} for one in addresses(settings)]
 
 
-def last_deliveries(engine: Engine, targets: Sequence[Address]) -> dict[str, dict[str, Any]]:
+def last_deliveries(engine: Engine, targets: Sequence[Address]) -> dict[str, dict[str, object]]:
     """By address (its fingerprint): what came of the newest message to it, `at` and `error`."""
     newest = sa.select(Notification.deliveries).where(Notification.deliveries != sa.text("'{}'::jsonb"))
     newest = newest.order_by(Notification.id.desc()).limit(100)
@@ -96,7 +96,7 @@ def _heading(settings: Settings) -> str:
     return "mlTrainer" if settings.market_kind == "real" else f"mlTrainer ({settings.market_kind} market)"
 
 
-def _waiting(engine: Engine) -> list[Any]:
+def _waiting(engine: Engine) -> list[object]:
     due = sa.select(Notification.__table__).where(Notification.status == "waiting", Notification.next_attempt <= sa.func.now())
     with engine.connect() as connection:
         return list(connection.execute(due.order_by(Notification.id).limit(_A_TICK)))

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def _numbers(values: Mapping[str, object]) -> dict[str, float]:
     }
 
 
-def _parameters(config: TrialConfig) -> dict[str, Any]:
+def _parameters(config: TrialConfig) -> dict[str, object]:
     fields = config.model_dump(mode="json", exclude={"params", "label", "rationale", "proposed_by"})
     label = {"target": config.label.target, "stop": config.label.stop}
     return {

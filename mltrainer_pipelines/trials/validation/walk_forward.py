@@ -112,7 +112,7 @@ class WalkForward:
         self._binned: Any = None
         self._binning = Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """What another process needs: the table. Bins stay here; it cuts the same ones for itself."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_binned", "_binning")}
 
@@ -278,7 +278,7 @@ class WalkForward:
             return False
         return not self._unseen.size or bool(_constant(self.X[rows][:, self._unseen]).all())
 
-    def _bins(self, estimator: BinnedEstimator) -> Any:
+    def _bins(self, estimator: BinnedEstimator) -> object:
         """The table in bins cut by the first window's training rows, made at its first use."""
         with self._binning:
             if self._binned is None:

@@ -99,7 +99,7 @@ class FredSeries:
             .cast(dict(MACRO_SERIES.schema))  # type: ignore[arg-type]
         )
 
-    def _releases(self, series_id: str, first: date, last: date, start: date, end: date) -> list[dict[str, Any]]:
+    def _releases(self, series_id: str, first: date, last: date, start: date, end: date) -> list[dict[str, object]]:
         """What was published from `start` to `end`."""
         fred = _CheckedFred(self, series_id, first, last)
         try:
