@@ -49,12 +49,14 @@ class Evaluation:
 class TrialRunner:
     """Runs trials in this process on one market; the same trial is computed once.
 
-    `quarters` are the first days of each quarter to predict and of the one after it; `cost_bps` is of one side of a trade.
+    `quarters` are the first days of each quarter to predict and of the one after it; `cost_bps` is of one side of a trade;
+    `on_scored` is called with each scorecard as it is made.
     """
 
     history: History
     quarters: Sequence[tuple[date, date]]
     cost_bps: float = 10.0
+    on_scored: Callable[[TrialConfig, Scorecard], None] = lambda _config, _card: None
     _cards: dict[str, Scorecard | None] = field(default_factory=dict)
 
     def scorecard(self, config: TrialConfig) -> Scorecard | None:
@@ -77,9 +79,11 @@ class TrialRunner:
         try:
             predictions = pl.concat([walk.predict_quarter(first, after).predictions for first, after in self.quarters])
             calibrated = calibrate_walk_forward(predictions, labels)
-            return score(config, calibrated, labels, self.history.bars, cost_bps=self.cost_bps).scorecard
+            card = score(config, calibrated, labels, self.history.bars, cost_bps=self.cost_bps).scorecard
         except (TooFewRowsError, NothingToScoreError):
             return None
+        self.on_scored(config, card)
+        return card
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from mltrainer_pipelines.api.routes import (
     quarantine,
     recommendations,
     saved_results,
+    skill,
     system,
     system_status,
     trials,
@@ -59,7 +60,7 @@ _DESCRIPTION = (
 _ROUTES = (
     *(near_misses, leanings, recommendations, portfolio, positions, trials, models, proposals, market, factors, settings_routes),
     *(facilitator, saved_results, system_status, automation, conversation, conversations, alerts, notifications, quarantine),
-    *(events, system),
+    *(events, system, skill),
 )
 
 

@@ -2,8 +2,13 @@
 
 from base64 import b64encode
 from collections.abc import Mapping
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 import dagster as dg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WIDTH, _HEIGHT, _MARGIN = 720, 160, 34
 _MOST_POINTS = 360
@@ -39,3 +44,10 @@ def coverage_plot(symbols: Mapping[str, int]) -> dg.MarkdownMetadataValue:
         f"![symbols a session](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})\n\n"
         f"fewest: {symbols[least]:,} symbols on {least}; most: {top:,}"
     )
+
+
+def svg_of(figure: "Figure", words: str) -> dg.MarkdownMetadataValue:
+    """A figure of matplotlib."""
+    drawn = BytesIO()
+    figure.savefig(drawn, format="svg")
+    return dg.MetadataValue.md(f"![{words}](data:image/svg+xml;base64,{b64encode(drawn.getvalue()).decode()})")

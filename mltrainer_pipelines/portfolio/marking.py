@@ -7,7 +7,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mltrainer_pipelines.portfolio.settlement import MARKED, SAMPLES, TABLE, locked, store
+from mltrainer_pipelines.portfolio.settlement import MARKED, TABLES, locked, store
 from mltrainer_pipelines.portfolio.valuation import at_price
 from mltrainer_pipelines.signals.inputs import LakeInputs
 from mltrainer_pipelines.signals.quote_checks import check_quotes, steps_between
@@ -28,8 +28,8 @@ def trusted_quotes(lake: Lake, quotes: pl.DataFrame, symbols: pl.Series) -> pl.D
 
 
 def open_symbols(engine: Engine) -> pl.Series:
-    """Symbols of the positions and samples that are open, each once."""
-    opens = [sa.select(table.c.symbol).where(table.c.status == "open") for table in (TABLE, SAMPLES)]
+    """Symbols of the paper trades that are open, each once."""
+    opens = [sa.select(table.c.symbol).where(table.c.status == "open") for table in TABLES]
     with engine.connect() as connection:
         return pl.Series(sorted(connection.scalars(sa.union(*opens))), dtype=pl.String)
 
@@ -43,7 +43,7 @@ def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = No
     fresh = quotes.filter(~pl.col("stale") & (pl.col("close") > 0))
     prices = {symbol: (day, close) for symbol, day, close in fresh.select("symbol", "date", "close").iter_rows()}
     with engine.begin() as connection:
-        marked = [_marked(connection, table, fresh, prices, actions) for table in (TABLE, SAMPLES)]
+        marked = [_marked(connection, table, fresh, prices, actions) for table in TABLES]
     return marked[0]
 
 

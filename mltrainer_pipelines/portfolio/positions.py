@@ -1,7 +1,8 @@
 """Virtual positions: every recommendation is bought on paper, with the levels it was recommended with.
 
-So is a sample of the signals just below the thresholds, in a table of their own: nobody is shown them, and what they earn
-says whether the thresholds are where they should be. Opening is one transaction and changes nothing when it is repeated.
+So is a sample of the signals just below the thresholds: nobody is shown them, and what they earn says whether the thresholds are
+where they should be. And so are the leanings, whose record says what putting them first is worth. Both are kept in tables of
+their own. Opening is one transaction and changes nothing when it is repeated.
 """
 
 import math
@@ -18,11 +19,15 @@ from sqlalchemy.engine import Engine
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.sessions import NEW_YORK, is_session, next_session, session_hours
 from mltrainer_pipelines.portfolio.account import PaperAccount
-from mltrainer_pipelines.portfolio.settlement import SAMPLES, TABLE
+from mltrainer_pipelines.portfolio.settlement import LEANINGS, SAMPLES, TABLE
 from mltrainer_pipelines.portfolio.valuation import SHARE_STEP, at_price, filled_at
+from mltrainer_pipelines.signals.leanings import leanings
 from mltrainer_pipelines.signals.recommendations import stored_levels
 from mltrainer_pipelines.signals.rules import SAMPLE_SIZE
-from mltrainer_pipelines.store.tables import Recommendation, SamplePosition, VirtualPosition
+from mltrainer_pipelines.store.tables import Recommendation, VirtualPosition
+
+LEANING_SIZE = 10
+"""Leanings that are bought on paper, a session and timeframe: as many as the page shows."""
 
 
 def entry_session_of(session: date, timestamp: datetime) -> tuple[date, bool]:
@@ -76,25 +81,55 @@ def open_samples(
 
     `near` is what `signals.rules.near_misses` gives of one session; `most` bounds a session and timeframe over all refreshes.
     """
+    return _open_signals(engine, SAMPLES, near, cost_bps, market, most, account)
+
+
+def open_leanings(
+    engine: Engine,
+    signals: pl.DataFrame,
+    cost_bps: float,
+    market: str,
+    most: int = LEANING_SIZE,
+    account: PaperAccount | None = None,
+) -> int:
+    """Buy the first signals of each timeframe on paper, as `leanings` ranks those of one session; how many.
+
+    The first refresh of a session chooses them: a later one only fills up what is missing of `most`.
+    """
+    levels = [pl.col(name).is_finite() for name in ("target_price", "stop_loss", "volatility")]
+    first = leanings(signals.filter(*levels), most).with_columns(recommended="strong_buy")
+    return _open_signals(engine, LEANINGS, first, cost_bps, market, most, account)
+
+
+def _open_signals(
+    engine: Engine,
+    table: sa.Table,
+    signals: pl.DataFrame,
+    cost_bps: float,
+    market: str,
+    most: int,
+    account: PaperAccount | None,
+) -> int:
+    """Buy signals of one session on paper, each symbol once, up to `most` of a timeframe over all refreshes."""
     account = account or PaperAccount()
-    if near.is_empty():
+    if signals.is_empty():
         return 0
-    session = near["date"][0]
-    taken = sa.select(SAMPLES.c.timeframe, SAMPLES.c.symbol).where(SAMPLES.c.decided_session == session)
+    copied = [name for name in signals.columns if name in table.c]
+    taken = sa.select(table.c.timeframe, table.c.symbol).where(table.c.decided_session == signals["date"][0])
     made = 0
     with engine.begin() as connection:
-        connection.execute(sa.text("LOCK TABLE sample_positions IN SHARE ROW EXCLUSIVE MODE"))
+        connection.execute(sa.text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
         present = set(connection.execute(taken).tuples())
         rows = []
-        for signal in near.iter_rows(named=True):
+        for signal in signals.iter_rows(named=True):
             room = most - sum(timeframe == signal["timeframe"] for timeframe, _ in present)
             if room <= 0 or (signal["timeframe"], signal["symbol"]) in present:
                 continue
             present.add((signal["timeframe"], signal["symbol"]))
             opened = planned({**signal, **stored_levels(signal)}, cost_bps, account)
-            rows.append(opened | {name: signal.get(name) for name in _SAMPLED} | {"market": market})
+            rows.append({name: signal[name] for name in copied} | opened | {"market": market})
         if rows:
-            made = len(connection.execute(insert(SamplePosition).returning(SamplePosition.id), rows).all())
+            made = len(connection.execute(insert(table).returning(table.c.id), rows).all())
     return made
 
 
@@ -161,9 +196,3 @@ def planned(recommendation: Mapping[str, Any], cost_bps: float, account: PaperAc
         position |= filled_at(position, r["entry_price"])
         position |= at_price(position, 1.0, float(r["entry_price"]))
     return position
-
-
-_SAMPLED = (
-    *("timestamp", "signal_strength", "profit_probability", "confidence", "expected_net_return", "regime_score"),
-    *("model_used", "model_version", "trial_id", "grade", "sector", "reason", "settings_version"),
-)

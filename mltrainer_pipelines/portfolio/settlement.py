@@ -17,10 +17,13 @@ from sqlalchemy.engine import Connection, Engine
 from mltrainer_pipelines.features.panel import PRICES, dense
 from mltrainer_pipelines.market.sessions import session_hours, sessions_between
 from mltrainer_pipelines.portfolio.valuation import NOT_TRADED, walked
-from mltrainer_pipelines.store.tables import SamplePosition, VirtualPosition
+from mltrainer_pipelines.store.tables import LeaningPosition, SamplePosition, VirtualPosition
 
 TABLE: sa.Table = VirtualPosition.__table__  # type: ignore[assignment]
 SAMPLES: sa.Table = SamplePosition.__table__  # type: ignore[assignment]
+LEANINGS: sa.Table = LeaningPosition.__table__  # type: ignore[assignment]
+TABLES = (TABLE, SAMPLES, LEANINGS)
+"""Paper trades of recommendations, of the sample below the thresholds and of leanings: each kept apart, all settled alike."""
 MARKED = ("shares", "entry_price", "target_price", "stop_loss", "current_price", "fees", "profit_loss")
 _SETTLED = (
     *("status", "entry_time", "marked_session", "exit_session", "exit_time", "exit_price", "exit_reason", "net_return"),
@@ -68,14 +71,13 @@ def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settleme
         If the bars cannot be used; see `panel.dense`.
     """
     with engine.begin() as connection:
-        settled = _settled(connection, TABLE, adjusted_bars, as_of)
-        _settled(connection, SAMPLES, adjusted_bars, as_of)
-    return settled
+        settled = [_settled(connection, table, adjusted_bars, as_of) for table in TABLES]
+    return settled[0]
 
 
 def bars_needed_from(engine: Engine) -> date | None:
     """The first session whose bars `settle` needs: the earliest entry among positions not closed; None without any."""
-    firsts = [sa.select(sa.func.min(table.c.entry_session)).where(table.c.status != "closed") for table in (TABLE, SAMPLES)]
+    firsts = [sa.select(sa.func.min(table.c.entry_session)).where(table.c.status != "closed") for table in TABLES]
     with engine.connect() as connection:
         return min(filter(None, (connection.scalar(first) for first in firsts)), default=None)
 

@@ -1,18 +1,24 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from mltrainer_pipelines.agent.comparison import Comparison, Course, Evaluation, TrialRunner, compare, plot
 from mltrainer_pipelines.agent.proposals import Proposal
 from mltrainer_pipelines.agent.search import Tried, propose
 from mltrainer_pipelines.audits.proposer_comparison import MODELS, text
 from mltrainer_pipelines.commands.compare_proposers import compare_proposers
+from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.embedded import EmbeddedPostgres
+from mltrainer_pipelines.store.tables import TrialLook
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry import ledger
 from mltrainer_pipelines_tests.agent.laboratory import TEMPLATES, small_laboratory
 from mltrainer_pipelines_tests.servers.anthropic import Said, anthropic_server
 
@@ -66,8 +72,11 @@ def test_each_proposer_starts_from_nothing_and_sees_only_its_own_results() -> No
 
 
 def test_trials_are_really_run_and_judged_on_quarters_that_no_proposer_saw() -> None:
-    found = compare({"random": searching("random")}, small_laboratory(), TEMPLATES["short"], 2, 2)
+    looks: list[str] = []
+    runner = replace(small_laboratory(), _cards={}, on_scored=lambda config, _: looks.append(config.trial_id))
+    found = compare({"random": searching("random")}, runner, TEMPLATES["short"], 2, 2)
     (course,) = found.courses
+    assert sorted(looks) == sorted(course.trials)
     assert course.best[-1] is not None
     assert course.later[-1] is not None
     card = small_laboratory().scorecard(propose("random", 2, TEMPLATES["short"], seed=0, models=["logistic_l2"])[0].config)
@@ -89,8 +98,19 @@ def test_the_courses_are_drawn(tmp_path: Path, ending: str) -> None:
     assert (tmp_path / f"plot{ending}").stat().st_size > 2000
 
 
-def test_without_a_key_claude_is_said_not_to_be_measured(tmp_path: Path) -> None:
-    found = compare_proposers(Settings(mltrainer_home=tmp_path), 1, 1, 1, None, runner=Hill())
+def test_without_a_key_claude_is_said_not_to_be_measured_and_every_scored_trial_is_a_look(
+    tmp_path: Path, postgres: EmbeddedPostgres
+) -> None:
+    settings = Settings(mltrainer_home=tmp_path, mltrainer_database_url=postgres.url("mltrainer"))
+    runner = replace(small_laboratory(), _cards={})
+    found = compare_proposers(settings, 1, 1, 1, None, runner=runner)
+    engine = Database(database_url(settings, "mltrainer")).engine
+    with engine.connect() as connection:
+        looks = set(connection.execute(sa.select(TrialLook.subject, TrialLook.requested_by)).tuples())
+    scored = {trial_id for trial_id, card in runner._cards.items() if card is not None}
+    assert scored
+    assert looks >= {(trial_id, "agent compare") for trial_id in scored}
+    assert ledger.luck(engine).trials >= len(scored)
     assert set(found["proposers"]) == {"random", "tpe"}
     assert found["left_out"] == {"claude": "no key (ANTHROPIC_API_KEY), so it was not measured"}
     assert "not measured" in text(found)

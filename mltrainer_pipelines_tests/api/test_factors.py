@@ -1,7 +1,9 @@
 """Trying an expression by the API."""
 
 import pytest
+import sqlalchemy as sa
 
+from mltrainer_pipelines.store.tables import TrialLook
 from mltrainer_pipelines_tests.api.installation import COMPANIES, Installation
 
 
@@ -14,6 +16,8 @@ def test_an_expression_is_computed_on_the_newest_sessions(installation: Installa
     assert tried["coverage"] == 1.0
     assert [one["horizon"] for one in tried["decay"]] == [1, 5, 10, 21, 63]
     assert {one["symbol"] for one in tried["newest"]} == set(COMPANIES)
+    with installation.database.engine.connect() as connection:
+        assert connection.scalars(sa.select(TrialLook.subject)).all() == ["factor: (close / Ref(open, 5))"]
     assert tried["quantiles"]["0"] <= tried["quantiles"]["0.5"] <= tried["quantiles"]["1"]
 
 

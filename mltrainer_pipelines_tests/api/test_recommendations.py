@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from mltrainer_pipelines.portfolio.positions import open_leanings
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines_tests.api.installation import SESSIONS, Installation, hold_virtually, make_installation, recommend
@@ -110,6 +111,10 @@ def test_leanings_come_strongest_first_and_say_whether_they_are_recommended_too(
     first = installation.client.get("/api/recommendations/leanings?timeframe=short&limit=1").json()
     assert [(item["place"], item["timeframe"]) for item in first["items"]] == [(1, "short")]
     assert {worth["timeframe"] for worth in first["worth"]} <= {"short"}
+    assert found["paper_trades"] == []
+    open_leanings(installation.database.engine, installation.lake.read("signals", str(SESSIONS[-1])), 10.0, "simulated")
+    fresh = installation.client.get("/api/recommendations/leanings?limit=2").json()["paper_trades"]
+    assert [(one["timeframe"], one["pending"], one["closed"], one["mean_net_return"]) for one in fresh] == [("short", 4, 0, None)]
 
 
 def test_before_the_first_refresh_there_is_nothing_and_that_is_said(tmp_path: Path, database: Database, dagster: Dagster) -> None:

@@ -2,9 +2,11 @@
 
 import sqlalchemy as sa
 
+from mltrainer_pipelines.audits.market_skill import record_skill
 from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines_tests.api.installation import Installation, propose, submit
+from mltrainer_pipelines_tests.audits.test_market_skill import measured
 
 
 def test_the_leaderboard_comes_best_first_with_intervals_and_links(installation: Installation) -> None:
@@ -42,6 +44,16 @@ def test_one_trial_comes_with_its_quarters_in_order_and_its_equity_compounded(in
     assert installation.client.get("/api/trials/nobody-short-00000000").status_code == 404
     missing = installation.client.get(f"/api/trials/{trial_id}/calibration")
     assert (missing.status_code, missing.json()["detail"]) == (404, f"{trial_id} has no predictions yet")
+
+
+def test_skill_on_this_market_comes_best_first_and_says_when_it_was_never_measured(installation: Installation) -> None:
+    assert installation.client.get("/api/skill").json()["measured_at"] is None
+    record_skill(installation.database.engine, measured("2024-03-28"))
+    found = installation.client.get("/api/skill?again=1").json()  # an answer is kept for a second
+    (short,) = found["timeframes"]
+    assert [model["name"] for model in short["models"]] == ["rank_mix", "momentum_12_1"]
+    assert short["curves"][0]["months"] == [["2024-01-31", 0.3], ["2024-02-01", 0.2]]
+    assert (found["first_session"], found["last_session"], found["passed"]) == ("2024-01-02", "2024-03-28", True)
 
 
 def test_a_proposal_is_approved_or_rejected_once(installation: Installation) -> None:

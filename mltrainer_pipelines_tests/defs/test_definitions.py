@@ -12,7 +12,7 @@ HEAVY = ("torch", "mlflow", "sklearn", "lightgbm", "xgboost", "anthropic")
 LOOP = {
     "market": {"daily_bars", "bar_corrections", "corporate_actions", "macro_series", "universe"},
     "features": {"features", "labels", "regime"},
-    "trials": {"trial_predictions", "trial_scorecard", "leaderboard", "champion_model"},
+    "trials": {"trial_predictions", "trial_scorecard", "leaderboard", "champion_model", "market_skill"},
     "signals": {"delayed_quotes", "signals", "recommendations"},
     "portfolio": {"virtual_positions", "portfolio_performance"},
     "learning": {"outcomes", "model_weights", "drift", "learning_report"},

@@ -1,15 +1,17 @@
 from datetime import date
 
 import polars as pl
+import pytest
 import sqlalchemy as sa
 
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import session_hours, sessions_between
-from mltrainer_pipelines.portfolio.positions import open_positions, open_samples
+from mltrainer_pipelines.portfolio.positions import open_leanings, open_positions, open_samples
 from mltrainer_pipelines.portfolio.settlement import settle
+from mltrainer_pipelines.signals.leanings import paper_records
 from mltrainer_pipelines.signals.rules import Thresholds, near_misses, strong_buys
 from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.tables import SamplePosition
+from mltrainer_pipelines.store.tables import LeaningPosition, SamplePosition
 from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, bars_of, positions, recommend
 
 DAYS = sessions_between(date(2015, 3, 2), date(2015, 3, 31))
@@ -85,3 +87,30 @@ def test_a_sample_is_settled_as_a_recommendation_of_the_same_signal_is(database:
     same = ("exit_reason", "exit_session", "net_return", "profit_loss", "fill_price", "fill_shares", "fees")
     assert {name: sample[name] for name in same} == {name: position[name] for name in same}
     assert (sample["reason"], sample["settings_version"]) == ("probability 0.56 below 0.60; confidence 0.65 below 0.70", 3)
+
+
+def test_leanings_are_bought_apart_settled_alike_and_tell_what_they_earned_after_costs(database: Database) -> None:
+    recommend(database.engine, T, "S01")
+    open_positions(database.engine, 10.0)
+    leaning = signals(3, probability=0.5).with_columns(signal_strength=pl.Series([0.7, 0.9, 0.8]))
+    leaning = leaning.with_columns(strong_buy=pl.col("symbol") == "S01")
+    assert paper_records(database.engine) == []
+    assert open_leanings(database.engine, leaning, 10.0, "simulated", most=2) == 2
+    assert open_leanings(database.engine, leaning, 10.0, "simulated", most=2) == 0
+    assert len(positions(database.engine)) == 1
+    assert samples(database) == []
+    flat, up = [(100.0,) * 4] * 2, [(100.0,) * 4, (120.0,) * 4]
+    bars = [bars_of(name, DAYS, [(100.0,) * 4, *path]) for name, path in (("S01", up), ("S02", flat))]
+    settle(database.engine, adjusted(pl.concat(bars), NO_ACTIONS), DAYS[2])
+    with database.engine.connect() as connection:
+        rows = connection.execute(sa.select(LeaningPosition.__table__).order_by(LeaningPosition.place)).mappings().all()
+    assert [(row["symbol"], row["place"], row["recommended"], row["status"]) for row in rows] == [
+        ("S01", 1, True, "closed"),
+        ("S02", 2, False, "open"),
+    ]
+    (record,) = paper_records(database.engine)
+    (position,) = positions(database.engine)
+    assert (record.pending, record.open, record.closed, record.recommended, record.hit_rate) == (0, 1, 1, 1, 1.0)
+    assert record.mean_net_return == position["net_return"]
+    assert record.mean_gross_return == pytest.approx((1 + position["net_return"]) * 1.001 / 0.999 - 1)
+    assert record.mean_net_return_low is None

@@ -60,11 +60,13 @@ class FactorParameters(Parameters):
 def try_factor(installation: Installation, chosen: Annotated[FactorParameters, Query()]) -> FactorTrial:
     """An expression's values, coverage, distribution, decay of its rank IC, and what it is like."""
     from mltrainer_pipelines.trials.factors.stored_market import try_on_lake
+    from mltrainer_pipelines.trials.registry.ledger import record_factor
 
     try:
         tried = try_on_lake(installation.lake, chosen.expression, chosen.sessions)
     except (ExpressionError, BadFactorError, BadPanelError, MissingPartitionError) as error:
         raise Problem(422, str(error)) from None
+    record_factor(installation.engine, tried.expression, tried.first_session, "api")
     figures: dict[str, Any] = asdict(tried.assessment)
     figures["like"] = [{"feature": name, "correlation": value} for name, value in tried.assessment.like]
     newest = [{"symbol": symbol, "value": value} for symbol, value in tried.newest]

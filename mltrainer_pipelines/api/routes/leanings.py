@@ -12,7 +12,7 @@ from mltrainer_pipelines.api.fields import Grade, MarketKind, Parameters
 from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.market_data import Company, companies, newest_signals
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
-from mltrainer_pipelines.signals.leanings import Worth, leanings, worth_of_leanings
+from mltrainer_pipelines.signals.leanings import PaperRecord, Worth, leanings, paper_records, worth_of_leanings
 
 router = APIRouter(prefix="/api", tags=["recommendations"], route_class=JsonRoute)
 
@@ -41,6 +41,7 @@ class Leanings(BaseModel):
     as_of: datetime
     refreshed_at: datetime | None = Field(description="When the market was scored last; null before the first time.")
     worth: list[Worth]
+    paper_trades: list[PaperRecord] = Field(description="What leanings have earned on paper, by timeframe.")
     items: list[Leaning]
 
 
@@ -53,7 +54,8 @@ class LeaningParameters(Parameters):
 def list_leanings(installation: Installation, chosen: Annotated[LeaningParameters, Query()]) -> Leanings:
     """What the models lean to at the last refresh, best first, and what such leanings have earned out of sample, after costs."""
     signals = newest_signals(installation.lake)
-    answer: dict[str, Any] = {"market": installation.settings.market_kind, "as_of": installation.now()}
+    trades = [one for one in paper_records(installation.reader) if chosen.timeframe in (None, one.timeframe)]
+    answer: dict[str, Any] = {"market": installation.settings.market_kind, "as_of": installation.now(), "paper_trades": trades}
     if signals is None:
         return Leanings(refreshed_at=None, worth=[], items=[], **answer)
     refreshed_at = signals["timestamp"][0]

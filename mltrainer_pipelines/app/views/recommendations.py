@@ -187,6 +187,8 @@ def _leanings(timeframe: str | None) -> None:
     st.subheader("Leanings: not recommendations")
     for worth in page["worth"]:
         st.caption(_worth(worth))
+    for record in page["paper_trades"]:
+        st.caption(_on_paper(record))
     if not page["items"]:
         st.caption("No signal has both a price and a probability.")
         return
@@ -210,13 +212,29 @@ def _worth(worth: dict[str, Any]) -> str:
     if worth["mean_net_return"] is None:
         return f"{worth['timeframe']}: nothing is known yet of what leanings have earned."
     low, high = worth["mean_net_return_low"], worth["mean_net_return_high"]
-    proven = low is not None and low > 0
+    least, most = worth["mean_excess_low"], worth["mean_excess_high"]
     return (
         f"{worth['timeframe']}: out of sample from {worth['first_session']} to {worth['last_session']} the first tenth of the "
-        f"leanings earned {share(worth['mean_net_return'], 2, signed=True)} a trade after costs "
-        f"({_interval(low, high, 2)}), {share(worth['net_return_a_year'], 1, signed=True)} a year; all symbols alike "
-        f"{share(worth['universe_net_return_a_year'], 1, signed=True)} a year."
-        + ("" if proven else " A gain is not certain: the interval reaches below zero.")
+        f"leanings earned {share(worth['mean_gross_return'], 2, signed=True)} a trade before costs and "
+        f"{share(worth['mean_net_return'], 2, signed=True)} after ({_interval(low, high, 2)}), "
+        f"{share(worth['mean_excess'], 2, signed=True)} more than all symbols alike ({_interval(least, most, 2)}); "
+        f"{share(worth['net_return_a_year'], 1, signed=True)} a year, all symbols alike "
+        f"{share(worth['universe_net_return_a_year'], 1, signed=True)}."
+        + (" A gain is not certain: the interval reaches below zero." if low is None or low <= 0 else "")
+        + (" Nor that the ranking is worth anything." if least is None or least <= 0 else "")
+    )
+
+
+def _on_paper(record: dict[str, Any]) -> str:
+    words = f"{record['timeframe']}, on paper, apart from recommendations: {record['closed']} leanings closed"
+    words += f", {record['open']} open, {record['pending']} pending"
+    if record["mean_net_return"] is None:
+        return f"{words}; nothing is earned or lost yet."
+    return (
+        f"{words}; a closed one earned {share(record['mean_gross_return'], 2, signed=True)} before costs and "
+        f"{share(record['mean_net_return'], 2, signed=True)} after "
+        f"({_interval(record['mean_net_return_low'], record['mean_net_return_high'], 2)}), "
+        f"{share(record['hit_rate'])} ended in profit."
     )
 
 

@@ -28,6 +28,7 @@ def show() -> None:
         else:
             _champion(page, timeframe)
             _comparison(_leaderboard(page))
+        _skill(timeframe)
         _proposals()
         _proposers()
 
@@ -140,6 +141,38 @@ def _comparison(chosen: list[dict[str, Any]]) -> None:
 
 def _cell(value: object) -> str:
     return number(value, 4) if isinstance(value, float) else NONE if value is None else str(value)
+
+
+def _skill(timeframe: str) -> None:
+    """What the default models are worth on this market."""
+    st.subheader("Skill on this market")
+    skill = api().get("/api/skill")
+    found = next((one for one in skill["timeframes"] if one["timeframe"] == timeframe), None)
+    if found is None:
+        st.caption("Not measured yet. It is measured by itself once there are champions, or by the job measure_skill in Dagster.")
+        return
+    default = next(model["name"] for model in found["models"] if model["default"])
+    st.markdown(f"The default model `{default}` {found['verdict']}.")
+    st.caption(
+        f"Out of sample, {found['sessions']} sessions from {skill['first_session']} to {skill['last_session']}, measured "
+        f"{moment(skill['measured_at'])}. All models are judged on the same rows."
+    )
+    columns: dict[str, Column] = {
+        "Model": lambda model: f"★ {model['name']}" if model["default"] else model["name"],
+        "Kind": "kind",
+        "Rank IC": "rank_ic",
+        "t": "t",
+        "Free of size": "neutral_rank_ic",
+        "Top tenth over all": lambda model: share(model["top_decile_excess"], 2, signed=True),
+        "Default ahead by": "default_is_ahead_by",
+        "t of that": "default_is_ahead_t",
+    }
+    config = decimals({"Rank IC": "%.3f", "t": "%.1f", "Free of size": "%.3f", "Default ahead by": "%.3f", "t of that": "%.1f"})
+    table(found["models"], columns, "skill", "how well each model ranks, the best first", column_config=config, height=300)
+    rows = [{"month": day, "sum": total, "of": one["model"]} for one in found["curves"] for day, total in one["months"]]
+    if rows:
+        lines = charts.lines(rows, "month", "sum", "of", "sum of rank ICs", ".1f")
+        st.altair_chart(lines, alt="Sum of rank ICs over time, of the default model and the best others")
 
 
 def _proposals() -> None:

@@ -27,11 +27,11 @@ from mltrainer_pipelines.store.lake import Lake
 def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """Every recommendation bought on paper, filled, marked and closed by the barriers of its label.
 
-    So is a sample of the signals just below the thresholds, in a table of its own.
+    So are the leanings and a sample of the signals just below the thresholds, each in a table of its own.
     """
     from mltrainer_pipelines.market.quotes import provisional_bars
     from mltrainer_pipelines.portfolio.marking import mark, open_symbols, trusted_quotes
-    from mltrainer_pipelines.portfolio.positions import open_positions, open_samples
+    from mltrainer_pipelines.portfolio.positions import open_leanings, open_positions, open_samples
     from mltrainer_pipelines.portfolio.settlement import bars_needed_from, settle
     from mltrainer_pipelines.signals.refresh import newest_refresh
     from mltrainer_pipelines.signals.rules import near_misses
@@ -41,6 +41,8 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
     opened = open_positions(database.engine, settings.cost_bps)
     report: dict[str, Any] = {"opened": len(opened)}
     scored = newest_signals(lake)
+    if scored is not None:
+        report["leanings"] = open_leanings(database.engine, scored, settings.cost_bps, settings.market_kind)
     if scored is not None and "settings_version" in scored.columns:
         thresholds = thresholds_at(database.engine, settings.threshold_defaults, scored["settings_version"][0])
         near = near_misses(scored, thresholds)

@@ -10,7 +10,9 @@ import polars as pl
 
 from mltrainer_pipelines.defs.execution import on_cluster
 from mltrainer_pipelines.defs.features.assets import features, labels
-from mltrainer_pipelines.defs.market.daily_bars import PartitionsConfig
+from mltrainer_pipelines.defs.figures import svg_of
+from mltrainer_pipelines.defs.market.assets import universe
+from mltrainer_pipelines.defs.market.daily_bars import PartitionsConfig, daily_bars
 from mltrainer_pipelines.defs.partitions import quarters, timeframes, trial_quarters, trials
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, provenance, record_written, table
 from mltrainer_pipelines.defs.trials.launching import launch_at_once, require_current_run
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
 _EVERYTHING = dg.AllPartitionMapping()
+_SKILL = ("name", "default", "rank_ic", "t", "neutral_rank_ic", "neutral_t", "auc", "top_decile_excess", "turnover")
 
 
 class QuartersFailedError(RuntimeError):
@@ -263,6 +266,40 @@ def champion_model(
         )
         context.log.info(f"{timeframe}: {decisions[timeframe]}; {'; '.join(decision.reasons)}")
     return dg.MaterializeResult(metadata={"decisions": decisions, "market": settings.market_kind})
+
+
+@dg.asset(
+    deps=[dg.AssetDep(one, partition_mapping=_EVERYTHING) for one in (daily_bars, universe, labels)],
+    group_name="trials",
+    kinds={"lightgbm", "postgres"},
+    owners=OWNERS,
+    code_version=all_versions(),
+)
+def market_skill(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]
+) -> dg.MaterializeResult[None]:
+    """What the default models are worth on this market out of sample, beside every baseline and the peer: `audit skill`.
+
+    A history that is too short to tell is said, and is no failure.
+    """
+    from mltrainer_pipelines.audits.market_skill import record_skill
+    from mltrainer_pipelines.audits.skill import audit_skill
+    from mltrainer_pipelines.audits.skill_market import NoMarketError, ingested_market
+
+    market = get_settings().market_kind
+    try:
+        audit = audit_skill(ingested_market(lake), threads=1)
+    except NoMarketError as error:
+        context.log.warning(f"skill is not measured: {error}")
+        return dg.MaterializeResult(metadata={"status": f"not measured: {error}", "market": market})
+    record_skill(database.engine, audit)
+    tables = {
+        name: table(pl.DataFrame(one["models"], infer_schema_length=None).select(_SKILL).sort("rank_ic", descending=True))
+        for name, one in audit.findings["timeframes"].items()
+    }
+    status = {name: audit.findings[name] for name in ("passed", "verdict", "first", "last", "seconds")}
+    plot = svg_of(audit.figure(), "sums of rank ICs")
+    return dg.MaterializeResult(metadata={**status, **tables, "sums_of_rank_ics": plot, "market": market})
 
 
 def _are_probabilities(lake: Lake, names: list[str]) -> dg.AssetCheckResult:

@@ -1,11 +1,13 @@
-"""The weekly look for better champions, and the prediction of quarters that have ended."""
+"""The weekly look for better champions, the prediction of quarters that have ended, and the skill on this market."""
+
+from datetime import date
 
 import dagster as dg
 
 from mltrainer_pipelines.defs.partitions import quarters, timeframes
 from mltrainer_pipelines.defs.switches import SCHEDULES, SENSORS
 from mltrainer_pipelines.defs.ticks import clock_is_pinned
-from mltrainer_pipelines.defs.trials.jobs import promote_champion, walk_forward
+from mltrainer_pipelines.defs.trials.jobs import measure_skill, promote_champion, walk_forward
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
@@ -37,3 +39,21 @@ def predict_ended_quarters(
     if requested is None:
         return dg.SkipReason(f"the quarter of {ended} waits for its last features, or for a first champion")
     return dg.SensorResult(skip_reason=f"requested {ended} of {len(requested)} trials", cursor=ended)
+
+
+@dg.sensor(job=measure_skill, minimum_interval_seconds=300, default_status=SENSORS)
+def measure_skill_once_a_quarter(
+    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+) -> dg.RunRequest | dg.SkipReason:
+    """Skill on this market is measured once there are champions, and again in each quarter."""
+    from mltrainer_pipelines.audits.market_skill import skill_is_due
+    from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+    from mltrainer_pipelines.trials.registry.records import champion_of
+
+    sessions = Lake(get_settings().lake_url).partitions("daily_bars")
+    if not sessions or all(champion_of(database.engine, name) is None for name in TIMEFRAMES):
+        return dg.SkipReason("there is no champion yet")
+    newest = date.fromisoformat(sessions[-1])
+    if not skill_is_due(database.engine, newest):
+        return dg.SkipReason("measured in this quarter")
+    return dg.RunRequest(f"skill:{newest.year}Q{(newest.month + 2) // 3}")

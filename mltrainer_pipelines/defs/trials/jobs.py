@@ -65,6 +65,14 @@ score_trials = dg.define_asset_job(
 )
 
 
+measure_skill = dg.define_asset_job(
+    "measure_skill",
+    selection=dg.AssetSelection.assets("market_skill"),
+    tags=HEAVY,
+    description="What the default models are worth on this market, beside anything simpler.",
+)
+
+
 promote_champion = dg.define_asset_job(
     "promote_champion",
     selection=dg.AssetSelection.assets("champion_model"),

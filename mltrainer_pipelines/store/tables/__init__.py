@@ -18,6 +18,7 @@ from mltrainer_pipelines.store.tables.operations import Alert, Notification, Run
 from mltrainer_pipelines.store.tables.quarantine import Correction, QuarantinedRow
 from mltrainer_pipelines.store.tables.requests import RunRequest
 from mltrainer_pipelines.store.tables.trading import (
+    LeaningPosition,
     PortfolioPerformance,
     Recommendation,
     SamplePosition,
@@ -26,6 +27,7 @@ from mltrainer_pipelines.store.tables.trading import (
 )
 from mltrainer_pipelines.store.tables.trials import (
     LeaderboardRow,
+    MarketSkill,
     Promotion,
     ProposalRun,
     Trial,

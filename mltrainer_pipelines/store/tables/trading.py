@@ -149,6 +149,34 @@ class SamplePosition(_PaperTrade, Base):
     settings_version: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class LeaningPosition(_PaperTrade, Base):
+    """The paper trade of a leaning: what the models put first, bought whether or not it is good enough to be recommended.
+
+    `place` is 1 for the first of its timeframe and session; `recommended` says whether it was a strong buy too. The rest is as in
+    `recommendations` and `virtual_positions`.
+    """
+
+    __tablename__ = "leaning_positions"
+    __table_args__ = (
+        *_trade_rules(),
+        UniqueConstraint("symbol", "timeframe", "decided_session"),
+        Index("ix_leaning_positions_status", "status"),
+    )
+
+    id: Mapped[Id]
+    timestamp: Mapped[Moment]
+    place: Mapped[int]
+    signal_strength: Mapped[float]
+    profit_probability: Mapped[float]
+    expected_net_return: Mapped[float | None]
+    model_used: Mapped[str]
+    model_version: Mapped[str | None]
+    trial_id: Mapped[str | None]
+    grade: Mapped[str]
+    market: Mapped[str]
+    recommended: Mapped[bool]
+
+
 class UserPosition(Base):
     """A recommendation the user says to have bought, and perhaps sold; what is theirs is recorded as they told it."""
 

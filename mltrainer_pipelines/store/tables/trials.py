@@ -5,7 +5,7 @@ from datetime import date
 from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mltrainer_pipelines.store.tables.base import Base, Id, Json, JsonList, Moment, RecordedAt, one_of
+from mltrainer_pipelines.store.tables.base import Base, Day, Id, Json, JsonList, Moment, RecordedAt, one_of
 
 
 class Trial(Base):
@@ -67,6 +67,17 @@ class TrialLook(Base):
     quarters: Mapped[Json]
     requested_by: Mapped[str]
     run_id: Mapped[str | None]
+
+
+class MarketSkill(Base):
+    """What the default models were worth on this market until a session; `audits.market_skill` says what is in it."""
+
+    __tablename__ = "market_skill"
+
+    last_session: Mapped[Day] = mapped_column(primary_key=True)
+    measured_at: Mapped[RecordedAt]
+    findings: Mapped[Json]
+    curves: Mapped[Json]
 
 
 class LeaderboardRow(Base):

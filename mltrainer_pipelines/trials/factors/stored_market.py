@@ -21,6 +21,7 @@ class LakeTrial:
 
     expression: str
     look_back: int
+    first_session: date
     assessment: Assessment
     newest: list[tuple[str, float]]
 
@@ -51,4 +52,4 @@ def try_on_lake(lake: Lake, expression: str, sessions: int) -> LakeTrial:
     existing = lake.scan("features", keys).collect() if keys else None
     newest = factor.filter(pl.col("date") == last).drop_nulls("factor").sort("factor", descending=True)
     values = list(zip(newest["symbol"].to_list(), newest["factor"].to_list(), strict=True))
-    return LakeTrial(node.text, node.look_back, assess(factor, bars, existing), values)
+    return LakeTrial(node.text, node.look_back, first, assess(factor, bars, existing), values)

@@ -1,16 +1,18 @@
 """The ledger of looks: every scoring of anything on this market is a row, and no row is ever changed or removed.
 
-What the deflated Sharpe ratio and the grade count is read from here: looks at trials that were screened in the chat, failed,
-deleted or scored again over another span or at another cost, and at factors. A comparison of proposers runs on a simulated
-market of its own and is no look at this one. The ledger belongs to the market: with another start of its history the same
-companies and years are looked at again, so its rows go on counting.
+What the deflated Sharpe ratio and the grade count is read from here. A trial is on it from when it is submitted
+(`record_request`), so that one that fails or is deleted counts; every scoring adds a row, over another span or at another cost
+another look. So do factors that somebody tries and the trials of a comparison of proposers: whoever picks by them had these to
+choose from. The ledger belongs to the market: with another start of its history the same companies and years are looked at
+again, so its rows go on counting.
 """
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.store.tables import RunRequest, Trial, TrialLook
 from mltrainer_pipelines.trials.config import TrialConfig
@@ -37,6 +39,23 @@ def record_scoring(
     with engine.connect() as connection:
         by = connection.scalar(asked) or config.proposed_by
     record(engine, look_of(card, cost_bps), card, Source(config.feature_set_version, data_fingerprint, by, run_id))
+
+
+def record_request(connection: Connection, config: TrialConfig) -> None:
+    """Add a trial that was submitted: until it is scored it counts as one look, whatever becomes of it."""
+    look = _unscored(config.trial_id, config.timeframe, datetime.now(UTC).date())
+    source = Source(config.feature_set_version, None, config.proposed_by, None)
+    connection.execute(insert(TrialLook).values({**asdict(look), **asdict(source)}))
+
+
+def record_factor(engine: Engine, expression: str, first_session: date, requested_by: str) -> None:
+    """Add a factor whose worth somebody looked at; the same one tried again stays one look."""
+    record(engine, _unscored(f"factor: {expression}", "factor", first_session), None, Source(None, None, requested_by, None))
+
+
+def _unscored(subject: str, timeframe: str, day: date) -> Look:
+    """A look that left no book: it counts once for its subject."""
+    return Look(subject, timeframe, day, None, 0, None, {})
 
 
 def record(engine: Engine, look: Look, card: Scorecard | None, source: Source) -> None:

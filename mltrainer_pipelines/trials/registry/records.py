@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from mltrainer_pipelines.features.versions import UNVERSIONED
 from mltrainer_pipelines.store.tables import LeaderboardRow, Promotion, Trial, TrialScorecard
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.registry import ledger
 from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.registry.promotion import Decision, grade
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
@@ -32,7 +33,10 @@ def register(engine: Engine, config: TrialConfig) -> bool:
     values = {"trial_id": config.trial_id, "config": config.model_dump(mode="json"), **columns}
     with engine.begin() as connection:
         added = connection.execute(insert(Trial).values(values).on_conflict_do_nothing().returning(Trial.trial_id))
-        return added.first() is not None
+        new = added.first() is not None
+        if new:
+            ledger.record_request(connection, config)
+        return new
 
 
 def config_of(engine: Engine, trial_id: str) -> TrialConfig:

@@ -85,10 +85,13 @@ def luck_of(looks: Sequence[Look], never_scored: int = 0) -> Luck:
 
     Looks over another span of time or at another cost are other trials, whatever they looked at. Of one span and cost, looks
     whose quarters lie within a tenth of each other are one trial where they are of one subject (scored again as data came in) or
-    their daily Sharpe ratios are within `SAME_SHARPE` (nearly identical trials).
+    their daily Sharpe ratios are within `SAME_SHARPE` (nearly identical trials). What was never scored has looks without
+    sessions: each subject counts once, unless it was scored later.
     """
     groups: dict[tuple[str, date, float | None], list[Look]] = {}
-    for look in looks:
+    scored = [look for look in looks if look.sessions]
+    never_scored += len({look.subject for look in looks} - {look.subject for look in scored})
+    for look in scored:
         first = look.first_session.replace(month=(look.first_session.month - 1) // 3 * 3 + 1, day=1)
         groups.setdefault((look.timeframe, first, look.cost_bps), []).append(look)
     different = [look for group in groups.values() for look in _different(group)]

@@ -109,7 +109,7 @@ def score(
         quarters=len(quarters),
         **forecast_metrics,
         **level_and_ranking(resolved, labels, horizon),
-        **_picked(picks, horizon),
+        **_picked(picks, resolved, horizon),
         net_return=risk.annual_return(returns),
         net_return_low=low,
         net_return_high=high,
@@ -175,10 +175,14 @@ def _books(picks: pl.DataFrame, rows: pl.DataFrame, prices: backtest.PriceGrid, 
     return book
 
 
-def _picked(picks: pl.DataFrame, horizon: int) -> dict[str, Any]:
+def _picked(picks: pl.DataFrame, rows: pl.DataFrame, horizon: int) -> dict[str, Any]:
     resolved = picks.filter(pl.col("label").is_not_null())
-    by_session = resolved.group_by("date", maintain_order=True).agg(pl.col("net_return").mean())["net_return"].to_numpy()
+    of_all = rows.group_by("date").agg(of_all=pl.col("net_return").mean())
+    picked = resolved.group_by("date", maintain_order=True).agg(pl.col("net_return").mean()).join(of_all, on="date").sort("date")
+    by_session = picked["net_return"].to_numpy()
+    excess = mean_over_time((picked["net_return"] - picked["of_all"]).to_numpy(), horizon)
     low, high = mean_over_time(by_session, horizon).interval()
+    excess_low, excess_high = excess.interval()
     expected = resolved.filter(pl.col("expected_net_return").is_not_null())["expected_net_return"].to_numpy()
     return {
         "precision_top_decile": mean(outcome(resolved)),
@@ -186,6 +190,9 @@ def _picked(picks: pl.DataFrame, horizon: int) -> dict[str, Any]:
         "pick_return_low": number(low),
         "pick_return_high": number(high),
         "expected_pick_return": mean(expected),
+        "pick_excess": number(excess.mean),
+        "pick_excess_low": number(excess_low),
+        "pick_excess_high": number(excess_high),
     }
 
 

@@ -66,3 +66,25 @@ def test_the_ledger_keeps_every_row_of_scored_failed_and_deleted_trials(database
         with pytest.raises(sa.exc.DBAPIError, match="rows are added, never changed or removed"), engine.begin() as connection:
             connection.execute(sa.text(change))
     assert ledger.luck(engine).trials == 5
+
+
+def test_what_was_submitted_counts_once_whether_it_fails_is_deleted_or_is_scored(database: Database) -> None:
+    engine = database.engine
+    failed, deleted, kept = (TrialConfig(model="lightgbm", timeframe="short", seed=seed) for seed in range(3))
+    for config in (failed, deleted, kept):
+        assert records.register(engine, config)
+        assert not records.register(engine, config)
+    assert ledger.luck(engine).trials == 3
+    records.set_status(engine, failed.trial_id, "failed")
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM trials WHERE trial_id = :id"), {"id": deleted.trial_id})
+    assert ledger.luck(engine).trials == 3
+    ledger.record(engine, look(kept.trial_id, 1), None, ledger.Source("v1", "data", "agent", "run"))
+    assert ledger.luck(engine).trials == 3
+    assert ledger.luck(engine, look(failed.trial_id, 2)).trials == 3
+
+
+def test_a_factor_counts_once_however_often_it_is_tried(database: Database) -> None:
+    for expression in ("Mean(close, 5)", "Mean(close, 5)", "Mean(close, 6)"):
+        ledger.record_factor(database.engine, expression, date(2024, 1, 2), "api")
+    assert ledger.luck(database.engine).trials == 2
