@@ -14,7 +14,8 @@ from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.features.registry import feature_sets, get_feature_set
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.universe import first_universe_month, universes_of
-from mltrainer_pipelines.trials.validation.windows import EmptyWindowError, Window, quarter_window, quarters_between
+from mltrainer_pipelines.trials.quarters import quarters_between
+from mltrainer_pipelines.trials.validation.windows import EmptyWindowError, Window, quarter_window
 
 EVERY_SET = tuple(name for name in feature_sets() if name != "default")
 """Audited by default; ``default`` is one of them."""

@@ -17,7 +17,7 @@ from mltrainer_pipelines.agent.search import Tried, propose
 from mltrainer_pipelines.audits.simulated_market import AuditMarket, simulated_history
 from mltrainer_pipelines.models.registry import get_model
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.validation.windows import quarters_between
+from mltrainer_pipelines.trials.quarters import quarters_between
 
 MODELS = ("logistic_l2", "lightgbm", "decision_tree", "sgd", "lda", "qda", "naive_bayes")
 """What is searched: core models of different kinds, a trial of which takes seconds.

@@ -18,8 +18,8 @@ from mltrainer_pipelines.market.sessions import NEW_YORK, next_session, previous
 from mltrainer_pipelines.ops import state_dir
 from mltrainer_pipelines.settings import Settings, get_settings, now
 from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.quarters import quarter_of
 from mltrainer_pipelines.trials.registry.quarter_end import trials_that_matter
-from mltrainer_pipelines.trials.validation.windows import quarter_of
 
 _YEARS_OF_HISTORY = 5
 _REFRESH_EVERY = timedelta(minutes=15)

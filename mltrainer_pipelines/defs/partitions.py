@@ -12,8 +12,7 @@ from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.live_clock import read_clock
 from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, holidays_between, is_session
 from mltrainer_pipelines.settings import get_settings, now, simulated_now
-from mltrainer_pipelines.trials.quarters import first_quarter
-from mltrainer_pipelines.trials.validation.windows import quarter_of
+from mltrainer_pipelines.trials.quarters import first_quarter, quarter_of
 
 UNIVERSE_WARM_UP = timedelta(days=45)
 """About 30 sessions, half of the 60 over which a symbol's dollar volume is its rank."""

@@ -3,16 +3,16 @@
 A session is a `date`: the New York day on which it trades. Times are aware and in New York.
 """
 
-from datetime import date, datetime, timedelta
+from bisect import bisect_left, bisect_right
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-import exchange_calendars
-import numpy as np
-import pandas as pd
+from mltrainer_pipelines.market import xnys
 
 NEW_YORK = ZoneInfo("America/New_York")
-FIRST_SUPPORTED = date(1998, 1, 1)
+FIRST_SUPPORTED = xnys.FIRST
+_OPENS, _CLOSES, _CLOSES_EARLY = time(9, 30), time(16), time(13)
 
 
 class NotASessionError(ValueError):
@@ -27,19 +27,22 @@ class NotASessionError(ValueError):
 
 
 @lru_cache(maxsize=1)
-def _calendar() -> exchange_calendars.ExchangeCalendar:
-    end = pd.Timestamp.now().normalize() + pd.DateOffset(years=1)
-    return exchange_calendars.get_calendar("XNYS", start=str(FIRST_SUPPORTED), end=end)
+def _days() -> list[date]:
+    """Every session that is known, in order."""
+    holidays = {*map(date.fromisoformat, xnys.HOLIDAYS.split())}
+    every_day = (xnys.FIRST + timedelta(days=i) for i in range((xnys.LAST - xnys.FIRST).days + 1))
+    return [day for day in every_day if day.weekday() < 5 and day not in holidays]
 
 
 @lru_cache(maxsize=1)
-def _days() -> np.ndarray:
-    return np.asarray(_calendar().sessions.to_numpy(), dtype="datetime64[D]")
+def _early_closes() -> list[date]:
+    return [date.fromisoformat(day) for day in xnys.EARLY_CLOSES.split()]
 
 
-def _day(place: np.intp) -> date:
-    session: date = _days()[place].item()
-    return session
+def _session(place: int) -> date:
+    if not 0 <= place < len(_days()):
+        raise IndexError(f"sessions are known from {_days()[0]} to {_days()[-1]}; ask for one of these")
+    return _days()[place]
 
 
 def sessions_between(first: date, last: date) -> list[date]:
@@ -49,8 +52,7 @@ def sessions_between(first: date, last: date) -> list[date]:
     [3, 5, 8]
     """
     days = _days()
-    low, high = np.searchsorted(days, np.datetime64(first)), np.searchsorted(days, np.datetime64(last), side="right")
-    return list(days[low:high].tolist())
+    return days[bisect_left(days, first) : bisect_right(days, last)]
 
 
 def is_session(day: date) -> bool:
@@ -63,20 +65,20 @@ def next_session(day: date, count: int = 1) -> date:
     >>> next_session(date(2024, 7, 3))
     datetime.date(2024, 7, 5)
     """
-    return _day(np.searchsorted(_days(), np.datetime64(day), side="right") + count - 1)
+    return _session(bisect_right(_days(), day) + count - 1)
 
 
 def previous_session(day: date, count: int = 1) -> date:
     """The `count`-th session strictly before `day`."""
-    return _day(np.searchsorted(_days(), np.datetime64(day)) - count)
+    return _session(bisect_left(_days(), day) - count)
 
 
 def session_hours(session: date) -> tuple[datetime, datetime]:
     """Open and close of a session, New York time, earlier on early-close days; `NotASessionError` where there is no trading."""
     if not is_session(session):
         raise NotASessionError(session)
-    row = _calendar().schedule.loc[pd.Timestamp(session)]
-    return row["open"].tz_convert(NEW_YORK).to_pydatetime(), row["close"].tz_convert(NEW_YORK).to_pydatetime()
+    closes = _CLOSES_EARLY if session in _early_closes() else _CLOSES
+    return datetime.combine(session, _OPENS, NEW_YORK), datetime.combine(session, closes, NEW_YORK)
 
 
 def last_closed_session(moment: datetime) -> date:
@@ -105,4 +107,4 @@ def holidays_between(first: date, last: date) -> list[date]:
 
 def early_closes_between(first: date, last: date) -> list[date]:
     """Sessions from `first` to `last` that close before 16:00."""
-    return [day.date() for day in _calendar().early_closes if first <= day.date() <= last]
+    return [day for day in _early_closes() if first <= day <= last]

@@ -1,8 +1,6 @@
-"""The calendar quarters that a trial is predicted over."""
+"""Calendar quarters, and those that a trial is predicted over."""
 
 from datetime import date, timedelta
-
-from mltrainer_pipelines.trials.validation.windows import quarter_of, quarters_between
 
 TRAINING_WARM_UP = timedelta(days=548)
 """Eighteen months: a first window has a year of known outcomes even where a position lasts 70 sessions."""
@@ -23,3 +21,20 @@ def predictable_quarters(history_start: date, last: date) -> list[date]:
     """
     spans = quarters_between(first_quarter(history_start), last)
     return [start for start, end in spans if end <= last + timedelta(days=1)]
+
+
+def quarter_of(day: date) -> tuple[date, date]:
+    """First day of the calendar quarter of a day, and the first day after it."""
+    start = date(day.year, 3 * ((day.month - 1) // 3) + 1, 1)
+    end = date(day.year + 1, 1, 1) if start.month == 10 else date(day.year, start.month + 3, 1)
+    return start, end
+
+
+def quarters_between(first: date, last: date) -> list[tuple[date, date]]:
+    """The calendar quarters, as (first day, first day after), that hold a day from `first` to `last`, in order."""
+    quarters = []
+    start, end = quarter_of(first)
+    while start <= last:
+        quarters.append((start, end))
+        start, end = quarter_of(end)
+    return quarters

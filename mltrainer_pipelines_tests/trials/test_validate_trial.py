@@ -3,8 +3,8 @@ from datetime import date
 import pytest
 
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.quarters import quarters_between
 from mltrainer_pipelines.trials.validate_trial import validate_trial
-from mltrainer_pipelines.trials.validation.windows import quarters_between
 
 START = date(2021, 6, 1)
 QUARTERS = [start for start, _ in quarters_between(date(2023, 1, 1), date(2023, 12, 31))]

@@ -7,6 +7,7 @@ import polars as pl
 
 from mltrainer_pipelines.features.registry import get_feature_set
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.quarters import quarter_of
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble, Member, scaled
 from mltrainer_pipelines.trials.validation.calibrated_quarters import (
     LOOKBACK_SESSIONS,
@@ -16,7 +17,7 @@ from mltrainer_pipelines.trials.validation.calibrated_quarters import (
 )
 from mltrainer_pipelines.trials.validation.quarters import FittedModel
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
-from mltrainer_pipelines.trials.validation.windows import as_of_window, quarter_of
+from mltrainer_pipelines.trials.validation.windows import as_of_window
 
 CHAMPION_REFITS = 3
 """How many fits of the winner vote: the one on all known rows, and those of the quarters before."""

@@ -9,9 +9,9 @@ from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.market.sessions import previous_session
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import LeaderboardRow
+from mltrainer_pipelines.trials.quarters import quarter_of
 from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines.trials.run_requests import request_trial
-from mltrainer_pipelines.trials.validation.windows import quarter_of
 
 TOP = 5
 """Places of each timeframe's leaderboard that are kept up to date: its champion's voters are among them."""

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from mltrainer_pipelines.contracts.ranks import session_percentiles
+from mltrainer_pipelines.trials.quarters import quarters_between
 from mltrainer_pipelines.trials.scoring.calibration import CalibratedScores, Calibrator, Level
 from mltrainer_pipelines.trials.scoring.calibration_fit import (
     MIN_CALIBRATION_ROWS,
@@ -17,7 +18,7 @@ from mltrainer_pipelines.trials.scoring.calibration_fit import (
     fit_calibrator,
 )
 from mltrainer_pipelines.trials.scoring.effective_sample import effective_rows, holding_blocks
-from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS, Window, quarter_window, quarters_between
+from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS, Window, quarter_window
 
 LOOKBACK_SESSIONS = 2520
 """Ten years of decisions: percentiles within a session mean the same for as long as a model's kind of signal lasts."""

@@ -18,6 +18,7 @@ import polars as pl
 from mltrainer_pipelines.models.panel import UNKNOWN
 from mltrainer_pipelines.models.spec import BinnedEstimator, ProbabilityEstimator
 from mltrainer_pipelines.trials.config import MIN_TRAIN_SESSIONS, TrialConfig
+from mltrainer_pipelines.trials.quarters import quarters_between
 from mltrainer_pipelines.trials.scoring.cross_section import above_median
 from mltrainer_pipelines.trials.scoring.permutation_importance import permutation_importance
 from mltrainer_pipelines.trials.validation.neutral_outcomes import NeutralOutcomes
@@ -37,7 +38,6 @@ from mltrainer_pipelines.trials.validation.windows import (
     Window,
     as_of_window,
     quarter_window,
-    quarters_between,
 )
 
 MIN_TRAIN_ROWS = 300

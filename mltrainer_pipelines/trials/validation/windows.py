@@ -101,20 +101,3 @@ def as_of_window(as_of: date, sessions: Sequence[date], train_sessions: int) -> 
         cutoff=as_of + timedelta(days=1),
         delisted_cutoff=sessions[max(0, position + 1 - DELISTED_AFTER)],
     )
-
-
-def quarter_of(day: date) -> tuple[date, date]:
-    """First day of the calendar quarter of a day, and the first day after it."""
-    start = date(day.year, 3 * ((day.month - 1) // 3) + 1, 1)
-    end = date(day.year + 1, 1, 1) if start.month == 10 else date(day.year, start.month + 3, 1)
-    return start, end
-
-
-def quarters_between(first: date, last: date) -> list[tuple[date, date]]:
-    """The calendar quarters, as (first day, first day after), that hold a day from `first` to `last`, in order."""
-    quarters = []
-    start, end = quarter_of(first)
-    while start <= last:
-        quarters.append((start, end))
-        start, end = quarter_of(end)
-    return quarters

@@ -9,11 +9,12 @@ from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.quarters import quarter_of
 from mltrainer_pipelines.trials.scoring.calibration import Calibrator
 from mltrainer_pipelines.trials.scoring.calibration_fit import MIN_CALIBRATION_ROWS, TooFewCalibrationRowsError, fit_calibrator
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward, holding_blocks
 from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
-from mltrainer_pipelines.trials.validation.windows import quarter_of, quarter_window
+from mltrainer_pipelines.trials.validation.windows import quarter_window
 from mltrainer_pipelines_tests.trials.planted import planted_market
 
 CURVES = ["probability", "probability_low", "probability_high", "expected_net_return"]

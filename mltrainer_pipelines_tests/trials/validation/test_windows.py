@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 from mltrainer_pipelines.features.labels.barriers import DELISTED_AFTER
 from mltrainer_pipelines.market.sessions import sessions_between
+from mltrainer_pipelines.trials.quarters import quarter_of, quarters_between
 from mltrainer_pipelines.trials.validation.windows import (
     EmptyWindowError,
     as_of_window,
-    quarter_of,
     quarter_window,
-    quarters_between,
 )
 
 SESSIONS = sessions_between(date(2018, 1, 1), date(2021, 12, 31))
