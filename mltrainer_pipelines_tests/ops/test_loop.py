@@ -39,7 +39,7 @@ STAGES = {
 }
 ASSETS = {
     *("daily_bars", "corporate_actions", "macro_series", "universe", "bar_corrections", "features", "labels", "regime"),
-    *("trial_predictions", "trial_scorecard", "leaderboard", "champion_model"),
+    *("trial_predictions", "trial_scorecard", "leaderboard", "champion_model", "market_skill"),
     *("delayed_quotes", "signals", "recommendations", "virtual_positions", "portfolio_performance"),
     *("outcomes", "model_weights", "drift", "learning_report", "trial_proposals"),
 }
@@ -94,7 +94,7 @@ def test_a_second_demo_uses_what_is_there(first_demo: dict[str, Any], second_dem
 
 
 def test_every_asset_can_be_materialized(stack: Stack) -> None:
-    runs = [stack.dagster.launch(job) for job in ("learn", "propose_trials")]
+    runs = [stack.dagster.launch(job) for job in ("learn", "propose_trials", "measure_skill")]
     stack.dagster.wait(runs)
     query = "query { assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"
     found = stack.dagster.query(query)["assetNodes"]
