@@ -110,7 +110,7 @@ def _instance(settings: Any) -> Iterator[Any]:
     from mltrainer_pipelines.ops.supervisor import services
     from mltrainer_pipelines.ops.wait_for import answers
 
-    client = DagsterClient(f"http://127.0.0.1:{settings.dagster_port}")
+    client = DagsterClient.of(settings)
     with state_dir.lock_state_dir(settings) as environment:
         served = state_dir.served_workspace(settings)
         code_server.write_workspace(settings, served)

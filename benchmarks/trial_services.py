@@ -71,7 +71,7 @@ def _long(settings: Any, console: Any, dagster: str) -> list[Row]:
     added = through / own - 1
     quarters = submitted["scorecard"]["quarters"]
     name = f"a trial of {quarters} quarters through Dagster, PostgreSQL, lake and MLflow: {added:+.1%} on {own:.1f} s of its own"
-    logged = _mlflow_seconds(DagsterClient(dagster), submitted["trial_id"])
+    logged = _mlflow_seconds(DagsterClient.of(settings, dagster), submitted["trial_id"])
     share = logged / through
     return [
         Row(name, through, f"at most {AROUND:.0%} more", added <= AROUND, "in memory", own),

@@ -1,55 +1,17 @@
 """Who may use the API: those with its token, under one of its own host names."""
 
 import hmac
-import os
-import secrets
-from pathlib import Path
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mltrainer_pipelines.api.problems import MEDIA_TYPE, problem_body
-from mltrainer_pipelines.redaction import protect
-from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.ops.request_guard import header, host_name
 
 OPEN_PATHS = frozenset({"/health"})
 """Paths that need no token."""
 LARGEST_BODY = 256 * 1024
 """Bytes of a request's body."""
-
-
-class TokenFileError(RuntimeError):
-    """The file of the API's token cannot be used: names it, why, and the remedy."""
-
-
-def token_file(settings: Settings) -> Path:
-    """Where the token of an installation is kept."""
-    return settings.state / "api-token"
-
-
-def load_token(path: Path) -> str:
-    """The token in a file that only its owner can read, made where there is none; TokenFileError where that cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        if not path.exists():
-            draft.unlink(missing_ok=True)
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(secrets.token_urlsafe(32))
-            try:
-                os.link(draft, path)  # the first of two that start at once wins, and no reader sees half a token
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink(missing_ok=True)
-        path.chmod(0o600)
-        token = path.read_text().strip()
-    except OSError as error:
-        raise TokenFileError(f"the API's token file {path} cannot be used ({error.strerror}); make its folder writable") from None
-    if not token:
-        raise TokenFileError(f"the API's token file {path} is empty; delete it and start again")
-    protect(token)
-    return token
 
 
 async def refuse(
@@ -58,11 +20,6 @@ async def refuse(
     """Answer a request with a problem before it reaches a route."""
     body = problem_body(status, detail, scope["path"])
     await JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)(scope, receive, send)
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """A header of a request, or None."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
 class HostCheck:
@@ -74,8 +31,7 @@ class HostCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             host = header(scope, b"host") or ""
-            name = host[: host.rfind("]") + 1] if host.startswith("[") else host.rsplit(":", 1)[0]
-            if name.lower() not in self.allowed:
+            if host_name(host) not in self.allowed:
                 detail = "this Host is not allowed; use 127.0.0.1 or localhost, or add it to MLTRAINER_API_HOSTS"
                 await refuse(scope, receive, send, 400, detail)
                 return

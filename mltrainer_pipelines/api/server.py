@@ -42,9 +42,11 @@ from mltrainer_pipelines.api.routes import (
     trials,
 )
 from mltrainer_pipelines.api.routes import settings as settings_routes
-from mltrainer_pipelines.api.security import BearerToken, BodyLimit, HostCheck, load_token, token_file
+from mltrainer_pipelines.api.security import BearerToken, BodyLimit, HostCheck
 from mltrainer_pipelines.api.turns import MAX_TURNS
 from mltrainer_pipelines.ops.dagster_client import DagsterClient
+from mltrainer_pipelines.ops.installation_token import load_token, token_file
+from mltrainer_pipelines.ops.request_guard import LOCAL_NAMES
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.settings import now as wall_clock
 from mltrainer_pipelines.store.database import Database
@@ -52,7 +54,6 @@ from mltrainer_pipelines.store.lake import Lake
 
 HOST = "127.0.0.1"
 _WORKERS = 8
-LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _DESCRIPTION = (
     "mlTrainer learns to recommend US equities for two holding periods and trades its recommendations on paper. "
     "It cannot place orders. Every answer says which market it is about: `real`, `simulated` or `replay`."
@@ -89,7 +90,7 @@ def create_api(
         settings,
         database,
         lake or Lake(settings.lake_url),
-        dagster or DagsterClient(f"http://{HOST}:{settings.dagster_port}", timeout_s=20.0),
+        dagster or DagsterClient.of(settings, timeout_s=20.0),
         now,
     )
     app.state.metrics = Metrics()

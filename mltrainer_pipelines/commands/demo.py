@@ -72,7 +72,7 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
     demo = Preparation(settings, console)
     with services_up(settings, console) as services:
         demo.result.seconds["start"] = services.start_seconds
-        dagster = DagsterClient(services.addresses["dagster"])
+        dagster = DagsterClient.of(settings, services.addresses["dagster"])
         demo.prepare(dagster)
         demo.score_market(dagster)
         stopping = time.monotonic()

@@ -154,7 +154,7 @@ def _live(
     with services_up(settings, console, with_pages=True) as services:
         for name in ("app", "dagster", "api"):
             console.print(f"  {name:<8} {services.addresses[name]}")
-        dagster = DagsterClient(services.addresses["dagster"])
+        dagster = DagsterClient.of(settings, services.addresses["dagster"])
         if start == midnight:
             Preparation(settings, console).prepare(dagster)
         os.environ["MLTRAINER_DAGSTER_DATABASE_URL"] = database_url(settings, "dagster")

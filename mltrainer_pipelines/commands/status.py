@@ -55,7 +55,7 @@ def status(settings: Settings) -> Status:
     problem: str | None = "Nothing runs by itself: mlTrainer is not up; start it with `mltrainer up`."
     if address:
         try:
-            dagster = DagsterClient(address)
+            dagster = DagsterClient.of(settings, address)
             every, materialized = automations(dagster), dagster.last_materializations()
             problem = nothing_runs(dagster, every)
             open_alerts = alerts(Database(database_url(settings, "mltrainer")).engine, open_only=True)

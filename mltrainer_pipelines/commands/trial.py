@@ -30,7 +30,7 @@ def submit_trial(settings: Settings, text: str, console: Console, wait: bool) ->
 
     config = TrialConfig.from_json(text)
     with services_up(settings, console) as services:
-        dagster = DagsterClient(services.addresses["dagster"])
+        dagster = DagsterClient.of(settings, services.addresses["dagster"])
         dagster.require_loaded()
         engine = Database(database_url(settings, "mltrainer")).engine
         launcher = launcher_of(settings, engine, dagster)

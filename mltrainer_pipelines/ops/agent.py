@@ -1,5 +1,6 @@
 """The agent of an installation, built from its settings."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -60,15 +61,17 @@ def provided_agent(settings: Settings) -> "Iterator[ChatAgent]":
     from mltrainer_pipelines.ops import state_dir
     from mltrainer_pipelines.ops.dagster_client import DagsterClient
     from mltrainer_pipelines.ops.databases import provided_databases
+    from mltrainer_pipelines.ops.installation_token import share_token
     from mltrainer_pipelines.ops.run_launcher import launcher_of
     from mltrainer_pipelines.store.database import Database
 
+    share_token(settings, os.environ)
     with provided_databases(settings) as urls:
         database = Database(urls["mltrainer"])
         addresses = (state_dir.lock_holder(settings) or state_dir.LockHolder()).addresses
         launcher = None
         if "dagster" in addresses:
-            launcher = launcher_of(settings, database.engine, DagsterClient(addresses["dagster"]))
+            launcher = launcher_of(settings, database.engine, DagsterClient.of(settings, addresses["dagster"]))
         try:
             yield ChatAgent(system_of(settings, database.engine, launcher), claude_of(settings, database.engine))
         finally:

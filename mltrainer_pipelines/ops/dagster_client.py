@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from mltrainer_pipelines.http_client import NoAnswerError, send
+from mltrainer_pipelines.ops.installation_token import load_token, token_file
+from mltrainer_pipelines.settings import Settings
 
 LOCATION = "mltrainer"
 REPOSITORY = "__repository__"
@@ -41,18 +43,26 @@ class Run:
 
 @dataclass(frozen=True)
 class DagsterClient:
-    """Talks to the webserver at `url`, for example `http://127.0.0.1:3000`."""
+    """Talks to the webserver at `url`, for example `http://127.0.0.1:3000`, with the installation's `token`."""
 
     url: str
     timeout_s: float = 60.0
+    token: str | None = field(default=None, repr=False)
     reserves: ClassVar[bool] = False
     """A run that it launches is there when `launch` returns."""
+
+    @classmethod
+    def of(cls, settings: Settings, url: str | None = None, timeout_s: float = 60.0) -> Self:
+        """A client of an installation's webserver, at its own address unless another one is given."""
+        url = url or f"http://127.0.0.1:{settings.dagster_port}"
+        return cls(url, timeout_s, load_token(token_file(settings)))
 
     def query(self, text: str, **variables: object) -> dict[str, Any]:
         """Answer of one GraphQL request; raises `DagsterError` if the webserver does not answer or refuses it."""
         content = {"query": text, "variables": variables}
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else None
         try:
-            response = send(f"{self.url}/graphql", method="POST", content=content, timeout_s=self.timeout_s)
+            response = send(f"{self.url}/graphql", method="POST", content=content, headers=headers, timeout_s=self.timeout_s)
         except NoAnswerError as error:
             raise DagsterError(f"Dagster at {self.url} does not answer ({error}); start it with `mltrainer up`") from None
         if response.status >= 300:

@@ -25,6 +25,8 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 
+from mltrainer_pipelines.ops.request_guard import MAY_CHANGE, REFUSAL
+
 RUN_MODULES = ("dagster._core.execution.api", "dagster._grpc.impl")
 """What the process of a run imports of Dagster."""
 _HEALTH_CHECK_SECONDS = 10
@@ -142,17 +144,19 @@ def partitions_as_of(moment: datetime) -> AbstractContextManager[object]:
 def webserver_app(
     instance: dg.DagsterInstance, workspace: str, refused_keys: Callable[[Any, dict[str, Any]], Collection[str]], remedy: str
 ) -> Iterator[Any]:
-    """Dagster's webserver as an ASGI app that refuses a backfill in which `refused_keys` finds any.
+    """Dagster's webserver as an ASGI app that refuses a backfill in which `refused_keys` finds any, and a mutation of whom
+    `ops.request_guard`, which stands before it, did not mark as one who may change something.
 
-    That is given the request's context, which knows the assets, and GraphQL's `LaunchBackfillParams`; `remedy` is what the
-    refusal says besides the first five of these keys. Dagster's own validation does not do: it turns a day that is no session
-    into the time window of the next session, in silence.
+    `refused_keys` is given the request's context, which knows the assets, and GraphQL's `LaunchBackfillParams`; `remedy` is
+    what the refusal says besides the first five of these keys. Dagster's own validation does not do: it turns a day that is
+    no session into the time window of the next session, in silence.
     """
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
     from dagster_graphql.schema.errors import GraphenePartitionKeysNotFoundError
     from dagster_webserver.version import __version__
     from dagster_webserver.webserver import DagsterWebserver
+    from starlette.responses import JSONResponse
 
     class CheckedWebserver(DagsterWebserver[Any, Any]):
         def build_graphql_schema(self) -> object:
@@ -171,5 +175,25 @@ def webserver_app(
             field.resolve = resolve
             return schema
 
+        async def execute_graphql_request(self, request: Any, query: str, *arguments: Any, **more: Any) -> Any:
+            if _is_change(query):
+                if request.method != "POST":
+                    return JSONResponse({"detail": "a mutation is sent by POST"}, 405, {"Allow": "POST"})
+                if not request.scope.get(MAY_CHANGE):
+                    return JSONResponse({"detail": REFUSAL}, 401)
+            return await super().execute_graphql_request(request, query, *arguments, **more)
+
     with WorkspaceProcessContext(instance, WorkspaceFileTarget(paths=[workspace]), version=__version__) as context:
         yield CheckedWebserver(context).create_asgi_app()
+
+
+def _is_change(query: object) -> bool:
+    """Whether a GraphQL document holds anything but queries. One that cannot be read is left to Dagster, which refuses it."""
+    from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+
+    try:
+        document = parse(query) if isinstance(query, str) else None
+    except (GraphQLError, RecursionError):
+        return False
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)] if document else []
+    return any(operation.operation is not OperationType.QUERY for operation in operations)

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from mltrainer_pipelines.live_clock import remove_clock
 from mltrainer_pipelines.ops.databases import provided_databases
+from mltrainer_pipelines.ops.installation_token import share_token
 from mltrainer_pipelines.settings import PROJECT_ROOT, Settings
 
 
@@ -64,7 +65,7 @@ def lock_state_dir(settings: Settings) -> Iterator[dict[str, str]]:
     with _lock(settings), provided_databases(settings) as urls:
         remove_clock(settings.state)  # one that a killed `mltrainer live` left
         shutil.copyfile(PROJECT_ROOT / "dagster.yaml", dagster_home(settings) / "dagster.yaml")
-        yield {
+        environment = {
             **os.environ,
             "DAGSTER_HOME": str(dagster_home(settings)),
             "MLTRAINER_DAGSTER_DATABASE_URL": urls["dagster"],
@@ -79,6 +80,8 @@ def lock_state_dir(settings: Settings) -> Iterator[dict[str, str]]:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PYTHONUNBUFFERED": "1",
         }
+        share_token(settings, environment)
+        yield environment
 
 
 def lock_holder(settings: Settings) -> LockHolder | None:

@@ -52,6 +52,7 @@ def services(settings: Settings) -> list[Service]:
         serve("exchange", "/healthz", *python, "mltrainer_pipelines.cli", "exchange", "--port", str(settings.exchange_port))
     if settings.mlflow_tracking_uri is None:
         mlflow = [*python, "mlflow", "server", "--host", HOST, "--port", str(settings.mlflow_port), "--workers", "1"]
+        mlflow += ["--app-name", "mltrainer", "--uvicorn-opts", "--no-proxy-headers"]
         serve("mlflow", "/health", *mlflow, "--artifacts-destination", str(settings.state / "artifacts"))
     code, wait_for = str(code_server.socket_of(settings)), [*python, "mltrainer_pipelines.ops.wait_for"]
     running.append(Service("code", [*python, "mltrainer_pipelines.ops.code_server", code], f"unix:{code}"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mltrainer_pipelines.ops import state_dir
+from mltrainer_pipelines.ops.installation_token import share_token
 from mltrainer_pipelines.ops.supervisor import READY_SECONDS, STOP_SECONDS, ServiceStartError, free_port, is_free
 from mltrainer_pipelines.settings import Settings
 
@@ -39,6 +40,7 @@ def services_up(settings: Settings, console: Console, *, with_pages: bool = Fals
     are free.
     """
     begin = time.monotonic()
+    share_token(settings, os.environ)
     holder = state_dir.lock_holder(settings)
     if holder and holder.addresses:
         console.print(f"Using the services that run already: {holder.addresses['dagster']}")

@@ -1,7 +1,8 @@
-"""Dagster's webserver, with one check in front of it: `python -m mltrainer_pipelines.ops.webserver`.
+"""Dagster's webserver, with two checks in front of it: `python -m mltrainer_pipelines.ops.webserver`.
 
-Asked to backfill a day that is no session, Dagster takes the next session in its place, in silence. This server
-refuses such a backfill by name before anything starts, whoever asks: the UI, our own client or a script.
+Only its own page and who has the installation's token may change anything (`ops.request_guard`). And asked to backfill a day
+that is no session, Dagster takes the next session in its place, in silence: this server refuses such a backfill by name before
+anything starts, whoever asks: the UI, our own client or a script.
 """
 
 import argparse
@@ -9,8 +10,12 @@ from typing import Any
 
 import dagster as dg
 import uvicorn
+from starlette.types import Scope
 
 from mltrainer_pipelines.ops.dagster_internals import webserver_app
+from mltrainer_pipelines.ops.installation_token import load_token, token_file
+from mltrainer_pipelines.ops.request_guard import SAFE_METHODS, RequestGuard
+from mltrainer_pipelines.settings import get_settings
 
 _REMEDY = "sessions leave out weekends and holidays, months start with a 1st, quarters too and are there once they have ended"
 
@@ -52,6 +57,11 @@ def _missing(definition: dg.PartitionsDefinition, names: set[str]) -> set[str]:
     return missing
 
 
+def changes(scope: Scope) -> bool:
+    """GraphQL's requests are told apart where they are parsed."""
+    return scope["method"] not in SAFE_METHODS and scope["path"] != "/graphql"
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description="Dagster's webserver for mlTrainer")
     arguments.add_argument("--host", default="127.0.0.1")
@@ -61,7 +71,10 @@ def main() -> None:
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3_600, max_overflow=20)
         with webserver_app(instance, chosen.workspace, unknown_keys, _REMEDY) as app:
-            uvicorn.run(app, host=chosen.host, port=chosen.port, log_level="warning")
+            settings = get_settings()
+            guarded = RequestGuard(app, load_token(token_file(settings)), settings.api_hosts, changes)
+            # the address of who asks is that of the connection, whatever a header says
+            uvicorn.run(guarded, host=chosen.host, port=chosen.port, log_level="warning", proxy_headers=False)
 
 
 if __name__ == "__main__":

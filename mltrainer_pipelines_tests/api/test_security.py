@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from mltrainer_pipelines.api.security import LARGEST_BODY, TokenFileError, load_token
+from mltrainer_pipelines.api.security import LARGEST_BODY
+from mltrainer_pipelines.ops.installation_token import TokenFileError, load_token
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines_tests.api.installation import Installation, make_installation
 from mltrainer_pipelines_tests.servers.dagster import Dagster

@@ -74,7 +74,7 @@ class Walk:
         token = file.read_text()
         headers = {"Authorization": f"Bearer {token}"}
         self.api = httpx.Client(base_url=addresses["api"], headers=headers, timeout=60, trust_env=False)
-        self.dagster = DagsterClient(addresses["dagster"])
+        self.dagster = DagsterClient(addresses["dagster"], token=token)
 
     def start(self, operation: str) -> str:
         """Start a job over the API; gives its run."""

@@ -91,7 +91,7 @@ def running_stack(home: Path) -> Iterator[Stack]:
         settings = Settings()
         with services_up(settings, Console(stderr=True)) as services:
             database = Database(database_url(settings, "mltrainer"))
-            yield Stack(settings, DagsterClient(services.addresses["dagster"]), Lake(settings.lake_url), database)
+            yield Stack(settings, DagsterClient.of(settings, services.addresses["dagster"]), Lake(settings.lake_url), database)
             database.dispose()
     finally:
         os.environ.clear()

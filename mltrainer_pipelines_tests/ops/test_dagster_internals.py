@@ -98,3 +98,9 @@ def test_dagster_still_takes_the_next_session_for_a_holiday_and_resolves_backfil
     overrides(DagsterWebserver, "build_graphql_schema")
     mutations = create_schema().graphql_schema.mutation_type.fields
     assert mutations["launchPartitionBackfill"].resolve, "launchPartitionBackfill is resolved elsewhere: ours refuses nothing"
+
+
+def test_dagster_still_asks_where_ours_tells_mutations_apart():
+    overrides(DagsterWebserver, "execute_graphql_request")
+    asked = "self.execute_graphql_request(" in inspect.getsource(DagsterWebserver.graphql_http_endpoint)
+    assert asked, "GraphQL is executed without execute_graphql_request: any program may change anything"

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from mltrainer_pipelines.ops.supervisor import free_port
 from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines_tests.ops.stack import alive, environment, mltrainer, processes_below
@@ -57,6 +59,21 @@ def error_lines(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith("Error: ")]
 
 
+def only_with_the_token(home: Path, ports: dict[str, str]) -> None:
+    """Dagster and MLflow do nothing for a program without the token."""
+    (file,) = home.glob("*/api-token")
+    bearer = {"Authorization": f"Bearer {file.read_text()}"}
+    orders: list[tuple[str, str, dict[str, object]]] = [
+        ("POST", f"http://127.0.0.1:{ports['MLTRAINER_DAGSTER_PORT']}/graphql", {"json": {"query": "mutation { nope }"}}),
+        ("POST", f"http://127.0.0.1:{ports['MLTRAINER_MLFLOW_PORT']}/api/2.0/mlflow/experiments/create", {"json": {"name": "x"}}),
+        ("PUT", f"http://127.0.0.1:{ports['MLTRAINER_MLFLOW_PORT']}/api/2.0/mlflow-artifacts/artifacts/x", {"content": b"x"}),
+    ]
+    for method, url, content in orders:
+        assert httpx.request(method, url, trust_env=False, timeout=60, **content).status_code == 401
+        answer = httpx.request(method, url, trust_env=False, timeout=60, headers=bearer, **content)
+        assert answer.status_code == (400 if "graphql" in url else 200)  # that mutation does not exist
+
+
 def test_everything_answers_and_sigterm_leaves_no_process_behind(tmp_path: Path) -> None:
     with up(tmp_path) as (process, ports):
         said = wait_until_up(process)
@@ -65,6 +82,7 @@ def test_everything_answers_and_sigterm_leaves_no_process_behind(tmp_path: Path)
             assert answers(f"http://127.0.0.1:{port}")
         below = processes_below(process.pid)
         assert len(below) >= 5
+        only_with_the_token(tmp_path, ports)
 
         second = mltrainer(tmp_path, "up", **free_ports())
         assert second.returncode == 1

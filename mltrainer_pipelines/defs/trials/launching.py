@@ -32,6 +32,6 @@ def launch_at_once(context: dg.AssetExecutionContext | dg.OpExecutionContext, da
         return  # a run in a process of its own: no webserver has its records
     settings = get_settings()
     try:
-        launcher_of(settings, database.engine, DagsterClient(f"http://127.0.0.1:{settings.dagster_port}")).update()
+        launcher_of(settings, database.engine, DagsterClient.of(settings)).update()
     except JobError as error:
         context.log.info(f"the sensor starts what is requested: {error}")
