@@ -12,6 +12,7 @@ from mltrainer_pipelines.settings import NEW_YORK, Settings, now
 from mltrainer_pipelines.store.alerts import alerts
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.registry.records import first_registered
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,17 @@ def status(settings: Settings) -> Status:
     holder = state_dir.lock_holder(settings)
     address = (holder.addresses or {}).get("dagster") if holder else None
     every: list[Automation] = []
-    materialized, open_alerts = {}, []
+    materialized, open_alerts, begun = {}, [], None
     problem: str | None = "Nothing runs by itself: mlTrainer is not up; start it with `mltrainer up`."
     if address:
         try:
             dagster = DagsterClient.of(settings, address)
             every, materialized = automations(dagster), dagster.last_materializations()
             problem = nothing_runs(dagster, every)
-            open_alerts = alerts(Database(database_url(settings, "mltrainer")).engine, open_only=True)
+            engine = Database(database_url(settings, "mltrainer")).engine
+            open_alerts, begun = alerts(engine, open_only=True), first_registered(engine)
         except DagsterError as error:
             problem = str(error)
-    states = freshness(lake, materialized, moment)
+    states = freshness(lake, materialized, moment, begun)
     catching_up = backlog(lake, moment, settings.polygon_call_budget)
     return Status(address is not None and problem is None, problem, every, states, open_alerts, catching_up)

@@ -55,13 +55,13 @@ def automations(dagster: DagsterClient) -> list[Automation]:
     return schedules + sensors
 
 
-ASKED_FOR = frozenset({"launch_requested_runs", "alert_on_failure"})
-"""What does something only where somebody asked for it: on in a quiet installation too."""
+SAFETY_NETS = frozenset({"launch_requested_runs", "alert_on_failure"})
+"""What carries out what a person asked for, and tells of what failed: on in a quiet installation too."""
 
 
 def nothing_runs(dagster: DagsterClient, every: list[Automation]) -> str | None:
     """Why nothing runs by itself, in a sentence; None where something does."""
-    if not any(one.on for one in every if one.name not in ASKED_FOR):
+    if not any(one.on for one in every if one.name not in SAFETY_NETS):
         return "Nothing runs by itself: everything is switched off."
     health = "query { instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
     daemons = dagster.query(health)["instance"]["daemonHealth"]["allDaemonStatuses"]
@@ -87,8 +87,8 @@ def switch(dagster: DagsterClient, name: str, on: bool) -> None:
 
 
 def switch_all(dagster: DagsterClient, on: bool) -> list[str]:
-    """Switch everything on or off; the names of what changed."""
-    changed = [one.name for one in automations(dagster) if one.on != on]
+    """Switch everything on, or everything but the safety nets off; the names of what changed."""
+    changed = [one.name for one in automations(dagster) if one.on != on and (on or one.name not in SAFETY_NETS)]
     for name in changed:
         switch(dagster, name, on)
     return changed

@@ -14,7 +14,7 @@ LOCATION = "mltrainer"
 REPOSITORY = "__repository__"
 FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 UNFINISHED = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"]
-_ANY_ASSETS = "__ASSET_JOB"
+ANY_ASSETS = "__ASSET_JOB"
 """Dagster's own job of all assets."""
 _REPOSITORY_SELECTOR = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
 
@@ -116,7 +116,7 @@ class DagsterClient:
 
     def launch_assets(self, assets: Sequence[str], first: str | None, last: str | None) -> str:
         """Launch one run of assets over their partitions from `first` to `last`, both included; None where they have none."""
-        return self.launch(_ANY_ASSETS, partition_range(first, last) if first and last else {}, assets=assets)
+        return self.launch(ANY_ASSETS, partition_range(first, last) if first and last else {}, assets=assets)
 
     def backfill(self, asset: str, partitions: Sequence[str], title: str) -> str:
         """Submit a backfill of an asset; the daemon launches its runs. Returns the backfill's id.

@@ -1,6 +1,6 @@
 """How far each asset is behind the market, in sessions, and what an installation is catching up on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -8,24 +8,19 @@ import polars as pl
 
 from mltrainer_pipelines.market.backlog import PUBLISHED_AFTER, closures, overdue_sessions
 from mltrainer_pipelines.market.sessions import last_closed_session, sessions_between
+from mltrainer_pipelines.ops.cadence import ALLOWED, ASSETS, BY_CONTENT, BY_SESSION
 from mltrainer_pipelines.store.lake import Lake
 
-_BY_SESSION = ("daily_bars", "delayed_quotes", "signals")
-_BY_CONTENT = ("features", "labels", "regime")
-_EACH_SESSION = (
-    *("corporate_actions", "macro_series", "recommendations", "virtual_positions", "portfolio_performance"),
-    *("outcomes", "model_weights", "drift", "learning_report", "trial_proposals"),
-)
-_EACH_WEEK, _EACH_MONTH = ("champion_model",), ("bar_corrections",)
-_EACH_QUARTER = ("trial_predictions", "trial_scorecard", "leaderboard")
-ASSETS = (*_BY_SESSION, "universe", *_BY_CONTENT, *_EACH_SESSION, *_EACH_WEEK, *_EACH_MONTH, *_EACH_QUARTER)
 _SECONDS_A_SESSION, _SECONDS_A_MONTH = 1.0, 20.0
 """What a session's bars and what follows them take where nothing limits the calls: measured, rounded up."""
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """An asset: what its newest part is of, and how many sessions that is behind; None where there is nothing of it."""
+    """An asset: what its newest part is of (None where there is nothing of it), and how many sessions that is behind.
+
+    What was never made is as far behind as it should have been made; `sessions_behind` is None while there are no bars at all.
+    """
 
     asset: str
     newest: str | None
@@ -43,7 +38,9 @@ class Backlog:
     seconds: float
 
 
-def freshness(lake: Lake, materialized: Mapping[str, datetime], moment: datetime) -> list[Freshness]:
+def freshness(
+    lake: Lake, materialized: Mapping[str, datetime], moment: datetime, begun: datetime | None = None
+) -> list[Freshness]:
     """Every asset's state.
 
     Parameters
@@ -52,21 +49,22 @@ def freshness(lake: Lake, materialized: Mapping[str, datetime], moment: datetime
         By asset, when it was last materialized: of what is kept in the database there is no other sign.
     moment : datetime
         Now, aware. A session counts from when its bars are published (`market.backlog.PUBLISHED_AFTER`).
+    begun : datetime, optional
+        Since when this installation makes anything (its first trial), aware; by default just now.
     """
-    closed = closures(lake)
+    closed, any_bars = closures(lake), bool(lake.partitions("daily_bars"))
     published = last_closed_session(moment - PUBLISHED_AFTER)
+    since = min(last_closed_session(begun), published) if begun else published
 
-    def behind(newest: date) -> int:
-        return sum(day not in closed for day in sessions_between(newest + timedelta(days=1), published))
+    def state(name: str, newest: date | None, allowed: timedelta = timedelta()) -> Freshness:
+        first = (newest or since) + allowed + timedelta(days=1)
+        behind = sum(day not in closed for day in sessions_between(first, published))
+        return Freshness(name, str(newest) if newest else None, behind if newest or any_bars else None)
 
-    states = [_state(name, _newest_content(lake, name), behind) for name in (*_BY_SESSION, "universe", *_BY_CONTENT)]
-    allowed = {name: timedelta() for name in _EACH_SESSION}
-    allowed |= dict.fromkeys(_EACH_WEEK, timedelta(days=7)) | dict.fromkeys(_EACH_MONTH, timedelta(days=5))
-    allowed |= dict.fromkeys(_EACH_QUARTER, timedelta(days=92))
-    for name, late in allowed.items():
+    states = [state(name, _newest_content(lake, name)) for name in ASSETS if name not in ALLOWED]
+    for name, late in ALLOWED.items():
         at = materialized.get(name)
-        covered = last_closed_session(at) if at else None
-        states.append(Freshness(name, str(covered) if covered else None, behind(covered + late) if covered else None))
+        states.append(state(name, last_closed_session(min(at, moment)) if at else None, late))
     return states
 
 
@@ -77,7 +75,7 @@ def backlog(lake: Lake, moment: datetime, calls_per_minute: int | None) -> list[
         seconds = len(missing) * (60.0 / calls_per_minute if calls_per_minute else _SECONDS_A_SESSION)
         found.append(Backlog("daily_bars", len(missing), missing[0], missing[-1], seconds))
     bars = lake.partitions("daily_bars")
-    for name in ("features", "labels", "regime"):
+    for name in BY_CONTENT:
         newest = _newest_content(lake, name)
         lacking = [day for day in bars if newest and day > str(newest)]
         if lacking:
@@ -85,10 +83,6 @@ def backlog(lake: Lake, moment: datetime, calls_per_minute: int | None) -> list[
             months = (days[1].year - days[0].year) * 12 + days[1].month - days[0].month + 1
             found.append(Backlog(name, len(lacking), *days, months * _SECONDS_A_MONTH))
     return found
-
-
-def _state(name: str, newest: date | None, behind: Callable[[date], int]) -> Freshness:
-    return Freshness(name, str(newest) if newest else None, behind(newest) if newest else None)
 
 
 def _newest_content(lake: Lake, name: str) -> date | None:
@@ -99,7 +93,7 @@ def _newest_content(lake: Lake, name: str) -> date | None:
     if not parts:
         return None
     newest = date.fromisoformat(parts[-1])
-    if name in _BY_SESSION:
+    if name in BY_SESSION:
         return newest
     if name == "universe":
         return (newest + timedelta(days=32)).replace(day=1) - timedelta(days=1)

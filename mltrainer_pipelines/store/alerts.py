@@ -1,6 +1,6 @@
 """Alerts: what a person should know, each raised once, until somebody acknowledges it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -38,6 +38,13 @@ def raise_alert(
     statement = row.on_conflict_do_nothing(index_elements=["key"]).returning(Alert.id)
     with engine.begin() as connection:
         return connection.execute(statement).first() is not None
+
+
+def close_alerts(engine: Engine, kind: str, except_keys: Collection[str], moment: datetime) -> None:
+    """Acknowledge, in the system's own name, the open alerts of a kind that are about nothing any more."""
+    over = sa.update(Alert).where(Alert.kind == kind, Alert.acknowledged_at.is_(None), Alert.key.not_in(except_keys))
+    with engine.begin() as connection:
+        connection.execute(over.values(acknowledged_at=moment, acknowledged_by="mltrainer"))
 
 
 def alerts(engine: Engine, open_only: bool = False, limit: int = 100) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from mltrainer_pipelines_tests.api.installation import LAST, Installation
 
 @pytest.fixture(autouse=True)
 def all_on(installation: Installation) -> None:
-    installation.dagster.on.update(schedule=True, sensor=True)
+    installation.dagster.on.update(schedule=True, sensor=True, net=True)
     installation.dagster.daemon = True
 
 
@@ -20,14 +20,18 @@ def test_each_is_shown_with_its_ticks_and_switched_alone_or_with_all(installatio
     client = installation.client
     state = client.get("/api/automation").json()
     assert state["problem"] is None
-    schedule, sensor = state["automation"]
+    schedule, sensor, net = state["automation"]
+    assert [one["safety_net"] for one in (schedule, sensor, net)] == [False, False, True]
     assert (schedule["on"], schedule["last_result"], sensor["last_result"]) == (True, None, "failed")
     assert sensor["detail"] == "the tick went wrong"
     off = client.put("/api/automation/follow_inputs", json={"on": False}).json()
-    assert [one["on"] for one in off["automation"]] == [True, False]
+    assert [one["on"] for one in off["automation"]] == [True, False, True]
     assert off["automation"][1]["next_tick"] is None
     none = client.put("/api/automation", json={"on": False}).json()
     assert none["problem"] == "Nothing runs by itself: everything is switched off."
+    assert [one["on"] for one in none["automation"]] == [False, False, True], "what carries out requests stays on"
+    by_name = client.put("/api/automation/launch_requested_runs", json={"on": False}).json()
+    assert [one["on"] for one in by_name["automation"]] == [False, False, False]
     assert client.put("/api/automation", json={"on": True}).json()["problem"] is None
     assert client.put("/api/automation/nobody", json={"on": True}).status_code == 404
 

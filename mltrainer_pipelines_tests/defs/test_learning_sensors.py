@@ -49,7 +49,7 @@ def fine() -> None:
     nothing()
 
 
-def test_a_failed_run_raises_one_alert_that_says_which_step_failed_and_why(
+def test_what_fails_raises_one_alert_a_day_that_says_which_step_failed_and_why(
     instance: dg.DagsterInstance, database: Database
 ) -> None:
     found = dg.Definitions(jobs=[refresh_like, fine], sensors=[alert_on_failure], resources={"database": database})
@@ -66,6 +66,7 @@ def test_a_failed_run_raises_one_alert_that_says_which_step_failed_and_why(
     tick()  # the first one only notes where the log stands
     failed = repository.get_job("refresh_like").execute_in_process(instance=instance, raise_on_error=False)
     repository.get_job("fine").execute_in_process(instance=instance)
+    repository.get_job("refresh_like").execute_in_process(instance=instance, raise_on_error=False)
     for _ in range(3):
         tick()
     (alert,) = alerts(database.engine)
@@ -73,6 +74,13 @@ def test_a_failed_run_raises_one_alert_that_says_which_step_failed_and_why(
     assert alert["message"] == "refresh_like failed in score: ValueError: the snapshot holds no price"
     assert alert["details"]["reason"].endswith("and more")
     assert alert["details"]["url"].endswith(f"/runs/{failed.run_id}")
+    for number in ("7", "8"):  # what a person asked for fails for itself
+        repository.get_job("refresh_like").execute_in_process(
+            instance=instance, raise_on_error=False, tags={"mltrainer/request": number}
+        )
+    for _ in range(3):
+        tick()
+    assert len(alerts(database.engine)) == 3
 
 
 def test_positions_that_closed_set_learning_off_once_and_no_more_when_it_is_done(

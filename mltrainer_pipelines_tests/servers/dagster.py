@@ -35,7 +35,7 @@ class Dagster:
     runs: list[LaunchedRun] = field(default_factory=list)
     partitions: dict[str, list[str]] = field(default_factory=dict)
 
-    on: dict[str, bool] = field(default_factory=lambda: {"schedule": True, "sensor": True})
+    on: dict[str, bool] = field(default_factory=lambda: {"schedule": True, "sensor": True, "net": True})
     daemon: bool = True
 
     def _state(self, kind: str) -> dict[str, Any]:
@@ -63,12 +63,17 @@ class Dagster:
             schedule["futureTicks"] = {"results": [{"timestamp": time.time() + 900}]}
             sensor = {"name": "follow_inputs", "description": "Assets follow.", "sensorState": self._state("sensor")}
             sensor["nextTick"] = {"timestamp": time.time() + 30}
+            net = {"name": "launch_requested_runs", "description": "Requests become runs.", "sensorState": self._state("net")}
+            net["nextTick"] = {"timestamp": time.time() + 5}
             return {
                 "schedulesOrError": {"__typename": "Schedules", "results": [schedule]},
-                "sensorsOrError": {"__typename": "Sensors", "results": [sensor]},
+                "sensorsOrError": {"__typename": "Sensors", "results": [sensor, net]},
             }
         if query.startswith(("mutation On(", "mutation Off(")):
-            self.on["schedule" if "Schedule" in query else "sensor"] = query.startswith("mutation On(")
+            names = {"refresh_signals_schedule": "schedule", "follow_inputs": "sensor", "launch_requested_runs": "net"}
+            one = variables.get("one", {})
+            kind = variables.get("id") or names[one.get("scheduleName") or one["sensorName"]]
+            self.on[kind] = query.startswith("mutation On(")
             return {"done": {"__typename": "ScheduleStateResult"}}
         if "daemonHealth" in query:
             daemons = [{"daemonType": name, "required": True, "healthy": self.daemon} for name in ("SCHEDULER", "SENSOR")]

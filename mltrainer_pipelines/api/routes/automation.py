@@ -10,7 +10,7 @@ from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, with_example
 from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.problems import Problem
-from mltrainer_pipelines.ops.automation import automations, nothing_runs, switch, switch_all
+from mltrainer_pipelines.ops.automation import SAFETY_NETS, automations, nothing_runs, switch, switch_all
 from mltrainer_pipelines.ops.freshness import backlog
 
 router = APIRouter(prefix="/api/automation", tags=["system"], route_class=JsonRoute)
@@ -22,6 +22,7 @@ class Automation(BaseModel):
     name: str = Field(examples=["refresh_signals_schedule"])
     kind: Literal["schedule", "sensor"]
     on: bool
+    safety_net: bool = Field(description="Carries out what a person asked for, or tells of failures: stays on with all off.")
     description: str
     last_tick: datetime | None
     next_tick: datetime | None
@@ -62,7 +63,7 @@ def get_automation(installation: Installation) -> AutomationState:
 
 @router.put("")
 def switch_everything(installation: Installation, wanted: Switch) -> AutomationState:
-    """Switch everything that runs by itself on or off."""
+    """Switch everything that runs by itself on or off; what carries out requests and tells of failures stays on."""
     switch_all(installation.dagster, wanted.on)
     return _state(installation)
 
@@ -87,6 +88,7 @@ def _state(installation: Context) -> AutomationState:
     rows = [
         Automation(
             **{name: value for name, value in vars(one).items() if name in Automation.model_fields},
+            safety_net=one.name in SAFETY_NETS,
             runs=[f"{dagster.url}/runs/{run_id}" for run_id in one.run_ids],
         )
         for one in every

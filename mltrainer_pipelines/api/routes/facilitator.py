@@ -20,6 +20,7 @@ from mltrainer_pipelines.ops.dagster_client import DagsterError
 from mltrainer_pipelines.ops.freshness import Freshness, freshness
 from mltrainer_pipelines.ops.run_launcher import REASON, STARTED_BY, TooManyRunsError, launcher_of
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.registry.records import first_registered
 from mltrainer_pipelines.trials.run_requests import get_request, is_scored, request_trial
 
 router = APIRouter(prefix="/api/facilitator", tags=["facilitator"], route_class=JsonRoute)
@@ -86,7 +87,7 @@ class AssetFreshness(BaseModel):
     asset: str = Field(examples=["daily_bars"])
     partitions: int = Field(description="Files in the lake; 0 where it is kept in the database.", examples=[1479])
     newest: str | None = Field(description="The newest session that it covers.", examples=["2026-11-20"])
-    sessions_behind: int | None = Field(description="The newest published session; null while there is nothing of it.")
+    sessions_behind: int | None = Field(description="Published sessions it lacks; null while there are no bars.")
 
 
 class Pipeline(BaseModel):
@@ -189,11 +190,12 @@ def pipeline(installation: Context) -> Pipeline:
     materialized: dict[str, datetime] = {}
     with suppress(DagsterError):
         materialized = installation.dagster.last_materializations()
+    states = freshness(installation.lake, materialized, installation.now(), first_registered(installation.reader))
     return Pipeline(
         market=settings.market_kind,
         source=settings.market_source.split("/")[-1] if settings.uses_local_exchange else settings.market_source,
         last_closed_session=newest,
-        assets=[_freshness(installation, state) for state in freshness(installation.lake, materialized, installation.now())],
+        assets=[_freshness(installation, state) for state in states],
         refresh_overdue=_refresh_overdue(installation),
     )
 

@@ -75,9 +75,12 @@ def _automation() -> None:
             )
         with st.container(horizontal=True):
             for label, on in (("Switch everything on", True), ("Switch everything off", False)):
-                if st.button(label, disabled=all(one["on"] == on for one in state["automation"])):
+                if st.button(label, disabled=all(one["on"] == on for one in state["automation"] if on or not one["safety_net"])):
                     attempt(partial(api().send, "PUT", "/api/automation", {"on": on}), "Done")
                     st.rerun(scope="fragment")
+        names = " and ".join(f"*{one['name'].replace('_', ' ')}*" for one in state["automation"] if one["safety_net"])
+        if names:
+            st.caption(f"“Off” leaves {names} on: they carry out what you ask for and tell you of failures.")
         for one in state["automation"]:
             _switch(one)
 
@@ -134,9 +137,10 @@ def _data(status: dict[str, Any]) -> None:
 
 
 def _behind(asset: dict[str, object]) -> str:
-    if asset["sessions_behind"] is None:
-        return "no data yet" if not asset["partitions"] else ""
-    return "up to date" if asset["sessions_behind"] == 0 else f"{asset['sessions_behind']} sessions"
+    behind = asset["sessions_behind"]
+    if not asset["newest"] and not behind:
+        return "none yet"
+    return "up to date" if behind == 0 else f"{behind} session{'s' * (behind != 1)}"
 
 
 def _jobs(status: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def learning_report(
         metadata={
             "report": dg.MetadataValue.md(content.markdown),
             "report_id": report_id,
-            "mlflow_run": dg.MetadataValue.url(f"{tracking.uri}/#/runs/{run_id}"),
+            "mlflow_run": dg.MetadataValue.url(f"{get_settings().mlflow_link}/#/runs/{run_id}"),
             "market": market,
             **_pictures(figures),
         }

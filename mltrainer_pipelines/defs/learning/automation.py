@@ -13,8 +13,8 @@ from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 
-_STALE_FROM = 2
-"""Sessions behind from which an alert is raised: what is late by an evening comes by itself."""
+_STALE_AFTER = timedelta(hours=6)
+"""How long after a session's bars are published everything that follows them may take before an alert is raised."""
 _LEARNT_BY = timedelta(hours=5)
 """After a close: the evening's own learning has ended by then."""
 
@@ -80,33 +80,42 @@ def retrain_on_drift(
 
 @dg.run_failure_sensor(monitor_all_code_locations=False, default_status=dg.DefaultSensorStatus.RUNNING)
 def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceParam[Database]) -> None:
-    """A failed run raises an alert: which job, why, and where its log is."""
+    """A failed run raises an alert: what failed, why, and where its log is. What fails again on the same day raises none."""
+    from mltrainer_pipelines.ops.dagster_client import ANY_ASSETS
+    from mltrainer_pipelines.ops.run_launcher import REQUEST
     from mltrainer_pipelines.store.alerts import raise_alert
 
     run, failures = context.dagster_run, context.get_step_failure_events()
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    what = ", ".join(assets) if assets and run.job_name == ANY_ASSETS else run.job_name
     reasons = [error for event in failures if (error := innermost_message(event))]
     reason = (reasons[0] if reasons else context.failure_event.message or "").strip()[:2000]
     steps = [event.step_key for event in failures if event.step_key]
     where = f" in {', '.join(steps)}" if steps else ""
-    message = f"{run.job_name} failed{where}: {reason.splitlines()[0] if reason else 'no reason recorded'}"
+    message = f"{what} failed{where}: {reason.splitlines()[0] if reason else 'no reason recorded'}"
     url = f"{get_settings().dagster_link}/runs/{run.run_id}"
-    details = {"job": run.job_name, "steps": steps, "reason": reason, "url": url}
-    raise_alert(database.engine, f"run:{run.run_id}", "run_failure", "error", message, details, run.run_id)
+    details = {"job": what, "steps": steps, "reason": reason, "url": url}
+    about = run.run_id if REQUEST in run.tags else f"{what}:{now().date()}"
+    raise_alert(database.engine, f"run:{about}", "run_failure", "error", message, details, run.run_id)
 
 
 @dg.sensor(minimum_interval_seconds=600, default_status=SENSORS)
 def alert_on_stale_data(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
-    """Whatever is two sessions or more behind raises an alert, once an asset and session."""
-    from mltrainer_pipelines.ops.freshness import ASSETS, freshness
-    from mltrainer_pipelines.store.alerts import raise_alert
+    """Whatever should have come and is hours late raises an alert, once an asset and session; it is closed when that has come."""
+    from mltrainer_pipelines.ops.cadence import ASSETS
+    from mltrainer_pipelines.ops.freshness import freshness
+    from mltrainer_pipelines.store.alerts import close_alerts, raise_alert
+    from mltrainer_pipelines.trials.registry.records import first_registered
 
     events = {name: context.instance.get_latest_materialization_event(dg.AssetKey(name)) for name in ASSETS}
     materialized = {name: datetime.fromtimestamp(event.timestamp, UTC) for name, event in events.items() if event}
-    late = [
-        one for one in freshness(Lake(get_settings().lake_url), materialized, now()) if (one.sessions_behind or 0) >= _STALE_FROM
-    ]
-    for one in late:
-        message = f"{one.asset} is {one.sessions_behind} sessions behind: the newest is of {one.newest}"
+    states = freshness(Lake(get_settings().lake_url), materialized, now() - _STALE_AFTER, first_registered(database.engine))
+    late = {f"stale:{one.asset}:{one.newest}": one for one in states if one.sessions_behind}
+    for key, one in late.items():
+        newest = f"the newest is of {one.newest}" if one.newest else "there is nothing of it yet"
+        sessions = f"{one.sessions_behind} session{'s' * (one.sessions_behind != 1)}"
+        message = f"{one.asset} is {sessions} behind: {newest}"
         details = {"asset": one.asset, "sessions_behind": one.sessions_behind}
-        raise_alert(database.engine, f"stale:{one.asset}:{one.newest}", "stale_data", "warning", message, details)
-    return dg.SkipReason(", ".join(one.asset for one in late) + " behind" if late else "everything is up to date")
+        raise_alert(database.engine, key, "stale_data", "warning", message, details)
+    close_alerts(database.engine, "stale_data", except_keys=late, moment=now())
+    return dg.SkipReason(", ".join(one.asset for one in late.values()) + " behind" if late else "everything is up to date")

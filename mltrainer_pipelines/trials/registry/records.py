@@ -62,6 +62,12 @@ def set_status(engine: Engine, trial_id: str, status: str, run_id: str | None = 
         connection.execute(update(Trial).where(Trial.trial_id == trial_id).values(values))
 
 
+def first_registered(engine: Engine) -> datetime | None:
+    """When the first trial was registered; None before."""
+    with Session(engine) as session:
+        return session.scalar(select(func.min(Trial.created_at)))
+
+
 def trials_run(engine: Engine) -> int:
     """How many trials were ever submitted, the failed and discarded ones too: what luck had to choose from."""
     with engine.connect() as connection:
