@@ -26,6 +26,8 @@ COMPOSITE, PEER = "equal-weight rank composite", "qlib_lightgbm_alpha158"
 MOMENTUM_12_1 = "momentum_12_1"
 SINGLE = ("momentum_", "residual_momentum_", "sector_momentum_", "smooth_momentum_", "reversal_", "long_reversal_")
 """How the names of single features begin that a spreadsheet would rank by, each with its sign from the literature."""
+SAME = 1e-3
+"""Mean difference of two features' session percentiles below which they are one feature."""
 WARM_UP_YEARS, MOST_WINDOWS = 3, 8
 QLIB = {
     "objective": "l2", "colsample_bytree": 0.8879, "learning_rate": 0.2, "subsample": 0.8789, "lambda_l1": 205.6999,
@@ -86,7 +88,7 @@ def predict_trial(
 def predict_peer(
     market: SkillMarket, timeframe: TimeframeName, features: pl.DataFrame, windows: Windows, threads: int
 ) -> Iterator[pl.DataFrame]:
-    """Scores of LightGBM with Qlib's published settings on Alpha158, learnt from the session ranks of our own outcomes."""
+    """Scores of LightGBM with Qlib's published settings on Alpha158, learnt from the session's z-scores of our own outcomes."""
     features = features.filter(most_liquid(features, market.universe, market.universe.height)).sort("date", "symbol")
     labels = market.labels.filter(pl.col("timeframe") == timeframe)
     outcomes = labels.select("date", "symbol", "exit_date", "barrier", "net_return")
@@ -95,10 +97,12 @@ def predict_peer(
     days = rows["date"].to_physical().to_numpy()
     sessions = rows["date"].unique().sort().to_list()
     _, at = np.unique(days, return_inverse=True)
+    net_return = pl.col("net_return")
+    z_score = ((net_return - net_return.mean()) / net_return.std()).over("date")
     for start, end in windows:
         window = quarter_window(start, end, sessions, WHOLE_HISTORY)
         trains = np.flatnonzero(rows.select(window.trains).to_series().to_numpy() & (at % PEER_EVERY == 0))
-        target = session_percentiles(rows["net_return"].to_numpy()[trains], days[trains]) - 0.5
+        target = rows[trains].select(z_score.fill_nan(0.0).fill_null(0.0)).to_series().to_numpy()
         cut = int(0.8 * len(trains))  # the last fifth says when to stop
         params: dict[str, Any] = QLIB | {"num_threads": threads, "seed": 0}
         fitting = lightgbm.Dataset(X[trains[:cut]], target[:cut], params=params)
@@ -111,9 +115,9 @@ def predict_peer(
 
 
 def single_features(selection: pl.DataFrame, momentum: pl.DataFrame, windows: Windows) -> dict[str, pl.DataFrame]:
-    """Each momentum and reversal feature as a score, and the mean of their session ranks."""
-    names = {name: selection for name in selection.columns if name.startswith(SINGLE) and not name.endswith("_scaled")}
-    names |= {name: momentum for name in momentum.columns if name.startswith(SINGLE)}
+    """Each momentum and reversal feature as a score, those that rank alike once, and the mean of their session ranks."""
+    names = {name: momentum for name in momentum.columns if name.startswith(SINGLE)}
+    names |= {name: selection for name in selection.columns if name.startswith(SINGLE) and not name.endswith("_scaled")}
     begin, end = windows[0][0], windows[-1][1]
     scores = {
         name: table.filter(pl.col("date").is_between(begin, end, closed="left"))
@@ -124,5 +128,11 @@ def single_features(selection: pl.DataFrame, momentum: pl.DataFrame, windows: Wi
     }
     first = next(iter(scores.values()))
     days = first["date"].to_physical().to_numpy()
-    ranks = [session_percentiles(table["score"].to_numpy(), days) for table in scores.values()]
-    return scores | {COMPOSITE: first.with_columns(score=pl.Series(np.mean(ranks, axis=0)))}
+    ranks: dict[str, np.ndarray] = {}
+    for name, table in scores.items():
+        of_session = session_percentiles(table["score"].to_numpy(), days)
+        # two sets may hold the same feature under two names, and without sectors the market stands in for them
+        if not any(np.abs(of_session - other).mean() < SAME for other in ranks.values()):
+            ranks[name] = of_session
+    kept = {name: scores[name] for name in ranks}
+    return kept | {COMPOSITE: first.with_columns(score=pl.Series(np.mean(list(ranks.values()), axis=0)))}

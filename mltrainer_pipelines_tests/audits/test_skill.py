@@ -6,6 +6,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import brier_score_loss, roc_auc_score
 from typer.testing import CliRunner
 
 from mltrainer_pipelines.audits.simulated_market import AuditMarket
@@ -55,6 +56,7 @@ def test_on_a_market_with_nothing_to_find_no_skill_is_claimed_and_everything_is_
     for timeframe in ("short", "long"):
         models = {model["name"]: model for model in found["timeframes"][timeframe]["models"]}
         assert {DEFAULT, COMPOSITE, PEER, "momentum_12_1", "reversal_5", "logistic_regression"} <= models.keys()
+        assert "momentum_252_21" not in models, "12-1 momentum counts as two models"
         assert [name for name, model in models.items() if model["default"]] == [DEFAULT]
         assert len({(model["rows"], model["sessions"]) for model in models.values()}) == 1
         # one year holds four positions of 70 sessions: chance alone reaches a rank IC of 0.1, so it is judged in its errors
@@ -63,6 +65,31 @@ def test_on_a_market_with_nothing_to_find_no_skill_is_claimed_and_everything_is_
     predictions = pl.read_parquet(out)
     assert predictions.columns == ["date", "symbol", "timeframe", "score", "probability", "net_return"]
     assert predictions.select("date", "symbol", "timeframe").is_duplicated().sum() == 0
+    for timeframe in ("short", "long"):
+        assert_scored_alike(predictions.filter(pl.col("timeframe") == timeframe), found["timeframes"][timeframe]["models"])
+
+
+def assert_scored_alike(predictions, models):
+    """What others' tools say about the predictions is what the audit says about the default model."""
+    default = next(model for model in models if model["default"])
+    table = predictions.to_pandas()
+    sessions = table.groupby("date")[["score", "net_return"]]
+    ics = sessions.apply(
+        lambda rows: rows["score"].corr(rows["net_return"], method="spearman") if rows["score"].nunique() > 1 else 0
+    )
+    assert default["rank_ic"] == pytest.approx(ics.mean(), abs=1e-6)
+    top = sessions.apply(
+        lambda rows: rows.nlargest(round(len(rows) / 10), "score")["net_return"].mean() - rows["net_return"].mean()
+    )
+    assert default["top_decile_excess"] == pytest.approx(top.mean(), abs=1e-6)
+    scores = table.groupby("date")["score"]
+    places = scores.rank(pct=True) - 0.5 / scores.transform("size")
+    assert default["auc"] == pytest.approx(roc_auc_score(table["net_return"] > 0, places), abs=1e-6)
+    known = table.dropna(subset="probability")
+    error = brier_score_loss(known["net_return"] > 0, known["probability"])
+    assert len(known) > 0
+    share = (known["net_return"] > 0).mean()
+    assert default["brier_skill"] == pytest.approx(1 - error / (share * (1 - share)), abs=1e-6)
 
 
 def test_a_better_score_is_ahead_on_the_same_rows():
