@@ -10,7 +10,7 @@ _EACH_SESSION = (
     *("corporate_actions", "macro_series", "recommendations", "virtual_positions", "portfolio_performance"),
     *("outcomes", "model_weights", "drift", "learning_report", "trial_proposals"),
 )
-_EACH_QUARTER = ("trial_predictions", "trial_scorecard", "leaderboard")
+_EACH_QUARTER = ("trial_predictions", "trial_scorecard", "leaderboard", "market_skill")
 ALLOWED = {
     **dict.fromkeys(_EACH_SESSION, timedelta()),
     "champion_model": timedelta(days=7),
