@@ -14,9 +14,10 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mltrainer_pipelines.data_plan import DataPlan, fingerprint, read_plan
 from mltrainer_pipelines.live_clock import read_clock
 from mltrainer_pipelines.redaction import protect
 
@@ -47,6 +48,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
+    _history_asked_for: date = PrivateAttr()
+
     # where things are kept
     mltrainer_home: Path = PROJECT_ROOT / ".mltrainer"
     mltrainer_database_url: SecretStr | None = None
@@ -61,6 +64,7 @@ class Settings(BaseSettings):
     mltrainer_exchange: str = "simulated"
     mltrainer_history_start: date = Field(default_factory=lambda: date(datetime.now(NEW_YORK).year - 5, 1, 1))
     mltrainer_as_of: datetime | None = None
+    mltrainer_training_days: int = Field(default=548, ge=180, le=3650)  # of history before the first predicted quarter
     mltrainer_universe_size: int = Field(default=200, ge=5, le=5000)
     mltrainer_simulated_seed: int = Field(default=7, ge=0)
     mltrainer_simulated_symbols: int = Field(default=120, ge=5, le=20_000)
@@ -76,7 +80,11 @@ class Settings(BaseSettings):
     polygon_base_url: str | None = Field(
         default=None, validation_alias=AliasChoices("POLYGON_BASE_URL", "MASSIVE_BASE_URL", "polygon_base_url")
     )
-    polygon_calls_per_minute: int | None = Field(default=None, ge=0)  # 0: no limit; unset: see polygon_call_budget
+    polygon_calls_per_minute: int | None = Field(  # 0: no limit; unset: see polygon_call_budget
+        default=None,
+        ge=0,
+        validation_alias=AliasChoices("POLYGON_CALLS_PER_MINUTE", "MASSIVE_CALLS_PER_MINUTE", "polygon_calls_per_minute"),
+    )
     fred_api_key: SecretStr | None = None
     fred_base_url: str | None = None
     mltrainer_stale_minutes: float = Field(default=30.0, gt=0, allow_inf_nan=False)  # without a trade: the price is stale
@@ -135,6 +143,7 @@ class Settings(BaseSettings):
             "mltrainer_exchange": f"replay:{file.with_name(market['file'])}",
             "mltrainer_history_start": market["history_start"],
             "mltrainer_as_of": close.isoformat(),
+            "mltrainer_training_days": market.get("training_days", 548),
         } | {key: value for key, value in values.items() if value not in (None, "")}
 
     @field_validator("mltrainer_as_of", mode="before")
@@ -186,6 +195,16 @@ class Settings(BaseSettings):
         if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("not a PostgreSQL address; write postgresql://user:password@host:5432/database")
         return value
+
+    @model_validator(mode="after")
+    def _history_is_in_the_plan(self) -> "Settings":
+        """History begins where the plan of the key does, if that is later than what is asked for."""
+        self._history_asked_for = self.mltrainer_history_start
+        if plan := self.data_plan:
+            self.__dict__["mltrainer_history_start"] = max(self.mltrainer_history_start, plan.history_start)
+            if "mltrainer_training_days" not in self.model_fields_set:
+                self.__dict__["mltrainer_training_days"] = plan.training_days
+        return self
 
     @model_validator(mode="after")
     def _history_precedes_now(self) -> "Settings":
@@ -288,10 +307,46 @@ class Settings(BaseSettings):
 
     @property
     def polygon_call_budget(self) -> int | None:
-        """Calls to Polygon in any 60 seconds; None for no limit. Unset: 5, the free plan's, at Polygon itself, else no limit."""
+        """Calls to Polygon in any 60 seconds; None for no limit.
+
+        Unset: those of the plan; before it is recognized 5, the free plan's, at Polygon itself, else no limit.
+        """
         if self.polygon_calls_per_minute is not None:
             return self.polygon_calls_per_minute or None
+        if plan := self.data_plan:
+            return plan.calls_per_minute
         return 5 if self.polygon_url.rstrip("/") in (POLYGON_URL, MASSIVE_URL) else None
+
+    @property
+    def history_asked_for(self) -> date:
+        """First session as the environment wants it, also where the plan of the key begins later."""
+        return self._history_asked_for
+
+    @property
+    def plan_key(self) -> str | None:
+        """Tells the key and address of the market's vendor from others; None where no real market is asked."""
+        if not self._is_real or self.mltrainer_market_vendor != "polygon" or self.polygon_api_key is None:
+            return None
+        return fingerprint(self.polygon_url, self.polygon_api_key.get_secret_value())
+
+    @property
+    def data_plan(self) -> DataPlan | None:
+        """What the key was found to allow (`commands.preflight`), as the state folder has it now; None before."""
+        return read_plan(self.state, self.plan_key) if self.plan_key else None
+
+    @property
+    def has_no_snapshots(self) -> bool:
+        """Whether the plan has no prices during a session, so that the market is decided on once, after its close."""
+        return self.data_plan is not None and not self.data_plan.snapshots
+
+    def in_its_plan(self) -> "Settings":
+        """The same settings with the plan as it was recognized since; what reads the environment next reads it too."""
+        if self.data_plan is None:
+            return self
+        get_settings.cache_clear()
+        start, days = self.data_plan.history_start, self.data_plan.training_days
+        unset = {} if "mltrainer_training_days" in self.model_fields_set else {"mltrainer_training_days": days}
+        return self.model_copy(update={"mltrainer_history_start": max(self.history_asked_for, start), **unset})
 
     @property
     def closed_days(self) -> frozenset[date]:

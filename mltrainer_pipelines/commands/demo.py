@@ -15,7 +15,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from mltrainer_pipelines.commands.preflight import look
+from mltrainer_pipelines.commands.preflight import clock_in, look
 from mltrainer_pipelines.commands.trial import outcomes, wait_until_scored
 from mltrainer_pipelines.ops.dagster_client import DagsterClient, Run
 from mltrainer_pipelines.ops.databases import database_url
@@ -68,8 +68,9 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
         console.print(line, highlight=False)
     if seen.refusal:
         raise DemoError(seen.refusal)
+    settings = settings.in_its_plan()
     require_quarters(settings)
-    demo = Preparation(settings, console)
+    demo = Preparation(settings, console, seen.newest)
     with services_up(settings, console) as services:
         demo.result.seconds["start"] = services.start_seconds
         dagster = DagsterClient.of(settings, services.addresses["dagster"])
@@ -82,22 +83,39 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
 
 
 def require_quarters(settings: Settings) -> None:
-    """Refuse dates that leave nothing to predict, before anything is started."""
+    """Refuse dates that leave too little to predict, before anything is started."""
     from mltrainer_pipelines.market.sessions import last_closed_session
     from mltrainer_pipelines.settings import now
+    from mltrainer_pipelines.trials.validate_trial import MIN_QUARTERS
 
-    if not quarters_of(settings):
+    count = len(quarters_of(settings))
+    if count < MIN_QUARTERS:
+        start, days = settings.mltrainer_history_start, settings.mltrainer_training_days
         raise DemoError(
-            f"from MLTRAINER_HISTORY_START={settings.mltrainer_history_start} to {last_closed_session(now())} no quarter has "
-            "eighteen months of history before it; start the history earlier"
+            f"from MLTRAINER_HISTORY_START={start} to {last_closed_session(now())} {count} whole quarters have {days} days of "
+            f"history before them, and a trial is judged by {MIN_QUARTERS}: start the history earlier, or train on less before "
+            "the first quarter (with MLTRAINER_TRAINING_DAYS=270 two years are enough)"
         )
 
 
-class Preparation:
-    """The stages in order; each looks at what is there before it asks Dagster for more. `result` says what they made."""
+def seconds_left(done: int, total: int, elapsed_s: float, calls_per_minute: int | None) -> float:
+    """How long the rest of a backfill takes, at the pace it has had so far, or at least that of the plan's calls a minute.
 
-    def __init__(self, settings: Settings, console: Console):
-        self.settings, self.console = settings, console
+    >>> seconds_left(0, 500, 0.0, 5), seconds_left(100, 500, 1320.0, 5), seconds_left(50, 500, 1.0, None)
+    (6000.0, 5280.0, 9.0)
+    """
+    pace_s = elapsed_s / done if done else 0.0
+    return (total - done) * max(pace_s, 60.0 / calls_per_minute if calls_per_minute else 0.0)
+
+
+class Preparation:
+    """The stages in order; each looks at what is there before it asks Dagster for more. `result` says what they made.
+
+    `newest` is the newest session to be had, by default the last that closed.
+    """
+
+    def __init__(self, settings: Settings, console: Console, newest: date | None = None):
+        self.settings, self.console, self.newest = settings, console, newest
         self.lake = Lake(settings.lake_url)
         self.result = DemoResult(settings.market_source)
 
@@ -107,7 +125,7 @@ class Preparation:
         from mltrainer_pipelines.market.sessions import last_closed_session
         from mltrainer_pipelines.settings import now
 
-        newest = last_closed_session(now())
+        newest = self.newest or last_closed_session(now())
         sessions = [key for key in partitions.sessions.get_partition_keys() if key <= str(newest)]
         months = [key for key in partitions.months.get_partition_keys() if key <= str(newest)]
         quarters = [str(quarter) for quarter in quarters_of(self.settings)]
@@ -126,10 +144,14 @@ class Preparation:
                 run = dagster.launch_assets(
                     ["daily_bars"], missing[0], missing[-1]
                 )  # sessions that are there are left as they are
-                with self._bar("Daily bars, a call a session", len(missing)) as advance:
+                what, begin = "Daily bars, a call a session", time.monotonic()
+                with self._bar(what, len(missing)) as advance:
 
                     def follow(_: object) -> None:
-                        advance(self._present("daily_bars", missing), None)
+                        done = self._present("daily_bars", missing)
+                        left_s = seconds_left(done, len(missing), time.monotonic() - begin, self.settings.polygon_call_budget)
+                        there = f"; there at about {clock_in(left_s)}" if left_s >= 60 else ""
+                        advance(done, what + there)
 
                     dagster.wait([run], follow)
         self.result.sessions = len(self.lake.partitions("daily_bars"))

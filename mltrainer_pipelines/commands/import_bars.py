@@ -20,12 +20,12 @@ from mltrainer_pipelines.market.files.side_files import SPLITS
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.market.split_checks import judged_actions, suspected_splits
 from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.trials.quarters import predictable_quarters
+from mltrainer_pipelines.trials.validate_trial import MIN_QUARTERS, training_days_for
 
 _SHOWN = 12
 _WHOLE = 0.5
 """Share of the usual number of symbols from which on the last session counts as there."""
-_YEARS_NEEDED = 1.75
-"""History before the first quarter that can be predicted, and that quarter."""
 
 
 @dataclass
@@ -231,12 +231,12 @@ def _write(
     result.symbols, result.rows = bars["symbol"].n_unique(), bars.height
     result.splits, result.dividends = splits.height, dividends.height
     result.missing_sessions = [str(day) for day in sessions_between(days[0], days[-1]) if day not in set(days)]
-    (folder / f"{result.market}.json").write_text(
-        json.dumps({"file": file.name, "history_start": str(days[0]), "as_of": f"{days[-1]}T18:00:00", "symbols": result.symbols})
-    )
+    training = training_days_for(days[0], days[-1])
+    market = {"file": file.name, "history_start": str(days[0]), "as_of": f"{days[-1]}T18:00:00", "training_days": training}
+    (folder / f"{result.market}.json").write_text(json.dumps(market | {"symbols": result.symbols}))
     result.next = f"mltrainer demo --market {result.market}"
-    if (days[-1] - days[0]).days < _YEARS_NEEDED * 365.25:
+    if len(predictable_quarters(days[0], days[-1], training)) < MIN_QUARTERS:
         result.notes.append(
-            f"{(days[-1] - days[0]).days / 365.25:.1f} years are too short for `mltrainer demo`: it needs eighteen months before "
-            "a whole quarter. `mltrainer features` and `mltrainer labels` work."
+            f"{(days[-1] - days[0]).days / 365.25:.1f} years are too short for `mltrainer demo`: it needs two, nine months to "
+            "train on before a year of whole quarters. `mltrainer features` and `mltrainer labels` work."
         )

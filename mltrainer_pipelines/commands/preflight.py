@@ -5,7 +5,10 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mltrainer_pipelines.data_plan import DataPlan, write_plan
 from mltrainer_pipelines.settings import Settings, now
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.validate_trial import training_days_for
 
 if TYPE_CHECKING:
     from mltrainer_pipelines.market.files.reader import BarsOfFiles
@@ -13,70 +16,86 @@ if TYPE_CHECKING:
 _SUSPECTS_AT_MOST = 1 / 50_000
 """Suspected splits a bar above which prices are taken to be unadjusted, without their splits."""
 _SHOWN = 5
-_FREE_HISTORY = timedelta(days=730)
-_NOT_IN_PLAN = 403
+_A_DAY = timedelta(days=1)
 
 
 @dataclass
 class Preflight:
-    """What was seen: lines for the user, and why nothing should be started, with the remedy; None where it can."""
+    """What was seen: lines for the user, and why nothing should be started, with the remedy; None where it can.
+
+    `newest` is the newest session that the plan of the key has bars of; None where there is no plan.
+    """
 
     lines: list[str] = field(default_factory=list)
     refusal: str | None = None
+    newest: date | None = None
 
 
 def look(settings: Settings, moment: datetime | None = None) -> Preflight:
     """Look at the recording, its sessions and the dates as of `moment`, by default now.
 
-    Costs seconds, starts nothing and writes nothing.
+    Costs seconds and starts nothing. What the key of a real market allows is kept, see `data_plan`.
     """
     from mltrainer_pipelines.market.sessions import last_closed_session, sessions_between
 
     seen = Preflight()
-    first, newest = settings.mltrainer_history_start, last_closed_session(moment or now())
-    wanted = sessions_between(first, newest)
+    moment = moment or now()
+    wanted = sessions_between(settings.history_asked_for, last_closed_session(moment))
     if settings.uses_local_exchange and settings.market_kind == "replay":
         _recording(settings, wanted, seen)
     elif settings.market_kind == "real" and wanted:
-        _plan(settings, wanted, seen)
+        _plan(settings, wanted, moment.date(), seen)
     return seen
 
 
-def _plan(settings: Settings, wanted: list[date], seen: Preflight) -> None:
-    """What the key's plan allows, by two calls: the oldest session, and a snapshot."""
-    from mltrainer_pipelines.market.errors import EmptySessionError, KeyRefusedError, MarketDataError
-    from mltrainer_pipelines.market.sessions import next_session
+def _plan(settings: Settings, wanted: list[date], today: date, seen: Preflight) -> None:
+    """What the key's plan allows, by a few calls; kept in the state folder, where every process of the home reads it."""
+    from mltrainer_pipelines.market.errors import MarketDataError
+    from mltrainer_pipelines.market.sessions import sessions_between
     from mltrainer_pipelines.market.vendors.protocol import Connection
-    from mltrainer_pipelines.market.vendors.registry import open_market_data
+    from mltrainer_pipelines.market.vendors.registry import allowance
 
-    vendor = settings.mltrainer_market_vendor
+    vendor, known = settings.mltrainer_market_vendor, settings.data_plan
     settings.state.mkdir(parents=True, exist_ok=True)
-    client = open_market_data(vendor, Connection(*settings.vendor_connection(vendor), settings.state, lambda _: None))
+    url, key, _ = settings.vendor_connection(vendor)
+    calls = settings.polygon_calls_per_minute or (known.calls_per_minute if known else None)
     try:
-        client.session_bars(wanted[0])
-    except KeyRefusedError as error:
-        two_years = next_session(wanted[-1] - _FREE_HISTORY)
-        remedy = f"the free plan has two years: set MLTRAINER_HISTORY_START={two_years}" if error.status == _NOT_IN_PLAN else ""
-        seen.refusal = f"the session {wanted[0]} is not to be had. {error}{f'; {remedy}' if remedy else ''}"
-        return
-    except EmptySessionError:
-        seen.lines.append(f"the vendor has no bars of {wanted[0]}, the first session asked for")
+        connection = Connection(url, key, calls, settings.state, lambda _: None)
+        allowed = allowance(vendor, connection, wanted[0], wanted[-1], today)
     except MarketDataError as error:
         seen.refusal = str(error)
         return
-    try:
-        client.snapshot()
-    except KeyRefusedError:
-        seen.lines.append(
-            "the plan has no snapshots: there are no prices during a session, and nothing is scored until it allows them"
-        )
-    except MarketDataError as error:
-        seen.lines.append(f"snapshots cannot be had now: {error}")
-    calls = settings.vendor_connection(vendor)[2]
-    minutes = (
-        f"{calls} calls a minute: about {len(wanted) / calls:.0f} minutes for the first time" if calls else "no limit of calls"
-    )
-    seen.lines.append(f"{len(wanted):,} sessions, a call each, {minutes}; what is there already is not fetched again")
+    if allowed is None:
+        return
+    lake = Lake(settings.lake_url)
+    stored = lake.partitions("daily_bars")
+    start = allowed.first
+    if known and known.history_start < start and lake.exists("daily_bars", str(known.history_start)):
+        start = known.history_start  # fetched while the plan still reached back to it
+    years = allowed.years
+    training = known.training_days if known and known.history_start == start else training_days_for(start, today - _A_DAY)
+    limit = allowed.calls_per_minute
+    plan = DataPlan(settings.plan_key or "", years, start, allowed.snapshots, limit, training)
+    write_plan(settings.state, plan)
+    seen.newest = allowed.last
+    seen.lines.append(f"the plan of the key has {plan}")
+    if start > wanted[0]:
+        seen.lines.append(f"history begins on {start}: {wanted[0]} is not in the plan")
+    if not allowed.snapshots:
+        seen.lines.append("the market is decided on once a session, after its close, from the day's bars")
+    if allowed.last < wanted[-1]:
+        seen.lines.append(f"the bars of {wanted[-1]} are not published for this plan yet: this is as of {allowed.last}")
+    missing = [day for day in sessions_between(start, allowed.last) if str(day) not in set(stored)]
+    if settings.polygon_calls_per_minute is not None:
+        limit = settings.polygon_calls_per_minute or None
+    minutes = len(missing) / limit if limit else 0.0
+    there = f", about {minutes:.0f} minutes at {limit} calls a minute, there at about {clock_in(60 * minutes)}" if minutes else ""
+    seen.lines.append(f"{len(missing):,} sessions of bars to fetch, a call each{there}; {len(stored):,} are there already")
+
+
+def clock_in(seconds: float) -> str:
+    """What the clock of this machine shows in so many seconds."""
+    return f"{datetime.now().astimezone() + timedelta(seconds=seconds):%H:%M}"
 
 
 def _recording(settings: Settings, wanted: list[date], seen: Preflight) -> None:

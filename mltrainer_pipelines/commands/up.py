@@ -2,6 +2,7 @@
 
 import typer
 
+from mltrainer_pipelines.commands.preflight import look
 from mltrainer_pipelines.ops import state_dir
 from mltrainer_pipelines.ops.supervisor import require_startable, run_up
 from mltrainer_pipelines.settings import Settings
@@ -21,6 +22,10 @@ def serve_all(settings: Settings) -> int:
         typer.echo(f"  logs: {state_dir.logs(settings) / 'up.log'}\nCtrl-C stops everything.")
 
     require_startable(settings)
+    if settings.plan_key and settings.data_plan is None:  # `mltrainer demo` has looked already
+        for line in look(settings).lines:
+            typer.echo(line, err=True)
+        settings = settings.in_its_plan()
     typer.echo(f"Starting mlTrainer in {settings.state} …", err=True)
     with open(state_dir.log_file(settings), "a", buffering=1) as output:
         return run_up(settings, output, ready)

@@ -61,7 +61,7 @@ months = dg.TimeWindowPartitionsDefinition(
 """Calendar months, named by their first day; the running month is one of them."""
 
 quarters = dg.TimeWindowPartitionsDefinition(
-    start=str(first_quarter(_start)),
+    start=str(first_quarter(_start, get_settings().mltrainer_training_days)),
     end=_end("quarter"),
     fmt="%Y-%m-%d",
     cron_schedule="0 0 1 1,4,7,10 *",

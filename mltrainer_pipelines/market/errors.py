@@ -27,6 +27,10 @@ class KeyRefusedError(MarketDataError):
         self.variable, self.status = variable, status
 
 
+NOT_IN_PLAN = 403
+"""Status of a `KeyRefusedError` where the key is right and its plan does not include what was asked for."""
+
+
 class RateLimitedError(MarketDataError):
     """The vendor asks for fewer calls (429), and did so on every attempt or for longer than we wait."""
 

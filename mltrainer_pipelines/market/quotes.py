@@ -1,15 +1,16 @@
 """Delayed quotes: the whole market as of 15 minutes ago, and the provisional bars they make."""
 
 import time
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
 from mltrainer_pipelines.market.bars import validate_bars
 from mltrainer_pipelines.market.errors import MarketDataError
-from mltrainer_pipelines.market.sessions import NEW_YORK, last_closed_session, open_session, session_hours
+from mltrainer_pipelines.market.sessions import NEW_YORK, last_closed_session, open_session, previous_session, session_hours
 from mltrainer_pipelines.market.vendors.protocol import MarketData
+from mltrainer_pipelines.store.lake import Lake
 
 DELAY = timedelta(minutes=15)
 """Age below which a price is not used."""
@@ -100,6 +101,29 @@ def delayed_quotes(client: MarketData, moment: datetime, stale_after: timedelta 
             "clock is ahead of it; check this machine's clock, MLTRAINER_AS_OF, and that POLYGON_BASE_URL is the exchange meant"
         )
     return DELAYED_QUOTES.cast(usable).sort("symbol")
+
+
+def closing_quotes(lake: Lake, moment: datetime) -> pl.DataFrame:
+    """The same without a snapshot: the market as of its last close, from the day's bars in the lake.
+
+    For plans that have no prices during a session. Columns of `DELAYED_QUOTES`; nothing in them is younger than the close of
+    the newest session whose bars are there. Raises `MarketDataError` where those are missing that should have come by `moment`.
+    """
+    due = last_closed_session(moment - DELAY)
+    there = [key for key in lake.partitions("daily_bars") if key <= str(due)]
+    if not there or there[-1] < str(previous_session(due)):
+        raise MarketDataError(
+            f"the plan has no prices during a session, and the lake's bars end {f'with {there[-1]}' if there else 'before any'}: "
+            f"materialize daily_bars up to {due} first"
+        )
+    bars = lake.read("daily_bars", there[-1])
+    before = lake.read("daily_bars", there[-2]) if len(there) > 1 else bars.clear()
+    quotes = bars.join(before.select("symbol", previous_close="close"), on="symbol", how="left").with_columns(
+        as_of=pl.lit(moment.astimezone(NEW_YORK)),
+        updated_at=pl.lit(session_hours(date.fromisoformat(there[-1]))[1]),
+        stale=pl.lit(value=False),
+    )
+    return DELAYED_QUOTES.cast(quotes.select(*DELAYED_QUOTES.schema)).sort("symbol")
 
 
 def too_young(quotes: pl.DataFrame) -> pl.DataFrame:

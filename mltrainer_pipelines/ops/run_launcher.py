@@ -233,4 +233,4 @@ def quarters_of(settings: Settings) -> list[date]:
     clock = read_clock(settings.state)
     pinned = settings.mltrainer_as_of if clock is None else None
     last = pinned.date() if pinned else ((clock.moment if clock else datetime.now(NEW_YORK)).date() - timedelta(days=1))
-    return predictable_quarters(settings.mltrainer_history_start, last)
+    return predictable_quarters(settings.mltrainer_history_start, last, settings.mltrainer_training_days)

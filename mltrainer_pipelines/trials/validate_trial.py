@@ -5,11 +5,17 @@ from datetime import date, timedelta
 
 from mltrainer_pipelines.market.sessions import sessions_between
 from mltrainer_pipelines.trials.config import WHOLE_HISTORY, InvalidTrialError, TrialConfig
+from mltrainer_pipelines.trials.quarters import SHORT_TRAINING_DAYS, TRAINING_DAYS, predictable_quarters
 from mltrainer_pipelines.trials.validation.windows import EMBARGO_SESSIONS
 
 MIN_QUARTERS = 4
 """A year out of sample: below it nothing that a trial earned differs from luck."""
 _AS_MUCH_AS_THERE_IS = (TrialConfig.model_fields["train_sessions"].default, WHOLE_HISTORY)
+
+
+def training_days_for(history_start: date, last: date) -> int:
+    """Days of history before the first predicted quarter: the usual ones, or fewer where they leave too few quarters."""
+    return TRAINING_DAYS if len(predictable_quarters(history_start, last)) >= MIN_QUARTERS else SHORT_TRAINING_DAYS
 
 
 def validate_trial(config: TrialConfig, quarters: Sequence[date], history_start: date) -> None:
@@ -24,7 +30,7 @@ def validate_trial(config: TrialConfig, quarters: Sequence[date], history_start:
         raise InvalidTrialError(
             f"a trial is judged by at least {MIN_QUARTERS} quarters, and with a history from {history_start} there "
             f"{'is' if len(quarters) == 1 else 'are'} {len(quarters)}; set MLTRAINER_HISTORY_START to an earlier day (a trial's "
-            "first quarter begins eighteen months after it) and ingest from there"
+            "first quarter begins MLTRAINER_TRAINING_DAYS after it) and ingest from there"
         )
     last = quarters[-1]
     most = len(sessions_between(history_start, last - timedelta(days=1))) - EMBARGO_SESSIONS

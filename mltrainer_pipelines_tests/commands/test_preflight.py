@@ -1,17 +1,23 @@
 """Looking before anything long starts: recordings, clocks, suspected splits, plans of calls."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from mltrainer_pipelines.commands import preflight
-from mltrainer_pipelines.market.sessions import sessions_between
+from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
+from mltrainer_pipelines.market.sessions import next_session, sessions_between
 from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.store.lake import Lake
+from mltrainer_pipelines.trials.quarters import SHORT_TRAINING_DAYS, predictable_quarters
+from mltrainer_pipelines.trials.validate_trial import MIN_QUARTERS
+from mltrainer_pipelines_tests.servers.plans import Plan
 from mltrainer_pipelines_tests.servers.stocks import Stocks
-from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
+from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
 
+TODAY = date(2015, 12, 31)
 DAYS = sessions_between(date(2013, 1, 2), date(2015, 12, 31))
 
 
@@ -60,28 +66,91 @@ def test_what_cannot_work_is_refused_in_one_line_with_the_remedy(look):
     assert "--infer-splits" in (unadjusted.refusal or "")
 
 
-@pytest.mark.parametrize("prefix", ["POLYGON", "MASSIVE"])
-def test_a_plan_is_probed_by_two_calls_and_says_what_it_allows(monkeypatch, prefix, tmp_path):
-    for name in ("POLYGON_API_KEY", "MASSIVE_API_KEY", "POLYGON_BASE_URL", "MASSIVE_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    first = sessions_between(date(2013, 12, 31), date(2014, 1, 1))[0]
-    stocks = Stocks()
+@pytest.fixture
+def real(monkeypatch, tmp_path: Path):
+    """Settings of a home with a key for a loopback vendor, on the last evening of 2015."""
+    for name in ("API_KEY", "BASE_URL", "CALLS_PER_MINUTE"):
+        for prefix in ("POLYGON", "MASSIVE"):
+            monkeypatch.delenv(f"{prefix}_{name}", raising=False)
 
-    def free_plan(call: Call) -> Reply:
-        return Reply(b'{"status":"NOT_AUTHORIZED"}', status=403) if "/snapshot/" in call.path else stocks(call)
-
-    with vendor(free_plan) as server:
+    def settings(url: str, start: date = date(2011, 1, 3), prefix: str = "POLYGON", **changes: object) -> Settings:
         monkeypatch.setenv(f"{prefix}_API_KEY", "a-key")
-        monkeypatch.setenv(f"{prefix}_BASE_URL", server.url)
-        monkeypatch.setenv("POLYGON_CALLS_PER_MINUTE", "5")
-        settings = Settings(mltrainer_home=tmp_path, mltrainer_history_start=first, mltrainer_as_of="2015-12-31T18:00:00-05:00")
+        monkeypatch.setenv(f"{prefix}_BASE_URL", url)
+        given = {"mltrainer_history_start": start, "mltrainer_as_of": f"{TODAY}T18:00:00-05:00"}
+        return Settings(mltrainer_home=tmp_path, **given | changes)
+
+    return settings
+
+
+def looked_at(settings: Settings) -> preflight.Preflight:
+    return preflight.look(settings, settings.mltrainer_as_of)
+
+
+@pytest.mark.parametrize("prefix", ["POLYGON", "MASSIVE"])
+def test_the_free_plan_is_recognized_and_history_begins_where_it_does(real, prefix):
+    with vendor(Plan(Stocks(), TODAY, 2, calls=5, snapshots=False)) as server:
+        settings = real(server.url, prefix=prefix)
         assert settings.market_kind == "real"
-        seen = preflight.look(settings, settings.mltrainer_as_of)
+        seen = looked_at(settings)
         assert seen.refusal is None
-        assert "no snapshots" in seen.lines[0]
-        assert "505 sessions, a call each, 5 calls a minute: about 101 minutes" in seen.lines[1]
-        stocks.faults[first] = [Reply(b'{"status":"NOT_AUTHORIZED","message":"upgrade your plan"}', status=403)]
-        refusal = preflight.look(settings, settings.mltrainer_as_of).refusal
-        assert "set MLTRAINER_HISTORY_START=2014-01-02" in refusal
-        assert "a-key" not in refusal
-        assert len(server.calls) == 3
+        assert len(server.calls) == 6
+        plan = settings.data_plan
+        assert (plan.years, plan.calls_per_minute, plan.snapshots, plan.history_start) == (2, 5, False, date(2014, 1, 2))
+        assert seen.lines[0] == "the plan of the key has 2 years of history, 5 calls a minute, no prices during a session"
+        assert "history begins on 2014-01-02" in seen.lines[1]
+        assert "once a session, after its close" in seen.lines[2]
+        assert "504 sessions of bars to fetch, a call each, about 101 minutes at 5 calls a minute" in seen.lines[3]
+        within = real(server.url, prefix=prefix)
+        assert (within.mltrainer_history_start, within.polygon_call_budget) == (date(2014, 1, 2), 5)
+        assert len(predictable_quarters(date(2014, 1, 2), date(2015, 12, 31), within.mltrainer_training_days)) >= 4
+        assert "a-key" not in (within.state / "data_plan.json").read_text()
+
+
+@pytest.mark.parametrize(("years", "first"), [(5, date(2011, 1, 3)), (10, date(2011, 1, 3)), (20, date(2000, 1, 3))])
+def test_paid_plans_are_recognized_by_what_they_refuse(real, years, first):
+    with vendor(Plan(Stocks(), TODAY, years)) as server:
+        settings = real(server.url, first)
+        assert looked_at(settings).refusal is None
+        plan = settings.data_plan
+        reaches_back = TODAY.replace(year=TODAY.year - years) <= first
+        assert plan.years == (None if reaches_back else years)
+        assert (plan.snapshots, plan.calls_per_minute, plan.training_days) == (True, None, 548)
+        assert real(server.url, first).polygon_call_budget is None
+        assert len(server.calls) <= 8
+
+
+def test_todays_bars_that_are_not_published_yet_are_left_for_later(real):
+    with vendor(Plan(Stocks(), TODAY, 2, snapshots=False, published=date(2015, 12, 30))) as server:
+        seen = looked_at(real(server.url, date(2014, 3, 3)))
+    assert seen.newest == date(2015, 12, 30)
+    assert any("2015-12-31 are not published" in line for line in seen.lines)
+
+
+def test_a_key_that_is_wrong_is_refused_before_anything_starts(real):
+    with vendor([Reply(b'{"status":"ERROR","error":"Unknown API Key"}', status=401)]) as server:
+        refusal = looked_at(real(server.url)).refusal
+    assert "MASSIVE_API_KEY" in refusal
+    assert "a-key" not in refusal
+
+
+def test_a_start_that_was_fetched_is_kept_when_the_plan_moves_on(real, tmp_path):
+    plan = Plan(Stocks(), TODAY, 2, snapshots=False)
+    with vendor(plan) as server:
+        settings = real(server.url, mltrainer_as_of="2015-06-30T18:00:00-04:00")
+        plan.today = date(2015, 6, 30)
+        looked_at(settings)
+        first = settings.data_plan.history_start
+        assert first == date(2013, 7, 1)
+        Lake(settings.lake_url).write("daily_bars", DAILY_BARS.empty(), str(first))
+        plan.today = TODAY
+        later = real(server.url)
+        seen = looked_at(later)
+        assert (later.data_plan.history_start, later.data_plan.training_days) == (first, 270)
+        assert "1 are there already" in seen.lines[-1]
+
+
+def test_two_years_of_a_plan_always_hold_the_quarters_that_a_trial_is_judged_by():
+    for today in sessions_between(date(2023, 1, 3), date(2026, 12, 31)):
+        start = next_session(today.replace(year=today.year - 2, day=min(today.day, 28)))
+        last = today - timedelta(days=1)
+        assert len(predictable_quarters(start, last, SHORT_TRAINING_DAYS)) >= MIN_QUARTERS, today

@@ -9,11 +9,14 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
+from mltrainer_pipelines.data_plan import DataPlan, write_plan
 from mltrainer_pipelines.defs.features.assets import features, labels
 from mltrainer_pipelines.defs.learning.automation import alert_on_stale_data
 from mltrainer_pipelines.defs.market.automation import fetch_missing_sessions, ingest_session_schedule
+from mltrainer_pipelines.defs.signals.automation import decide_after_the_close, refresh_signals_schedule
 from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.ops.automation import SAFETY_NETS
 from mltrainer_pipelines.settings import get_settings
@@ -21,6 +24,9 @@ from mltrainer_pipelines.store.alerts import alerts
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.market.test_backlog import with_bars
+from mltrainer_pipelines_tests.servers.plans import Plan
+from mltrainer_pipelines_tests.servers.stocks import Stocks
+from mltrainer_pipelines_tests.servers.vendor import vendor
 
 STATES = """
 import json
@@ -116,6 +122,60 @@ def test_nothing_happens_after_the_moment_at_which_the_clock_stands(
     tick = dg.build_schedule_context(instance=instance, scheduled_execution_time=evening(date(2024, 7, 2)))
     assert "MLTRAINER_AS_OF" in ingest_session_schedule(tick).skip_message
     assert Lake(str(tmp_path / "lake")).partitions("daily_bars") == ["2024-06-28"]
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: Callable[[datetime], None]) -> Iterator[Plan]:
+    """A key whose plan has no prices during a session, at a vendor that has published the session of 1 July 2024."""
+    plan = Plan(Stocks(), date(2024, 7, 2), 2, snapshots=False, published=date(2024, 7, 1))
+    with vendor(plan) as server:
+        for name, value in (("POLYGON_API_KEY", "a-key"), ("POLYGON_BASE_URL", server.url), ("MLTRAINER_HOME", str(tmp_path))):
+            monkeypatch.setenv(name, value)
+        clock(evening(date(2024, 7, 2)))
+        settings = get_settings()
+        write_plan(settings.state, DataPlan(settings.plan_key or "", 2, date(2022, 7, 5), False, None, 270))
+        yield plan
+
+
+def test_a_plan_without_prices_during_a_session_decides_once_after_its_close(
+    free: Plan, clock: Callable[[datetime], None], tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    lake = with_bars(tmp_path / "lake", date(2024, 6, 28), date(2024, 7, 1))
+    regime = pl.DataFrame({"date": [date(2024, 6, 28)]})
+    lake.write("regime", regime)
+    lake.write("signals", regime, "2024-06-28")
+    noon = datetime(2024, 7, 2, 12, 0, tzinfo=NEW_YORK)
+    tick = dg.build_schedule_context(instance=instance, scheduled_execution_time=noon)
+    assert "one decision after its close" in refresh_signals_schedule(tick).skip_message
+
+    def decision() -> dg.RunRequest | dg.SkipReason:
+        return decide_after_the_close(dg.build_sensor_context(instance=instance))
+
+    assert "what is made of them is not yet" in decision().skip_message
+    lake.write("regime", pl.DataFrame({"date": [date(2024, 7, 1)]}))
+    assert decision().run_key == "after the close of 2024-07-01"
+    lake.write("signals", regime, "2024-07-01")
+    clock(noon)
+    assert "the next decision comes after the next close" in decision().skip_message
+    clock(evening(date(2024, 7, 2)))
+    assert "2024-07-02 has no bars yet" in decision().skip_message
+
+
+def test_a_plan_that_gets_a_session_late_is_asked_until_it_has_it(
+    free: Plan, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    with_bars(tmp_path / "lake", date(2024, 6, 28))
+    tick = dg.build_schedule_context(instance=instance, scheduled_execution_time=evening(date(2024, 7, 2)))
+    assert "fetch_missing_sessions asks" in ingest_session_schedule(tick).skip_message
+    (request,) = fetch_missing_sessions(dg.build_sensor_context(instance=instance)).run_requests
+    assert request.tags["dagster/asset_partition_range_end"] == "2024-07-01"
+    with_bars(tmp_path / "lake", date(2024, 7, 1))
+    waits = fetch_missing_sessions(dg.build_sensor_context(instance=instance))
+    assert not waits.run_requests
+    assert "does not have 2024-07-02 yet" in waits.skip_reason.skip_message
+    free.published = date(2024, 7, 2)
+    (request,) = fetch_missing_sessions(dg.build_sensor_context(instance=instance)).run_requests
+    assert request.tags["dagster/asset_partition_range_start"] == "2024-07-02"
 
 
 def test_what_is_behind_raises_one_alert_the_same_night_that_is_closed_when_it_has_come(

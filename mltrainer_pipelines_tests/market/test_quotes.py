@@ -10,9 +10,10 @@ from pydantic import SecretStr
 
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS, DELAYED_QUOTES
 from mltrainer_pipelines.market.errors import MarketDataError
-from mltrainer_pipelines.market.quotes import delayed_quotes, provisional_bars, sifted_quotes
+from mltrainer_pipelines.market.quotes import closing_quotes, delayed_quotes, provisional_bars, sifted_quotes
 from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
+from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
 
 MONDAY, TUESDAY = date(2024, 3, 4), date(2024, 3, 5)
@@ -179,3 +180,19 @@ def test_a_quote_that_cannot_be_right_costs_its_own_symbol_alone():
     assert provisional_bars(quotes)["symbol"].to_list() == [f"S{number}" for number in range(10)]
     with pytest.raises(MarketDataError, match="nothing is made of it"):
         sifted_quotes(quotes.tail(8))
+
+
+def test_without_a_snapshot_the_last_close_is_taken_from_the_days_bars(tmp_path):
+    lake = Lake(str(tmp_path))
+    bar = {"open": 10.0, "high": 11.0, "low": 9.0, "close": 10.5, "volume": 5e5, "vwap": 10.2, "trades": 9}
+    for day, close in ((MONDAY, 10.0), (TUESDAY, 10.5)):
+        lake.write("daily_bars", DAILY_BARS.cast(pl.DataFrame([{"date": day, "symbol": "A", **bar, "close": close}])), str(day))
+    evening = closing_quotes(lake, at(TUESDAY, "16:15"))
+    assert not DELAYED_QUOTES.problems(evening)
+    row = evening.row(0, named=True)
+    assert (row["date"], row["close"], row["previous_close"], row["stale"]) == (TUESDAY, 10.5, 10.0, False)
+    assert (row["as_of"], row["updated_at"]) == (at(TUESDAY, "16:15"), at(TUESDAY, "16:00"))
+    assert closing_quotes(lake, at(TUESDAY, "16:14"))["date"].to_list() == [MONDAY]
+    assert closing_quotes(lake, at(date(2024, 3, 6), "22:00"))["date"].to_list() == [TUESDAY]  # not published yet
+    with pytest.raises(MarketDataError, match="the lake's bars end with 2024-03-05"):
+        closing_quotes(lake, at(date(2024, 3, 7), "22:00"))

@@ -12,6 +12,7 @@ from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.ops.automation import SAFETY_NETS, automations, nothing_runs, switch, switch_all
 from mltrainer_pipelines.ops.freshness import backlog
+from mltrainer_pipelines.settings import Settings
 
 router = APIRouter(prefix="/api/automation", tags=["system"], route_class=JsonRoute)
 
@@ -43,6 +44,7 @@ class CatchingUp(BaseModel):
 
 class AutomationState(BaseModel):
     problem: str | None = Field(description="Why nothing runs by itself.")
+    plan: str | None = Field(description="What the plan of the data vendor's key allows, and what that means for decisions.")
     automation: list[Automation]
     catching_up: list[CatchingUp]
 
@@ -95,4 +97,13 @@ def _state(installation: Context) -> AutomationState:
     ]
     missing = backlog(installation.lake, installation.now(), installation.settings.polygon_call_budget)
     caught = [CatchingUp(**vars(one)) for one in missing]
-    return AutomationState(problem=nothing_runs(dagster, every), automation=rows, catching_up=caught)
+    plan = _plan(installation.settings)
+    return AutomationState(problem=nothing_runs(dagster, every), plan=plan, automation=rows, catching_up=caught)
+
+
+def _plan(settings: Settings) -> str | None:
+    plan = settings.data_plan
+    if plan is None:
+        return None
+    decided = "every 15 minutes of the session" if plan.snapshots else "once a session, after its close, from the day's bars"
+    return f"The data plan has {plan}. The market is decided on {decided}."

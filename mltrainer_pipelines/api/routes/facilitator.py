@@ -206,7 +206,7 @@ def _freshness(installation: Context, state: Freshness) -> AssetFreshness:
 
 def _refresh_overdue(installation: Context) -> bool:
     moment = installation.now()
-    if not is_session(moment.date()):
+    if installation.settings.has_no_snapshots or not is_session(moment.date()):
         return False
     opens, closes = session_hours(moment.date())
     if not opens + DELAY + _OVERDUE <= moment <= closes + DELAY:

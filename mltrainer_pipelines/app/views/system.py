@@ -66,6 +66,8 @@ def _automation() -> None:
         state = api().get("/api/automation")
         if state["problem"]:
             st.warning(state["problem"], icon=":material/pause_circle:")
+        if state["plan"]:
+            st.caption(state["plan"])
         for one in state["catching_up"]:
             minutes = max(1, round(one["seconds"] / 60))
             st.info(

@@ -1,6 +1,6 @@
 """The evening's intake, what was missed, and the nightly look at bars that the vendor changed."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
@@ -27,6 +27,8 @@ def ingest_session_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequ
     day = tick.date()
     if skipped := no_session(day) or clock_is_pinned(tick):
         return skipped
+    if get_settings().has_no_snapshots:
+        return dg.SkipReason(f"the plan has {day} some time after the close: fetch_missing_sessions asks until it is there")
     missing = overdue_sessions(Lake(get_settings().lake_url), tick)
     if len(missing) < 2:
         return dg.RunRequest(run_key=str(day), partition_key=str(day))
@@ -51,8 +53,33 @@ def fetch_missing_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResu
         again = datetime.fromisoformat(asked[2]) + min(_FIRST_WAIT * 2 ** (tries - 1), _LONGEST_WAIT)
         if now() < again:
             return dg.SkipReason(f"{first} to {last}: the vendor did not have them yet; asked again at {again:%Y-%m-%d %H:%M}")
+    cursor = f"{first} {last} {now().isoformat()} {tries + 1}"
+    if get_settings().has_no_snapshots and not _is_published(missing[-1]):
+        if len(missing) == 1:
+            return dg.SensorResult(skip_reason=f"the vendor does not have {last} yet: it is asked again", cursor=cursor)
+        last = str(missing[-2])
     request = dg.RunRequest(run_key=f"{first} {last} {tries}", tags=partition_range(first, last))
-    return dg.SensorResult(run_requests=[request], cursor=f"{first} {last} {now().isoformat()} {tries + 1}")
+    return dg.SensorResult(run_requests=[request], cursor=cursor)
+
+
+def _is_published(session: date) -> bool:
+    """Whether a plan with end-of-day data has a session's bars yet: it refuses today's for a while."""
+    from mltrainer_pipelines.market.errors import NOT_IN_PLAN, EmptySessionError, KeyRefusedError
+    from mltrainer_pipelines.market.vendors.protocol import Connection
+    from mltrainer_pipelines.market.vendors.registry import open_market_data
+
+    settings = get_settings()
+    vendor = settings.mltrainer_market_vendor
+    client = open_market_data(vendor, Connection(*settings.vendor_connection(vendor), settings.state, lambda _: None))
+    try:
+        client.session_bars(session)
+    except EmptySessionError:
+        return False
+    except KeyRefusedError as error:
+        if error.status != NOT_IN_PLAN:
+            raise
+        return False
+    return True
 
 
 @dg.schedule(job=correct_bars, cron_schedule="0 4 * * *", execution_timezone="America/New_York", default_status=SCHEDULES)

@@ -46,13 +46,24 @@ def delayed_quotes(
 ) -> dg.MaterializeResult[None]:
     """The whole market as of 15 minutes ago, in one call; a refresh is added to its session's file.
 
-    A quote that cannot be right is left out and goes to the quarantine.
+    Where the plan of the key has no such prices: as of the last close, from the day's bars. A quote that cannot be right is
+    left out and goes to the quarantine.
     """
     from mltrainer_pipelines.market import quotes
+    from mltrainer_pipelines.market.errors import NOT_IN_PLAN, KeyRefusedError
     from mltrainer_pipelines.signals.scoring import UnusableInputError
     from mltrainer_pipelines.store.quarantine import doubts_of, quarantine
 
-    frame = quotes.delayed_quotes(market_data, now(), timedelta(minutes=get_settings().mltrainer_stale_minutes))
+    try:
+        if get_settings().has_no_snapshots:
+            frame = quotes.closing_quotes(lake, now())
+        else:
+            frame = quotes.delayed_quotes(market_data, now(), timedelta(minutes=get_settings().mltrainer_stale_minutes))
+    except KeyRefusedError as error:
+        if error.status != NOT_IN_PLAN:
+            raise
+        context.log.info("the plan of the key has no prices during a session: as of the last close, from the day's bars")
+        frame = quotes.closing_quotes(lake, now())
     if frame.is_empty():
         raise UnusableInputError(
             f"the snapshot of {now():%Y-%m-%d %H:%M} holds no price; is the exchange up, and its clock ours?"

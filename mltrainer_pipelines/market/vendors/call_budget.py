@@ -70,6 +70,12 @@ class CallBudget:
         """How long `calls` calls take at least, from an unused budget: bursts of a minute's worth, a minute apart."""
         return max(0, calls - 1) // self.calls_per_minute * self._window_s
 
+    def recent(self) -> int:
+        """Calls of all processes that count now: under way, or ended within the last 60 seconds."""
+        with self._opened() as log:
+            self._wait_s(log)
+            return len(log.calls)
+
     @contextmanager
     def call(self) -> Iterator[None]:
         """Wait for a place in the budget and hold it while the call is made."""

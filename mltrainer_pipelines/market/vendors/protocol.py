@@ -121,11 +121,28 @@ class Connection:
 
 
 @dataclass(frozen=True)
+class Allowance:
+    """What a key may ask for, as a few calls showed.
+
+    `first` and `last` are the oldest and the newest session that were to be had, `years` how far back the plan goes (None: as
+    far as was asked for), `snapshots` whether there are prices during a session, `calls_per_minute` None without a limit.
+    """
+
+    first: date
+    last: date
+    years: int | None
+    snapshots: bool
+    calls_per_minute: int | None
+
+
+@dataclass(frozen=True)
 class Vendor:
     """What the `__init__.py` of a vendor's folder declares as `VENDOR`: how to open what it offers.
 
-    `macro` gives None where the vendor cannot be asked, for want of a key: macro is then missing.
+    `macro` gives None where the vendor cannot be asked, for want of a key: macro is then missing. `allowance` finds out what
+    the key may ask for, of the sessions from a first to a last one, on a day; None where a vendor has no plans.
     """
 
     market: Callable[[Connection], MarketData] | None = None
     macro: Callable[[Connection], MacroData | None] | None = None
+    allowance: Callable[[Connection, date, date, date], Allowance] | None = None

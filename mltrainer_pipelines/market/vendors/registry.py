@@ -1,10 +1,11 @@
 """The vendors there are: every folder beside this module, found by itself and imported when it is chosen."""
 
 import pkgutil
+from datetime import date
 from importlib import import_module
 
 from mltrainer_pipelines.market import vendors
-from mltrainer_pipelines.market.vendors.protocol import Connection, MacroData, MarketData, Vendor
+from mltrainer_pipelines.market.vendors.protocol import Allowance, Connection, MacroData, MarketData, Vendor
 
 
 class UnknownVendorError(ValueError):
@@ -26,6 +27,15 @@ def open_market_data(name: str, connection: Connection) -> MarketData:
     if vendor.market is None:
         raise UnknownVendorError(f"MLTRAINER_MARKET_VENDOR={name}: it has no US stocks; choose another of {vendor_names()}")
     return vendor.market(connection)
+
+
+def allowance(name: str, connection: Connection, first: date, last: date, today: date) -> Allowance | None:
+    """What the key may ask a vendor of US stocks for, of the sessions from `first` to `last`; None where it has no plans.
+
+    Raises `KeyRefusedError` where none of them is to be had, and what the client raises.
+    """
+    vendor = _vendor("MLTRAINER_MARKET_VENDOR", name)
+    return vendor.allowance(connection, first, last, today) if vendor.allowance else None
 
 
 def open_macro_data(name: str, connection: Connection) -> MacroData | None:

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from mltrainer_pipelines.trials.config import TrialConfig
-from mltrainer_pipelines.trials.quarters import TRAINING_WARM_UP
+from mltrainer_pipelines.trials.quarters import TRAINING_DAYS
 from mltrainer_pipelines.trials.registry.leaderboard import deflated
 from mltrainer_pipelines.trials.scoring.score import score
 from mltrainer_pipelines.trials.scoring.scorecard import Scorecard
@@ -91,7 +91,9 @@ def whole_quarters(table: WalkForward) -> list[tuple[date, date]]:
     """The quarters of a history that have eighteen months before them and ended inside it."""
     first, last = table.rows["date"][0], table.rows["date"][-1]
     whole = [
-        (start, end) for start, end in table.quarters() if start >= first + TRAINING_WARM_UP and end <= last + timedelta(days=4)
+        (start, end)
+        for start, end in table.quarters()
+        if start >= first + timedelta(days=TRAINING_DAYS) and end <= last + timedelta(days=4)
     ]
     if len(whole) < MIN_QUARTERS:
         raise TooShortHistoryError(

@@ -67,7 +67,10 @@ class PolygonMarket:
         budget: CallBudget | None = None,
         total_s: float | None = None,
     ):
-        from polygon import RESTClient
+        try:
+            from polygon import RESTClient
+        except ModuleNotFoundError:  # the same client under the vendor's new name
+            from massive import RESTClient
 
         self.base_url = usable_address(base_url, "POLYGON_BASE_URL", "https://api.polygon.io", timeout_s)
         self.budget = budget

@@ -28,7 +28,9 @@ from mltrainer_pipelines.market.vendors.transport import (
 )
 
 SERVICE = "Polygon"
-KEY_VARIABLE = "POLYGON_API_KEY"
+KEY_VARIABLE = "POLYGON_API_KEY (or MASSIVE_API_KEY)"
+CALLS = "polygon_calls.json"
+"""File of the state folder in which all processes count their calls."""
 _CONNECTIONS = 8
 
 

@@ -4,6 +4,7 @@ import gc
 import gzip
 import json
 import logging
+import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -593,3 +594,12 @@ def test_a_session_of_the_whole_market_is_decoded_in_milliseconds():
                 fastest = min(fastest, time.perf_counter() - begin)
             print(f"{symbols} symbols: {fastest * 1000:.2f} ms")
             assert fastest < most_s
+
+
+def test_the_client_under_the_vendors_new_name_will_do(monkeypatch):
+    import polygon
+
+    monkeypatch.setitem(sys.modules, "massive", polygon)
+    monkeypatch.setitem(sys.modules, "polygon", None)
+    with vendor([Reply(b'{"status":"OK","count":0,"tickers":[]}')]) as server:
+        assert PolygonMarket(server.url, SecretStr("key")).snapshot().is_empty()
