@@ -1,15 +1,15 @@
 """`mltrainer audit calibration`: probabilities of the core models beside what came, over several simulated markets."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mltrainer_pipelines.audits.result import MODELS, AuditResult, Progress, run_trials
+from mltrainer_pipelines.audits.result import AuditResult, Progress, audited_trials, run_trials
 from mltrainer_pipelines.audits.simulated_market import AuditMarket, simulated_history
-from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.scoring import skill
 from mltrainer_pipelines.trials.scoring.effective_sample import holding_blocks
@@ -17,8 +17,13 @@ from mltrainer_pipelines.trials.scoring.effective_sample import holding_blocks
 MAX_CALIBRATION_ERROR = 0.03
 
 
-def audit_calibration(markets: int = 4, market: AuditMarket | None = None, progress: Progress = lambda *_: None) -> AuditResult:
-    """Probabilities of the core models out of sample, over several markets with the premium: error at most 0.03.
+def audit_calibration(
+    markets: int = 4,
+    market: AuditMarket | None = None,
+    progress: Progress = lambda *_: None,
+    configs: Sequence[TrialConfig] | None = None,
+) -> AuditResult:
+    """Probabilities of the default and the core models out of sample, over several markets with the premium: error at most 0.03.
 
     One market of a few years has few independent holding periods, and how its share of profitable trades falls is luck
     that no calibration can know; over several markets that luck averages out, an error of the method does not. How much
@@ -26,13 +31,13 @@ def audit_calibration(markets: int = 4, market: AuditMarket | None = None, progr
     """
     begin = time.perf_counter()
     market = market or AuditMarket()
-    configs = [TrialConfig(model=model, timeframe=timeframe) for timeframe in TIMEFRAMES for model in MODELS]
+    configs = configs or audited_trials()
     pooled: dict[tuple[str, str], list[pl.DataFrame]] = {}
     single: dict[tuple[str, str], list[float]] = {}
     by_chance: dict[tuple[str, str], list[float]] = {}
     for number in range(markets):
         chosen = replace(market, seed=market.seed + number)
-        history = simulated_history(chosen)
+        history = simulated_history(chosen, configs=configs)
 
         def of_all(what: str, share: float, number: int = number) -> None:
             progress(what, (number + share) / markets)

@@ -6,9 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from mltrainer_pipelines.audits.result import MODELS, AuditResult, Progress, run_trials
+from mltrainer_pipelines.audits.result import AuditResult, Progress, audited_trials, run_trials
 from mltrainer_pipelines.audits.simulated_market import AuditMarket, simulated_history
-from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.registry.promotion import grade, shortfalls
 from mltrainer_pipelines.trials.scoring.backtest import top_fraction
@@ -22,18 +21,18 @@ METRICS = ("rank_ic", "rank_ic_t", "brier_skill", "calibration_error", "sharpe",
 
 
 def audit_planted(
-    market: AuditMarket | None = None, timeframes: Sequence[str] = tuple(TIMEFRAMES), progress: Progress = lambda *_: None
+    market: AuditMarket | None = None, configs: Sequence[TrialConfig] | None = None, progress: Progress = lambda *_: None
 ) -> AuditResult:
-    """Both core models on a market with the premium: they have to find it, and to know what it is worth.
+    """The default and the core models on a market with the premium: they have to find it, and to know what it is worth.
 
     A trial passes if its rank IC is above zero with t > 3, it is graded `proven`, and the mean net return that was
     expected of its top decile lies inside the interval of what these picks earned (by `mean_over_time`; 95 % for all
     trials together, by Bonferroni).
     """
     begin = time.perf_counter()
-    configs = [TrialConfig(model=model, timeframe=timeframe) for timeframe in timeframes for model in MODELS]
+    configs = configs or audited_trials()
     market = market or AuditMarket()
-    history = simulated_history(market)
+    history = simulated_history(market, configs=configs)
     trials = run_trials(configs, market, history, progress)
     rows: list[dict[str, Any]] = []
     for trial in trials:

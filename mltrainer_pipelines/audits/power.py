@@ -108,7 +108,8 @@ def simulated_scorecard(case: Case, seed: int) -> Scorecard:
     labels = compute_labels(bars, universe, horizon, Barriers(), COST_BPS, decided[0], decided[-1])
     config = TrialConfig(model="logistic_l2", timeframe=horizon.name, universe_size=case.symbols)
     predictions = known.filter(pl.col("date") >= decided[0])
-    return score(config, calibrate_walk_forward(predictions, labels, sessions), labels, bars, (), TRIALS, COST_BPS).scorecard
+    calibrated = calibrate_walk_forward(predictions, labels, sessions)
+    return score(config, calibrated, labels, bars, (), TRIALS, COST_BPS, by_quarters=False).scorecard
 
 
 def _market(case: Case, horizon: Timeframe, sessions: list[date], seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -5,14 +5,16 @@ Everything is computed in memory by the code that the Dagster assets call; no se
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mltrainer_pipelines.audits.simulated_market import COST_BPS, AuditMarket
+from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, TimeframeName
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.defaults import default_trial
 from mltrainer_pipelines.trials.validation.run_in_memory import History, TrialResult, run_in_memory
 
 MODELS = ("logistic_l2", "lightgbm")
-"""The core models that audits run."""
+"""The core models that audits run, beside the default one."""
 
 Progress = Callable[[str, float], None]
 """Called with what was done, and the share of the whole that is done by now."""
@@ -34,6 +36,12 @@ class AuditResult:
     def text(self) -> str:
         heading = f"{self.name} audit on simulated markets: {'passed' if self.passed else 'FAILED'} in {self.seconds:.0f} s"
         return "\n".join([heading, *(f"  {line}" for line in self.lines)])
+
+
+def audited_trials() -> list[TrialConfig]:
+    """The default trial of each timeframe, and the core models."""
+    core = [TrialConfig(model=model, timeframe=timeframe) for timeframe in TIMEFRAMES for model in MODELS]
+    return [*(default_trial(timeframe) for timeframe in get_args(TimeframeName)), *core]
 
 
 def run_trials(configs: Sequence[TrialConfig], market: AuditMarket, history: History, progress: Progress) -> list[TrialResult]:

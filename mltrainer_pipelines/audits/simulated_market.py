@@ -1,5 +1,6 @@
 """The simulated market as the frames the stages work on, and as what trials run on, without a server between."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,6 +14,7 @@ from mltrainer_pipelines.features.labels.barriers import Barriers
 from mltrainer_pipelines.features.labels.labels import compute_labels
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.universe import universes_of
+from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.validation.run_in_memory import History
 
 COST_BPS = 10.0
@@ -82,10 +84,11 @@ class SimulatedFrames:
     regimes: pl.DataFrame
 
 
-def simulated_history(market: AuditMarket, frames: SimulatedFrames | None = None) -> History:
+def simulated_history(market: AuditMarket, frames: SimulatedFrames | None = None, configs: Sequence[TrialConfig] = ()) -> History:
     """Adjusted bars, the universe as each month knew it, features and the labels of both timeframes of a simulated market.
 
-    `frames` are the market's own, where they have been made already.
+    `frames` are the market's own, where they have been made already; `configs` are trials that will run on it, whose feature
+    sets are computed too.
 
     >>> market = AuditMarket(symbols=8, first=date(2024, 1, 2), last=date(2024, 2, 29))
     >>> history = simulated_history(market)
@@ -100,7 +103,10 @@ def simulated_history(market: AuditMarket, frames: SimulatedFrames | None = None
         compute_labels(bars, members, timeframe, Barriers(), COST_BPS, market.first, market.last)
         for timeframe in TIMEFRAMES.values()
     ]
-    return History(compute_features(bars, members, None, market.first, market.last), pl.concat(labels), bars, members)
+    default = TrialConfig.model_fields["feature_set"].default
+    sets = sorted({config.feature_set for config in configs} - {default})
+    own, *others = (compute_features(bars, members, None, market.first, market.last, name) for name in (default, *sets))
+    return History(own, pl.concat(labels), bars, members, dict(zip(sets, others, strict=True)))
 
 
 def _frame(bars: Bars) -> pl.DataFrame:

@@ -45,7 +45,7 @@ def cached_trials(
 def _computed(configs: Sequence[TrialConfig], market: AuditMarket, at_once: int) -> Iterator[TrialResult]:
     if not configs:
         return
-    history = simulated_history(market)
+    history = simulated_history(market, configs=configs)
     if at_once < 2:
         yield from (run_one_in_memory(config, history, COST_BPS) for config in configs)
         return

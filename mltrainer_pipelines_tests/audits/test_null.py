@@ -12,9 +12,13 @@ from mltrainer_pipelines.audits.simulated_market import AuditMarket
 def test_without_a_premium_no_trial_is_proven_and_nothing_looks_likely():
     market = AuditMarket(seed=11, symbols=40, premium=0.0, last=date(2024, 3, 29))
     shares = []
-    found = audit_null(4, market, progress=lambda what, share: shares.append(share))
+    found = audit_null(3, market, progress=lambda what, share: shares.append(share), defaults=["rank_ridge"])
     assert found.passed
-    assert found.findings["trials"] == 4
+    assert found.findings["trials"] == 5
+    assert found.findings["leanings_worth_something"] == []
+    for excess, low, high in found.findings["worth_of_default_leanings"].values():
+        assert low <= excess <= high
+        assert low <= 0.0 <= high
     assert found.findings["proven"] == 0
     assert set(found.findings["champion_grades"].values()) == {"candidate"}
     assert found.findings["share_of_predictions_from_0.60"] <= 0.005
@@ -38,10 +42,10 @@ def test_a_null_audit_that_was_stopped_goes_on_where_it_was(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        audit_null(2, market, stopped, cache=tmp_path)
+        audit_null(2, market, stopped, cache=tmp_path, defaults=())
     cached = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pickle")}
     assert [path.stem for path in cached] == [steps[-1]]
-    found = audit_null(2, market, cache=tmp_path)
+    found = audit_null(2, market, cache=tmp_path, defaults=())
     assert found.findings["trials"] == 2
     assert {path: path.stat().st_mtime_ns for path in cached} == cached
-    assert {**found.as_dict(), "seconds": 0} == {**audit_null(2, market, cache=tmp_path).as_dict(), "seconds": 0}
+    assert {**found.as_dict(), "seconds": 0} == {**audit_null(2, market, cache=tmp_path, defaults=()).as_dict(), "seconds": 0}

@@ -60,6 +60,7 @@ def score(
     cost_bps: float = 10.0,
     regimes: pl.DataFrame | None = None,
     universe: pl.DataFrame | None = None,
+    by_quarters: bool = True,
 ) -> ScoreResult:
     """Judge a trial by its out-of-sample predictions; NothingToScoreError if none of them has a known label.
 
@@ -69,7 +70,8 @@ def score(
     momentum baseline holds cash where it has less history). `other_trial_sharpes` are the `daily_sharpe` of every other trial
     ever scored, of any timeframe, the discarded ones too; `trials_run` counts the trials ever run, this one included, where some
     left no Sharpe ratio (failed ones count). `cost_bps` is the cost of one side of a trade, as in the labels. Regimes (date,
-    crash, neutral, bull) and a universe (month, symbol, sector) are for the scores per regime and per sector.
+    crash, neutral, bull) and a universe (month, symbol, sector) are for the scores per regime and per sector. Without
+    `by_quarters` there are none per quarter either: nothing else depends on them.
     """
     horizon = config.horizon.max_sessions
     rows = _with_labels(calibrated, labels, config.horizon.name)
@@ -87,7 +89,7 @@ def score(
     picks = backtest.top_fraction(rows, "score", TOP)
     prices = backtest.PriceGrid.from_bars(adjusted_bars)
     equity = _books(picks, rows, prices, horizon, cost_bps)
-    quarters = by_quarter(rows, picks, equity, horizon)
+    quarters = by_quarter(rows, picks, equity, horizon) if by_quarters else []
 
     returns, market, momentum = (equity[f"{book}net_return"].to_numpy() for book in ("", "universe_", "momentum_"))
     trials = max(trials_run or 1, len(other_trial_sharpes) + 1)
@@ -193,6 +195,7 @@ def _picked(picks: pl.DataFrame, rows: pl.DataFrame, horizon: int) -> dict[str, 
         "pick_excess": number(excess.mean),
         "pick_excess_low": number(excess_low),
         "pick_excess_high": number(excess_high),
+        "pick_excess_z": number(excess.z),
     }
 
 

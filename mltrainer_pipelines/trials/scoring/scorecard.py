@@ -48,8 +48,9 @@ class Scorecard(Numbers):
     pick_return, pick_return_low, pick_return_high, expected_pick_return : float
         Mean net return of a pick, its 95 % interval over sessions (`effective_sample`), and what was
         expected of the same picks where an expectation existed.
-    pick_excess, pick_excess_low, pick_excess_high : float
-        Mean net return of a session's picks above that of all its symbols, and its 95 % interval: what the ranking is worth.
+    pick_excess, pick_excess_low, pick_excess_high, pick_excess_z : float
+        Mean net return of a session's picks above that of all its symbols, its 95 % interval, and how many standard errors it
+        is above zero: what the ranking is worth.
     net_return, net_return_low, net_return_high, total_return : float
         Of the book after costs: compound a year with its 95 % interval (`effective_sample`), and in all.
     sharpe, daily_sharpe, daily_sharpe_error : float
@@ -106,6 +107,7 @@ class Scorecard(Numbers):
     pick_excess: float | None = None
     pick_excess_low: float | None = None
     pick_excess_high: float | None = None
+    pick_excess_z: float | None = None
 
     net_return: float
     net_return_low: float | None

@@ -5,8 +5,8 @@ database and the tracking server between them.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -30,13 +30,14 @@ class History:
     """What trials are run on: features, and labels of their timeframe at least.
 
     Bars are date, symbol, adj_open, adj_close, from 252 sessions before the first quarter on, where there are as many; the
-    universe is month, symbol, rank.
+    universe is month, symbol, rank. `other_features` are those of further feature sets, by name.
     """
 
     features: pl.DataFrame
     labels: pl.DataFrame
     bars: pl.DataFrame
     universe: pl.DataFrame
+    other_features: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def run_one_in_memory(config: TrialConfig, history: History, cost_bps: float = 1
     """Run one trial; its scorecard is deflated by nothing yet. Parameters and errors as for `run_in_memory`."""
     begin = time.perf_counter()
     labels = history.labels.filter(pl.col("timeframe") == config.timeframe)
-    table = WalkForward(config, history.features, labels, universe=history.universe, threads=threads)
+    features = history.other_features.get(config.feature_set, history.features)
+    table = WalkForward(config, features, labels, universe=history.universe, threads=threads)
     predictions = pl.concat(table.predict_quarter(*quarter).predictions for quarter in whole_quarters(table))
     calibrated = calibrate_walk_forward(predictions, labels)
     result = score(config, calibrated, labels, history.bars, cost_bps=cost_bps)
