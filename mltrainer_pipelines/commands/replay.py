@@ -27,7 +27,7 @@ def replay_period(settings: Settings, first: date, last: date) -> dict[str, obje
     with services_up(settings, console) as services:
         begin = time.monotonic()
         database = Database(database_url(settings, "mltrainer"))
-        champions = Champions(Tracking(services.addresses["mlflow"]), settings.state / "champions")
+        champions = Champions(Tracking(services.addresses["mlflow"]), settings.state / "champions", database.engine)
         with console.status(f"Replaying {first} to {last} …") as status:
             labels = lake.scan("labels").filter(pl.col("date") <= last).collect()
             pinned = simulated_now() is not None

@@ -5,18 +5,20 @@ MLflow's client takes more than a second to import, and a champion's file does n
 
 import contextlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy.engine import Engine
+
 from mltrainer_pipelines.features.versions import FeatureVersionError
 from mltrainer_pipelines.http_client import NoAnswerError, send
-from mltrainer_pipelines.trials.ensemble_file import FILE, read_ensemble, write_ensemble
+from mltrainer_pipelines.trials.ensemble_file import FILE, read_ensemble
+from mltrainer_pipelines.trials.registry.champion_files import ChangedFileError, require_file
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
-from mltrainer_pipelines.trials.registry.model_registry import CHAMPION, ChampionVersion, NoChampionError, load_version
+from mltrainer_pipelines.trials.registry.model_registry import CHAMPION, ChampionVersion, NoChampionError, fetch_file
 from mltrainer_pipelines.trials.registry.tracking import Tracking, TrackingUnavailableError
 
 _KEPT = 4
@@ -31,10 +33,14 @@ class ChampionUnloadableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Champions:
-    """Champions of both timeframes: asked of the registry within `timeout_s`, their files kept in `folder` of this machine."""
+    """Champions of both timeframes: asked of the registry within `timeout_s`, their files kept in `folder` of this machine.
+
+    A file is read only if its digest is the one that PostgreSQL (`engine`) has of its version.
+    """
 
     tracking: Tracking
     folder: Path
+    engine: Engine
     timeout_s: float = 5.0
 
     def load(self, timeframe: str, version: str | None = None) -> tuple[ChampionEnsemble, ChampionVersion]:
@@ -45,17 +51,24 @@ class Champions:
         NoChampionError
             If there is none yet, or no such version.
         ChampionUnloadableError
-            If its file cannot be read, or the features that it learnt from cannot be computed any more.
+            If its file is not the registered one or cannot be read, or the features that it learnt from cannot be computed
+            any more.
         TrackingUnavailableError
             If the registry does not answer.
         """
         registered = self.version(timeframe, version)
         folder = self.folder / registered.name / f"{registered.version}-{int(registered.registered_at.timestamp() * 1000)}"
-        if not (folder / FILE).is_file():
-            ensemble = _readable(registered, lambda: load_version(self.tracking, registered))
-            _keep(ensemble, folder)
-            return ensemble, registered
-        return _readable(registered, lambda: read_ensemble(folder / FILE)), registered
+        cached = folder / FILE
+        content = cached.read_bytes() if cached.is_file() else fetch_file(self.tracking, registered)
+        try:
+            require_file(self.engine, registered.name, registered.version, content)
+        except ChangedFileError as error:
+            cached.unlink(missing_ok=True)
+            raise ChampionUnloadableError(str(error)) from None
+        ensemble = _readable(registered, content)
+        if not cached.is_file():
+            _keep(content, folder)
+        return ensemble, registered
 
     def version(self, timeframe: str, version: str | None = None) -> ChampionVersion:
         """Which version the alias `champion` names, or what the registry says of another one. Imports no MLflow."""
@@ -83,15 +96,13 @@ class Champions:
         )
 
 
-def _readable(version: ChampionVersion, read: Callable[[], ChampionEnsemble]) -> ChampionEnsemble:
+def _readable(version: ChampionVersion, content: bytes) -> ChampionEnsemble:
     try:
-        ensemble = read()
+        ensemble = read_ensemble(content)
         _ = ensemble.feature_set
         return ensemble
     except FeatureVersionError as error:
         raise ChampionUnloadableError(f"version {version.version} of {version.name} cannot score: {error}") from error
-    except (NoChampionError, TrackingUnavailableError):
-        raise
     except Exception as error:  # a pickle of other code can fail in any way
         raise ChampionUnloadableError(
             f"version {version.version} of {version.name} cannot be read by this code ({type(error).__name__}: {error}); "
@@ -99,13 +110,12 @@ def _readable(version: ChampionVersion, read: Callable[[], ChampionEnsemble]) ->
         ) from error
 
 
-def _keep(ensemble: ChampionEnsemble, place: Path) -> None:
+def _keep(content: bytes, place: Path) -> None:
     """Write a version's file so that it is there whole or not at all, and drop the oldest ones."""
     place.mkdir(parents=True, exist_ok=True)
     draft = place / f".{uuid4().hex}.part"
-    draft.mkdir()
-    write_ensemble(ensemble, draft).replace(place / FILE)
-    draft.rmdir()
+    draft.write_bytes(content)
+    draft.replace(place / FILE)
     for old in sorted(place.parent.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-_KEPT]:
         with contextlib.suppress(OSError):
             (old / FILE).unlink()

@@ -43,6 +43,23 @@ _MOVED_CLASSES = {
 }
 """Those that left a module which stayed, or became another class."""
 
+_LIBRARIES = frozenset({"numpy", "scipy", "sklearn", "lightgbm", "xgboost", "catboost", "river"})
+_OUR_ROOMS = frozenset({"contracts", "features", "models", "trials"})
+"""Whose classes a model may be made of."""
+_ALLOWED = frozenset(
+    {
+        *("builtins.int", "builtins.float", "builtins.set", "builtins.frozenset", "builtins.slice", "builtins.bytearray"),
+        *("collections.OrderedDict", "collections.defaultdict", "collections.deque", "datetime.date", "datetime.datetime"),
+        *("functools.partial", "random.Random", "types.SimpleNamespace", "copyreg._reconstructor"),
+        *("numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar", "numpy._core.numeric._frombuffer"),
+        *(f"numpy.random._pickle.__{name}_ctor" for name in ("bit_generator", "generator", "randomstate")),
+        "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
+        *("sklearn.metrics._dist_metrics.newObj", "sklearn.neighbors._kd_tree.newObj", "sklearn.neighbors._ball_tree.newObj"),
+    }
+)
+"""Beside them: classes of Python's own, and the functions by which libraries rebuild their arrays."""
+
 
 def write_ensemble(ensemble: ChampionEnsemble, folder: Path) -> Path:
     """Write it into a folder; returns the file."""
@@ -51,16 +68,20 @@ def write_ensemble(ensemble: ChampionEnsemble, folder: Path) -> Path:
     return path
 
 
-def read_ensemble(path: Path) -> ChampionEnsemble:
-    """Read a file that `write_ensemble` wrote. A pickle runs code: give files of our own registry only."""
-    ensemble = unpickled(path.read_bytes())
+def read_ensemble(content: bytes) -> ChampionEnsemble:
+    """The champion in the content of a file that `write_ensemble` wrote; nothing in it is run (`unpickled`)."""
+    ensemble = unpickled(content)
     if not isinstance(ensemble, ChampionEnsemble):
-        raise TypeError(f"{path} holds a {type(ensemble).__name__}, not a champion; materialize champion_model again")
+        raise TypeError(f"it holds a {type(ensemble).__name__}, not a champion; materialize champion_model again")
     return ensemble
 
 
 def unpickled(content: bytes) -> object:
-    """The object of a pickle of ours, also where an earlier version wrote it. A pickle runs code: give our own only."""
+    """The object of a pickle of ours, also where an earlier version wrote it.
+
+    A pickle can name any function to be called. This reader makes objects of the classes of known libraries and calls the few
+    functions by which NumPy, SciPy and scikit-learn rebuild their arrays; `pickle.UnpicklingError` names anything else.
+    """
     return _Unpickler(io.BytesIO(content)).load()
 
 
@@ -74,7 +95,14 @@ class _Unpickler(pickle.Unpickler):
         if package == "mltrainer_pipelines":
             rest, name = _MOVED_CLASSES.get((rest, name), (_MOVED.get(rest, rest), name))
             module = f"{package}.{rest}"
-        return super().find_class(module, name)
+        ours = package == "mltrainer_pipelines" and rest.partition(".")[0] in _OUR_ROOMS
+        allowed = f"{module}.{name}" in _ALLOWED
+        value = super().find_class(module, name) if ours or allowed or package in _LIBRARIES else None
+        # a dotted name, or one that a module has imported, would lead anywhere
+        own = isinstance(value, type) and "." not in name and value.__module__.partition(".")[0] in {package, "builtins"}
+        if not allowed and not own:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a model")
+        return value
 
 
 def example_rows(ensemble: ChampionEnsemble, features: pl.DataFrame) -> "pd.DataFrame":
@@ -109,4 +137,4 @@ class ServedEnsemble:
 
 def _load_pyfunc(path: str) -> ServedEnsemble:
     file = Path(path)
-    return ServedEnsemble(read_ensemble(file / FILE if file.is_dir() else file))
+    return ServedEnsemble(read_ensemble((file / FILE if file.is_dir() else file).read_bytes()))

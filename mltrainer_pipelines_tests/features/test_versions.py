@@ -160,7 +160,7 @@ write_quarter(lake, new, "2019-04-01", mixed, None)
 told["missing"] = missing_quarters(lake, new, ["2019-01-01", "2019-04-01", "2019-07-01"])
 told["mixed"] = refusal(lambda: predicted_quarters(lake, new.trial_id))
 
-champion = read_ensemble(folder / "ensemble.pkl")
+champion = read_ensemble((folder / "ensemble.pkl").read_bytes())
 told["champion"] = refusal(lambda: champion.feature_set)
 if told["champion"] is None:
     rows = compute_features(bars, universe, None, date(2020, 3, 1), date(2020, 3, 31), champion.feature_set)
@@ -216,7 +216,7 @@ def test_a_feature_is_added_to_a_set(scratch, before):
 
     assert told["champion"] is None
     scores = pl.read_parquet(folder / "scores.parquet")
-    assert_frame_equal(scores, read_ensemble(folder / "ensemble.pkl").predict(march))
+    assert_frame_equal(scores, read_ensemble((folder / "ensemble.pkl").read_bytes()).predict(march))
 
 
 def test_a_formula_of_a_set_is_changed(scratch, before):

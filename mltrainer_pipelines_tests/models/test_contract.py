@@ -1,6 +1,7 @@
 """The contract that every model of the catalogue keeps, each on one small table."""
 
 import io
+import pickle
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from mltrainer_pipelines.models.estimator import UntrainableError
 from mltrainer_pipelines.models.panel import UNKNOWN, panel_groups
 from mltrainer_pipelines.models.registry import get_model, list_models
 from mltrainer_pipelines.models.spec import ModelSpec
+from mltrainer_pipelines.trials.ensemble_file import unpickled
 
 LIBRARIES = (
     "numpy", "scipy", "scikit-learn", "lightgbm", "xgboost", "catboost", "torch", "statsmodels", "arch", "hmmlearn", "river"
@@ -159,6 +161,8 @@ def test_fifty_rows_of_one_symbol_are_enough_to_fit_and_one_class_is_refused(spe
     said = estimator.fit(X[:50], y[:50], groups).predict_proba(X[:50], groups)[:, 1]
     assert ((said >= 0) & (said <= 1)).all()
     assert len(estimator.predict_proba(X[:0], groups[:0])) == 0
+    read = unpickled(pickle.dumps(estimator))  # as a champion's file is read
+    np.testing.assert_array_equal(read.predict_proba(X[:50], groups)[:, 1], said)
     with pytest.raises(UntrainableError, match="both classes"):
         estimator.fit(X[:50], np.zeros(50), groups)
 

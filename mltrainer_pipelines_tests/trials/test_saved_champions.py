@@ -13,8 +13,7 @@ _SAVED = Path(__file__).parent / "saved"
 
 
 @pytest.mark.parametrize("timeframe", ["short", "long"])
-def test_a_champion_saved_by_an_earlier_version_scores_as_it_did(timeframe, tmp_path):
-    file = tmp_path / "ensemble.pkl"
-    file.write_bytes(lzma.decompress((_SAVED / f"champion_{timeframe}_november_2026.pickle.xz").read_bytes()))
+def test_a_champion_saved_by_an_earlier_version_scores_as_it_did(timeframe):
+    file = lzma.decompress((_SAVED / f"champion_{timeframe}_november_2026.pickle.xz").read_bytes())
     scored = read_ensemble(file).predict(pl.read_parquet(_SAVED / "features.parquet"))
     assert_frame_equal(scored, pl.read_parquet(_SAVED / f"predictions_{timeframe}.parquet"), abs_tol=1e-12)

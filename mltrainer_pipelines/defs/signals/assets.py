@@ -189,7 +189,7 @@ def _known_champions(
     from mltrainer_pipelines.store.alerts import raise_alert
     from mltrainer_pipelines.trials.registry.model_registry import NoChampionError
 
-    store = Champions(tracking, get_settings().state / "champions")
+    store = Champions(tracking, get_settings().state / "champions", database.engine)
     champions, corrections, absent = {}, {}, {}
     for timeframe in TIMEFRAMES:
         try:

@@ -250,7 +250,7 @@ def champion_model(
             continue
         ensemble, rows, outcomes = refit(database.engine, lake, succession, as_of, settings.cost_bps)
         source = provenance(context.run_id, data_fingerprint(rows, outcomes))
-        version = register_champion(tracking, ensemble, rows, source, grade(succession.scorecard))
+        version = register_champion(database.engine, tracking, ensemble, rows, source, grade(succession.scorecard))
         records.record_decision(database.engine, timeframe, decision, version.version, now())
         decisions[timeframe] = f"{decision.decision}: {decision.trial_id} ({decision.grade})"
         context.add_asset_metadata(

@@ -26,6 +26,7 @@ from mltrainer_pipelines.store.tables.trading import (
     VirtualPosition,
 )
 from mltrainer_pipelines.store.tables.trials import (
+    ChampionFile,
     LeaderboardRow,
     MarketSkill,
     Promotion,

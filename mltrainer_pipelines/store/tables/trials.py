@@ -124,6 +124,20 @@ class Promotion(Base):
     decided_at: Mapped[RecordedAt]
 
 
+class ChampionFile(Base):
+    """The digest of a registered champion's file: no other file is loaded as that version.
+
+    `sha256` is null for versions from before digests were kept, until such a one is loaded for the first time.
+    """
+
+    __tablename__ = "champion_files"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str | None]
+    recorded_at: Mapped[RecordedAt]
+
+
 class TrialProposal(Base):
     """A trial somebody wants run, with the hypothesis behind it and what would refute it."""
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.trials import ensemble_file
+from mltrainer_pipelines.trials.registry.champion_files import record_file
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.registry.tracking import Provenance, Tracking, experiment_id, find_run, registered_name
 
@@ -48,6 +50,7 @@ class ChampionVersion:
 
 
 def register_champion(
+    engine: Engine,
     tracking: Tracking,
     ensemble: ChampionEnsemble,
     example: pl.DataFrame,
@@ -55,7 +58,7 @@ def register_champion(
     grade: str,
     tags: Mapping[str, str] | None = None,
 ) -> ChampionVersion:
-    """Register an ensemble as a new version of its timeframe's model and move the alias `champion` to it.
+    """Register an ensemble as a new version of its timeframe's model, keep its file's digest, move the alias `champion` to it.
 
     The last few rows of `example` (features) are stored as the input example, from which the signature is taken; `tags` are added
     to the version's own.
@@ -95,6 +98,7 @@ def register_champion(
             pip_requirements=_pinned(),
         )
         registered = mlflow.register_model(info.model_uri, name, await_registration_for=0, tags=version_tags)
+        record_file(engine, name, str(registered.version), data.read_bytes())
         client.set_registered_model_alias(name, CHAMPION, registered.version)
         return _version(client.get_model_version(name, registered.version))
 
@@ -138,14 +142,8 @@ def champion_version(tracking: Tracking, timeframe: str) -> ChampionVersion:
     )
 
 
-def load_champion(tracking: Tracking, timeframe: str) -> tuple[ChampionEnsemble, ChampionVersion]:
-    """The champion of a timeframe, ready to score, and which version it is; NoChampionError if there is none yet."""
-    version = champion_version(tracking, timeframe)
-    return load_version(tracking, version), version
-
-
-def load_version(tracking: Tracking, version: ChampionVersion) -> ChampionEnsemble:
-    """The ensemble of a registered version, from the server; NoChampionError if the version holds none."""
+def fetch_file(tracking: Tracking, version: ChampionVersion) -> bytes:
+    """The file of a registered version, from the server; NoChampionError if the version holds none."""
     with tracking.client(), tempfile.TemporaryDirectory() as folder:
         from mlflow.artifacts import download_artifacts
 
@@ -157,7 +155,7 @@ def load_version(tracking: Tracking, version: ChampionVersion) -> ChampionEnsemb
                 f"version {version.version} of {version.name} holds no {ensemble_file.FILE}; "
                 "register a champion anew by materializing champion_model"
             )
-        return ensemble_file.read_ensemble(files[0])
+        return files[0].read_bytes()
 
 
 def _version(entry: Any) -> ChampionVersion:

@@ -186,7 +186,7 @@ from types import MappingProxyType
 from mltrainer_pipelines.models import registry
 registry._by_id = lambda: MappingProxyType({{}})
 from mltrainer_pipelines.trials.ensemble_file import read_ensemble
-ensemble = read_ensemble(Path({str(place)!r}))
+ensemble = read_ensemble(Path({str(place)!r}).read_bytes())
 assert (ensemble.look_back, ensemble.reads_sectors) == (0, False)
 ensemble.predict(pl.read_parquet({str(tmp_path / "later.parquet")!r})).write_parquet({str(tmp_path / "scored.parquet")!r})
 """

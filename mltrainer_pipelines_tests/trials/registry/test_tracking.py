@@ -12,13 +12,15 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.ensemble_file import read_ensemble
 from mltrainer_pipelines.trials.registry import records
+from mltrainer_pipelines.trials.registry.champion_files import ChangedFileError, require_file
 from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
 from mltrainer_pipelines.trials.registry.ensemble_fit import fit_ensemble
 from mltrainer_pipelines.trials.registry.model_registry import (
     NoChampionError,
     champion_version,
-    load_champion,
+    fetch_file,
     register_champion,
     registered_versions,
     set_champion,
@@ -85,20 +87,27 @@ def test_a_trial_is_one_run_however_often_it_is_logged(tracking):
     assert {"config.json", "figures/equity.png"} <= set(artifacts)
 
 
-def test_a_champion_comes_back_bit_for_bit_and_can_be_rolled_back(tracking, ensemble, capfd):
+def test_a_champion_comes_back_bit_for_bit_and_can_be_rolled_back(tracking, ensemble, database, capfd):
     rows = planted_market().features.filter(pl.col("date") > AS_OF).head(500)
     with pytest.raises(NoChampionError, match="materialize champion_model for 'short'"):
-        load_champion(tracking, "short")
-    first = register_champion(tracking, ensemble, rows, PROVENANCE, "candidate")
-    second = register_champion(tracking, ensemble.reweighted({ensemble.champion.trial_id: 0.1}), rows, PROVENANCE, "proven")
+        champion_version(tracking, "short")
+    first = register_champion(database.engine, tracking, ensemble, rows, PROVENANCE, "candidate")
+    second = register_champion(
+        database.engine, tracking, ensemble.reweighted({ensemble.champion.trial_id: 0.1}), rows, PROVENANCE, "proven"
+    )
     assert (first.version, second.version, second.grade) == ("1", "2", "proven")
     assert first.trial_id == ensemble.champion.trial_id
     assert [known.version for known in registered_versions(tracking, "short")] == ["2", "1"]
 
     assert champion_version(tracking, "short").version == "2"
     assert set_champion(tracking, "short", "1").grade == "candidate"
-    loaded, version = load_champion(tracking, "short")
-    assert version == champion_version(tracking, "short")
+    version = champion_version(tracking, "short")
+    content = fetch_file(tracking, version)
+    require_file(database.engine, "mltrainer-short", "1", content)
+    for changed, number in ((content + b" ", "1"), (content, "2"), (content, "7")):
+        with pytest.raises(ChangedFileError, match=rf"version {number} of mltrainer-short .* materialize champion_model"):
+            require_file(database.engine, "mltrainer-short", number, changed)
+    loaded = read_ensemble(content)
     assert version.tags["market"] == "simulated"
     assert_frame_equal(loaded.predict(rows), ensemble.predict(rows), check_exact=True)
     with pytest.raises(NoChampionError, match="has no version '9'; it has 2, 1"):
@@ -106,11 +115,11 @@ def test_a_champion_comes_back_bit_for_bit_and_can_be_rolled_back(tracking, ense
     assert not set("🏃🧪🔗") & set(capfd.readouterr().out)
 
 
-def test_mlflow_itself_loads_the_champion_in_a_fresh_process(tracking, ensemble, tmp_path):
+def test_mlflow_itself_loads_the_champion_in_a_fresh_process(tracking, ensemble, database, tmp_path):
     later = planted_market().features.filter(pl.col("date") > AS_OF)
     rows = later.filter(pl.col("date") == later["date"][0])
     if not registered_versions(tracking, "short"):
-        register_champion(tracking, ensemble, rows, PROVENANCE, "candidate")
+        register_champion(database.engine, tracking, ensemble, rows, PROVENANCE, "candidate")
         set_champion(tracking, "short", "1")
     given, made = str(tmp_path / "rows.parquet"), str(tmp_path / "out.parquet")
     rows.select(ensemble.feature_names).write_parquet(given)
@@ -131,7 +140,7 @@ def test_a_server_that_does_not_answer_is_named_soon():
     dead = Tracking(f"http://127.0.0.1:{_free_port()}")
     begin = time.monotonic()
     with pytest.raises(TrackingUnavailableError, match=r"http://127\.0\.0\.1:\d+ does not answer .*mltrainer up"):
-        load_champion(dead, "short")
+        champion_version(dead, "short")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -158,7 +167,9 @@ def test_a_rollback_moves_the_alias_keeps_the_reason_and_is_done_once(tracking, 
     with pytest.raises(NoChampionError, match="no long champion is registered"):
         roll_back(database.engine, tracking, "long", moment)
     for champion, decision in ((config, "promoted"), (shown.champion, "promoted"), (shown.champion, "refused")):
-        version = register_champion(tracking, dataclasses.replace(shown, champion=champion), rows, PROVENANCE, "candidate")
+        version = register_champion(
+            database.engine, tracking, dataclasses.replace(shown, champion=champion), rows, PROVENANCE, "candidate"
+        )
         decided = Decision(trial_id=champion.trial_id, decision=decision, grade="candidate", reasons=())
         records.record_decision(database.engine, "long", decided, version.version, moment)
 
