@@ -27,7 +27,7 @@ app = typer.Typer(
 trial_app = typer.Typer(help="Submit and look at walk-forward trials.", no_args_is_help=True)
 portfolio_app = typer.Typer(help="Paper trades: replay a period.", no_args_is_help=True)
 agent_app = typer.Typer(help="The agent that proposes trials: talk to it, see what it may do, stop it.", no_args_is_help=True)
-corrections_app = typer.Typer(help="Overrule what a vendor says: a split, a dividend, a closure, a bar that is right.")
+corrections_app = typer.Typer(help="Overrule what a vendor says: a split, a dividend, a closure, a rename, a bar that is right.")
 app.add_typer(corrections_app, name="corrections")
 for name, group in (("trial", trial_app), ("audit", audit_app), ("portfolio", portfolio_app), ("agent", agent_app)):
     app.add_typer(group, name=name)
@@ -311,13 +311,14 @@ def corrections_list(as_json: AsJson = False) -> None:
 @corrections_app.command(
     "add",
     epilog="Examples: mltrainer corrections add split 2024-06-10 NVDA 10 --reason '10 for 1' · "
-    "mltrainer corrections add closure 2025-01-09 · mltrainer corrections add bar 2024-03-04 GME",
+    "mltrainer corrections add closure 2025-01-09 · mltrainer corrections add bar 2024-03-04 GME · "
+    "mltrainer corrections add rename 2022-06-09 META FB",
 )
 def corrections_add(
-    kind: Annotated[str, typer.Argument(help="split, dividend, no_action, closure or bar.")],
+    kind: Annotated[str, typer.Argument(help="split, dividend, no_action, closure, bar or rename.")],
     day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The day that it is about.")],
     symbol: Annotated[str | None, typer.Argument(help="Left out for a closure.")] = None,
-    value: Annotated[str | None, typer.Argument(help="New shares for one old; dollars a share.")] = None,
+    value: Annotated[str | None, typer.Argument(help="New shares for one old; dollars a share; the older symbol.")] = None,
     reason: Annotated[str, typer.Option(help="Kept with it.")] = "",
     as_json: AsJson = False,
 ) -> None:

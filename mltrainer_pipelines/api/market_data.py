@@ -12,6 +12,7 @@ import polars as pl
 
 from mltrainer_pipelines.agent import queries
 from mltrainer_pipelines.market.history import adjusted_history
+from mltrainer_pipelines.market.listings import Listings, company_actions, listings_of
 from mltrainer_pipelines.store.lake import Lake
 
 _CACHE_SECONDS = 2.0
@@ -50,7 +51,7 @@ def partitions(lake: Lake, asset: str) -> list[str]:
 
 
 def companies(lake: Lake) -> dict[str, Company]:
-    """Names and sectors by symbol, of the newest universe; empty before there is one."""
+    """Names and sectors of the newest universe, by every symbol that each company had; empty before there is one."""
     months = partitions(lake, "universe")
     return _companies(lake, months[-1]) if months else {}
 
@@ -58,7 +59,18 @@ def companies(lake: Lake) -> dict[str, Company]:
 @lru_cache(maxsize=4)
 def _companies(lake: Lake, month: str) -> dict[str, Company]:
     rows = lake.read("universe", month).select("symbol", "name", "sector")
-    return {symbol: Company(name, sector) for symbol, name, sector in rows.iter_rows()}
+    known = {symbol: Company(name, sector) for symbol, name, sector in rows.iter_rows()}
+    table = listings(lake).table
+    by_symbol = {company: names for company, names in known.items() if company not in set(table["symbol"])}
+    # Where several companies had a symbol, the newest counts.
+    renamed = table.sort("first").select("company", "symbol").iter_rows()
+    return by_symbol | {symbol: known[company] for company, symbol in renamed if company in known}
+
+
+@_cached_for_seconds
+def listings(lake: Lake) -> Listings:
+    """Which company a symbol was, and when."""
+    return listings_of(lake)
 
 
 def price_history(lake: Lake, symbol: str, decision: date) -> pl.DataFrame:
@@ -78,7 +90,8 @@ def price_history(lake: Lake, symbol: str, decision: date) -> pl.DataFrame:
 
 @lru_cache(maxsize=256)
 def _prices(lake: Lake, symbol: str, decision: date, first: date, last: date) -> pl.DataFrame:
-    bars = adjusted_history(lake, first, last, symbols=pl.Series([symbol])).sort("date")
+    company = listings_of(lake).company(symbol, decision)
+    bars = adjusted_history(lake, first, last, symbols=pl.Series([company])).sort("date")
     at_decision = bars.filter(pl.col("date") <= decision)["factor"]
     if bars.is_empty():
         return _no_prices()
@@ -103,21 +116,22 @@ def regime_days(lake: Lake) -> pl.DataFrame:
 
 @_cached_for_seconds
 def last_prices(lake: Lake) -> tuple[date | None, dict[str, float]]:
-    """The newest price of each symbol, and its session: the last delayed quote, or the last close if that is newer."""
+    """The newest price of each company, and its session: the last delayed quote, or the last close if that is newer."""
+    known = listings(lake)
     quotes, bars = partitions(lake, "delayed_quotes")[-1:], partitions(lake, "daily_bars")[-1:]
     if bars and (not quotes or bars[0] >= quotes[0]):
-        frame = lake.read("daily_bars", bars[0])
+        frame = known.companies(lake.read("daily_bars", bars[0]))
         return date.fromisoformat(bars[0]), dict(frame.select("symbol", "close").iter_rows())
     if quotes:
-        frame = lake.read("delayed_quotes", quotes[0]).sort("as_of").group_by("symbol").last()
+        frame = known.companies(lake.read("delayed_quotes", quotes[0])).sort("as_of").group_by("symbol").last()
         return date.fromisoformat(quotes[0]), dict(frame.filter(~pl.col("stale")).select("symbol", "close").iter_rows())
     return None, {}
 
 
 @_cached_for_seconds
 def corporate_actions(lake: Lake) -> pl.DataFrame | None:
-    """Splits and dividends: symbol, ex_date, kind, ratio, cash; None before they were fetched."""
-    return lake.read("corporate_actions") if lake.exists("corporate_actions") else None
+    """Splits and dividends by company: symbol, ex_date, kind, ratio, cash; None before they were fetched."""
+    return company_actions(lake) if lake.exists("corporate_actions") else None
 
 
 newest_signals = _cached_for_seconds(queries.newest_signals)

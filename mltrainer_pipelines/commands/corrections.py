@@ -36,8 +36,8 @@ def sentence(correction: dict[str, object]) -> str:
 
 def add(settings: Settings, kind: str, day: date, symbol: str | None, value: str | None, reason: str) -> dict[str, Any]:
     """Record a correction; returns its row. Raises `InvalidCorrectionError`."""
-    number = None if value is None else _number(value)
-    correction = store.Correction(kind, day, symbol and symbol.upper(), number, reason)
+    meant = value.upper() if value and kind == "rename" else None if value is None else _number(value)
+    correction = store.Correction(kind, day, symbol and symbol.upper(), meant, reason)
     with _engine(settings) as engine:
         store.add(engine, correction, "cli", now())
         return store.corrections(engine, limit=1)[0]

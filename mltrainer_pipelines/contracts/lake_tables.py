@@ -85,6 +85,33 @@ REJECTED_ACTIONS = Table(
     ),
 )
 
+LISTINGS = Table(
+    "listings",
+    "Which company had a symbol, and when; of a symbol that is not in it, the company is the symbol itself.",
+    "all",
+    (
+        Column("company", _TEXT, "id of the company: its first symbol, with ~2 where another company had that before", NOT_EMPTY),
+        _SYMBOL,
+        Column("first", _DAY, "first session of the company under the symbol"),
+        Column("last", _DAY, "last session of it; null while it goes on", nullable=True),
+        Column("reason", _TEXT, "why it is this company"),
+    ),
+    unique=("symbol", "first"),
+)
+
+TICKER_EVENTS = Table(
+    "ticker_events",
+    "What the vendor says about the company behind a symbol that began, or came back, after the lake's first sessions.",
+    "all",
+    (
+        Column("asked", _TEXT, "symbol that was asked about", NOT_EMPTY),
+        Column("day", _DAY, "day as of which it was asked about"),
+        Column("figi", _TEXT, "the company's composite FIGI; null where the vendor knows none", nullable=True),
+        Column("symbol", _TEXT, "a symbol of that company; null where no event is known", nullable=True),
+        Column("since", _DAY, "day from which it had that symbol", nullable=True),
+    ),
+)
+
 MACRO_SERIES = Table(
     "macro_series",
     "Observations of FRED's series as first published.",

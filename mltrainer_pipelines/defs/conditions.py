@@ -18,9 +18,11 @@ def follows_inputs(lookback: timedelta | None = None) -> dg.AutomationCondition:
 
     Inputs that are missing do not keep it back: today's bars are missing all day, and one lost session costs that session.
     Where nobody has looked before (the first start after a demo), it is computed once, as its inputs may be newer.
+    Listings are looked at each evening with the bars, and hardly ever change: they alone start nothing.
     """
     condition = dg.AutomationCondition
-    due = (condition.newly_missing() | condition.any_deps_updated()).since_last_handled() | condition.initial_evaluation()
+    updated = condition.any_deps_updated().ignore(dg.AssetSelection.assets("listings"))
+    due = (condition.newly_missing() | updated).since_last_handled() | condition.initial_evaluation()
     waits = condition.any_deps_in_progress() | condition.in_progress()
     something = condition.any_deps_match(~condition.missing())  # an empty home waits for its first backfill
     return condition.in_latest_time_window(lookback) & due & something & ~waits

@@ -86,9 +86,10 @@ class Dividend(_Announced):
 
 @dataclass(frozen=True)
 class Ticker:
-    """A listed company. `list_date` is its first session, `delisted` the first session without it (None: still listed).
+    """A company under one symbol. `list_date` is its first session, `delisted` the first without it (None: still listed).
 
-    `type` is Polygon's: `CS` a common stock, `ADRC` a depositary receipt. What a recording does not say is None.
+    `type` is Polygon's: `CS` a common stock, `ADRC` a depositary receipt. `figi` is the same for every symbol of a company.
+    What a recording does not say is None.
     """
 
     symbol: str
@@ -100,6 +101,7 @@ class Ticker:
     sic_code: str | None = None
     sic_description: str | None = None
     shares_outstanding: int | None = None
+    figi: str | None = None
 
     def active_on(self, day: date) -> bool:
         return self.list_date <= day and (self.delisted is None or day < self.delisted)

@@ -104,6 +104,14 @@ def polygon_router(market: Market, now: Callable[[], datetime], api_key: str, ca
             ),
         )
 
+    @router.get("/vX/reference/tickers/{name}/events")
+    async def ticker_events(request: Request, name: str) -> Response:
+        def document() -> Response:
+            found = polygon_reference.ticker_events(market, name, today())
+            return json_response({"request_id": request_id(), "results": found, "status": "OK"})
+
+        return answered(request, document)
+
     @router.get("/v1/marketstatus/now")
     async def market_status(request: Request) -> Response:
         return answered(request, lambda: json_response(polygon_reference.market_status(now())))

@@ -92,17 +92,16 @@ def snapshot(market: Market, moment: datetime) -> list[dict[str, Any]]:
     before = _bars_by_symbol(market, previous_session(today))
     days, updated = _days_so_far(market, today, moment) if is_session(today) else ({}, {})
     rows = []
-    for ticker in market.tickers():
-        if not ticker.active_on(local.date()) and ticker.symbol not in days:
-            continue
-        day, previous = days.get(ticker.symbol, _UNSET), before.get(ticker.symbol, _UNSET)
+    listed = (one.symbol for one in market.tickers() if one.active_on(local.date()) or one.symbol in days)
+    for symbol in dict.fromkeys(listed):
+        day, previous = days.get(symbol, _UNSET), before.get(symbol, _UNSET)
         change = day["c"] - previous["c"] if day["c"] and previous["c"] else 0
         rows.append(
             {
-                "ticker": ticker.symbol,
+                "ticker": symbol,
                 "todaysChangePerc": round(100 * change / previous["c"], 6) if change else 0,
                 "todaysChange": round(change, 6),
-                "updated": updated.get(ticker.symbol, 0),
+                "updated": updated.get(symbol, 0),
                 "day": day,
                 "min": {"av": 0, "t": 0, "n": 0, **_UNSET},
                 "prevDay": previous,

@@ -91,7 +91,8 @@ def tickers(market: Market, parameters: Parameters, today: date) -> list[dict[st
 def ticker_details(market: Market, symbol: str, parameters: Parameters, today: date) -> dict[str, object]:
     """One company with its industry, as of `date`; a 404 where no such symbol was listed by then."""
     day = min(calendar_day(parameters["date"], "date"), today) if parameters.get("date") else today
-    company = next((ticker for ticker in market.tickers() if ticker.symbol == symbol and ticker.list_date <= day), None)
+    listed = [ticker for ticker in market.tickers() if ticker.symbol == symbol and ticker.list_date <= day]
+    company = max(listed, key=lambda ticker: ticker.list_date, default=None)
     if company is None:
         raise WireError(404, status="NOT_FOUND", message="Ticker not found.")
     details = _ticker(company, day) | {
@@ -103,6 +104,21 @@ def ticker_details(market: Market, symbol: str, parameters: Parameters, today: d
         "ticker_root": company.symbol,
     }
     return {name: value for name, value in details.items() if value is not None}
+
+
+def ticker_events(market: Market, name: str, today: date) -> dict[str, object]:
+    """The symbols that a company has had, by its FIGI or its newest symbol; a 404 where there is none."""
+    listed = [ticker for ticker in market.tickers() if ticker.list_date <= today]
+    newest = max((one for one in listed if name in (one.symbol, one.figi)), key=lambda one: one.list_date, default=None)
+    if newest is None:
+        raise WireError(404, status="NOT_FOUND", message="Ticker events not found.")
+    own = [one for one in listed if one.figi == newest.figi] if newest.figi else [newest]
+    events = [
+        {"ticker_change": {"ticker": one.symbol}, "type": "ticker_change", "date": str(one.list_date)}
+        for one in sorted(own, key=lambda one: one.list_date, reverse=True)
+    ]
+    details = {"name": newest.name, "composite_figi": newest.figi, "events": events}
+    return {key: value for key, value in details.items() if value is not None}
 
 
 def market_status(moment: datetime) -> dict[str, object]:
@@ -160,6 +176,7 @@ def _ticker(ticker: Ticker, day: date) -> dict[str, object]:
         "type": ticker.type,
         "active": active,
         "currency_name": "usd",
+        "composite_figi": ticker.figi,
         "delisted_utc": delisted,
         "last_updated_utc": f"{day}T00:00:00Z",
     }

@@ -11,7 +11,7 @@
 
 Every other layout that `mltrainer import` reads will do as well.
 
-**Beside it**, optional: `<stem>.minutes`, `<stem>.splits`, `<stem>.dividends`, `<stem>.macro`.
+**Beside it**, optional: `<stem>.minutes`, `<stem>.splits`, `<stem>.dividends`, `<stem>.macro`, `<stem>.names`.
 
 | file | columns |
 |---|---|
@@ -19,15 +19,20 @@ Every other layout that `mltrainer import` reads will do as well.
 | `splits` | `symbol`, `ex_date`, `ratio`; optional `declared` |
 | `dividends` | `symbol`, `ex_date`, `cash`; optional `declared`, `record_date`, `pay_date`, `frequency` |
 | `macro` | `series_id` (as at FRED), `date`, `value`, `published`; a later `published` for the same date revises it |
+| `names` | `symbol`; optional `name`, `company` (any word that is the company's alone), `start`, `end` (first and last session) |
+
+A company that was renamed has a row for each symbol with the same `company`; a symbol that several companies had has a
+row for each, with `start` and `end`.
 
 What is missing is missing: without 15-minute bars the exchange knows, during a session, the previous close
-only; a company's name, type and industry are not known; a symbol that has no bar in the last five sessions of
+only; a company's type and industry are not known; a symbol that has no bar in the last five sessions of
 the recording counts as delisted on the session after its last bar.
 """
 
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +56,7 @@ from mltrainer_pipelines.market.files.reader import ReadOptions, read_bar_files
 from mltrainer_pipelines.market.sessions import next_session
 
 _GONE_AFTER_SESSIONS = 5
+_NO_NAME: dict[str, Any] = {"name": None, "company": None, "start": None, "end": None}
 
 
 class RecordedMarket:
@@ -79,6 +85,7 @@ class RecordedMarket:
         self._dividends = self._read_dividends()
         self._macro = self._read_macro()
         self._minutes = self._read_minutes()
+        self._names = self._read_names()
 
     def sessions(self) -> list[date]:
         return self._sessions
@@ -120,10 +127,31 @@ class RecordedMarket:
         delisted_before = (
             self._sessions[-_GONE_AFTER_SESSIONS] if len(self._sessions) >= _GONE_AFTER_SESSIONS else self._sessions[0]
         )
-        return [
-            Ticker(symbol, list_date=first, delisted=next_session(last) if last < delisted_before else None)
-            for symbol, first, last in listings.iter_rows()
-        ]
+        tickers = []
+        for symbol, first, last in listings.iter_rows():
+            gone = next_session(last) if last < delisted_before else None
+            for row in self._names.get(symbol, [_NO_NAME]):
+                ended = next_session(row["end"]) if row["end"] else gone
+                company = row["company"] or (row["name"] if row["start"] or row["end"] else None)
+                tickers.append(Ticker(symbol, row["start"] or first, ended, row["name"], figi=company and _figi(company)))
+        return tickers
+
+    def _read_names(self) -> dict[str, list[dict[str, Any]]]:
+        """Rows of the names by symbol, the oldest first."""
+        frame = self._beside("names", ("symbol",), {"start": pl.Date(), "end": pl.Date()})
+        if frame is None:
+            return {}
+        missing = [pl.lit(None, pl.String).alias(name) for name in _NO_NAME if name not in frame.columns]
+        frame = frame.with_columns(missing).select("symbol", *_NO_NAME).sort("symbol", "start")
+        names: dict[str, list[dict[str, Any]]] = {}
+        for row in frame.iter_rows(named=True):
+            others = names.setdefault(row["symbol"], [])
+            if others and (row["start"] is None or others[-1]["end"] is None or row["start"] <= others[-1]["end"]):
+                raise RecordingError(
+                    self._path, f"its names have {row['symbol']} more than once; give start and end of each, one after the other"
+                )
+            others.append(row)
+        return names
 
     def _read_splits(self) -> list[Split]:
         splits: dict[tuple[str, date], Split] = {}
@@ -192,6 +220,11 @@ class RecordedMarket:
 
     def _sibling(self, what: str) -> Path:
         return self._path.with_name(f"{self._path.stem}.{what}{self._path.suffix}")
+
+
+def _figi(company: str) -> str:
+    """A company's word in the form of a FIGI, which is what the vendor calls companies by."""
+    return f"BBG{sha256(company.encode()).hexdigest()[:9].upper()}"
 
 
 def _slices(column: pl.Series) -> dict[Any, tuple[int, int]]:

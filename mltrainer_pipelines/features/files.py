@@ -26,6 +26,7 @@ from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.files.adjusted_prices import prices_are_adjusted, splits_of_adjusted_closes
 from mltrainer_pipelines.market.files.errors import BadFileError
 from mltrainer_pipelines.market.files.reader import ReadOptions, read_bar_files
+from mltrainer_pipelines.market.identity import told_apart
 from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
 
 BARS = ("open", "high", "low", "close", "volume")
@@ -50,7 +51,8 @@ def read_bars(path: Path) -> pl.DataFrame:
     """Bars of a file in any layout that `mltrainer import` reads, adjusted by the splits and dividends given with it.
 
     Splits and dividends come from columns or files beside; splits that the prices are adjusted for already are not applied
-    again. The result has prices and volume as Float64, adj_open … adj_volume, and sector and vwap where the file has them.
+    again. A symbol that comes back after five sessions without a bar is another company, named `AAA~2`. The result has
+    prices and volume as Float64, adj_open … adj_volume, and sector and vwap where the file has them.
     Raises BadFileError if the file cannot be read as daily bars, or for the first row that cannot be right.
     """
     read = read_bar_files(path, ReadOptions(strict=True))
@@ -64,7 +66,8 @@ def read_bars(path: Path) -> pl.DataFrame:
         ],
         how="diagonal",
     )
-    bars = adjusted(read.bars.drop("adj_close", strict=False), actions if actions.height else None)
+    bars, actions = told_apart(read.bars.drop("adj_close", strict=False), actions)
+    bars = adjusted(bars, actions if actions.height else None)
     wanted = ("date", "symbol", "sector", *BARS, "vwap", *_ADJUSTED)
     return bars.select(name for name in wanted if name in bars.columns).sort("date", "symbol")
 

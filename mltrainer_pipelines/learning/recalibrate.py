@@ -14,6 +14,7 @@ import polars as pl
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Engine
 
+from mltrainer_pipelines.market.listings import listings_of
 from mltrainer_pipelines.models.log_odds import expit
 from mltrainer_pipelines.signals.learned import Recalibration
 from mltrainer_pipelines.store.lake import Lake
@@ -82,7 +83,10 @@ def update_recalibrations(
 
     Returns timeframe, trial_id, intercept, slope and outcomes of each; nothing before the first signal.
     """
-    stored = [lake.read("signals", session) for session in lake.partitions("signals") if session <= str(as_of)]
+    listings = listings_of(lake)
+    stored = [
+        listings.companies(lake.read("signals", session)) for session in lake.partitions("signals") if session <= str(as_of)
+    ]
     parts = [part for part in stored if "uncorrected_probability" in part.columns]
     if not parts:
         return []

@@ -9,6 +9,7 @@ import polars as pl
 
 from mltrainer_pipelines.market.bars import impossible_bars
 from mltrainer_pipelines.market.ingestion import USUAL_SESSIONS
+from mltrainer_pipelines.market.listings import company_actions, company_bars
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 from mltrainer_pipelines.store.lake import Lake
 
@@ -64,14 +65,14 @@ def bar_findings(lake: Lake, sessions: Sequence[date]) -> BarFindings:
     wanted = [day for day in sorted(sessions) if lake.exists("daily_bars", str(day))]
     if not wanted:
         return findings
-    actions = lake.read("corporate_actions") if lake.exists("corporate_actions") else None
+    actions = company_actions(lake) if lake.exists("corporate_actions") else None
     before = sessions_between(previous_session(wanted[0], USUAL_SESSIONS), previous_session(wanted[0]))
     sizes = [lake.row_count("daily_bars", str(day)) for day in before if lake.exists("daily_bars", str(day))]
     for start in range(0, len(wanted), _AT_ONCE):
         days = wanted[start : start + _AT_ONCE]
         eve = previous_session(days[0])
         read = [eve, *days] if lake.exists("daily_bars", str(eve)) else days
-        bars = lake.scan("daily_bars", [str(day) for day in read]).collect()
+        bars = company_bars(lake, read)
         fresh = bars.filter(pl.col("date") >= days[0])
         findings.sessions += len(days)
         findings.rows += fresh.height

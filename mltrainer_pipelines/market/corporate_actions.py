@@ -1,7 +1,7 @@
 """Splits and cash dividends in one table: what the vendor lists, and what of it is believed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from math import log
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS, REJECTED_ACTIONS
 from mltrainer_pipelines.market.errors import BadActionsError
+from mltrainer_pipelines.market.listings import listings_of
 from mltrainer_pipelines.market.split_checks import judged_actions, suspected_splits
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.store.corrections import Correction
@@ -90,6 +91,16 @@ def sifted_actions(listed: pl.DataFrame, bars: pl.DataFrame, corrections: Iterab
     inferred = inferred_splits(bars, believed, wrong).join(corrected, on=["symbol", "ex_date", "kind"], how="anti")
     added = [rows.with_columns(reason=pl.lit(reason, pl.String)) for rows, reason in ((true, _CORRECTED), (inferred, _INFERRED))]
     return SiftedActions(_ordered(pl.concat([believed, inferred])), _ordered(pl.concat([rejected, *added])))
+
+
+def sifted_by_company(lake: Lake, listed: pl.DataFrame, corrections: Iterable[Correction]) -> SiftedActions:
+    """`sifted_actions` beside the lake's bars, by symbol; a step between two companies under one ticker is none."""
+    listings = listings_of(lake)
+    own = [replace(one, symbol=one.symbol and listings.company(one.symbol, one.day)) for one in corrections]
+    bars = listings.companies(bars_beside(lake, listed))
+    sifted = sifted_actions(listings.companies(listed, "ex_date"), bars, own)
+    believed, rejected = (listings.symbols(frame, "ex_date") for frame in (sifted.believed, sifted.rejected))
+    return SiftedActions(_ordered(believed), _ordered(rejected))
 
 
 def corporate_actions(client: MarketData, first: date, last: date) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from datetime import date
 import polars as pl
 
 from mltrainer_pipelines.market.adjustment import adjusted
+from mltrainer_pipelines.market.listings import company_actions, company_bars
 from mltrainer_pipelines.market.sessions import next_session, previous_session
 from mltrainer_pipelines.store.lake import Lake
 
@@ -25,16 +26,17 @@ def adjusted_history(
 ) -> pl.DataFrame:
     """Adjusted bars of the sessions from `first` to `last`, with `look_back` sessions before and `look_ahead` after.
 
+    `symbol` is the company's id (`market.listings`): a renamed company keeps its history, a ticker that another company
+    took has none of the old one's. So are `symbols` and those of `provisional`.
+
     The adjustment starts at the first session read. A row of date t uses bars up to t and actions with an ex-date
     up to t; sessions that the lake does not have (yet) are not in it. `provisional` bars of the running session are
     put behind them. Raises `MissingPartitionError` where the span has no bar at all, or without `corporate_actions`.
     """
     begin = previous_session(first, look_back) if look_back else first
     end = next_session(last, look_ahead) if look_ahead else last
-    keys = [str(day) for day in sessions_in_lake(lake, begin, end)] or [str(first)]
-    bars = lake.scan("daily_bars", keys)
+    bars = company_bars(lake, sessions_in_lake(lake, begin, end) or [first], symbols)
     if provisional is not None:
-        bars = pl.concat([bars, provisional.lazy()])
-    if symbols is not None:
-        bars = bars.filter(pl.col("symbol").is_in(symbols.implode()))
-    return adjusted(bars.collect(), lake.read("corporate_actions"))
+        own = provisional if symbols is None else provisional.filter(pl.col("symbol").is_in(symbols.implode()))
+        bars = pl.concat([bars, own])
+    return adjusted(bars, company_actions(lake))

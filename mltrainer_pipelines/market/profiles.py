@@ -8,6 +8,7 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import TICKER_PROFILES
 from mltrainer_pipelines.market.errors import UnknownSymbolError
+from mltrainer_pipelines.market.listings import Listings
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 
 _AT_ONCE = 4
@@ -19,6 +20,7 @@ def with_sectors(
     client: MarketData,
     most_calls: int | None = None,
     log: Callable[[str], object] = lambda _: None,
+    listings: Listings | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The universe (columns of `UNIVERSE`) with its members' sectors, and the `TICKER_PROFILES` that are known now.
 
@@ -27,12 +29,16 @@ def with_sectors(
     the company's filings call its industry; it hardly ever changes, and one word serves for all months. `stored` are the
     profiles asked for before; `log` is told how many calls this makes, and how many are left for later.
 
-    An unknown ticker is no error: its sector is null. Other errors of the client (`MarketDataError`) come through.
+    `listings` says under which symbol a company is asked for. An unknown ticker is no error: its sector is null. Other errors
+    of the client (`MarketDataError`) come through.
     """
 
     def sector(member: tuple[str, date]) -> str | None:
+        company, month = member
         try:
-            found: str | None = client.ticker_details(*member).item(0, "sector")
+            found: str | None = client.ticker_details(listings.symbol(company, month) if listings else company, month).item(
+                0, "sector"
+            )
         except UnknownSymbolError:
             return None
         return found

@@ -7,6 +7,7 @@ import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import UNIVERSE
 from mltrainer_pipelines.market.errors import NoHistoryError
+from mltrainer_pipelines.market.listings import Listings, company_bars, listings_of
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
 from mltrainer_pipelines.store.lake import Lake
 
@@ -72,8 +73,17 @@ def universes_of(
 def universes_in_lake(lake: Lake, months: Sequence[date], reference: pl.DataFrame | None, size: int) -> pl.DataFrame:
     """`universes_of` for months in order, from the bars that the lake has of the sessions before them."""
     first, last = str(months[0] - _WINDOW_DAYS), str(months[-1])
-    bars = lake.scan("daily_bars", [key for key in lake.partitions("daily_bars") if first <= key < last])
+    days = [date.fromisoformat(key) for key in lake.partitions("daily_bars") if first <= key < last]
+    bars = company_bars(lake, days, columns=("date", "symbol", "close", "volume"))
+    if reference is not None:
+        reference = _of_companies(reference, listings_of(lake))
     return universes_of(months, bars, reference, size)
+
+
+def _of_companies(reference: pl.DataFrame, listings: Listings) -> pl.DataFrame:
+    """Reference rows with companies in the place of symbols: those that had them before they were delisted, or have them."""
+    day = (pl.col("delisted") - pl.duration(days=1)).fill_null(date.max)
+    return listings.companies(reference.with_columns(_day=day), "_day").drop("_day")
 
 
 def first_universe_month(first_session: date) -> date:

@@ -7,7 +7,7 @@ BY_SESSION = ("daily_bars", "delayed_quotes", "signals")
 BY_CONTENT = ("features", "labels", "regime")
 """Kept in the lake in larger parts; their newest row says how far they reach."""
 _EACH_SESSION = (
-    *("corporate_actions", "macro_series", "recommendations", "virtual_positions", "portfolio_performance"),
+    *("listings", "corporate_actions", "macro_series", "recommendations", "virtual_positions", "portfolio_performance"),
     *("outcomes", "model_weights", "drift", "learning_report", "trial_proposals"),
 )
 _EACH_QUARTER = ("trial_predictions", "trial_scorecard", "leaderboard", "market_skill")

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.market.history import sessions_in_lake
+from mltrainer_pipelines.market.listings import Listings, company_bars
 from mltrainer_pipelines.market.sessions import NEW_YORK, next_session
 from mltrainer_pipelines.portfolio.account import CENT
 from mltrainer_pipelines.store.lake import Lake
@@ -37,7 +38,7 @@ class Trade:
 
 @dataclass(frozen=True)
 class Holding:
-    """Shares of a symbol from a purchase to a sale.
+    """Shares of a company (its id; see `market.listings`) from a purchase to a sale.
 
     Days are New York's; `sold_on` is None while the shares are held. `paid` and `sold_at` are dollars a share as traded
     on these days, `shares` are as bought. `cost_bps` is assumed for each side, as for the paper trade.
@@ -84,17 +85,23 @@ class Holding:
         return Trade(sold, value, gained - cents(cost * rate) - cents(value * rate), bought + given)
 
 
-def users_trades(connection: Connection, as_of: date, prices: Mapping[str, Decimal], actions: pl.DataFrame | None) -> list[Trade]:
+def users_trades(
+    connection: Connection,
+    as_of: date,
+    prices: Mapping[str, Decimal],
+    actions: pl.DataFrame | None,
+    listings: Listings | None = None,
+) -> list[Trade]:
     """The user's book at the close of `as_of`; what was bought later is not in it, and what was sold later is held."""
     trades = []
     for row in connection.execute(_SELECTIONS):
-        holding = _holding(row)
+        holding = _holding(row, listings or Listings())
         if holding is None or _counted_on(holding.bought_on) > as_of:
             continue
         if _follows_paper(row):
             trades.append(paper_trade(row, as_of))
         else:
-            trades.append(holding.as_trade(prices.get(row.symbol, row.current_price), actions, as_of))
+            trades.append(holding.as_trade(prices.get(holding.symbol, row.current_price), actions, as_of))
     return trades
 
 
@@ -105,17 +112,17 @@ def paper_trade(row: Any, as_of: date) -> Trade:
     return Trade(row.status == "closed", value, row.profit_loss, bought + (value if row.exit_session == as_of else Decimal(0)))
 
 
-def held_symbols(engine: Engine, as_of: date) -> list[str]:
-    """Symbols that the user holds at the close of a session, by the user's own account: whose prices its book needs."""
+def held_symbols(engine: Engine, as_of: date, listings: Listings | None = None) -> list[str]:
+    """Companies that the user holds at the close of a session, by the user's own account: whose prices its book needs."""
     with engine.connect() as connection:
         rows = connection.execute(_SELECTIONS).all()
-    holdings = [holding for row in rows if not _follows_paper(row) and (holding := _holding(row))]
+    holdings = [holding for row in rows if not _follows_paper(row) and (holding := _holding(row, listings or Listings()))]
     open_then = [one for one in holdings if one.bought_on <= as_of and (one.sold_on is None or one.sold_on > as_of)]
     return sorted({one.symbol for one in open_then})
 
 
 def last_prices(lake: Lake, symbols: Sequence[str], newest: date, quotes: pl.DataFrame | None = None) -> dict[str, Decimal]:
-    """The last known price of each symbol, dollars as traded: a trusted quote, else the newest final close within a week.
+    """The last known price of each company, dollars as traded: a trusted quote, else the newest final close within a week.
 
     Parameters
     ----------
@@ -128,7 +135,7 @@ def last_prices(lake: Lake, symbols: Sequence[str], newest: date, quotes: pl.Dat
         return {}
     wanted = pl.col("symbol").is_in(list(symbols))
     recent = sessions_in_lake(lake, date.min, newest)[-_RECENT_SESSIONS:]
-    bars = lake.scan("daily_bars", [str(day) for day in recent]).filter(wanted).select("date", "symbol", "close").collect()
+    bars = company_bars(lake, recent, pl.Series(symbols))
     prices = dict(bars.sort("date").group_by("symbol", maintain_order=True).last().select("symbol", "close").iter_rows())
     if quotes is not None:
         fresh = quotes.filter(wanted & ~pl.col("stale") & (pl.col("close") > 0))
@@ -155,14 +162,15 @@ def _follows_paper(row: Any) -> bool:
     return row.actual_buy_price is None and row.actual_shares is None and row.closed_time is None
 
 
-def _holding(row: Any) -> Holding | None:
+def _holding(row: Any, listings: Listings) -> Holding | None:
     """None where price or shares are to be the paper trade's, and that is not filled (yet)."""
     paid, shares = row.actual_buy_price or row.fill_price, row.actual_shares or row.fill_shares
     if paid is None or shares is None:
         return None
     bought_on = _day(row.selected_time) if row.actual_buy_price is not None else row.entry_session
     sold_on = None if row.closed_time is None else _day(row.closed_time)
-    return Holding(row.symbol, bought_on, paid, shares, sold_on, row.actual_sell_price, row.cost_bps)
+    company = listings.company(row.symbol, row.decided_session)
+    return Holding(company, bought_on, paid, shares, sold_on, row.actual_sell_price, row.cost_bps)
 
 
 def _day(moment: datetime) -> date:

@@ -7,7 +7,8 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mltrainer_pipelines.portfolio.settlement import MARKED, TABLES, locked, store
+from mltrainer_pipelines.market.listings import Listings
+from mltrainer_pipelines.portfolio.settlement import MARKED, TABLES, locked, of_companies, store
 from mltrainer_pipelines.portfolio.valuation import at_price
 from mltrainer_pipelines.signals.inputs import LakeInputs
 from mltrainer_pipelines.signals.quote_checks import check_quotes, steps_between
@@ -17,8 +18,8 @@ from mltrainer_pipelines.store.lake import Lake
 def trusted_quotes(lake: Lake, quotes: pl.DataFrame, symbols: pl.Series) -> pl.DataFrame:
     """The quotes of these symbols whose prices are trusted, as `quote_checks.check_quotes` does for what is recommended.
 
-    `quotes` are one session's (`market.quotes.delayed_quotes`). A position keeps its last mark where its symbol's price is
-    ten times yesterday's, or where it split and nobody has said so: what it is worth is not known then.
+    `quotes` are one session's (`market.quotes.delayed_quotes`); they and `symbols` are companies. A position keeps its last
+    mark where its price is ten times yesterday's, or where it split and nobody has said so: what it is worth is not known.
     """
     if quotes.is_empty() or not len(symbols):
         return quotes.clear()
@@ -27,23 +28,26 @@ def trusted_quotes(lake: Lake, quotes: pl.DataFrame, symbols: pl.Series) -> pl.D
     return quotes.filter(pl.col("symbol").is_in(symbols.implode()) & ~pl.col("symbol").is_in(failures["symbol"].implode()))
 
 
-def open_symbols(engine: Engine) -> pl.Series:
-    """Symbols of the paper trades that are open, each once."""
-    opens = [sa.select(table.c.symbol).where(table.c.status == "open") for table in TABLES]
+def open_symbols(engine: Engine, listings: Listings | None = None) -> pl.Series:
+    """Companies of the paper trades that are open, each once."""
+    opens = [sa.select(table.c.symbol, table.c.decided_session).where(table.c.status == "open") for table in TABLES]
     with engine.connect() as connection:
-        return pl.Series(sorted(connection.scalars(sa.union(*opens))), dtype=pl.String)
+        rows = connection.execute(sa.union(*opens)).mappings().all()
+    companies = {row["symbol"] for row in of_companies([dict(row) for row in rows], listings or Listings())}
+    return pl.Series(sorted(companies), dtype=pl.String)
 
 
-def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = None) -> int:
+def mark(engine: Engine, quotes: pl.DataFrame, actions: pl.DataFrame | None = None, listings: Listings | None = None) -> int:
     """Mark open positions at delayed quotes, during a session; how many. Nothing is closed: `settle` does that, on final bars.
 
     `quotes`: date, symbol, close (the last delayed price, dollars), previous_close, stale; stale ones are not used. `actions`
     (symbol, ex_date, kind, ratio, cash): splits and dividends since the last settling restate what is shown.
+    `listings`: which company a position's symbol was; `quotes` and `actions` are by company.
     """
     fresh = quotes.filter(~pl.col("stale") & (pl.col("close") > 0))
     prices = {symbol: (day, close) for symbol, day, close in fresh.select("symbol", "date", "close").iter_rows()}
     with engine.begin() as connection:
-        marked = [_marked(connection, table, fresh, prices, actions) for table in TABLES]
+        marked = [_marked(connection, table, fresh, prices, actions, listings or Listings()) for table in TABLES]
     return marked[0]
 
 
@@ -53,9 +57,10 @@ def _marked(
     fresh: pl.DataFrame,
     prices: Mapping[str, tuple[date, float]],
     actions: pl.DataFrame | None,
+    listings: Listings,
 ) -> int:
     markable = []
-    for position in locked(connection, table, _MARKED_FROM):
+    for position in of_companies(locked(connection, table, _MARKED_FROM), listings):
         since = position["marked_session"] or position["entry_session"]
         if position["status"] == "open" and position["symbol"] in prices and prices[position["symbol"]][0] >= since:
             markable.append((position, since))
@@ -87,6 +92,17 @@ def _steps_since(
 
 
 _MARKED_FROM = (
-    *("id", "symbol", "status", "marked_session", "entry_session", "factor", "fill_shares", "fill_price", "notional"),
+    *(
+        "id",
+        "symbol",
+        "decided_session",
+        "status",
+        "marked_session",
+        "entry_session",
+        "factor",
+        "fill_shares",
+        "fill_price",
+        "notional",
+    ),
     *("volatility", "max_sessions", "cost_bps", "target_multiple", "stop_multiple"),
 )

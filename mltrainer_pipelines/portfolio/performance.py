@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.market.history import adjusted_history
+from mltrainer_pipelines.market.listings import Listings
 from mltrainer_pipelines.market.sessions import next_session
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.portfolio.holdings import Trade, cents, paper_trade, users_trades
@@ -83,6 +84,7 @@ def performance(
     benchmark: Mapping[date, float] | None = None,
     prices: Mapping[str, Decimal] | None = None,
     actions: pl.DataFrame | None = None,
+    listings: Listings | None = None,
 ) -> list[BookPerformance]:
     """Record the books at the close of `as_of` from the positions as they are settled now; again overwrites. Returns the three.
 
@@ -91,7 +93,7 @@ def performance(
     in between (`actions`: symbol, ex_date, kind, ratio, cash), and the paper trade where it says nothing; `passed_over` holds
     every recommendation that is not in it. `benchmark` are the universe's returns (`universe_returns`), recorded with their
     sessions; `prices` the last ones of what the user holds, dollars as traded: without one a symbol is valued as its paper
-    trade was last.
+    trade was last. `prices` and `actions` are by company, `listings` says which one a position's symbol was.
     """
     account = account or PaperAccount()
     rows = []
@@ -102,7 +104,7 @@ def performance(
         selected = sa.select(UserPosition.recommendation_id)
         books = {
             RECOMMENDATIONS: _virtual(connection, as_of),
-            USER: users_trades(connection, as_of, prices or {}, actions),
+            USER: users_trades(connection, as_of, prices or {}, actions, listings),
             PASSED_OVER: _virtual(connection, as_of, VirtualPosition.recommendation_id.not_in(selected)),
         }
         for book, trades in books.items():

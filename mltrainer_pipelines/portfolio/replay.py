@@ -18,6 +18,7 @@ from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.features.panel import PRICES, dense
 from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
+from mltrainer_pipelines.market.listings import company_bars, listings_of
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.quotes import DELAY
 from mltrainer_pipelines.market.sessions import previous_session, session_hours, sessions_between
@@ -118,10 +119,11 @@ def replay(
         raise NothingToReplayError(
             f"no champion was registered from {sessions[0]} to {sessions[-1]}; replay a later period, or promote one first"
         )
-    recommendations = list(made.values())
+    recommendations, listings = list(made.values()), listings_of(lake)
+    positions = _positions_at(lake, recommendations, sessions[-1], cost_bps, account)
     return Replay(
-        recommendations,
-        _positions_at(lake, recommendations, sessions[-1], cost_bps, account),
+        [row | {"symbol": listings.symbol(row["symbol"], row["date"])} for row in recommendations],
+        [row | {"symbol": listings.symbol(row["symbol"], row["decided_session"])} for row in positions],
         len(sessions),
         refreshes,
         undecided,
@@ -144,13 +146,8 @@ class PreparedInputs(LakeInputs):
         self._symbols = self._universe["symbol"].unique()
         self._features: dict[str | FeatureSet, dict[date, pl.DataFrame]] = {}
         self._volatility: dict[date, pl.DataFrame] = {}
-        self._bars = self._by_date(
-            lake.scan(
-                "daily_bars", [str(day) for day in sessions_in_lake(lake, previous_session(first, LAST_SEEN_SESSIONS), last)]
-            )
-            .filter(pl.col("symbol").is_in(self._symbols.implode()))
-            .collect()
-        )
+        days = sessions_in_lake(lake, previous_session(first, LAST_SEEN_SESSIONS), last)
+        self._bars = self._by_date(company_bars(lake, days, self._symbols))
 
     def table(self, name: str) -> pl.DataFrame:
         if name not in self._tables:
@@ -210,11 +207,11 @@ def _moments(lake: Lake, session: date, quoted: bool) -> Sequence[tuple[datetime
     """When the session was decided, on which quotes, and whether its final bars were known."""
     closes = session_hours(session)[1]
     if quoted:
-        quotes = lake.read("delayed_quotes", str(session))
+        quotes = listings_of(lake).companies(lake.read("delayed_quotes", str(session)))
         parts = quotes.partition_by("as_of", maintain_order=True)
         # Until the last price of the session is 15 minutes old its bar is provisional; a later refresh had the final one.
         return [(part["as_of"][0], part, part["as_of"][0] > closes + DELAY) for part in parts]
-    bars = lake.read("daily_bars", str(session))
+    bars = company_bars(lake, [session])
     closing_quotes = bars.select(
         "date", "symbol", "open", "high", "low", "close", "volume", "vwap",
         as_of=pl.lit(closes), previous_close=pl.lit(None), updated_at=pl.lit(closes), stale=pl.lit(value=False),

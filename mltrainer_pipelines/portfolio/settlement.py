@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mltrainer_pipelines.features.panel import PRICES, dense
+from mltrainer_pipelines.market.listings import Listings
 from mltrainer_pipelines.market.sessions import session_hours, sessions_between
 from mltrainer_pipelines.portfolio.valuation import NOT_TRADED, walked
 from mltrainer_pipelines.store.tables import LeaningPosition, SamplePosition, VirtualPosition
@@ -47,7 +48,7 @@ class Settlement:
     still_open: int
 
 
-def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settlement:
+def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date, listings: Listings | None = None) -> Settlement:
     """Bring all positions to the close of a session: fill, mark, restate for splits and dividends, close.
 
     Pending positions whose entry session has come are filled at its open, with target and stop set from that price.
@@ -62,6 +63,8 @@ def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settleme
         sessions: from `bars_needed_from` to `as_of` at least. Later rows are not looked at.
     as_of : date
         A closed session.
+    listings : Listings, optional
+        Which company the symbol of a position was when it was decided: that is the one whose bars it follows.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def settle(engine: Engine, adjusted_bars: pl.DataFrame, as_of: date) -> Settleme
         If the bars cannot be used; see `panel.dense`.
     """
     with engine.begin() as connection:
-        settled = [_settled(connection, table, adjusted_bars, as_of) for table in TABLES]
+        settled = [_settled(connection, table, adjusted_bars, as_of, listings or Listings()) for table in TABLES]
     return settled[0]
 
 
@@ -104,8 +107,13 @@ def store(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, o
     connection.execute(sa.text(statement), {"rows": json.dumps(values, default=str)})
 
 
-def _settled(connection: Connection, table: sa.Table, adjusted_bars: pl.DataFrame, as_of: date) -> Settlement:
-    positions = locked(connection, table)
+def of_companies(positions: Sequence[Mapping[str, Any]], listings: Listings) -> list[dict[str, Any]]:
+    """Positions with their company in the place of the symbol that it had when they were decided."""
+    return [{**one, "symbol": listings.company(one["symbol"], one["decided_session"])} for one in positions]
+
+
+def _settled(connection: Connection, table: sa.Table, adjusted_bars: pl.DataFrame, as_of: date, listings: Listings) -> Settlement:
+    positions = of_companies(locked(connection, table), listings)
     live = [p for p in positions if (p["marked_session"] or p["entry_session"]) <= as_of]
     waiting = [p for p in positions if (p["marked_session"] or p["entry_session"]) > as_of]
     outcome = []

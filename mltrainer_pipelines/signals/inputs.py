@@ -10,6 +10,7 @@ from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
+from mltrainer_pipelines.market.listings import company_bars, listings_of
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.market.sessions import next_session, previous_session, sessions_between
 from mltrainer_pipelines.store.lake import Lake
@@ -39,7 +40,7 @@ class MarketSnapshot:
 
 
 class LakeInputs:
-    """Reads what one refresh needs; nothing is kept between refreshes."""
+    """Reads what one refresh needs; nothing is kept between refreshes. `symbol` is the company's id in all of it."""
 
     def __init__(self, lake: Lake):
         self.lake = lake
@@ -53,7 +54,7 @@ class LakeInputs:
 
     def final_bars(self, session: date) -> pl.DataFrame:
         """Unadjusted bars of a session."""
-        return self.lake.read("daily_bars", str(session))
+        return company_bars(self.lake, [session])
 
     def members(self, session: date) -> pl.DataFrame:
         """The universe of a session's month."""
@@ -65,18 +66,17 @@ class LakeInputs:
         return self.lake.scan("universe", months).collect()
 
     def actions(self) -> pl.DataFrame:
-        return self.table("corporate_actions")
+        return listings_of(self.lake).companies(self.table("corporate_actions"), "ex_date")
 
     def last_session_before(self, session: date) -> date:
         return sessions_in_lake(self.lake, date.min, session - timedelta(days=1))[-1]
 
     def last_closes(self, session: date, symbols: pl.Series) -> pl.DataFrame:
         """date, symbol, close of each symbol's newest final bar within the week of sessions before one."""
-        before = [str(day) for day in sessions_in_lake(self.lake, date.min, session - timedelta(days=1))[-LAST_SEEN_SESSIONS:]]
+        before = sessions_in_lake(self.lake, date.min, session - timedelta(days=1))[-LAST_SEEN_SESSIONS:]
         if not before:
             return pl.DataFrame(schema={"date": pl.Date, "symbol": pl.String, "close": pl.Float64})
-        bars = self.lake.scan("daily_bars", before).filter(pl.col("symbol").is_in(symbols.implode()))
-        return newest_closes(bars.select("date", "symbol", "close").collect())
+        return newest_closes(company_bars(self.lake, before, symbols))
 
     def regime(self, session: date) -> float | None:
         """The newest score known at the decision, or None where it is too old to mean anything."""

@@ -10,13 +10,14 @@ from sqlalchemy.engine import Engine
 
 from mltrainer_pipelines.store.tables import Correction as _Row
 
-Kind = Literal["split", "dividend", "no_action", "closure", "bar"]
+Kind = Literal["split", "dividend", "no_action", "closure", "bar", "rename"]
 MEANINGS: dict[str, str] = {
     "split": "the symbol split on that day; value: new shares for one old",
     "dividend": "the symbol paid a cash dividend, ex that day; value: dollars a share",
     "no_action": "the symbol neither split nor paid on that day",
     "closure": "the market was closed on that day",
     "bar": "the symbol's bar of that day is right",
+    "rename": "from that day on the symbol is the company of an older one; value: the older symbol, its own after a gap",
 }
 
 
@@ -48,6 +49,8 @@ class Correction:
         number = isinstance(self.value, (int, float)) and not isinstance(self.value, bool) and isfinite(self.value)
         if self.kind in ("split", "dividend") and not (number and self.value > 0):
             raise InvalidCorrectionError(f"a {self.kind} needs a value above zero: {MEANINGS[self.kind].split('value: ')[1]}")
+        if self.kind == "rename" and not (isinstance(self.value, str) and self.value):
+            raise InvalidCorrectionError(f"a rename needs a value: {MEANINGS['rename'].split('value: ')[1]}")
 
 
 def add(engine: Engine, correction: Correction, made_by: str, moment: datetime) -> int:

@@ -10,7 +10,7 @@ from mltrainer_pipelines.definitions import defs
 
 HEAVY = ("torch", "mlflow", "sklearn", "lightgbm", "xgboost", "anthropic")
 LOOP = {
-    "market": {"daily_bars", "bar_corrections", "corporate_actions", "macro_series", "universe"},
+    "market": {"daily_bars", "bar_corrections", "listings", "corporate_actions", "macro_series", "universe"},
     "features": {"features", "labels", "regime"},
     "trials": {"trial_predictions", "trial_scorecard", "leaderboard", "champion_model", "market_skill"},
     "signals": {"delayed_quotes", "signals", "recommendations"},

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
 from mltrainer_pipelines.definitions import defs
 from mltrainer_pipelines.defs.market import checks
-from mltrainer_pipelines.defs.market.assets import corporate_actions, macro_series, universe
+from mltrainer_pipelines.defs.market.assets import corporate_actions, listings, macro_series, universe
 from mltrainer_pipelines.defs.market.automation import correct_bars_schedule
 from mltrainer_pipelines.defs.market.bar_corrections import bar_corrections, corrections_of
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
@@ -473,6 +473,21 @@ def test_what_is_wrong_with_fred_fails_the_run_and_leaves_the_table_as_it_was(de
         assert not failed.success
         assert said in error_of(failed)
         assert Path(desk.lake.path("macro_series")).read_bytes() == whole
+
+
+def test_a_symbol_that_comes_back_is_asked_about_once_and_is_another_company(desk):
+    days = sessions_between(date(2024, 1, 2), date(2024, 2, 29))
+    gone = days[10:20]
+    desk.stocks.edit = lambda day, rows: [row for row in rows if row["T"] != "AAA" or day not in gone]
+    assert desk.bars(days[0], days[-1]).success
+    asked = []
+    for _ in range(2):
+        result = desk.run(listings)
+        asked.append(sum(call.path == "/v3/reference/tickers/AAA" for call in desk.server.calls))
+        assert result.success
+    assert asked == [2, 2]
+    assert desk.lake.read("listings").select("company", "first").rows() == [("AAA", days[0]), ("AAA~2", days[20])]
+    assert result.asset_materializations_for_node("listings")[0].metadata["symbols"].value == 4
 
 
 def test_the_same_actions_fetched_again_are_the_same_version(desk):

@@ -38,6 +38,7 @@ STAGES = {
     "total",
 }
 ASSETS = {
+    "listings",
     *("daily_bars", "corporate_actions", "macro_series", "universe", "bar_corrections", "features", "labels", "regime"),
     *("trial_predictions", "trial_scorecard", "leaderboard", "champion_model", "market_skill"),
     *("delayed_quotes", "signals", "recommendations", "virtual_positions", "portfolio_performance"),

@@ -14,7 +14,7 @@ from sqlalchemy.engine import RowMapping
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, Dollars, Identifier, MarketKind, Number, Page, Paged, Text, with_example
 from mltrainer_pipelines.api.json_route import JsonRoute
-from mltrainer_pipelines.api.market_data import Company, companies, corporate_actions, last_prices
+from mltrainer_pipelines.api.market_data import Company, companies, corporate_actions, last_prices, listings
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.market.sessions import NEW_YORK
@@ -192,7 +192,7 @@ def _holdings(installation: Context, number: int | None = None) -> list[Holding]
     statement = (
         sa.select(
             u.__table__,
-            *(r.symbol, r.timeframe, r.target_price.label("first_target"), r.stop_loss.label("first_stop")),
+            *(r.symbol, r.session, r.timeframe, r.target_price.label("first_target"), r.stop_loss.label("first_stop")),
             *(p.status.label("virtual_status"), p.profit_loss.label("virtual_profit_loss"), p.exit_reason, p.exit_session),
             *(p.target_price, p.stop_loss, p.current_price.label("virtual_price"), p.marked_session),
         )
@@ -208,22 +208,27 @@ def _holdings(installation: Context, number: int | None = None) -> list[Holding]
         return []
     priced_on, prices = last_prices(installation.lake)
     by_symbol, actions = companies(installation.lake), corporate_actions(installation.lake)
-    return [_valued(row, priced_on, prices, by_symbol.get(row["symbol"]), actions) for row in rows]
+    known = listings(installation.lake)
+    return [
+        _valued(row, known.company(row["symbol"], row["session"]), priced_on, prices, by_symbol.get(row["symbol"]), actions)
+        for row in rows
+    ]
 
 
 def _valued(
     row: RowMapping,
+    company_id: str,
     priced_on: date | None,
     prices: Mapping[str, float],
     company: Company | None,
     actions: pl.DataFrame | None,
 ) -> Holding:
-    price, day = _newest_price(row, priced_on, prices)
+    price, day = _newest_price(row, company_id, priced_on, prices)
     sold, bought, paid = row["actual_sell_price"], row["actual_shares"], row["actual_buy_price"]
     shares_now, dividends, cost = bought, None, None
     if bought is not None and paid is not None:
         selected, left = (at and at.astimezone(NEW_YORK).date() for at in (row["selected_time"], row["closed_time"]))
-        own = holdings.Holding(row["symbol"], selected, paid, bought, left, sold, cost_bps=0.0)
+        own = holdings.Holding(company_id, selected, paid, bought, left, sold, cost_bps=0.0)
         shares_now, paid_out = own.held(actions, day or selected)
         cost, dividends = _cents(bought * paid), _cents(paid_out)
     last = sold if sold is not None else price
@@ -250,9 +255,11 @@ def _valued(
     return Holding(**{**row, **computed})
 
 
-def _newest_price(row: RowMapping, priced_on: date | None, prices: Mapping[str, float]) -> tuple[Decimal | None, date | None]:
+def _newest_price(
+    row: RowMapping, company_id: str, priced_on: date | None, prices: Mapping[str, float]
+) -> tuple[Decimal | None, date | None]:
     """The lake's newest price, or the paper trade's mark where that is newer or the only one."""
-    quoted = prices.get(row["symbol"])
+    quoted = prices.get(company_id)
     if quoted is not None and (row["marked_session"] is None or priced_on is None or priced_on >= row["marked_session"]):
         return Decimal(repr(round(quoted, 6))), priced_on
     if row["virtual_price"] is not None and row["marked_session"] is not None:

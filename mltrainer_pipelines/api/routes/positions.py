@@ -12,10 +12,11 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from mltrainer_pipelines.api.context import Installation
+from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol
 from mltrainer_pipelines.api.json_route import JsonRoute
-from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
+from mltrainer_pipelines.api.market_data import listings
+from mltrainer_pipelines.api.selection import equal_to, of_symbol, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.store import tables
@@ -80,7 +81,7 @@ class PositionFilter(ExportFilter, Paged):
 def list_virtual_positions(installation: Installation, chosen: Annotated[PositionFilter, Query()]) -> VirtualPositions:
     """Paper trades of the recommendations that match."""
     p = tables.VirtualPosition
-    conditions = _conditions(chosen)
+    conditions = _conditions(installation, chosen)
     closed = p.status == "closed"
     entered = closed & p.fill_price.is_not(None)
     totals = sa.select(
@@ -114,7 +115,7 @@ def list_virtual_positions(installation: Installation, chosen: Annotated[Positio
 def export_virtual_positions(installation: Installation, chosen: Annotated[ExportFilter, Query()]) -> StreamingResponse:
     """All paper trades that match, as CSV."""
     p = tables.VirtualPosition
-    conditions = _conditions(chosen)
+    conditions = _conditions(installation, chosen)
     columns = [getattr(p, name) for name in VirtualPosition.model_fields]
 
     def rows() -> Iterator[str]:
@@ -133,9 +134,10 @@ def export_virtual_positions(installation: Installation, chosen: Annotated[Expor
     return StreamingResponse(rows(), media_type="text/csv; charset=utf-8")
 
 
-def _conditions(chosen: ExportFilter) -> list[sa.ColumnElement[bool]]:
+def _conditions(installation: Context, chosen: ExportFilter) -> list[sa.ColumnElement[bool]]:
     p = tables.VirtualPosition
-    conditions = equal_to(p, chosen, "status", "timeframe", "symbol")
+    conditions = equal_to(p, chosen, "status", "timeframe")
+    conditions += of_symbol(p, chosen.symbol, listings(installation.lake), "decided_session")
     if chosen.book != "recommendations":
         selected = sa.exists().where(tables.UserPosition.recommendation_id == p.recommendation_id)
         conditions.append(selected if chosen.book == "user" else ~selected)

@@ -1,7 +1,7 @@
 """What a vendor said that is not used, and the corrections that overrule it."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, model_validator
@@ -15,7 +15,7 @@ from mltrainer_pipelines.store.quarantine import quarantined
 
 router = APIRouter(prefix="/api", tags=["system"], route_class=JsonRoute)
 
-Value = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None
+Value = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | Symbol | None
 
 
 class QuarantineRow(BaseModel):
@@ -41,7 +41,7 @@ class QuarantineFilter(Parameters):
 
 
 class CorrectionIn(Body):
-    """What is known better; `value` is a split's new shares for one old, or a dividend's dollars."""
+    """What is known better; `value` is a split's new shares for one old, a dividend's dollars, a rename's older symbol."""
 
     model_config = with_example({"kind": "split", "day": "2024-06-10", "symbol": "NVDA", "value": 10, "reason": "10-for-1"})
 
@@ -64,10 +64,10 @@ class CorrectionRow(BaseModel):
     """A correction; it holds from `made_at` until `revoked_at`."""
 
     id: int
-    kind: Literal["split", "dividend", "no_action", "closure", "bar"]
+    kind: store.Kind
     symbol: str | None
     day: date
-    value: float | None
+    value: float | str | None
     reason: str
     made_by: str
     made_at: datetime

@@ -12,10 +12,10 @@ from sqlalchemy.engine import RowMapping
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Dollars, Grade, Identifier, MarketKind, Name, Page, Paged, Share, Symbol
 from mltrainer_pipelines.api.json_route import JsonRoute
-from mltrainer_pipelines.api.market_data import Company, companies, price_history
+from mltrainer_pipelines.api.market_data import Company, companies, listings, price_history
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
-from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
+from mltrainer_pipelines.api.selection import equal_to, of_symbol, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.store import tables
 
@@ -175,7 +175,7 @@ def get_recommendation(installation: Installation, number: Identifier) -> Recomm
             raise Problem(404, f"there is no recommendation {number}; /api/recommendations lists them")
         position = connection.execute(virtual_positions().where(p.recommendation_id == number)).mappings().one_or_none()
         others = sa.select(r.id, r.session, r.timeframe, r.profit_probability, p.status, p.net_return, p.exit_reason)
-        others = others.outerjoin(p, p.recommendation_id == r.id).where(r.symbol == row["symbol"], r.id != number)
+        others = others.outerjoin(p, p.recommendation_id == r.id).where(*_of_company(installation, row), r.id != number)
         past = connection.execute(others.order_by(r.id.desc()).limit(50)).mappings().all()
     prices = price_history(installation.lake, row["symbol"], row["session"])
     return RecommendationDetail(
@@ -197,7 +197,8 @@ def _joined(*more: Any) -> sa.Select[Any]:
 
 def _conditions(installation: Context, chosen: Filter) -> list[sa.ColumnElement[bool]]:
     r = tables.Recommendation
-    conditions = equal_to(r, chosen, "timeframe", "grade", "symbol", "session")
+    conditions = equal_to(r, chosen, "timeframe", "grade", "session")
+    conditions += of_symbol(r, chosen.symbol, listings(installation.lake))
     if chosen.latest:
         conditions.append(r.session == sa.select(sa.func.max(r.session)).scalar_subquery())
     if chosen.since_id is not None:
@@ -212,6 +213,12 @@ def _conditions(installation: Context, chosen: Filter) -> list[sa.ColumnElement[
         "expected_net_return": chosen.min_expected_return,
     }
     return conditions + [getattr(r, name) >= value for name, value in lowest.items() if value is not None]
+
+
+def _of_company(installation: Context, row: RowMapping) -> list[sa.ColumnElement[bool]]:
+    """Rows of the company that had the symbol of a recommendation on its day."""
+    known, r = listings(installation.lake), tables.Recommendation
+    return of_symbol(r, row["symbol"], known.only(known.company(row["symbol"], row["session"])))
 
 
 def _recommendation(row: RowMapping, by_symbol: Mapping[str, Company]) -> Recommendation:

@@ -229,16 +229,17 @@ def _quarantine() -> None:
         }
         table(made, columns, "corrections", "what overrules the vendor")
         with st.form("correction", clear_on_submit=True):
-            kind = st.selectbox("Kind", ["split", "dividend", "no_action", "closure", "bar"])
+            kind = st.selectbox("Kind", ["split", "dividend", "no_action", "closure", "bar", "rename"])
             day = st.date_input("Day")
             symbol, value = st.text_input("Symbol", max_chars=20), st.number_input("Value", min_value=0.0, value=None)
+            older = st.text_input("Older symbol", max_chars=20, help="Of a rename: whose company the symbol is from that day on.")
             reason = st.text_input("Reason", max_chars=300)
             if st.form_submit_button("Overrule the vendor", icon=":material/edit:"):
                 body = {
                     "kind": kind,
                     "day": str(day),
                     "symbol": symbol or None,
-                    "value": value,
+                    "value": older if kind == "rename" else value,
                     "reason": reason,
                 }
                 if attempt(partial(api().send, "POST", "/api/corrections", body), "Recorded: the next ingestion uses it"):

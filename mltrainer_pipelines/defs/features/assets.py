@@ -9,7 +9,7 @@ import polars as pl
 from mltrainer_pipelines.contracts.lake_tables import FEATURES, LABELS, REGIME
 from mltrainer_pipelines.contracts.table import Column, Table
 from mltrainer_pipelines.defs.conditions import follows_inputs
-from mltrainer_pipelines.defs.market.assets import corporate_actions, macro_series, universe
+from mltrainer_pipelines.defs.market.assets import corporate_actions, listings, macro_series, universe
 from mltrainer_pipelines.defs.market.bar_corrections import bar_corrections, corrections_of
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
@@ -39,6 +39,7 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
         dg.AssetDep(bar_corrections, partition_mapping=corrections_of(-13, 0)),
         dg.AssetDep(universe, partition_mapping=_span(0, 0)),
         corporate_actions,
+        listings,
         macro_series,
     ],
     automation_condition=follows_inputs(_TWO_MONTHS),
@@ -68,6 +69,7 @@ def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
         dg.AssetDep(universe, partition_mapping=_span(0, 0)),
         dg.AssetDep(features, partition_mapping=_span(0, 0)),
         corporate_actions,
+        listings,
     ],
     automation_condition=follows_inputs(_LABELS_OPEN),
     group_name="features",
@@ -88,6 +90,7 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
         daily_bars,
         dg.AssetDep(bar_corrections, partition_mapping=dg.LastPartitionMapping()),
         corporate_actions,
+        listings,
         macro_series,
         universe,
     ],

@@ -8,13 +8,14 @@ import polars as pl
 from pydantic import Field
 
 from mltrainer_pipelines.contracts.content_hash import data_fingerprint
-from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, MACRO_SERIES, UNIVERSE
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, LISTINGS, MACRO_SERIES, TICKER_EVENTS, UNIVERSE
 from mltrainer_pipelines.contracts.table import Table
 from mltrainer_pipelines.defs.conditions import follows_inputs
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.defs.reporting import table as markdown_table
+from mltrainer_pipelines.market.listings import listings_of
 from mltrainer_pipelines.market.macro import sifted_macro
 from mltrainer_pipelines.market.universe import universes_in_lake
 from mltrainer_pipelines.market.vendors.protocol import MacroData, MarketData
@@ -38,6 +39,30 @@ class ActionsConfig(dg.Config):
 
 
 @dg.asset(deps=[daily_bars], group_name="market", kinds={"polygon", "parquet"}, owners=OWNERS, pool="polygon")
+def listings(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+    market_data: dg.ResourceParam[MarketData],
+) -> dg.MaterializeResult[None]:
+    """Which company a symbol was, and when: by the vendor's FIGI and ticker events, corrections, and gaps in its bars.
+
+    Features, labels, the universe and positions follow the company. What begins, or comes back after five sessions
+    without a bar, is asked about once.
+    """
+    from mltrainer_pipelines.market.identity import asked_events, resolved_listings, runs_of
+    from mltrainer_pipelines.store.corrections import in_force
+
+    runs = runs_of(lake)
+    stored = lake.read("ticker_events") if lake.exists("ticker_events") else TICKER_EVENTS.empty()
+    affordable = market_data.budget.calls_per_minute * _LIMITED_MINUTES if market_data.budget else None
+    events = asked_events(market_data, runs.to_ask(), stored, affordable, context.log.info)
+    lake.write("ticker_events", events)
+    frame = resolved_listings(runs, events, in_force(database.engine, now()))
+    return _whole(lake, LISTINGS, frame, symbols=len({run.symbol for run in runs.runs}), asked=events["asked"].n_unique())
+
+
+@dg.asset(deps=[daily_bars, listings], group_name="market", kinds={"polygon", "parquet"}, owners=OWNERS, pool="polygon")
 def corporate_actions(
     context: dg.AssetExecutionContext,
     config: ActionsConfig,
@@ -60,7 +85,7 @@ def corporate_actions(
         listed = actions.corporate_actions(market_data, first, today + actions.ANNOUNCED_AHEAD)
     else:
         listed = actions.continued_actions(market_data, actions.listed_before(lake), stored_until, today)
-    sifted = actions.sifted_actions(listed, actions.bars_beside(lake, listed), in_force(database.engine, now()))
+    sifted = actions.sifted_by_company(lake, listed, in_force(database.engine, now()))
     frame = sifted.believed
     lake.write("rejected_actions", sifted.rejected)
     doubts = doubts_of(actions.doubted(sifted.rejected).iter_rows(named=True), day="ex_date")
@@ -126,7 +151,8 @@ def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg
             partition_mapping=dg.TimeWindowPartitionMapping(
                 start_offset=-4, end_offset=-1, allow_nonexistent_upstream_partitions=True
             ),
-        )
+        ),
+        listings,
     ],
     automation_condition=follows_inputs(),
     group_name="market",
@@ -137,7 +163,7 @@ def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg
 def universe(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], market_data: dg.ResourceParam[MarketData]
 ) -> dg.MaterializeResult[None]:
-    """The most liquid common stocks of each month, chosen from the sessions before it among all symbols traded then."""
+    """The most liquid common stocks of each month, chosen from the sessions before it among all companies traded then."""
     from mltrainer_pipelines.market.profiles import with_sectors
 
     wanted = [date.fromisoformat(key) for key in context.partition_keys]
@@ -145,7 +171,7 @@ def universe(
     chosen = universes_in_lake(lake, wanted, reference, get_settings().mltrainer_universe_size)
     profiles_before = lake.read("ticker_profiles") if lake.exists("ticker_profiles") else None
     affordable = market_data.budget.calls_per_minute * _LIMITED_MINUTES if market_data.budget else None
-    chosen, profiles = with_sectors(chosen, profiles_before, market_data, affordable, context.log.info)
+    chosen, profiles = with_sectors(chosen, profiles_before, market_data, affordable, context.log.info, listings_of(lake))
     lake.write("ticker_profiles", profiles)
     UNIVERSE.validate(chosen)
     for month, key in zip(wanted, context.partition_keys, strict=True):

@@ -4,7 +4,7 @@ import dagster as dg
 
 ingest_session = dg.define_asset_job(
     "ingest_session",
-    selection=dg.AssetSelection.assets("daily_bars", "corporate_actions", "macro_series"),
+    selection=dg.AssetSelection.assets("daily_bars", "listings", "corporate_actions", "macro_series"),
     description="One session's bars, and what was announced and published since: the evening's intake.",
 )
 

@@ -12,6 +12,7 @@ from mltrainer_pipelines.defs.reporting import OWNERS
 from mltrainer_pipelines.defs.signals.assets import TRANSIENT_RETRY, newest_signals, recommendations
 from mltrainer_pipelines.market.backlog import complete_until
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
+from mltrainer_pipelines.market.listings import company_actions, listings_of
 from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
@@ -47,16 +48,17 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
         thresholds = thresholds_at(database.engine, settings.threshold_defaults, scored["settings_version"][0])
         near = near_misses(scored, thresholds)
         report["sampled"] = open_samples(database.engine, near, settings.cost_bps, settings.market_kind)
-    newest = complete_until(lake)
+    newest, listings = complete_until(lake), listings_of(lake)
     first = bars_needed_from(database.engine)
     if first is not None and first <= newest:
-        settled = settle(database.engine, adjusted_history(lake, first, newest, look_back=1), newest)
+        settled = settle(database.engine, adjusted_history(lake, first, newest, look_back=1), newest, listings)
         report |= {"entered": settled.entered, "closed": dict(settled.closed), "pending": settled.still_pending}
     if lake.partitions("delayed_quotes"):
         quotes = newest_refresh(lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1]), "as_of")
+        quotes = listings.companies(quotes)
         if quotes["date"][0] > newest and not provisional_bars(quotes).is_empty():
-            trusted = trusted_quotes(lake, quotes, open_symbols(database.engine))
-            report["marked"] = mark(database.engine, trusted, lake.read("corporate_actions"))
+            trusted = trusted_quotes(lake, quotes, open_symbols(database.engine, listings))
+            report["marked"] = mark(database.engine, trusted, company_actions(lake), listings)
     return dg.MaterializeResult(metadata={**report, "market": settings.market_kind})
 
 
@@ -76,12 +78,13 @@ def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourcePar
     quoted = [date.fromisoformat(key) for key in lake.partitions("delayed_quotes")]
     under_way = max([day for day in quoted if day > newest], default=newest)
     benchmark = missing_benchmark(database.engine, lake, newest, under_way)
-    held, quotes = held_symbols(database.engine, under_way), None
+    listings = listings_of(lake)
+    held, quotes = held_symbols(database.engine, under_way, listings), None
     if held and under_way > newest:
-        newest_quotes = newest_refresh(lake.read("delayed_quotes", str(under_way)), "as_of")
+        newest_quotes = listings.companies(newest_refresh(lake.read("delayed_quotes", str(under_way)), "as_of"))
         quotes = trusted_quotes(lake, newest_quotes, pl.Series(held))
-    prices, actions = last_prices(lake, held, newest, quotes), lake.read("corporate_actions")
-    books = performance(database.engine, under_way, benchmark=benchmark, prices=prices, actions=actions)
+    prices, actions = last_prices(lake, held, newest, quotes), company_actions(lake)
+    books = performance(database.engine, under_way, benchmark=benchmark, prices=prices, actions=actions, listings=listings)
     names = ("equity", "drawdown", "exposure", "turnover", "hit_rate", "alpha", "beta")
     figures = {
         f"{book.book}_{name}": float(value) for book in books for name in names if (value := getattr(book, name)) is not None

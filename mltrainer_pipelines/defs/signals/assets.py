@@ -13,6 +13,7 @@ from mltrainer_pipelines.defs.market.assets import corporate_actions, macro_seri
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
 from mltrainer_pipelines.defs.trials.assets import champion_model
+from mltrainer_pipelines.market.listings import listings_of
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
 from mltrainer_pipelines.store.database import Database
@@ -105,7 +106,8 @@ def signals(
     from mltrainer_pipelines.signals.refresh import newest_refresh, refresh_market
     from mltrainer_pipelines.signals.thresholds import thresholds_at
 
-    quotes = newest_refresh(lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1]), "as_of")
+    listings = listings_of(lake)
+    quotes = listings.companies(newest_refresh(lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1]), "as_of"))
     moment, session = quotes["as_of"][0], quotes["date"][0]
     champions, corrections, absent = _known_champions(context, database, tracking, session)
     if not champions:
@@ -113,7 +115,7 @@ def signals(
         return dg.MaterializeResult(metadata={"status": "no signals", "absent": absent, "market": get_settings().market_kind})
     thresholds = thresholds_at(database.engine, get_settings().threshold_defaults)
     refresh = refresh_market(LakeInputs(lake), quotes, champions, thresholds, moment, corrections)
-    scored = refresh.signals
+    scored = listings.symbols(refresh.signals)
     _add_refresh(lake, database, "signals", scored, "timestamp")
     lake.write(MEMBER_FORECASTS.name, refresh.forecasts, str(scored["date"][0]))
     status = _report_quote_checks(context, database, refresh, session)

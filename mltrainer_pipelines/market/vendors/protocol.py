@@ -92,6 +92,14 @@ class MarketData(Protocol):
         """One row of `REFERENCE_SCHEMA`, with the sector; `UnknownSymbolError` where there is no such ticker on `as_of`."""
         ...
 
+    def composite_figi(self, symbol: str, as_of: date) -> str | None:
+        """The composite FIGI of the company that had the symbol on a day; None where the vendor knows no such."""
+        ...
+
+    def ticker_events(self, figi: str) -> pl.DataFrame:
+        """The symbols of a company, each with the day `since` which it had it, the oldest first; empty where none is known."""
+        ...
+
     def snapshot(self) -> pl.DataFrame:
         """All tickers as of now, columns of `SNAPSHOT_SCHEMA`."""
         ...

@@ -32,7 +32,7 @@ class Correction(Base):
 
     __tablename__ = "corrections"
     __table_args__ = (
-        one_of("kind", "split", "dividend", "no_action", "closure", "bar"),
+        one_of("kind", "split", "dividend", "no_action", "closure", "bar", "rename"),
         Index("ix_corrections_kind", "kind"),
     )
 

@@ -10,6 +10,7 @@ from mltrainer_pipelines.features.expressions.graph import expression_set
 from mltrainer_pipelines.features.expressions.parser import parse
 from mltrainer_pipelines.features.expressions.quality import check_history, check_values
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
+from mltrainer_pipelines.market.listings import listings_of
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.store.lake import Lake, MissingPartitionError
 from mltrainer_pipelines.trials.factors.assessment import Assessment, assess
@@ -50,6 +51,7 @@ def try_on_lake(lake: Lake, expression: str, sessions: int) -> LakeTrial:
     check_values(factor["factor"])
     keys = [key for key in lake.partitions("features") if str(first.replace(day=1)) <= key <= str(last)]
     existing = lake.scan("features", keys).collect() if keys else None
-    newest = factor.filter(pl.col("date") == last).drop_nulls("factor").sort("factor", descending=True)
+    newest = listings_of(lake).symbols(factor.filter(pl.col("date") == last))
+    newest = newest.drop_nulls("factor").sort("factor", descending=True)
     values = list(zip(newest["symbol"].to_list(), newest["factor"].to_list(), strict=True))
     return LakeTrial(node.text, node.look_back, first, assess(factor, bars, existing), values)

@@ -15,12 +15,15 @@ from mltrainer_pipelines.market.sessions import NEW_YORK, NotASessionError, is_s
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
 from mltrainer_pipelines.market.vendors.polygon.columns import (
     DIVIDEND_COLUMNS,
+    EVENT_COLUMNS,
     HOLIDAY_COLUMNS,
     HOLIDAY_SCHEMA,
     SNAPSHOT_COLUMNS,
     SPLIT_COLUMNS,
+    TICKER_CHANGES,
     WIRE_BAR,
     WIRE_DIVIDEND,
+    WIRE_EVENT,
     WIRE_HOLIDAY,
     WIRE_SNAPSHOT,
     WIRE_SPLIT,
@@ -182,6 +185,31 @@ class PolygonMarket:
         row = answer.payload.get("results") if isinstance(answer.payload, dict) else None
         frame = self._answers.frame([row], WIRE_TICKER, answer, what)
         return self._answers.typed(frame, reference_columns(active=True), REFERENCE_SCHEMA, what)
+
+    def composite_figi(self, symbol: str, as_of: date) -> str | None:
+        """One call."""
+        if not _SYMBOL.match(symbol):
+            return None
+        try:
+            answer = self._rest.get_ticker_details(symbol, date=as_of.isoformat(), raw=True)
+        except NotFoundError:
+            return None
+        row = answer.payload.get("results") if isinstance(answer.payload, dict) else None
+        figi = self._answers.frame([row], WIRE_TICKER, answer, f"details of {symbol}")["composite_figi"][0]
+        return str(figi) if figi and figi.isalnum() else None
+
+    def ticker_events(self, figi: str) -> pl.DataFrame:
+        """One call."""
+        what = f"ticker events of {figi}"
+        try:
+            answer = self._rest.get_ticker_events(figi, types="ticker_change", raw=True)
+        except NotFoundError:
+            return TICKER_CHANGES.to_frame()
+        found = answer.payload.get("results") if isinstance(answer.payload, dict) else None
+        rows = found.get("events") if isinstance(found, dict) else None
+        frame = self._answers.frame(rows if isinstance(rows, list) else [], WIRE_EVENT, answer, what)
+        frame = frame.filter(pl.col("ticker_change").struct.field("ticker").is_not_null())
+        return self._answers.typed(frame, EVENT_COLUMNS, TICKER_CHANGES, what).drop_nulls().sort("since")
 
     def snapshot(self) -> pl.DataFrame:
         """In one call, sorted by symbol."""

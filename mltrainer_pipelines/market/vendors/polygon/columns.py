@@ -17,9 +17,12 @@ WIRE_BAR: Mapping[str, Any] = {
     "n": pl.Int64,
 }
 WIRE_TICKER: Mapping[str, Any] = {
-    **dict.fromkeys(("ticker", "name", "type", "primary_exchange", "sic_description", "delisted_utc"), pl.String),
+    **dict.fromkeys(
+        ("ticker", "name", "type", "primary_exchange", "sic_description", "delisted_utc", "composite_figi"), pl.String
+    ),
     "active": pl.Boolean,
 }
+WIRE_EVENT: Mapping[str, Any] = {"date": pl.String, "ticker_change": pl.Struct({"ticker": pl.String})}
 _DAY_NAMES = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw"}
 _WIRE_DAY = pl.Struct(dict.fromkeys(_DAY_NAMES.values(), pl.Float64))
 
@@ -54,6 +57,11 @@ DIVIDEND_COLUMNS = {
     "cash": pl.col("cash_amount"),
     "declared": pl.col("declaration_date").str.to_date(_DAY, strict=False),
 }
+EVENT_COLUMNS = {
+    "symbol": pl.col("ticker_change").struct.field("ticker"),
+    "since": pl.col("date").str.to_date(_DAY, strict=False),
+}
+TICKER_CHANGES = pl.Schema({"symbol": pl.String, "since": pl.Date})
 _MOMENTS = {"updated_at": pl.col("updated"), "traded_at": pl.col("lastTrade").struct.field("t")}
 SNAPSHOT_COLUMNS = {
     "symbol": pl.col("ticker"),

@@ -587,11 +587,11 @@ def test_a_session_of_the_whole_market_is_decoded_in_milliseconds():
             fastest = float("inf")
             for _ in range(5):
                 gc.collect()
-                begin = time.perf_counter()
+                begin = time.process_time()
                 whole = type(answer)(200, "application/json", text, json.loads(text))
                 client._rest.get_grouped_daily_aggs = lambda *_, whole=whole, **__: whole
                 assert len(client.grouped_daily(SESSION)) == symbols
-                fastest = min(fastest, time.perf_counter() - begin)
+                fastest = min(fastest, time.process_time() - begin)
             print(f"{symbols} symbols: {fastest * 1000:.2f} ms")
             assert fastest < most_s
 
