@@ -14,85 +14,60 @@ Mood = Literal["wish", "unsure", "question", "refusal", "report"]
 class Clause:
     """A part of a message: `unsure` where it may be a wish, and `text` without its polite beginning.
 
-    `corrects` is for one that takes back what stood before it ("no, run qda").
+    `requested` is for one that begins as requests do ("I would like"), `corrects` for one that takes back what stood before it
+    ("no, run qda").
     """
 
     text: str
     mood: Mood
     corrects: bool = False
+    requested: bool = False
 
 
-VERBS = (
+RUN = (
     r"(?:re-?)?(?:run|start|initiate|launch|execute|begin|perform|do|try|train|test|fit|submit|evaluate"
-    r"|backtest|conduct|queue|use|make|give)"
-    r"|kick off|fire up|spin up|carry out|set off|screen|scan|search|find|look for|combine|blend|stack"
-    r"|mix|ensemble|set|increase|raise|lift"
-    r"|decrease|lower|reduce|drop|cut|change|put|move|bring|adjust|turn|switch|enable|disable|refresh"
-    r"|update|rescore|score|recompute|renew"
-    r"|go with|go for|have a (?:go|try)|propose|suggest|ask for|come up with|generate|request|think of"
-    r"|approve|accept|reject|decline|show"
-    r"|list|explain|tell|detect|check"
-    r"|compare|leave|keep|stop|cancel|abort|what|how|why|is|are"
+    r"|backtest|conduct|queue|use|make|give|trigger|check|assess|explore|benchmark|simulate|validate|examine|investigate|study"
+    r"|rate)"
+    r"|kick off|fire up|spin up|carry out|set off|set up|go with|go for|have a (?:go|try) (?:at|with)|let|get|have|take"
+    r"|build|create"
 )
-_GERUNDS = (
-    r"(?:re-?)?(?:running|starting|initiating|launching|executing|beginning|performing|doing|trying"
-    r"|training|testing|fitting|submitting"
-    r"|evaluating|backtesting|conducting|using|making|giving|kicking off|screening|scanning|searching"
-    r"|combining|blending|setting|increasing"
-    r"|raising|lifting|lowering|reducing|decreasing|dropping|cutting|changing|putting|moving|bringing"
-    r"|refreshing|updating|scoring|rescoring"
-    r"|proposing|suggesting|approving|accepting|rejecting|declining)"
+VERBS = (
+    rf"{RUN}|screen|scan|search|find|look for|combine|blend|stack|mix|merge|average|pool|ensemble"
+    r"|set|increase|raise|lift|bump|cap|limit|allow|restrict|tighten|loosen|relax"
+    r"|decrease|lower|reduce|drop|cut|change|put|move|bring|adjust|modify|turn|switch|shut|enable|disable|mute|pause|resume"
+    r"|push|pull|dial|crank|nudge|fetch|refresh|restart"
+    r"|update|rescore|score|re-?compute|re-?calculate|compute|calculate|reload|redo|renew"
+    r"|propose|suggest|ask(?: \w+)? for|come up with|generate|request|think (?:of|up)"
+    r"|approve|accept|confirm|reject|decline|dismiss|say (?:yes|no) to|show"
+    r"|list|explain|tell|detect|compare|leave|keep|stop|cancel|abort|what|how|why|is|are"
 )
-_BASE = {
-    "beginning": "begin",
-    "setting": "set",
-    "putting": "put",
-    "cutting": "cut",
-    "dropping": "drop",
-    "running": "run",
-    "fitting": "fit",
-}
-_BASE |= {
-    "submitting": "submit",
-    "kicking off": "kick off",
-    "scoring": "score",
-    "rescoring": "rescore",
-    "trying": "try",
-    "doing": "do",
-}
-_BASE |= {
-    "testing": "test",
-    "training": "train",
-    "starting": "start",
-    "launching": "launch",
-    "performing": "perform",
-    "lifting": "lift",
-}
-_BASE |= {"conducting": "conduct", "backtesting": "backtest", "screening": "screen", "scanning": "scan", "searching": "search"}
-_BASE |= {"blending": "blend", "lowering": "lower", "refreshing": "refresh", "suggesting": "suggest", "accepting": "accept"}
-_BASE |= {"rejecting": "reject"}
+_GERUND = re.compile(r"(?:re-?)?[a-z]+ing\b", re.I)
 _SENTENCE = re.compile(r"(?<=[!?;\n])\s*|(?<=[.…])\s+|\s+[–—]\s+")
 _ASKED = re.compile(
-    r"^(?:would you mind|(?:can|could|will|would) (?:you|we)(?: please| kindly| just| maybe please)*|would you mind"
+    r"^(?:would you mind|(?:can|could|will|would) (?:you|we)(?: please| kindly| just"
+    r"| maybe| perhaps| possibly| quickly| also| first| now| then)*"
     r"|why (?:don'?t|not|do not)(?: we| you)?"
-    r"|how about|what about|may i ask you to|i(?: would|'d) like(?: you)? to|i(?: would|'d) like"
-    r"|i (?:want|need|wish)(?: you)? to|i (?:want|need)"
-    r"|we (?:want|need|have) to|we should|i (?:suggest|recommend|propose)(?: that)? we|let'?s|let us"
+    r"|how about|what about|why not|(?:would|is) it (?:be )?possible to|may i ask you to"
+    r"|i(?: would|'d) (?:like|love|prefer)(?: you)? to(?: see)?|i(?: would|'d) (?:like|love|prefer)"
+    r"|(?:i|we) (?:want|need|wish)(?: you)? to|(?:i|we) (?:want|need)"
+    r"|we have to|we should|i (?:suggest|recommend|propose)(?: that)? we|let'?s|let us"
     r"|(?:it'?s |it is )?time to|go ahead and|go ahead,|go on and|do please|please do(?! (?:an?|the)\b)"
     r"|don'?t forget to|do not forget to|be so kind (?:as )?to|feel free to|make sure to|try to|start by"
-    r"|begin by|i want)\b[\s,:]*",
+    r"|begin by)\b[\s,:]*",
     re.I,
 )
 _POLITE = re.compile(
     r"^(?:please|pls|plz|kindly|now|ok|okay|so|and|then|next|also|first|firstly|second|secondly|third"
     r"|thirdly|finally|afterwards|after that"
     r"|just|well|hey|hi|hello|ml ?trainer|claude|yes|yep|yeah|sure|alright|great|good|thanks|thank you"
-    r"|right|bitte|once more|again"
-    r"|never mind|\d+[.)]|[-*•])(?=[\s,:!]|$)[\s,:!]*",
+    r"|right|bitte|again"
+    r"|once more|never mind|actually|basically|simply|alternatively"
+    r"|good morning|good evening|\d+[.)]|[-*•])(?=[\s,:!]|$)[\s,:!]*",
     re.I,
 )
 _SOFTENED = re.compile(
-    r",?\s*\bif (?:you (?:can|could|like|want|please|wish|don'?t mind)|possible|it'?s (?:ok|okay"
+    r",?\s*\b(?:if|when(?:ever)?) you (?:have|get|find) (?:a|the|some|one)? ?(?:time|moment|minute|second|chance)\b,?"
+    r"|,?\s*\bif (?:you (?:can|could|like|want|please|wish|don'?t mind)|possible|it'?s (?:ok|okay"
     r"|possible)|that'?s (?:ok|okay|fine))\b,?",
     re.I,
 )
@@ -105,25 +80,33 @@ _WONDERED = re.compile(
     r"|month|time)|tonight|in future)\b",
     re.I,
 )
+_CONDITION = re.compile(r"(?:and |but |so )?(?:if|when|once|whenever|unless|as soon as|until|in case|provided|should)\b", re.I)
 _REPORTED = re.compile(
     r"\b(?:says?|said|saying|wrote|writes?|written|told|tells|claim(?:s|ed)?|mention(?:s|ed)|reads|asks"
     r"|asked|demands?|demanded|according to"
-    r"|suggests|suggested|recommends|recommended|insists?|insisted|heard|quotes?|quoted|orders|ordered"
-    r"|thinks|believes|wants|wanted)\b",
+    r"|suggests|suggested|recommends|recommended|insists?|insisted|heard|quoted|orders|ordered"
+    r"|thinks|believes|wants|wanted|posted|posts|typed|tweeted|texted|e-?mailed|advised|advises)\b"
+    r"|^(?:the|my|our|his|her|their|this|that|an?) (?!(?:plan|wish|request|task|next|idea|job|order)\b)\w+(?: \w+)?: (?:please )?"
+    rf"(?:{VERBS})\b|^[^:]*\b(?:some(?:one|body)|he|she|they|boss|colleague|friend|team|news\w*|reddit|twitter|e-?mail|mail|blog|article|book"
+    r"|manual|note|paper|message|post|forum|tip)\b[^:]*:",
     re.I,
 )
-_WARNED = re.compile(
-    r"^(?:be )?(?:careful|beware|warning|caution|attention|watch out|danger|take care|remember|note|mind)\b", re.I
+_NO_REQUEST = re.compile(
+    r"^(?:please )?(?:be )?(?:careful|beware|warning|caution|attention|watch out|danger|take care|remember|remind|note|mind"
+    r"|translate|write|type|spell|repeat|rephrase|quote|define|draft|summari[sz]e|imagine|confirm that)\b",
+    re.I,
 )
+"""Warnings, and texts that are to be written."""
 _REFUSED = re.compile(
     r"\b(?:don'?t|do not|not|never|no need|no reason|won'?t|cannot|can'?t|mustn'?t|shouldn'?t|wouldn'?t"
-    r"|avoid|refus(?:e|ing)|nobody|no one"
-    r"|rather not|neither|nor|hold off|refrain|forbid(?:den)?|quit|cease|without|no longer|no more|stop)\b",
+    r"|avoid|refus(?:e|ing)|nobody|no one|no way|none|against"
+    r"|rather not|neither|nor|hold off|refrain|forbid(?:den)?|quit|cease|no longer|no more|stop)\b",
     re.I,
 )
 _HURRY = re.compile(
     r"\b(?:don'?t|do not) (?:wait|hesitate|worry|bother asking|ask)\b[^,.;]*[,.;]?\s*|\bi don'?t mind\b,?\s*", re.I
 )
+_LEFT_OUT = re.compile(r"(?:skip|forget(?: about)?|omit|ignore|never mind|leave out)\b", re.I)
 _QUESTION = re.compile(
     r"^(?:what|why|how|when|who|whom|whose|which|where|whether|is|are|am|was|were|does|did|has"
     r"|have (?:you|we|i|they)|had|should|shall|would"
@@ -132,6 +115,10 @@ _QUESTION = re.compile(
     re.I,
 )
 _CORRECTION = re.compile(r"^(?:no|sorry|wait|i mean|i meant|actually|rather|correction|oops)\b[\s,:]+", re.I)
+_LOOK = re.compile(
+    r"(?:see|find out|check|know|look at) (?:how|what|whether|if) (.+?) (?:does|do|performs?|works?|fares?|behaves?)\b", re.I
+)
+_CARRIES_ON = ("and", "or", "nor", "then", "and then", "also", "and also", "plus", "after that", "afterwards")
 _JOIN = re.compile(
     r"\s*[,;:]?\s*\b(and then|then|and also|after that|afterwards|but|instead|and|also|plus|or)\b[\s,]*|\s*,\s*|\s*:\s+", re.I
 )
@@ -148,34 +135,35 @@ def clauses(text: str) -> list[Clause]:
         if correction and corrected:
             plain = plain[correction.end() :]
         whole = _SOFTENED.sub("", _HURRY.sub("", plain))
-        for number, (part, mood) in enumerate(_parts(whole)):
-            found.append(Clause(part, mood, corrected and number == 0))
+        for number, (part, mood, requested) in enumerate(_parts(whole)):
+            found.append(Clause(part, mood, corrected and number == 0, requested))
     return found
 
 
-def _parts(sentence: str) -> list[tuple[str, Mood]]:
+def _parts(sentence: str) -> list[tuple[str, Mood, bool]]:
     asks = sentence.rstrip().endswith("?")
-    if _REPORTED.search(sentence) or _WARNED.match(sentence.strip()):
-        return [(sentence, "report")]
-    parts: list[tuple[str, Mood]] = []
+    if _REPORTED.search(sentence) or _NO_REQUEST.match(sentence.strip()):
+        return [(sentence, "report", False)]
+    parts: list[tuple[str, Mood, bool]] = []
     mood: Mood
-    refused, unsure = False, False
+    refused, unsure, conditional = False, False, not asks and _CONDITION.match(sentence.strip()) is not None
     for joint, part in _split(sentence):
         text, requested = _opened(part)
-        carries_on = joint in ("and", "or", "nor") and not requested
+        urged = requested or re.match(r"\W*(?:(?:so|and|then|but) )?please\b", part, re.I) is not None
+        carries_on = joint in _CARRIES_ON and not requested
         if _refuses(text):
             refused, mood = True, "refusal"
-        elif refused and carries_on:
+        elif refused and carries_on and joint in ("and", "or", "nor"):
             mood = "refusal"
         elif _QUESTION.match(text) and not requested:
-            refused, mood = False, "question"
-        elif _WONDERED.search(text) or unsure:
+            refused, unsure, mood = False, unsure or (not asks and _CONDITION.match(text) is not None), "question"
+        elif conditional or _WONDERED.search(text) or (unsure and not urged):
             refused, unsure, mood = False, True, "unsure"
         elif asks and not requested:
-            mood = "unsure" if not any(one == "wish" for _, one in parts) or not carries_on else "wish"
+            mood = "unsure" if not any(one == "wish" for _, one, _ in parts) or not carries_on else "wish"
         else:
             refused, mood = False, "wish"
-        parts.append((text, mood))
+        parts.append((text, mood, urged))
     return parts
 
 
@@ -206,16 +194,24 @@ def _opened(text: str) -> tuple[str, bool]:
             text = text[match.end() :]
         else:
             break
-    if requested and (gerund := re.match(rf"{_GERUNDS}\b", text, re.I)):
-        word = gerund[0].lower()
-        stem = _BASE.get(word) or re.sub(r"ing$", "e", word)
-        text = stem + text[gerund.end() :]
+    if requested and (gerund := _GERUND.match(text)):
+        text = _base(gerund[0].lower(), text[gerund.end() :])
+    if requested and (look := _LOOK.match(text)):
+        text = f"try {look[1]}{text[look.end() :]}"
     return text.strip(), requested
+
+
+def _base(gerund: str, after: str) -> str:
+    """A clause with the verb that its gerund is of: "running", "launching", "kicking off"."""
+    stem = gerund.removesuffix("ing")
+    doubled = stem[:-1] if stem[-2:-1] == stem[-1:] else stem
+    bases = [one + after for one in (stem, doubled, f"{stem}e")]
+    return next((one for one in bases if re.match(rf"(?:{VERBS})\b", one, re.I)), gerund + after)
 
 
 def _refuses(text: str) -> bool:
     """Whether a clause denies what it names, rather than a part of it ("run xgboost, not lightgbm")."""
-    match = _REFUSED.search(text)
+    match = _LEFT_OUT.match(text) or _REFUSED.search(text)
     if match is None:
         return False
     verb = re.match(rf"(?:{VERBS})\b", text, re.I)
@@ -230,5 +226,5 @@ def _without_quotations(text: str) -> str:
         return inner if len(inner.split()) <= 2 and not re.match(r"(?:yes|no|execute|approve)\b", inner, re.I) else " said "
 
     text = re.sub(r"(?m)^\s*>.*$", "", text)
-    text = re.sub(r"\"[^\"\n]*\"|“[^”]*”|«[^»]*»|„[^“”]*[“”]|`[^`]*`", kept, text)
+    text = re.sub(r"\"[^\"\n]*\"|“[^”]*”|«[^»]*»|»[^«]*«|„[^“”]*[“”]|`[^`]*`", kept, text)
     return re.sub(r"(?<![\w])'([^'\n]{3,})'(?![\w])", kept, text)

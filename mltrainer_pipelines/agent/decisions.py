@@ -28,10 +28,12 @@ _YES = (
     rf"|let'?s (?:do|run|start|try|execute){_OBJECT}|let'?s go(?: ahead)?|(?:sounds|looks) (?:good|great"
     rf"|fine)|that(?:'s| is) fine"
     r"|fine(?: by me| with me)?|alright|all right|correct|right|ship it|you may|you can|go go go"
-    r"|ja|jawohl|jep|klar|gerne|genau|oui|d'accord|si|sí|sì|claro|vale|da|hai|tak|sim|evet|👍|✅"
+    r"|vas-y|allez-y|c'est parti|mach(?: das| es| mal)?|los(?: geht'?s)?|leg los|in ordnung|einverstanden|passt"
+    r"|bien sûr|volontiers|parfait|ja|jawohl|jep|klar|gerne|genau|oui|d'accord|si|sí|sì|claro|vale|da|hai|tak|sim|evet|👍|✅"
 )
 _NO = (
     r"no|n|nope|nah|nay|no (?:thanks|thank you|way)|not (?:now|yet|today|this time)|never(?: ?mind)?"
+    r"|(?:absolutely|certainly|definitely|of course) not|auf keinen fall|bloß nicht|lass es|pas du tout|surtout pas"
     r"|negative|better not|rather not"
     rf"|i(?:'d| would) rather not|i (?:refuse|decline|disagree)|(?:please )?(?:do not|don'?t)(?: (?:do|run"
     rf"|start|execute|approve)?{_OBJECT})?"
@@ -57,6 +59,12 @@ _MESSAGE = re.compile(
     rf"(?:(?P<stop>{_STOP})|(?P<yes>{_YES})|(?P<no>{_NO}))(?P<rest>(?:{_SEPARATOR}(?:{_YES}|{_NO}|{_SCOPE}"
     rf"|{_KIND}|{_POLITE}))*)[\s.!)]*"
 )
+_ALONE = re.compile(
+    rf"(?:please |just |only )*(?P<scope>all of (?:them|it|these|those)|both(?: of them)?"
+    rf"|(?:the )?(?:{'|'.join(_ORDINALS)})(?: ones?)?"
+    rf"|(?:action|number|nr\.?|#) ?\d{{1,9}})(?: only| please| bitte| alone| one)*[.! ]*"
+)
+"""What is meant, without a yes: "only the second one", "all of them"."""
 _ITEM = re.compile(
     rf"(?:(?P<kind>{_KIND})|(?P<scope>{_SCOPE})|(?P<polite>{_POLITE})|(?P<yes>{_YES})|(?P<no>{_NO}))(?={_SEPARATOR}|$)"
 )
@@ -73,6 +81,8 @@ def decision(text: str) -> Decision | None:
     True
     """
     words = " ".join(text.lower().replace("’", "'").split())
+    if alone := _ALONE.fullmatch(words):
+        words = f"yes, {alone['scope']}"
     words = re.sub(r"^(?:(?:hm+|oh|well|so|please|bitte)[\s,]+)+(?=\S)", "", words)
     if len(words) > 120 or (match := _MESSAGE.fullmatch(words)) is None:
         return None

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from mltrainer_pipelines.agent.vocabulary import plain_english
+
 
 @dataclass(frozen=True)
 class Lookup:
@@ -15,9 +17,13 @@ class Lookup:
 
 def lookup(text: str) -> Lookup | None:
     """What a user's message asks to look up, by its keywords; None where it is nothing of that kind."""
+    text = plain_english(text)
     words = " ".join(text.lower().split()).strip(" ?.!")
     symbol = re.match(
-        r"^(?:explain|why)\s+(?:the\s+)?(?:recommendation\s+)?(?:of\s+|for\s+|is\s+)?\$?(?P<what>#?[\w.\-]+)", text.strip(), re.I
+        r"^(?:explain|why)\s+(?:the\s+)?(?:recommendation\s+)?(?:of\s+|for\s+|is\s+|was\s+|did you (?:pick"
+        r"|recommend)\s+)?\$?(?P<what>#?[\w.\-]+)",
+        text.strip(),
+        re.I,
     )
     if symbol:
         what = symbol["what"].lstrip("#").rstrip(".?!")
@@ -37,9 +43,7 @@ def lookup(text: str) -> Lookup | None:
         if re.search(r"\bshort\b", words)
         else {}
     )
-    if re.search(
-        r"\b(?:deeper|closer|detailed|further|in-depth) (?:analysis|look)\b|\b(?:analy[sz]e|examine) the (?:top|best)\b", words
-    ):
+    if re.search(_DEEPER, words):
         best = re.search(r"\b(?:top|best) (\d{1,2})\b", words)
         return Lookup("deeper", timeframe | ({"top": int(best[1])} if best else {}))
     further = re.search(r"\bfrom (\d{1,6})\b", words)
@@ -51,7 +55,11 @@ def lookup(text: str) -> Lookup | None:
     return None
 
 
-_DEEPER = r"\b(?:deeper|closer|detailed|further|in-depth) (?:analysis|look)\b|\b(?:analy[sz]e|examine) the (?:top|best)\b"
+_DEEPER = (
+    r"\b(?:deeper|closer|detailed|further|in-depth) (?:analysis|look)\b|\b(?:analy[sz]e|examine|dig (?:deeper )?into"
+    r"|look into) the (?:top|best)\b"
+    r"|\bdig deeper\b|\b(?:top|best) \d{1,2}\b.*\b(?:in depth|in detail|deeper|closer)\b"
+)
 _NO_SYMBOLS = (
     "did",
     "do",
@@ -80,7 +88,7 @@ _LOOKUPS: tuple[tuple[str, str], ...] = (
     ("performance", r"\b(?:performance|equity|drawdown|hit rate)\b"),
     ("portfolio", r"\b(?:portfolio|positions|paper trades?)\b"),
     ("candidates", r"\b(?:candidates|screening|screen|recommendations?|strong buys?|signals)\b"),
-    ("report", r"\b(?:report|learned|learnt)\b"),
+    ("report", r"\b(?:report|learned|learnt|(?:do|did|can|have) (?:we|you|i) learn)\b"),
     ("settings", r"\b(?:settings?|thresholds?|autonomy|budget)\b"),
     ("status", r"\b(?:status|health|running|progress|how are things)\b"),
 )

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, overload
 
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES, Timeframe, TimeframeName
 from mltrainer_pipelines.models.registry import get_model
@@ -20,9 +20,9 @@ _TENS = {
 }
 _WORDS = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-](?:{'|'.join(_UNITS[1:10])}))?|{'|'.join(_UNITS[2:])})"
 _DAYS = re.compile(r"\b(\d+)\s*(?:(?:-|–|to)\s*(\d+))?[\s-]*(?:trading[\s-]+)?(?:days?|sessions?)\b", re.I)
-_YEARS = re.compile(rf"\b({NUMBER})[\s-]*years?\b", re.I)
+_PERIODS = re.compile(rf"\b({NUMBER})[\s-]*(year|yr|quarter|month)s?\b", re.I)
+_SESSIONS_OF = {"year": 252, "yr": 252, "quarter": 63, "month": 21}
 _TIMEFRAMES: dict[TimeframeName, Timeframe] = {"short": TIMEFRAMES["short"], "long": TIMEFRAMES["long"]}
-_SESSIONS_A_YEAR = 252
 _OTHER_NAMES = {
     "trees": ("trees", "rounds"), "rounds": ("rounds", "trees"), "iterations": ("rounds", "epochs"),
     "estimators": ("trees", "rounds"),
@@ -57,12 +57,25 @@ class Text:
 
 
 def with_digits(text: str) -> str:
-    """A text with its number words as digits: "seven to twelve" becomes "7 to 12"."""
+    """A text with its numbers as digits: "seven to twelve" becomes "7 to 12", "1,000" and "1k" 1000, "half a year" 0.5 years."""
 
     def digits(match: re.Match[str]) -> str:
         return str(sum(_TENS.get(word, 0) or _UNITS.index(word) for word in re.split(r"[\s-]", match[0].lower())))
 
-    return re.sub(rf"\b{_WORDS}\b(?![\s_-]timeframes)", digits, text, flags=re.I)
+    text = re.sub(rf"\b{_WORDS}\b(?![\s_-]timeframes)", digits, text, flags=re.I)
+    text = re.sub(r"\bhalf an?(?= (?:year|hour))", "0.5", text, flags=re.I)
+    text = re.sub(
+        r"\b(?:one|an?)(?= (?:(?:trading )?year|quarter|month|dollar|hour|hundred|thousand|trial (?:a|per))\b)",
+        "1",
+        text,
+        flags=re.I,
+    )
+    text = re.sub(r"\b(\d+)(?:\s+hundred)\b", r"\g<1>00", text, flags=re.I)
+    text = re.sub(r"\b(\d+)(?:\s+thousand|\s?k)\b", r"\g<1>000", text, flags=re.I)
+    text = re.sub(
+        r"(?<![\d.,$])([1-9]\d{0,2}(?:,\d{3})+)(?![\d,]|\s*(?:%|percent|per cent))", lambda match: match[1].replace(",", ""), text
+    )
+    return re.sub(rf"({NUMBER})\s*(?:percentage points?|percent|per cent|pct\.?|percents)(?!\w)", r"\1 %", text, flags=re.I)
 
 
 def number(text: str) -> float:
@@ -76,8 +89,12 @@ def share(text: str, percent: str | None) -> float:
     return round(value / 100 if percent or value > 1 else value, 6)
 
 
-def read_timeframe(text: Text) -> TimeframeName:
-    """The holding period a text speaks of; `short` where it names none. Other periods are a problem."""
+@overload
+def read_timeframe(text: Text) -> TimeframeName: ...
+@overload
+def read_timeframe(text: Text, unnamed: Literal[""]) -> TimeframeName | Literal[""]: ...
+def read_timeframe(text: Text, unnamed: TimeframeName | Literal[""] = "short") -> TimeframeName | Literal[""]:
+    """The holding period a text speaks of; `unnamed` where it names none. Other periods are a problem."""
     named: list[TimeframeName] = []
     for match in list(_DAYS.finditer(text.rest)):
         days = [int(one) for one in match.groups() if one]
@@ -90,12 +107,14 @@ def read_timeframe(text: Text) -> TimeframeName:
             text.question = (
                 f"{match[0].strip()} is neither short (7 to 12 sessions) nor long (50 to 70): which of them do you mean?"
             )
-    for word in re.finditer(r"\b(short|long)\b(?:[\s-]*(?:term|horizon|timeframe|side|holding period|period))?", text.rest, re.I):
+    for word in re.finditer(
+        r"\b(short|long)(?:er)?\b(?:[\s-]*(?:term|horizon|timeframe|side|holding period|period))?", text.rest, re.I
+    ):
         named.append("long" if word[1].lower() == "long" else "short")
         text.blank(word.start(), word.end())
     if len(set(named)) > 1:
         text.question = "you name both the short and the long timeframe: which of them do you mean?"
-    return named[0] if named else "short"
+    return named[0] if named else unnamed
 
 
 def read_train_sessions(text: Text) -> int | None:
@@ -105,28 +124,29 @@ def read_train_sessions(text: Text) -> int | None:
             text.blank(match.start(), match.end())
             text.take(r"\b(?:training )?(?:window|history)\b")
             return int(match[1])
-    if years := text.take(_YEARS):
+    if period := text.take(_PERIODS):
         text.take(r"\b(?:training )?(?:window|history)\b")
-        return round(number(years[1]) * _SESSIONS_A_YEAR)
+        return round(number(period[1]) * _SESSIONS_OF[period[2].lower()])
     return None
 
 
 def read_bars(text: Text) -> dict[str, float]:
     """What a screening is to list: `min_confidence`, `min_probability` and `min_expected_return`."""
     bars: dict[str, float] = {}
-    over = r"(?:\s*(?:of|above|over|at|at least|from|>=?|≥|=|:))*"
+    over = r"(?:\s*(?:of|above|over|at least|at most|at|from|more than|greater than|higher than|better than|min|>=?|≥|=|:|\+))*"
     for name, word in (
         ("min_confidence", "confiden(?:ce|t)"),
         ("min_probability", "(?:profit )?probabilit(?:y|ies)(?: of (?:a )?profit)?"),
     ):
-        before = rf"({NUMBER})\s*(%|percent|per cent)?\s*(?:\w+\s+)?{word}"
+        before = rf"({NUMBER})\s*(%)?\s*(?:or (?:more|better|higher)\s*)?(?:\w+\s+)?{word}"
+        least = r"(?:(?:an?|at least|over|above|min(?:imum)?|more than|greater than|better than|no less than|>=?|≥)\s*)*"
         if match := text.take(
-            rf"(?:at least |over |above |minimum )?{before}|{word}(?: level)?{over}\s*({NUMBER})\s*(%|percent|per cent)?"
+            rf"{least}{before}|{least}{word}(?: level)?{over}\s*({NUMBER})\s*(%)?(?:\s*or (?:more|better|higher|above))?"
         ):
             value, percent = (match[1], match[2]) if match[1] else (match[3], match[4])
             bars[name] = share(value, percent)
     returns = r"(?:expected |net )*(?:returns?|gains?|profit)"
-    if match := text.take(rf"\+?({NUMBER})\s*(?:%|percent|per cent)\s*{returns}|{returns}{over}\s*\+?({NUMBER})\s*(?:%|percent)"):
+    if match := text.take(rf"{least}\+?({NUMBER})\s*%\s*{returns}|{least}{returns}{over}\s*\+?({NUMBER})\s*%"):
         bars["min_expected_return"] = round(number(match[1] or match[2]) / 100, 6)
     return bars
 

@@ -2,6 +2,8 @@
 
 import re
 
+from mltrainer_pipelines.agent.clauses import VERBS
+from mltrainer_pipelines.agent.languages import in_english
 from mltrainer_pipelines.agent.names import models_in
 
 _WORD = re.compile(r"\S+")
@@ -17,7 +19,10 @@ FILLER = frozenset(
         "third least above below under days day sessions session years year long short term both so s t thanks thank quickly "
         "soon possible side period return returns results result each available latest data voting vote beside against best "
         "good ones here there after before get run algorithm classifier classifiers network regression based machine "
-        "learning baseline experiment test job together see let lets"
+        "learning baseline experiment test job together see let lets out quick quickly version per about shot spin "
+        "time forecasts predictions todays lunch agent claude from or better higher longer shorter zu w case set ones "
+        "please this teh modle than names only more up "
+        "stocks symbols something while everything back mode my afterwards w/ momo use used all kindly could would you"
     )
 )
 _CORRECTED = tuple(
@@ -25,16 +30,60 @@ _CORRECTED = tuple(
         "start initiate launch execute train submit evaluate increase decrease raise lower reduce change momentum screening "
         "analysis confidence probability threshold regime refresh update signals market propose suggest trials approve "
         "accept reject proposal ensemble combine blend horizon timeframe feature features sessions autonomy budgeted minimum "
-        "profit screen scan"
+        "profit screen scan stocks rounds trees learning depth backtest experiments short long minutes dollars daily"
     )
 )
 _COMMON = frozenset(
-    _WORD.findall("state stare stark score scores scare rise raised lowers trial trail market marked change chance changed")
+    _WORD.findall(
+        "state stare stark score scores scare rise raised lowers trial trail market marked change chance changed shorter "
+        "lunch longer shorts longs dept earning learn yearning learnt daily dally sound sounds bounds around grounds treed"
+    )
 )
+_NOTIFY = (
+    r"(?:notify(?:ing)? me|(?:send(?:ing)?|giv(?:e|ing)) me (?:any )?(?:\w+ )?(?:notifications?|alerts?)|alert(?:ing)? me)"
+    r"\b(?: (?:of|about|on|for|when))?"
+)
+_LIMITED = r"(?:do not|don'?t|never) (?:spend|use|run|take|start|make|try|have|allow|let \w+ (?:spend|run|use)) more than"
+_ABBREVIATIONS = (
+    (r"\b(?:wiht|whit|wth)\b|(?<=\w )w(?= \w)", "with"),
+    (r"\b(?:pleese|plese|pleas|plaese|plz)\b", "please"),
+    (r"(?<=\w)(?<!\bso)(?<!\band)(?<!\bbut)(?<!\byou)(?<!\bthen) (?:please|kindly)(?= \w)", ""),
+    (r"\bw/o\b\s*", "without "),
+    (r"\bw/\s*", "with "),
+    (r"\bu\b", "you"),
+    (r"\bmomo\b", "momentum"),
+    (r"\btrails\b", "trials"),
+    (r"\b(min|max|approx|no|nr|vs)\.(?=\s)", r"\1"),
+    (r"\b(?:thresh|thr|threshhold)\b", "threshold"),
+    (r"(?<![\w=])conf(?![\w=])|(?<=min_)conf\b", "confidence"),
+    (r"(?<![\w=])probs?(?![\w=])|(?<=min_)prob\b", "probability"),
+    (r"\s*(?:->|→|:=|==)\s*", " = "),
+    (r"\s&\s", " and "),
+    (rf"\b{_LIMITED}\b", "limit to at most"),
+    (r"\b(?:no|not) more than\b", "at most"),
+    (r"\bno more (\w+) (alerts?|notifications?)\b", r"turn off \1 \2"),
+    (r"\b(?:ok|okay|(?:say )?yes to)\s+(?=(?:the )?proposals? )", "approve "),
+    (r"^=\s*(\w+)\(([^()]*)\)", r"\1 \2"),
+    (rf"\b(?:stop|don'?t|do not|no longer) {_NOTIFY}", "turn off notifications of"),
+    (rf"\b{_NOTIFY}", "turn on notifications of"),
+)
+_ENUMERATED = re.compile(r"(?:^|\s)[(]?\d{1,2}[.)]\s+(?=[A-Za-z])")
+ENGLISH = FILLER | set(_CORRECTED) | set(re.findall(r"[a-z]+", VERBS)) | {"do", "not", "who", "which", "when"}
 VOCABULARY = FILLER | set(_CORRECTED) | {"execute", "refresh", "stocks", "market", "session", "sector", "cross"}
 
 
-def spelled(text: str) -> str:
+def plain_english(text: str) -> str:
+    """A message in English words, without abbreviations, typing errors in key words and numbered lists."""
+    text = in_english(text, frozenset(ENGLISH))
+    formula = text.startswith("=")
+    for short, long in _ABBREVIATIONS:
+        text = re.sub(short, long, text, flags=re.I)
+    if len(_ENUMERATED.findall(text)) > 1:
+        text = _ENUMERATED.sub("; ", text)
+    return _spelled(text.replace(";", ",") if formula else text)
+
+
+def _spelled(text: str) -> str:
     """A text with its misspelt key words corrected: "strat", "confidnce"."""
 
     def corrected(match: re.Match[str]) -> str:

@@ -4,11 +4,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mltrainer_pipelines.agent.action_kinds import Kind
-from mltrainer_pipelines.agent.clauses import VERBS, Mood, clauses
-from mltrainer_pipelines.agent.names import UnknownModelNameError, feature_set_in, letters_of, model_named, models_in
+from mltrainer_pipelines.agent.clauses import RUN, VERBS, Mood, clauses
+from mltrainer_pipelines.agent.names import feature_set_in, models_in
 from mltrainer_pipelines.agent.quantities import (
-    NUMBER,
     Text,
     read_bars,
     read_params,
@@ -16,8 +14,9 @@ from mltrainer_pipelines.agent.quantities import (
     read_train_sessions,
     with_digits,
 )
-from mltrainer_pipelines.agent.setting_wishes import CHANGE, NAMED, THRESHOLDS, RequestedAction, settings_asked, starts
-from mltrainer_pipelines.agent.vocabulary import FILLER, VOCABULARY, spelled
+from mltrainer_pipelines.agent.request_kinds import DECIDE, NUMBERS, STATED, requested_actions, unused_words
+from mltrainer_pipelines.agent.setting_wishes import CHANGE, NAMED, THRESHOLDS, RequestedAction, starts
+from mltrainer_pipelines.agent.vocabulary import VOCABULARY, plain_english
 
 MOST = 6
 """Actions of one message."""
@@ -35,19 +34,6 @@ class Wishes:
     moods: set[Mood] = field(default_factory=set)
 
 
-_RUN = (
-    r"(?:re-?)?(?:run|start|initiate|launch|execute|begin|perform|do|try|train|test|fit|submit|evaluate"
-    r"|backtest|conduct|queue|use|make|give)"
-    r"|kick off|fire up|spin up|carry out|set off|go with|go for|have a (?:go|try) (?:at|with)"
-)
-_SCREENING = (
-    r"\bmomentum[\s-]+(?:stock[\s-]+)?(?:screen(?:ing)?|analysis|scan|search|analyses)\b"
-    r"|\bscreen(?:ing)? (?:the )?(?:market|stocks|universe|symbols)\b"
-    r"|\bscreen for\b.*\bmomentum\b|\b(?:find|look for|search for|scan)\b.*\bmomentum (?:stocks|candidates|symbols|names|plays)\b"
-    r"|\bscan\b.*\bmomentum\b|\bscreen(?:ing)?\b(?! (?:results?|page|candidates))"
-)
-_AFTER = "with|using|for|at|on|over|of|in|targeting|please|now|again"
-_ADJECTIVES = r"(?:(?:an?|the|another|new|quick|full|fresh|long|short|long-term|short-term|\d+(?:-\d+)?[\s-]days?)(?:[\s-]+|$))*"
 _AGENT = re.compile(r"(?:please )?(stop|pause|halt|resume|restart|continue) (?:the )?agent(?: please| now)?[.!]*")
 _HEDGE = re.compile(
     r"^(?:(?:maybe|perhaps|possibly|so|then|just)[\s,]+|(?:i|we|you) (?:could|might|would|may|will)\s+"
@@ -67,16 +53,14 @@ def wishes(text: str) -> Wishes:
     >>> [one.kind for one in wishes("Don't run lightgbm, refresh the signals instead").actions]
     ['refresh_signals']
     """
-    read, unwanted, about = Wishes(), set[str](), ""
+    read, unwanted, about = Wishes(), set[str](), _About()
+    text = with_digits(plain_english(text[:8000]))
     if match := _AGENT.fullmatch(text.strip().lower()):
         on = match[1] in ("resume", "restart", "continue")
         return Wishes([RequestedAction("change_setting", {"name": "agent_enabled", "value": on})], moods={"wish"})
-    for clause in clauses(with_digits(text[:8000])):
+    for clause in clauses(text):
         read.moods.add(clause.mood)
-        text = clause.text
-        if about and re.match(rf"(?:{CHANGE}) (?:it|that)\b", text, re.I):  # "don't raise the threshold, lower it"
-            text = re.sub(r"\b(?:it|that)\b", about, text, count=1, flags=re.I)
-        about = next((name for name in THRESHOLDS if re.search(rf"\b{NAMED[name]}\b", text, re.I)), about)
+        text = about.named_in(clause.text)
         if clause.mood not in ("wish", "unsure"):
             if clause.mood == "question":
                 read.others.append(clause.text)
@@ -85,9 +69,14 @@ def wishes(text: str) -> Wishes:
             continue
         if clause.mood == "unsure":
             text = _HEDGE.sub("", text)
-        words = Text(_EXCLUDED.sub(" ", spelled(text)))
-        requests = _requested(words)
-        if not requests:
+        words = Text(
+            re.sub(rf"^((?:{VERBS})) (?:then|now|also|just|again|quickly|maybe)\b", r"\1", _EXCLUDED.sub(" ", text), flags=re.I)
+        )
+        requests = requested_actions(words, clause.requested)
+        further = clause.mood == "wish" and read.actions and (not requests or requests[0].kind == "change_setting")
+        if further and (more := _continued(read.actions[-1], text)):
+            read.actions[-1] = more
+        elif not requests:
             read.others.extend([] if re.match(r"(?:leave|keep)\b", text, re.I) else [text])
         elif clause.mood == "unsure":
             read.unsure.extend(requests)
@@ -95,9 +84,53 @@ def wishes(text: str) -> Wishes:
             if clause.corrects:
                 read.actions.clear()
             read.actions.extend(one for one in requests if one not in read.actions)
-            read.unused.extend(_unused(words.rest))
+            read.unused.extend(unused_words(words.rest))
     read.actions[:] = [_without(one, unwanted) for one in read.actions[:MOST]]
     return read
+
+
+@dataclass
+class _About:
+    """What a message spoke of last, for "it" and "them"."""
+
+    threshold: str = ""
+    models: str = ""
+    proposals: str = ""
+
+    def named_in(self, text: str) -> str:
+        """A clause with the names of what its "it", "that" or "them" mean; what it names itself is remembered."""
+        them = r"(?:it|that(?: one)?|them|this(?: one)?|these|those|both)\b(?! \w+_)"
+        for name, verbs in ((self.threshold, CHANGE), (self.proposals, DECIDE), (self.models, RUN)):
+            if name and (match := re.match(rf"((?:{verbs}) ){them}", text, re.I)) and not models_in(text, VOCABULARY):
+                text = match[1] + name + text[match.end() :]
+        self.threshold = next((name for name in THRESHOLDS if re.search(rf"\b{NAMED[name]}\b", text, re.I)), self.threshold)
+        self.models = " and ".join(model for model, *_ in models_in(text, VOCABULARY)) or self.models
+        proposals = re.search(rf"\bproposals?{NUMBERS}", text, re.I)
+        self.proposals = proposals[0] if proposals else self.proposals
+        return text
+
+
+def _continued(last: RequestedAction, text: str) -> RequestedAction | None:
+    """The action asked for before with what a further clause says of it ("run lightgbm. Use 300 rounds."), if it says no more."""
+    words = Text(text)
+    starts(words, f"{RUN}|{CHANGE}")
+    more: dict[str, Any] = {}
+    if last.kind == "submit_trial":
+        if features := feature_set_in(words.rest):
+            words.blank(features[1], features[2])
+            more["feature_set"] = features[0]
+        if sessions := read_train_sessions(words):
+            more["train_sessions"] = sessions
+        if params := read_params(words, last.params["model"]):
+            more["params"] = last.params.get("params", {}) | params
+    elif last.kind == "momentum_screening" and not re.search(rf"\b(?:{CHANGE}|threshold|gate|setting)\b|min_", text, re.I):
+        more |= read_bars(words)
+    if last.kind in ("submit_trial", "momentum_screening", "ensemble"):
+        timeframe = read_timeframe(words, "")
+        more |= {"timeframe": timeframe} if timeframe else {}
+    if not more or words.problems or words.question or unused_words(words.rest) or STATED.search(words.rest):
+        return None
+    return replace(last, params=last.params | more)
 
 
 def _without(request: RequestedAction, models: set[str]) -> RequestedAction:
@@ -113,141 +146,3 @@ def is_own_setting(text: str) -> bool:
     read = wishes(text)
     own = [one for one in read.actions if one.kind == "change_setting" and one.params["name"] not in THRESHOLDS]
     return bool(own) and own == read.actions and not (read.others or read.unused)
-
-
-def _requested(text: Text) -> list[RequestedAction]:
-    for recognise in (_proposals, settings_asked, _trials_proposed, _refresh, _ensemble, _screening, _trials):
-        if requests := recognise(text):
-            return requests
-    return []
-
-
-def _asked(kind: Kind, params: dict[str, Any], text: Text) -> RequestedAction:
-    return RequestedAction(kind, params, text.problems, text.question)
-
-
-def _proposals(text: Text) -> list[RequestedAction]:
-    match = re.match(
-        r"\s*(approve|accept|confirm|take|reject|decline|refuse|dismiss"
-        r"|turn down)\s+(?:the\s+)?proposals?\s*((?:(?:number|no\.?|nr\.?|#|and|,|\s)*\d{1,9})+)",
-        text.rest,
-        re.I,
-    )
-    if match is None:
-        return []
-    text.blank(match.start(), match.end())
-    decision = "approve" if match[1].lower() in ("approve", "accept", "confirm", "take") else "reject"
-    ids = [int(one) for one in re.findall(r"\d+", match[2])]
-    return [RequestedAction("decide_proposal", {"proposal_id": one, "decision": decision}) for one in ids]
-
-
-def _trials_proposed(text: Text) -> list[RequestedAction]:
-    verbs = r"propose|suggest|ask for|come up with|generate|request|find|think of|get"
-    new = r"(?:\s+(?:me|us|some|a few|few|new|the|next|more|other|\d+))*\s+(?:trials|experiments|ideas|proposals|hypotheses)\b"
-    match = re.match(rf"\s*(?:{verbs}){new}(?:\s+to (?:try|run))?", text.rest, re.I)
-    if match is None:
-        return []
-    text.blank(match.start(), match.end())
-    return [RequestedAction("propose_trials", {})]
-
-
-def _refresh(text: Text) -> list[RequestedAction]:
-    verbs = r"refresh|update|re-?score|score|recompute|renew|re-?run"
-    match = re.match(
-        rf"\s*(?:{verbs})\s+(?:(?:all|the|our|my|live|current|trading|delayed)\s+)*(?:signals?|market|scores?"
-        rf"|quotes|recommendations)\b",
-        text.rest,
-        re.I,
-    )
-    if match is None:
-        return []
-    text.blank(match.start(), match.end())
-    return [RequestedAction("refresh_signals", {})]
-
-
-def _ensemble(text: Text) -> list[RequestedAction]:
-    mixes = re.match(r"\s*(?:combine|blend|stack|mix|ensemble)\b", text.rest, re.I)
-    named = [model for model, *_ in models_in(text.rest, VOCABULARY)]
-    word = re.search(r"\bensembles?\b", text.rest, re.I)
-    if mixes is None and (word is None or any("ensemble" in model for model in named)):
-        return []
-    if mixes is None and starts(text, _RUN + "|build|create|go for") is None:
-        return []
-    if mixes:
-        text.blank(mixes.start(), mixes.end())
-    text.take(r"\b(?:into )?(?:an? |the )?ensembles?\b")
-    models = _models(text)
-    return [_asked("ensemble", {"models": models, "timeframe": read_timeframe(text)}, text)]
-
-
-def _screening(text: Text) -> list[RequestedAction]:
-    match = re.search(_SCREENING, text.rest, re.I)
-    if match is None or re.search(r"\bmomentum\b.*\b(?:is|was|takes|works|has|did|does|needs)\b", text.rest, re.I):
-        return []
-    before = text.rest[: match.start()].strip()
-    verb = re.match(rf"(?:{_RUN}|{VERBS})\b", text.rest.strip(), re.I)
-    # Without a verb it is a request where nothing is said of it: "the momentum screening takes long" is none.
-    alone = re.match(rf"\s*(?:$|[,.!]|(?:{_AFTER})\b)", text.rest[match.end() :], re.I)
-    if verb is None and (alone is None or len(before) > 60 or not re.fullmatch(_ADJECTIVES, before, re.I)):
-        return []
-    starts(text, f"{_RUN}|{VERBS}")
-    text.take(
-        r"\b(?:momentum[\s-]+(?:stock[\s-]+)?(?:screen(?:ing)?|analysis|scan|search|analyses|stocks"
-        r"|candidates|symbols|names|plays))\b"
-    )
-    bars, timeframe = read_bars(text), read_timeframe(text)
-    return [_asked("momentum_screening", {"models": _models(text), "timeframe": timeframe} | bars, text)]
-
-
-def _trials(text: Text) -> list[RequestedAction]:
-    """Models that are to be run; other words after "run" mean something else."""
-    verb = starts(text, _RUN)
-    if verb is None:
-        return []
-    features = feature_set_in(text.rest)
-    if features:
-        text.blank(features[1], features[2])
-    marked = re.search(r"\b(?:model|trial|walk-?forward)\b", text.rest, re.I)
-    head = re.split(r"\b(?:with|on|over|for)\b", text.rest, maxsplit=1)[0]
-    named = models_in(head, VOCABULARY) or models_in(text.rest, VOCABULARY)
-    for _, begin, end in named:
-        text.blank(begin, end)
-    sessions, timeframe = read_train_sessions(text), read_timeframe(text)
-    models = list(dict.fromkeys(model for model, *_ in named))
-    if not models:
-        _models(text if marked else Text(""))
-        return [_asked("submit_trial", {"model": "", "timeframe": timeframe}, text)] if text.problems else []
-    more: dict[str, Any] = {"feature_set": features[0]} if features else {}
-    more |= {"train_sessions": sessions} if sessions else {}
-    requests = []
-    for model in models:
-        params = read_params(text, model) if len(models) == 1 else {}
-        given = {"params": params} if params else {}
-        requests.append(_asked("submit_trial", {"model": model, "timeframe": timeframe, **given, **more}, text))
-    return requests
-
-
-def _models(text: Text) -> list[str]:
-    """Models that are listed; a name that no model has is a problem."""
-    listed_models = models_in(text.rest, VOCABULARY)
-    for _, begin, end in reversed(listed_models):
-        text.blank(begin, end)
-    listed = re.search(r"\b(?:with|using|of|through|model|trial of|trial with)\s+(.+)", text.rest, re.I)
-    unknown = listed[1] if listed else "" if listed_models else text.rest
-    for part in re.split(r",|\+|&|/|\band\b|\bor\b", unknown)[:6]:
-        name = re.split(
-            rf"\b(?:models?|for|at|on|over|in|to|with|targeting)\b|[.?!;:()]|\s\+?{NUMBER}|^\+?{NUMBER}", part.strip(" '\"*`")
-        )[0].strip()
-        words = [word for word in name.split() if letters_of(word) not in FILLER]
-        if words and len(name) <= 40:
-            try:
-                model_named(" ".join(words))
-            except UnknownModelNameError as error:
-                text.problems.append(str(error))
-                text.rest = text.rest.replace(" ".join(words), " " * len(" ".join(words)))
-    return list(dict.fromkeys(model for model, *_ in listed_models))
-
-
-def _unused(rest: str) -> list[str]:
-    words = re.findall(r"[^\s,;:.!?()\"'`]+", rest)
-    return [word for word in words if letters_of(word) and letters_of(word) not in FILLER]

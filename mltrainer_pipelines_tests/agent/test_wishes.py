@@ -8,7 +8,7 @@ from mltrainer_pipelines.agent.wishes import wishes
 from mltrainer_pipelines.features.registry import feature_sets
 from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.trials.config import TrialConfig, models_for
-from mltrainer_pipelines_tests.agent.sentences import ASKING, NOTHING, Asked, screening, setting, trial
+from mltrainer_pipelines_tests.agent.sentences import ASKING, DECIDING, LOOKING_UP, NOTHING, Asked, screening, setting, trial
 
 GB, LR = "lightgbm", "logistic_l2"
 SENTENCES: list[tuple[str, Asked]] = [
@@ -114,7 +114,19 @@ def test_text_that_asks_for_nothing_is_left_alone(text: str) -> None:
 def test_sentences_that_the_reader_was_not_tuned_on_are_right_in_nineteen_of_twenty_and_never_make_a_card_of_nothing() -> None:
     wrong = [text for text, asked in ASKING if [(one.kind, one.params) for one in wishes(text).actions] != asked]
     assert len(wrong) <= len(ASKING) / 20, wrong
-    assert [text for text in NOTHING if wishes(text).actions] == []
+    assert [text for text in NOTHING if [one for one in wishes(text).actions if not one.question]] == []
+    assert [text for text, _ in ASKING if decision(text) is not None] == []
+    assert [text for text in NOTHING if (decided := decision(text)) is not None and decided.yes] == []
+
+
+def test_lookups_and_decisions_are_read_as_people_write_them() -> None:
+    assert [text for text, query, _ in LOOKING_UP if (found := lookup(text)) is None or found.query != query] == []
+    assert [
+        text for text, _, given in LOOKING_UP if (found := lookup(text)) and not given.items() <= found.arguments.items()
+    ] == []
+    assert [text for text, *_ in LOOKING_UP if wishes(text).actions or wishes(text).unsure] == []
+    wrong = [text for text, meant in DECIDING if (one := decision(text)) is None or (one.yes, one.everything) != meant]
+    assert wrong == []
 
 
 def test_every_model_can_be_asked_for_by_its_id_and_in_words_and_runs_on_features_that_it_reads() -> None:
