@@ -10,12 +10,13 @@ import dagster as dg
 from mltrainer_pipelines import defs as stages
 from mltrainer_pipelines.defs.conditions import follow_inputs
 from mltrainer_pipelines.defs.resources import RESOURCES
-from mltrainer_pipelines.ops.dagster_client import DagsterClient
+from mltrainer_pipelines.ops.dagster_client import UNFINISHED, DagsterClient
 from mltrainer_pipelines.ops.dagster_internals import moments_due, partitions_as_of, schedule_context
 from mltrainer_pipelines.ops.run_launcher import RunLauncher
 
 RUN_KEY, SCHEDULE, SENSOR = "dagster/run_key", "dagster/schedule_name", "dagster/sensor_name"
 """Tags of a run that Dagster's daemon gives too: what requested it, and for what."""
+_UNFINISHED = dg.RunsFilter(statuses=[dg.DagsterRunStatus(status) for status in UNFINISHED])
 _POLL_S = 0.1
 _MOST_ROUNDS = 20
 """How often at one moment what has just been made may ask for more."""
@@ -40,9 +41,14 @@ class DueWork:
             if sensor.name not in off | {follow_inputs.name} and sensor.default_status == dg.DefaultSensorStatus.STOPPED
         ]
         self._conditions_on = follow_inputs.name not in off
-        self._order = [key for level in repository.asset_graph.toposorted_asset_keys_by_level for key in sorted(level)]
+        graph = repository.asset_graph
+        self._order = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
         self.failures: list[str] = []
         self._cursor: Any = None
+        self._inputs = sorted(
+            {key for one in self._order if graph.get(one).automation_condition for key in (one, *graph.get(one).parent_keys)}
+        )
+        self._looked_at: object = None
         self._cursors = {name: getattr(state.instigator_data, "cursor", None) for name, state in states.items()}
 
     def ticks(self, after: datetime, until: datetime) -> list[tuple[datetime, dg.ScheduleDefinition]]:
@@ -69,11 +75,11 @@ class DueWork:
             asked = self._ask_conditions(moment)
             asked |= sum(self._ask_sensor(sensor, moment) for sensor in self._sensors) > 0
             self.launcher.update()
-            if not asked and not self.dagster.runs(unfinished=True, limit=1):
+            if not asked and not self._running():
                 return
 
     def _ask_conditions(self, moment: datetime) -> bool:
-        if not self._conditions_on:
+        if not self._conditions_on or (seen := self._seen(moment)) == self._looked_at:
             return False
         result = dg.evaluate_automation_conditions(self._definitions, self.instance, None, moment, self._cursor)
         self._cursor = result.cursor
@@ -88,7 +94,13 @@ class DueWork:
         for assets, keys in batches:
             self.dagster.launch_assets(assets, keys[0] if keys else None, keys[-1] if keys else None)
             self._wait()
+        self._looked_at = None if batches else seen
         return bool(batches)
+
+    def _seen(self, moment: datetime) -> object:
+        """What conditions depend on: the day, and the newest materializations. Where it is as before they request nothing."""
+        records = self.instance.get_asset_records(self._inputs)
+        return moment.date(), sorted(record.asset_entry.last_materialization_storage_id or 0 for record in records)
 
     def _ask_sensor(self, sensor: dg.SensorDefinition, moment: datetime) -> bool:
         resources = {name: RESOURCES[name] for name in sensor.required_resource_keys}
@@ -117,8 +129,11 @@ class DueWork:
 
     def _wait(self) -> None:
         """Until no run waits or is under way, whoever started it."""
-        while self.dagster.runs(unfinished=True, limit=1):
+        while self._running():
             time.sleep(_POLL_S)
+
+    def _running(self) -> bool:
+        return bool(self.instance.get_runs(_UNFINISHED, limit=1))
 
 
 def failed_runs(instance: dg.DagsterInstance, since: datetime) -> Sequence[dg.DagsterRun]:

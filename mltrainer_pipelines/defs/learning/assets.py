@@ -13,8 +13,8 @@ from mltrainer_pipelines.defs.partitions import timeframes
 from mltrainer_pipelines.defs.portfolio.assets import virtual_positions
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
 from mltrainer_pipelines.defs.signals.assets import TRANSIENT_RETRY
-from mltrainer_pipelines.market.sessions import last_closed_session
-from mltrainer_pipelines.settings import get_settings, now
+from mltrainer_pipelines.market.backlog import complete_until
+from mltrainer_pipelines.settings import get_settings
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.registry.tracking import Tracking
@@ -49,7 +49,7 @@ def model_weights(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Datab
     from mltrainer_pipelines.learning.resolved import resolved_forecasts
     from mltrainer_pipelines.learning.weights import leaderboard_trials, update_weights
 
-    as_of = last_closed_session(now())
+    as_of = complete_until(lake)
     experts, labels = leaderboard_trials(database.engine), _labels(lake, as_of)
     forecasts = resolved_forecasts(lake, experts, labels, as_of, as_of - _LEARNT_FROM)
     weights = pl.DataFrame(update_weights(database.engine, forecasts, experts, as_of))
@@ -66,7 +66,7 @@ def drift(
     """Whether features, predictions and calibration of the champions are still what they were; false alarms 1 check in 20."""
     from mltrainer_pipelines.learning.monitoring import check_champions
 
-    as_of, keys = last_closed_session(now()), timeframes.get_partition_keys()
+    as_of, keys = complete_until(lake), timeframes.get_partition_keys()
     checks = _frame(check_champions(lake, database.engine, tracking, keys, _labels(lake, as_of), as_of, as_of - _LEARNT_FROM))
     crossed = int(checks["crossed"].sum()) if checks.height else 0
     return dg.MaterializeResult(metadata=frame_metadata(checks, crossed=crossed, checks=table(checks)))
@@ -74,14 +74,20 @@ def drift(
 
 @dg.asset(deps=[model_weights, drift], group_name="learning", kinds={"postgres", "mlflow"}, owners=OWNERS)
 def learning_report(
-    context: dg.AssetExecutionContext, database: dg.ResourceParam[Database], tracking: dg.ResourceParam[Tracking]
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    database: dg.ResourceParam[Database],
+    tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult[None]:
-    """What worked, what did not, and where the models promised too much; for people and for the agent."""
+    """What worked, what did not, and where the models promised too much; for people and for the agent.
+
+    Of the newest session up to which no bars are missing: what came late is learnt from when it is there.
+    """
     from mltrainer_pipelines.learning import report
     from mltrainer_pipelines.learning.figures import learning_figures
     from mltrainer_pipelines.learning.publishing import log_report
 
-    as_of, market = last_closed_session(now()), get_settings().market_kind
+    as_of, market = complete_until(lake), get_settings().market_kind
     content = report.learning_report(database.engine, as_of)
     report_id = report.store_report(database.engine, content)
     figures = learning_figures(database.engine, as_of, market)
