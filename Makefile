@@ -1,11 +1,11 @@
-# make install | demo | test | up | bench | docs; each installs what it needs first.
+# make install | demo | test | up | bench | docs | audit-lock; each installs what it needs first.
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test types suite up bench docs lock clean
+.PHONY: install demo test types suite up bench docs lock audit-lock clean
 
 install: $(STAMP)
 
@@ -58,6 +58,12 @@ lock: pyproject.toml
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --no-header \
 		--output-file requirements.lock pyproject.toml
 	sed -i 's/^\(torch==[^+]*\)+.*/\1/' requirements.lock
+
+# Known weaknesses of the packages in the lock, asked of PyPI; pip-audit has an environment of its own.
+audit-lock:
+	@test -x $(VENV)/audit/bin/pip-audit || \
+		{ $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.lock
 
 clean:
 	rm -rf $(VENV) .mltrainer

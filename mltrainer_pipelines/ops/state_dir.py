@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from mltrainer_pipelines.live_clock import remove_clock
-from mltrainer_pipelines.ops.databases import provided_databases
+from mltrainer_pipelines.ops.databases import embedded, provided_databases
 from mltrainer_pipelines.ops.installation_token import share_token
 from mltrainer_pipelines.settings import PROJECT_ROOT, Settings
 
@@ -60,6 +61,7 @@ def lock_state_dir(settings: Settings) -> Iterator[dict[str, str]]:
     """
     from mltrainer_pipelines.store.lake import Lake
 
+    os.umask(0o077)  # what this process and its children write is for this user alone
     _make_folders(settings)
     Lake(settings.lake_url).assert_owner(settings.market_id)
     with _lock(settings), provided_databases(settings) as urls:
@@ -79,6 +81,7 @@ def lock_state_dir(settings: Settings) -> Iterator[dict[str, str]]:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",  # a file in the folder that the user stands in is not imported in place of a library
         }
         share_token(settings, environment)
         yield environment
@@ -116,8 +119,11 @@ def announce(settings: Settings, addresses: dict[str, str]) -> None:
 
 def _make_folders(settings: Settings) -> None:
     try:
-        for folder in (settings.state, dagster_home(settings), logs(settings)):
-            folder.mkdir(parents=True, exist_ok=True)
+        home = settings.mltrainer_home.expanduser().resolve()
+        for folder in (home, settings.state, dagster_home(settings), logs(settings)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (home, settings.state):
+            _close_to_others(folder, settings)
         probe = settings.state / f".{uuid4().hex}.probe"
         probe.touch()
         probe.unlink()
@@ -125,6 +131,17 @@ def _make_folders(settings: Settings) -> None:
         raise HomeError(
             f"MLTRAINER_HOME={settings.mltrainer_home} cannot be written ({error.strerror}); set it to a folder that can be"
         ) from error
+
+
+def _close_to_others(folder: Path, settings: Settings) -> None:
+    """Take everybody else's rights to a home away; as root the embedded PostgreSQL's user keeps that of passing through."""
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWOTH | stat.S_ISVTX):
+        return  # another user's, or one that everybody shares, as /tmp
+    passing = os.geteuid() == 0 and settings.mltrainer_database_url is None
+    if passing:
+        os.chown(folder, -1, embedded(settings).programs.user().pw_gid)
+    folder.chmod(0o710 if passing else 0o700)
 
 
 @contextmanager

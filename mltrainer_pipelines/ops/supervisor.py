@@ -1,6 +1,7 @@
 """Start every service of mlTrainer, wait until each answers, stop all of them together (`mltrainer up`)."""
 
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -52,7 +53,9 @@ def services(settings: Settings) -> list[Service]:
         serve("exchange", "/healthz", *python, "mltrainer_pipelines.cli", "exchange", "--port", str(settings.exchange_port))
     if settings.mlflow_tracking_uri is None:
         mlflow = [*python, "mlflow", "server", "--host", HOST, "--port", str(settings.mlflow_port), "--workers", "1"]
-        mlflow += ["--app-name", "mltrainer", "--uvicorn-opts", "--no-proxy-headers"]
+        # uvicorn would import from the folder that the user stands in
+        options = ["--no-proxy-headers", "--app-dir", str(state_dir.dagster_home(settings))]
+        mlflow += ["--app-name", "mltrainer", "--uvicorn-opts", shlex.join(options)]
         serve("mlflow", "/health", *mlflow, "--artifacts-destination", str(settings.state / "artifacts"))
     code, wait_for = str(code_server.socket_of(settings)), [*python, "mltrainer_pipelines.ops.wait_for"]
     running.append(Service("code", [*python, "mltrainer_pipelines.ops.code_server", code], f"unix:{code}"))

@@ -57,7 +57,7 @@ def services_up(settings: Settings, console: Console, *, with_pages: bool = Fals
     overrides |= {"MLTRAINER_DAGSTER_URL": settings.dagster_link, "MLTRAINER_MLFLOW_URL": settings.mlflow_link}
     with open(errors, "w") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mltrainer_pipelines.cli", "up"],
+            [sys.executable, "-P", "-m", "mltrainer_pipelines.cli", "up"],
             env=os.environ | overrides,
             stdout=subprocess.DEVNULL,
             stderr=err,

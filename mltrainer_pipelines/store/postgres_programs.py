@@ -66,9 +66,9 @@ class Programs:
         os.chown(folder, entry.pw_uid, entry.pw_gid)
         programs = programs_folder()
         for ancestor in {*folder.parents, *programs.parents}:
-            mode = ancestor.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                ancestor.chmod(mode | stat.S_IXOTH)
+            status = ancestor.stat()
+            if not status.st_mode & (stat.S_IXGRP if status.st_gid == entry.pw_gid else stat.S_IXOTH):
+                ancestor.chmod(status.st_mode | stat.S_IXOTH)
         if not (programs / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a strict umask
             package = programs.parents[1]
             for place in (package, package.with_suffix(".libs")):

@@ -25,10 +25,17 @@ def free_ports() -> dict[str, str]:
 
 @contextmanager
 def up(home: Path, **more: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """A `mltrainer up` on ports of its own; killed at the end with all its children, if it still runs."""
-    ports = free_ports()
+    """A `mltrainer up` on ports of its own; killed at the end with all its children, if it still runs.
+
+    It is started in a folder that has files by the names of libraries.
+    """
+    ports, here = free_ports(), home / "here"
+    here.mkdir(parents=True)
+    for name in ("gql", "polygon", "mlflow", "dagster", "streamlit"):
+        (here / f"{name}.py").write_text("raise SystemExit('imported from the folder that the user stands in')")
     process = subprocess.Popen(
-        [sys.executable, "-m", "mltrainer_pipelines.cli", "up"],
+        [sys.executable, "-P", "-m", "mltrainer_pipelines.cli", "up"],
+        cwd=here,
         env=environment(home, **ports, **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
