@@ -3,12 +3,22 @@
 import base64
 import html
 import json
+from collections.abc import Mapping
+from typing import ClassVar
 from urllib.parse import quote, quote_plus
 
 import pytest
+from pydantic import SecretStr
 
+from mltrainer_pipelines.agent.messages import Claude
+from mltrainer_pipelines.agent.prompts import prompt
 from mltrainer_pipelines.agent.sanitize import as_data, plain
+from mltrainer_pipelines.agent.tracing import Traces
 from mltrainer_pipelines.redaction import HIDDEN, StreamRedactor, protect, redact
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.run_requests import finish, get_request, request_run
+from mltrainer_pipelines_tests.servers.anthropic import Said, anthropic_server
 
 KEY = "sk-ant/Zx9+q7=Rt&w_2~N"
 SPELLINGS = {
@@ -54,3 +64,32 @@ def test_other_text_stays_as_it_is_and_short_secrets_are_no_secrets() -> None:
     protect("risk")
     text = "The risk of sk-ant/Zx9 is 5 % & more."
     assert redact(text) == text
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_what_people_write_about_a_trial_goes_into_its_tags_without_the_key(spelling: str) -> None:
+    config = TrialConfig(model="lightgbm", timeframe="short", rationale=f"as they wrote: {SPELLINGS[spelling]}")
+    assert config.rationale.rstrip("=") == f"as they wrote: {HIDDEN}"
+
+
+def test_an_error_of_a_run_is_kept_and_a_run_is_tagged_without_the_key(database: Database) -> None:
+    with database.engine.begin() as connection:
+        number = request_run(connection, "refresh_signals", "api", f"asked with {SPELLINGS['JSON, escaped']}")
+        finish(connection, get_request(connection, number), "failed", f"the vendor answered 401: {SPELLINGS['URL']}")
+        kept = get_request(connection, number)
+    assert (kept.reason, kept.message) == (f"asked with {HIDDEN}", f"the vendor answered 401: {HIDDEN}")
+
+
+def test_a_trace_holds_no_key(database: Database) -> None:
+    class Kept(Traces):
+        spans: ClassVar[list[str]] = []
+
+        def begin(self, name: str, inputs: Mapping[str, object]) -> None:
+            self.spans.append(json.dumps(inputs))
+
+    asked = [{"role": "user", "content": [{"type": "text", "text": f"my key is {SPELLINGS['JSON in JSON']}"}]}]
+    with anthropic_server([Said("fine")]) as server:
+        claude = Claude(database.engine, "claude-sonnet-5-5", SecretStr(KEY), server.url, traces=Kept(None))
+        claude.complete("summary", prompt("summarise"), asked, 100)
+    (span,) = Kept.spans
+    assert f"my key is {HIDDEN}" in span

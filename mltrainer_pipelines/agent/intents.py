@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mltrainer_pipelines.agent.vocabulary import plain_english
+from mltrainer_pipelines.models.registry import list_models
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ def lookup(text: str) -> Lookup | None:
     offset = {"offset": max(0, int(further[1]) - 1)} if further else {}
     for query, pattern in _LOOKUPS:
         if re.search(pattern, words):
-            paged = offset if query in ("candidates", "portfolio", "proposals", "saved") else {}
+            paged: dict[str, Any] = offset if query in _PAGED else {}
+            if query == "models":
+                families = sorted({spec.family for spec in list_models()})
+                paged = paged | next(({"family": one} for one in families if one in words.split()), {})
             return Lookup(query, {**(timeframe if query in ("leaderboard", "candidates") else {}), **paged})
     return None
 
@@ -60,6 +64,7 @@ _DEEPER = (
     r"|look into) the (?:top|best)\b"
     r"|\bdig deeper\b|\b(?:top|best) \d{1,2}\b.*\b(?:in depth|in detail|deeper|closer)\b"
 )
+_PAGED = ("models", "leaderboard", "candidates", "portfolio", "proposals", "saved")
 _NO_SYMBOLS = (
     "did",
     "do",

@@ -226,7 +226,7 @@ class Claude:
         reserved = most_dollars(self.model, request)
         now, version = self.clock(), prompt.version
         call_id = ledger.open_call(self.engine, now, purpose, self.model, version, request, reserved, limit, session_id)
-        call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", request))
+        call = _OpenCall(call_id, self.traces.begin(f"claude.{purpose}", plain(request)))
         began = time.monotonic()
         error: BaseException | None = None
         try:

@@ -66,7 +66,8 @@ def _models(value: Values) -> list[str]:
     if "ids" in value:
         return [f"There are {value['count']} models: {', '.join(value['ids'])}."]
     lines = [f"{one['id']} ({one['family']}, {one['cost']}): {one['summary']}" for one in value["models"]]
-    return [f"There {'is' if value['count'] == 1 else 'are'} {_count(value['count'], 'model')}.", *lines]
+    first = f"There {'is' if value['count'] == 1 else 'are'} {_count(value['count'], 'model')}."
+    return [first, *lines, *rest(len(lines), value["count"], value.get("offset", 0))]
 
 
 def _leaderboard(value: Values) -> list[str]:
@@ -79,6 +80,7 @@ def _leaderboard(value: Values) -> list[str]:
             sharpe = row.get("sharpe")
             worth = "Sharpe ratio unknown" if sharpe is None else f"Sharpe ratio {sharpe:.2f}"
             lines.append(f"  {row['rank']}. {row['trial_id']} ({row.get('grade')}): {worth}")
+        lines += rest(len(board["best"]), board["trials"], board.get("offset", 0))
     return lines
 
 

@@ -27,8 +27,8 @@ from mltrainer_pipelines.store.tables import (
 )
 from mltrainer_pipelines.trials.registry.records import champion_of
 
-MAX_ROWS = 20
-"""Rows of any answer."""
+MAX_ROWS, MAX_MODELS = 20, 12
+"""Rows of any answer; models with their search spaces, which are long."""
 _SCORECARD_FIELDS = (
     *("sharpe", "deflated_sharpe", "net_return", "net_return_low", "net_return_high", "maximum_drawdown"),
     *("precision_top_decile", "hit_rate", "base_rate", "auc", "rank_ic", "rank_ic_t", "brier_skill"),
@@ -37,30 +37,34 @@ _SCORECARD_FIELDS = (
 )
 
 
-def models(_: System, family: str | None = None) -> dict[str, Any]:
-    """The model registry: id, family, cost and one line each; search spaces where a family is named."""
+def models(_: System, family: str | None = None, offset: int = 0) -> dict[str, Any]:
+    """The model registry: all ids, or of a family so many models with cost, a line and their search spaces."""
     specs = [spec for spec in list_models() if family is None or family.lower() in (spec.family.lower(), spec.id)]
-    if family is None and len(specs) > MAX_ROWS:
+    if family is None:
         return {"count": len(specs), "ids": [spec.id for spec in specs]}
-    listed: list[dict[str, Any]] = []
-    for spec in specs:
-        listed.append({"id": spec.id, "family": spec.family, "cost": spec.cost, "summary": spec.summary})
-        if family is not None:
-            listed[-1]["search_space"] = {name: space.describe() for name, space in spec.search_space.items()}
-    return {"count": len(specs), "models": listed}
+    listed = [
+        {
+            **{name: getattr(spec, name) for name in ("id", "family", "cost", "summary")},
+            "search_space": {name: space.describe() for name, space in spec.search_space.items()},
+        }
+        for spec in specs[offset : offset + MAX_MODELS]
+    ]
+    return {"count": len(specs), "offset": offset, "models": listed}
 
 
-def leaderboard(system: System, timeframe: str | None = None, top: int = 10) -> dict[str, Any]:
-    """The best trials of each timeframe, or of one, and the champion."""
+def leaderboard(system: System, timeframe: str | None = None, top: int = 10, offset: int = 0) -> dict[str, Any]:
+    """The best trials of each timeframe, or of one, and the champion; `offset` leaves out so many of the best."""
     answer: dict[str, Any] = {"market": system.market}
     with system.engine.connect() as connection:
         for name in [timeframe] if timeframe else list(system.templates):
             chosen = sa.select(LeaderboardRow.__table__).where(LeaderboardRow.timeframe == name)
-            rows = connection.execute(chosen.order_by(LeaderboardRow.rank).limit(min(top, MAX_ROWS))).mappings().all()
+            chosen = chosen.order_by(LeaderboardRow.rank).limit(min(top, MAX_ROWS)).offset(offset)
+            rows = connection.execute(chosen).mappings().all()
             of = sa.select(sa.func.count()).select_from(LeaderboardRow).where(LeaderboardRow.timeframe == name)
             answer[name] = {
                 "trials": connection.scalar(of),
                 "champion": champion_of(system.engine, name),
+                "offset": offset,
                 "best": [{key: value for key, value in row.items() if key not in ("timeframe", "updated_at")} for row in rows],
             }
     return answer

@@ -43,11 +43,11 @@ class Saved(Rows):
     trial_id: str | None = None
 
 
-class Family(ActionParams):
+class Family(Rows):
     family: str | None = Field(None, description="A family or a model's id: then with search spaces.")
 
 
-class Top(ActionParams):
+class Top(Rows):
     timeframe: TimeframeName | None = None
     top: Annotated[int, Field(ge=1, le=20)] = 10
 

@@ -27,6 +27,7 @@ from mltrainer_pipelines.features.versions import UNVERSIONED, version_of
 from mltrainer_pipelines.models.rankers import NEUTRAL_TO
 from mltrainer_pipelines.models.registry import UnknownModelError, get_model, list_models
 from mltrainer_pipelines.models.spec import InvalidParamsError, ModelSpec
+from mltrainer_pipelines.redaction import redact
 
 MIN_TRAIN_SESSIONS = 126
 """Half a year: below it a model sees one market regime at most."""
@@ -84,6 +85,11 @@ class TrialConfig(BaseModel):
         except (UnknownModelError, UnknownFeatureSetError) as error:
             raise ValueError(str(error)) from None
         return value
+
+    @field_validator("rationale", "proposed_by")
+    @classmethod
+    def _holds_no_key(cls, value: str) -> str:
+        return redact(value)  # it goes into MLflow, Dagster's tags and prompts
 
     @model_validator(mode="after")
     def _params_are_inside_the_space(self) -> Self:

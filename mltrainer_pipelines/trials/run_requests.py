@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection, Engine
 
+from mltrainer_pipelines.redaction import redact
 from mltrainer_pipelines.store import tables
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.config import TrialConfig
@@ -81,7 +82,7 @@ def request_run(
         "trial_id": trial_id,
         "params": params or {},
         "requested_by": by,
-        "reason": reason[:200],
+        "reason": redact(reason)[:200],
         "proposal_id": proposal_id,
     }
     same = (_R.job == job) & (_R.trial_id == trial_id) & _R.status.in_(UNFINISHED)
@@ -158,6 +159,7 @@ def mark_launched(connection: Connection, request_id: int, run_id: str) -> None:
 
 def finish(connection: Connection, request: RunRequest, status: Ended, message: str | None = None, seconds: float = 0.0) -> None:
     """Note how a request ended, and with it its trial where that stood on the run. Another run's end changes nothing."""
+    message = None if message is None else redact(message)
     change = sa.update(_R).where(_R.id == request.id, _R.status == request.status, _R.run_id.is_not_distinct_from(request.run_id))
     ended = change.values(status=status, message=message, seconds=seconds, finished_at=sa.func.now()).returning(_R.id)
     if connection.scalar(ended) is not None and request.job == "walk_forward" and status != "succeeded":

@@ -17,10 +17,10 @@ from mltrainer_pipelines.agent.chat import ChatAgent, MessageError
 from mltrainer_pipelines.agent.chat_events import ChatEvent
 from mltrainer_pipelines.agent.conversation import SessionBusyError, SessionNameError
 from mltrainer_pipelines.agent.messages import Claude
-from mltrainer_pipelines.agent.tools import TOOLS, definitions
+from mltrainer_pipelines.agent.tools import MAX_RESULT, TOOLS, call, definitions
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.tables import AgentCall, ChatSession
+from mltrainer_pipelines.store.tables import AgentCall, ChatSession, LeaderboardRow, Trial
 from mltrainer_pipelines_tests.agent.laboratory import InProcessLauncher, installation, write_signals
 from mltrainer_pipelines_tests.portfolio.markets import recommend
 from mltrainer_pipelines_tests.servers.anthropic import Anthropic, Fault, Said, Turn, anthropic_server, input_tokens
@@ -243,6 +243,7 @@ def test_an_expired_action_does_not_run_on_a_late_yes(commands: ChatAgent) -> No
     [
         ("help", "start momentum analysis"),
         ("models", "lightgbm"),
+        ("models of forests", 'add "from 13" to see more.'),
         ("leaderboard", "champion"),
         ("what is the regime?", "score is 61 of 100"),
         ("candidates", "AAA"),
@@ -275,6 +276,24 @@ def test_commands_answer_from_the_real_system(commands: ChatAgent, text: str, sa
     events = list(commands.chat("s", text))
     assert says in said(events) + " ".join(one["text"] for one in of(events, "notice"))
     assert events[-1] == ChatEvent("done", {"turn": 1})
+
+
+def test_a_list_that_is_longer_than_an_answer_says_so_and_pages(commands: ChatAgent) -> None:
+    rows = [{"trial_id": f"lightgbm-short-{n:08x}", "timeframe": "short", "model": "lightgbm"} for n in range(1, 26)]
+    run = {"feature_set": "momentum", "config": {}, "proposed_by": "user"}
+    ranked = [one | {"rank": n, "grade": "candidate"} for n, one in enumerate(rows, 1)]
+    with commands.system.engine.begin() as connection:
+        connection.execute(sa.insert(Trial), [one | run for one in rows])
+        connection.execute(sa.insert(LeaderboardRow), ranked)
+    first, second = (said(list(commands.chat("s", text))) for text in ("leaderboard short", "leaderboard short from 21"))
+    assert 'These are 1 to 10 of 25; add "from 11" to see more.' in first
+    assert "21. lightgbm-short-00000015" in second
+    assert "to see more" not in second
+    for arguments in ({"family": "boosters"}, {"family": "regressions", "offset": 12}, {}):
+        result = call(commands.system, "s", "list_models", arguments, None)
+        assert len(result.content) <= MAX_RESULT
+        assert '"cut"' not in result.content
+    assert json.loads(result.content)["count"] == len(json.loads(result.content)["ids"])
 
 
 def test_an_empty_installation_says_what_is_missing(commands: ChatAgent) -> None:
