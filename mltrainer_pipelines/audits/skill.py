@@ -89,7 +89,7 @@ def audit_skill(market: SkillMarket, progress: Progress = lambda *_: None, threa
     """Measure the default models and every baseline on a market, both holding periods, on the same rows, windows and outcomes.
 
     `passed` means: for both holding periods the default model's rank IC is above that of every baseline, and above zero beyond
-    luck, given how many models were compared.
+    luck, given how many models were compared; and so it is after scores were made free of size and illiquidity.
 
     Raises NoMarketError if the history is too short.
     """
@@ -177,16 +177,19 @@ def _timeframe(judged: list[ModelScores], timeframe: str) -> dict[str, Any]:
     default = next(model for model in judged if model.name == DEFAULT)
     baselines = [model for model in judged if model.name != DEFAULT]
     differences = {model.name: paired_difference(default, model, timeframe) for model in baselines}
+    neutral = {model.name: paired_difference(default, model, timeframe, "neutral_ic") for model in baselines}
     bar = NormalDist().inv_cdf(1.0 - LEVEL / len(judged))
     figures = default.figures
-    above = all((difference["difference"] or 0.0) > 0 for difference in differences.values())
-    sure = (figures["z"] or 0.0) >= bar
+    above = all((ahead["difference"] or 0.0) > 0 for ahead in (*differences.values(), *neutral.values()))
+    lower = min(figures["z"] or 0.0, figures["neutral_z"] or 0.0)
+    sure = lower >= bar
     best = max(baselines, key=lambda model: model.figures["rank_ic"])
     against = differences[best.name]
     verdict = (
-        f"{'beats' if above and sure else 'does not beat'} what a spreadsheet does: rank IC {figures['rank_ic']:.4f} "
-        f"(z {figures['z'] or 0.0:.1f}; {bar:.1f} is asked of the best of {len(judged)}), the best other is {best.name} with "
-        f"{best.figures['rank_ic']:.4f} (difference {against['difference']:+.4f}, t {against['t'] or 0.0:.1f})"
+        f"{'beats' if above and sure else 'does not beat'} what a spreadsheet does: rank IC {figures['rank_ic']:.4f} (neutral "
+        f"{figures['neutral_rank_ic']:.4f}; the lower z {lower:.1f}, {bar:.1f} is asked of the best of {len(judged)}), the best "
+        f"other is {best.name} with {best.figures['rank_ic']:.4f} (difference {against['difference']:+.4f}, "
+        f"t {against['t'] or 0.0:.1f})"
     )
     return {
         "passed": above and sure,
@@ -205,6 +208,8 @@ def _timeframe(judged: list[ModelScores], timeframe: str) -> dict[str, Any]:
                 **model.figures,
                 "default_is_ahead_by": differences.get(model.name, {}).get("difference"),
                 "default_is_ahead_t": differences.get(model.name, {}).get("t"),
+                "default_is_ahead_neutral_by": neutral.get(model.name, {}).get("difference"),
+                "default_is_ahead_neutral_t": neutral.get(model.name, {}).get("t"),
             }
             for model in judged
         ],

@@ -25,7 +25,7 @@ BAR = 0.6
 
 @dataclass(frozen=True)
 class ModelScores:
-    """What one model was worth: its figures, and its rank IC by session."""
+    """What one model was worth: its figures, and its rank ICs by session (date, ic, neutral_ic)."""
 
     name: str
     figures: dict[str, Any]
@@ -49,10 +49,10 @@ def score_models(
     return [_judge(name, common, table, labels, timeframe, name in calibrated) for name, table in scores.items()]
 
 
-def paired_difference(one: ModelScores, other: ModelScores, timeframe: str) -> dict[str, Any]:
-    """Mean difference of two models' rank ICs, session by session, and its t."""
+def paired_difference(one: ModelScores, other: ModelScores, timeframe: str, ic: str = "ic") -> dict[str, Any]:
+    """Mean difference of two models' rank ICs (`ic` or `neutral_ic`), session by session, and its t."""
     both = one.ics.join(other.ics, on="date").sort("date")
-    apart = (both["ic"] - both["ic_right"]).to_numpy()
+    apart = (both[ic] - both[f"{ic}_right"]).to_numpy()
     ahead = mean_over_time(apart, TIMEFRAMES[timeframe].max_sessions)
     return {"baseline": other.name, "difference": number(ahead.mean), "t": number(ahead.t)}
 
@@ -82,6 +82,7 @@ def _judge(
         "z": number(ranking.z),
         "neutral_rank_ic": number(left.mean),
         "neutral_t": number(left.t),
+        "neutral_z": number(left.z),
         "auc": number(skill.auc(percentile, outcome)),
         "top_decile_excess": number(excess.mean),
         "top_decile_excess_low": number(low),
@@ -106,7 +107,7 @@ def _judge(
             "hit_rate": number(float(chosen["label"].mean())) if chosen.height else None,  # type: ignore[arg-type]
         }
     kept = [column for column in ("date", "symbol", "score", "probability", "net_return") if column in rows.columns]
-    return ModelScores(name, figures, by_session.select("date", "ic"), rows.select(kept))
+    return ModelScores(name, figures, by_session.select("date", "ic", "neutral_ic"), rows.select(kept))
 
 
 def _by_session(rows: pl.DataFrame, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, np.ndarray]:

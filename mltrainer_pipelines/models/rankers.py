@@ -5,20 +5,21 @@ where the trial's target gives it; else whether it was above the middle). A scor
 beta and volatility, so that it does not bet on the market.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from mltrainer_pipelines.contracts.ranks import session_groups, session_ranks
+from mltrainer_pipelines.models import rank_prior
 from mltrainer_pipelines.models.boosting import booster_params
 from mltrainer_pipelines.models.calibration import Sigmoid
 from mltrainer_pipelines.models.costs import cost_of
 from mltrainer_pipelines.models.estimator import DeclaredClassifier
 from mltrainer_pipelines.models.libraries import lightgbm, threadpoolctl
 from mltrainer_pipelines.models.panel import group_field, in_canonical_order, sessions_of
-from mltrainer_pipelines.models.spec import ModelSpec, Range
+from mltrainer_pipelines.models.spec import Choices, ModelSpec, Range
 
 NEUTRAL_TO = ("beta_252", "idiosyncratic_volatility_63")
 """Features that a score is made free of, where the table has them."""
@@ -32,10 +33,10 @@ Fit = Callable[["Ranker", np.ndarray, np.ndarray, np.ndarray], Scorer]
 class Ranker(DeclaredClassifier):
     """A model of ranks: the mean of what its parts say, each in deviations of its session.
 
-    `positions` says where the features of `NEUTRAL_TO` are in the matrix.
+    `positions` says where in the matrix the features are that it knows by name.
     """
 
-    def __init__(self, model: str, positions: tuple[int, ...] = (), seed: int = 0, threads: int = 1, **params: Any):
+    def __init__(self, model: str, positions: Mapping[str, int] | None = None, seed: int = 0, threads: int = 1, **params: Any):
         super().__init__(model, seed, threads, **params)
         self.positions = positions
 
@@ -62,11 +63,12 @@ class Ranker(DeclaredClassifier):
         order, starts = session_groups(sessions)
         ordered = ranks if order is None else ranks[order]
         parts = [part(ordered) for part in self.parts_]
+        neutral_to = [place for name, place in (self.positions or {}).items() if name in NEUTRAL_TO]
         out = np.zeros(len(ranks))
         for start, stop in pairwise(starts.tolist()):
             if stop - start >= MIN_PEERS:
                 total = np.mean([_in_deviations(part[start:stop]) for part in parts], axis=0)
-                out[start:stop] = _in_deviations(_residual(total, ordered[start:stop][:, list(self.positions)]))
+                out[start:stop] = _in_deviations(_residual(total, ordered[start:stop][:, neutral_to]))
         if order is None:
             return out
         placed = np.empty_like(out)
@@ -139,8 +141,18 @@ def _trees(ranker: Ranker, ranks: np.ndarray, target: np.ndarray, sessions: np.n
     return _Trees(lightgbm.train(params, data, int(ranker.params["rounds"])), ranker.threads)
 
 
-PARTS: dict[str, tuple[Fit, ...]] = {"rank_ridge": (_ridge,), "rank_trees": (_trees,), "rank_mix": (_ridge, _trees)}
-_PENALTY = {"penalty": Range(1e-3, 30.0, default=0.3, log=True)}
+def _prior(ranker: Ranker, ranks: np.ndarray, target: np.ndarray, sessions: np.ndarray) -> Scorer:
+    """The weights that were known from another market when the last row was decided; none of what the table does not have."""
+    weights, places = np.zeros(ranks.shape[1]), ranker.positions or {}
+    for name, weight in rank_prior.weights(str(ranker.params["prior"]), int(sessions.max())).items():
+        if name in places:
+            weights[places[name]] = weight
+    return _Weights(weights)
+
+
+PARTS: dict[str, tuple[Fit, ...]] = {"rank_ridge": (_ridge,), "rank_trees": (_trees,), "rank_mix": (_ridge, _trees, _prior)}
+_PENALTY: dict[str, Range | Choices] = {"penalty": Range(1e-3, 30.0, default=0.3, log=True)}
+_PRIOR = {"prior": Choices((rank_prior.NONE, "short", "long"))}
 _GROWN = {
     "rounds": Range(20, 1000, default=200, log=True, integer=True),
     "num_leaves": Range(3, 63, default=16, log=True, integer=True),
@@ -148,11 +160,11 @@ _GROWN = {
 }
 
 
-def _declare(model: str, summary: str, source: str, space: dict[str, Range]) -> ModelSpec:
+def _declare(model: str, summary: str, source: str, space: Mapping[str, Range | Choices]) -> ModelSpec:
     return ModelSpec(
         id=model, family="rankers", source=source, summary=summary, cost=cost_of(model), search_space=space,
-        cross_sectional=True, optional_columns=NEUTRAL_TO,
-        builder=lambda params, seed, threads: Ranker(model, (), seed, threads, **params),
+        cross_sectional=True, optional_columns=(*NEUTRAL_TO, *(name for name in rank_prior.names() if name not in NEUTRAL_TO)),
+        builder=lambda params, seed, threads: Ranker(model, None, seed, threads, **params),
     )  # fmt: skip
 
 
@@ -161,6 +173,7 @@ MODELS = (
              "Lewellen (2015), The Cross-Section of Expected Stock Returns; Hoerl & Kennard (1970), Ridge Regression", _PENALTY),
     _declare("rank_trees", "small trees over ranks, for what features say only together",
              "Gu, Kelly & Xiu (2020), Empirical Asset Pricing via Machine Learning", _GROWN),
-    _declare("rank_mix", "the weighted sum and the trees together, each in deviations of its session: the default",
-             "Rapach, Strauss & Zhou (2010), Out-of-Sample Equity Premium Prediction: Combination Forecasts", _PENALTY | _GROWN),
+    _declare("rank_mix", "the weighted sum, the trees, and weights from a market before (`prior`), alike: the default",
+             "Rapach, Strauss & Zhou (2010), Out-of-Sample Equity Premium Prediction: Combination Forecasts",
+             _PENALTY | _GROWN | _PRIOR),
 )  # fmt: skip

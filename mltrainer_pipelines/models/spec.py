@@ -128,7 +128,7 @@ class ModelSpec:
         Sessions before a row's own that it reads, of the same symbol; 0 for a model of single rows. Such a model is fitted and
         asked with groups that name the symbol, and knows of the past what the rows given hold.
     optional_columns : tuple of str
-        Features that it treats by name where its table has them.
+        Features that it treats by name where its table has them: it is built with the positions of those.
     cross_sectional, sectors, both_timeframes : bool
         Reads the other rows of a row's session: give whole sessions, with groups, to `predict_proba`; reads the sector of a row's
         symbol; learns from the outcome of the other timeframe too. Groups tell it the sector, and the outcome of training rows.
@@ -218,7 +218,8 @@ class ModelSpec:
         if (self.columns or self.optional_columns) and feature_names is not None:
             self.check_columns(feature_names)
             there = list(feature_names)
-            positions = tuple(there.index(name) for name in (*self.columns, *self.optional_columns) if name in there)
+            places = {name: there.index(name) for name in self.optional_columns if name in there}
+            positions = tuple(there.index(name) for name in self.columns) if self.columns else places
             estimator.set_params(positions=positions)  # type: ignore[attr-defined]  # ours: only these declare columns
         return estimator
 

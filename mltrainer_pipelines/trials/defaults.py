@@ -4,17 +4,18 @@ from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.trials.config import WHOLE_HISTORY, TrialConfig
 
 DEFAULT_MODELS = ("rank_mix", "rank_ridge")
-"""The default model, and the simpler half of it, which takes its place where the trees add nothing."""
+"""The default model, and its simplest part, which takes its place where the others add nothing."""
 
 
 def default_trial(timeframe: TimeframeName, model: str = DEFAULT_MODELS[0], **fields: object) -> TrialConfig:
-    """A default trial: neutral outcomes, features that tell stocks apart, every session of the history.
+    """A default trial: neutral outcomes, features that tell stocks apart, every session of the history, the timeframe's prior.
 
     >>> default_trial("short").target
     'neutral'
     """
     return TrialConfig(
         model=model,
+        params={"prior": timeframe} if model == DEFAULT_MODELS[0] else {},
         timeframe=timeframe,
         feature_set="stock_selection",
         train_sessions=WHOLE_HISTORY,

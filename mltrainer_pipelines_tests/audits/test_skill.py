@@ -44,6 +44,20 @@ def test_the_market_holds_members_only_and_knows_their_sectors(recording):
     assert market.universe.group_by("month").agg(pl.col("rank").n_unique() == pl.len())["rank"].all()
 
 
+def test_shuffled_symbols_have_the_same_moves_in_another_order(recording):
+    bars, shuffled = recorded_market(recording, 25).bars, recorded_market(recording, 25, shuffle=1).bars
+    keys = ("date", "symbol")
+    assert shuffled.select(keys).equals(bars.sort("symbol", "date").select(keys))
+    symbol = bars["symbol"][0]
+    moves, others = (
+        frame.filter(pl.col("symbol") == symbol).sort("date")["adj_close"].pct_change().drop_nulls().to_numpy()
+        for frame in (bars, shuffled)
+    )
+    common = np.isclose(np.sort(moves)[:, None], np.sort(others)[None, :], atol=1e-9).any(axis=1)
+    assert common.mean() > 0.99
+    assert abs(np.corrcoef(moves, others)[0, 1]) < 0.2
+
+
 def test_on_a_market_with_nothing_to_find_no_skill_is_claimed_and_everything_is_told(recording, tmp_path):
     out = tmp_path / "predictions.parquet"
     result = CliRunner().invoke(
