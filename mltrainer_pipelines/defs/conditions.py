@@ -5,7 +5,6 @@ from datetime import timedelta
 import dagster as dg
 
 from mltrainer_pipelines.defs.switches import SENSORS
-from mltrainer_pipelines.ops.cadence import ALLOWED
 from mltrainer_pipelines.settings import get_settings
 
 _LONGEST_GAP, _TOO_LONG = timedelta(days=4, hours=6), timedelta(days=5)
@@ -42,6 +41,8 @@ def with_freshness_policy(spec: dg.AssetSpec) -> dg.AssetSpec:
 
     `ops.freshness` says the same more sharply, in sessions.
     """
+    from mltrainer_pipelines.ops.cadence import ALLOWED
+
     if get_settings().mltrainer_as_of:
         return spec
     name = spec.key.to_user_string()

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from mltrainer_pipelines.ops.dagster_client import UNFINISHED, Run
-from mltrainer_pipelines.ops.run_launcher import REQUEST
 
 
 class InstanceRuns:
@@ -19,6 +18,8 @@ class InstanceRuns:
         self.requested: list[dg.RunRequest] = []
 
     def launch(self, job: str, tags: dict[str, str]) -> str | None:
+        from mltrainer_pipelines.ops.run_launcher import REQUEST
+
         self.requested.append(dg.RunRequest(run_key=f"request-{tags[REQUEST]}", job_name=job, tags=tags))
         return None
 

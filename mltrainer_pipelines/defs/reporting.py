@@ -6,19 +6,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
-from mltrainer_pipelines.contracts.table import Table
 from mltrainer_pipelines.settings import PROJECT_ROOT, get_settings
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from mltrainer_pipelines.contracts.table import Table
     from mltrainer_pipelines.trials.registry.tracking import Provenance
 
 OWNERS = ["team:mltrainer"]
 OVERWRITE = "Compute partitions again that are there already. Without it a run writes what is missing, and so resumes."
 
 
-def frame_metadata(frame: pl.DataFrame, declared: Table | None = None, **more: Any) -> dict[str, Any]:
+def frame_metadata(frame: "pl.DataFrame", declared: "Table | None" = None, **more: Any) -> dict[str, Any]:
     """Row count, columns, symbols and first and last session of a frame, and what the caller adds.
 
     `declared` is the lake's table that the frame is of: its columns then come with their meanings and rules.
@@ -35,7 +36,7 @@ def frame_metadata(frame: pl.DataFrame, declared: Table | None = None, **more: A
     return metadata | more
 
 
-def column_schema(declared: Table) -> dg.TableSchema:
+def column_schema(declared: "Table") -> dg.TableSchema:
     """The columns of a table of the lake as Dagster shows them, with meanings and rules."""
     columns = [
         dg.TableColumn(
@@ -50,12 +51,14 @@ def column_schema(declared: Table) -> dg.TableSchema:
     return dg.TableSchema(columns=columns, constraints=dg.TableConstraints(other=rules))
 
 
-def _bare_columns(schema: pl.Schema) -> dg.TableSchema:
+def _bare_columns(schema: "pl.Schema") -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(name, str(kind)) for name, kind in schema.items()])
 
 
-def table(frame: pl.DataFrame, rows: int = 50) -> dg.MarkdownMetadataValue:
+def table(frame: "pl.DataFrame", rows: int = 50) -> dg.MarkdownMetadataValue:
     """The first rows of a frame as a Markdown table, numbers rounded for reading."""
+    import polars as pl
+
     rounded = frame.head(rows).with_columns(pl.selectors.float().round(4))
     lines = [" | ".join(rounded.columns), " | ".join("---" for _ in rounded.columns)]
     lines += [" | ".join("" if value is None else str(value) for value in row) for row in rounded.iter_rows()]

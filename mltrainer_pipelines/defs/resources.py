@@ -12,7 +12,15 @@ import dagster as dg
 from mltrainer_pipelines.settings import get_settings
 
 if TYPE_CHECKING:
-    from mltrainer_pipelines.market.vendors.protocol import Connection
+    from mltrainer_pipelines.market.vendors.protocol import Connection, MarketData
+    from mltrainer_pipelines.store.database import Database
+    from mltrainer_pipelines.store.lake import Lake
+
+    LakeResource = dg.ResourceParam[Lake]
+    DatabaseResource = dg.ResourceParam[Database]
+    MarketDataResource = dg.ResourceParam[MarketData]
+else:  # Dagster reads annotations when it loads the definitions: the types would bring Polars and SQLAlchemy
+    LakeResource = DatabaseResource = MarketDataResource = dg.ResourceParam[object]
 
 
 def _lake(_context: dg.InitResourceContext) -> object:

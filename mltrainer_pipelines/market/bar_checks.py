@@ -7,6 +7,7 @@ from statistics import median
 
 import polars as pl
 
+from mltrainer_pipelines.market.bar_check_names import BAR_CHECKS
 from mltrainer_pipelines.market.bars import impossible_bars
 from mltrainer_pipelines.market.ingestion import USUAL_SESSIONS
 from mltrainer_pipelines.market.listings import company_actions, company_bars
@@ -21,16 +22,6 @@ _AT_ONCE = 40
 """Sessions read at a time: ten thousand symbols of them are 30 MB."""
 _SHOWN = 20
 _HALF_A_CENT = 0.005
-
-
-BAR_CHECKS = {
-    "no_duplicate_bars": "No (date, symbol) comes twice.",
-    "prices_are_possible": "Every price is positive, low ≤ open, close ≤ high, and no volume is negative.",
-    "vwap_within_the_range": "Every vwap lies between low and high, to half a cent.",
-    "jumps_have_a_reason": "No close moves by more than 40 % without a split or a dividend in between.",
-    "coverage": "Every session has at least 80 % of the symbols that the 20 sessions before it have in the median.",
-    "nothing_was_rejected": "No bar of the vendor had to be set aside as impossible.",
-}
 
 
 @dataclass

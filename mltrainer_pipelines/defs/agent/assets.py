@@ -3,14 +3,12 @@
 from datetime import UTC, datetime
 
 import dagster as dg
-import polars as pl
 from pydantic import Field
 
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource
 from mltrainer_pipelines.defs.trials.launching import launch_at_once
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
 
 
 class ProposeConfig(dg.Config):
@@ -26,14 +24,16 @@ class ProposeConfig(dg.Config):
 def trial_proposals(
     context: dg.AssetExecutionContext,
     config: ProposeConfig,
-    database: dg.ResourceParam[Database],
-    lake: dg.ResourceParam[Lake],
+    database: DatabaseResource,
+    lake: LakeResource,
 ) -> dg.MaterializeResult:
     """New trials with the hypothesis behind each; what the day's budget does not cover waits for a yes.
 
     Here the loop closes: an approved proposal requests a run of `trial_predictions`. It is no edge of the graph, because
     a graph of assets has no cycles.
     """
+    import polars as pl
+
     from mltrainer_pipelines.agent import autonomy, ledger, queries
     from mltrainer_pipelines.agent.failures import AgentOffError
     from mltrainer_pipelines.agent.proposal_cycle import run_cycle

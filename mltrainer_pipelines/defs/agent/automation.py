@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import cache
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -11,10 +12,10 @@ from mltrainer_pipelines.defs.signals.jobs import refresh_signals
 from mltrainer_pipelines.defs.switches import SCHEDULES
 from mltrainer_pipelines.defs.ticks import clock_is_pinned
 from mltrainer_pipelines.defs.trials.jobs import promote_champion, score_trials, walk_forward
-from mltrainer_pipelines.ops.databases import database_url
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.store.database import Database
 
 EVERY_S = 5
 """How often the sensor looks for what was requested and not started at once."""
@@ -41,8 +42,10 @@ def launch_requested_runs(context: dg.SensorEvaluationContext) -> dg.SensorResul
     """
     from mltrainer_pipelines.agent import actions, autonomy
     from mltrainer_pipelines.ops.agent import system_of
+    from mltrainer_pipelines.ops.databases import database_url
     from mltrainer_pipelines.ops.run_launcher import RunLauncher
     from mltrainer_pipelines.store import runtime_settings
+    from mltrainer_pipelines.store.lake import Lake
 
     settings, runs = get_settings(), InstanceRuns(context.instance)
     database = _database(database_url(settings, "mltrainer"))
@@ -58,6 +61,8 @@ def launch_requested_runs(context: dg.SensorEvaluationContext) -> dg.SensorResul
 
 
 @cache
-def _database(url: str) -> Database:
+def _database(url: str) -> "Database":
     """One pool of connections for all ticks."""
+    from mltrainer_pipelines.store.database import Database
+
     return Database(url)

@@ -4,8 +4,8 @@ import time
 
 import dagster as dg
 
+from mltrainer_pipelines.defs.resources import DatabaseResource
 from mltrainer_pipelines.defs.trials.launching import launch_at_once, require_current_run
-from mltrainer_pipelines.store.database import Database
 
 BY_AGENT = {"mltrainer/started_by": "agent"}
 """Tag of what the agent's switch stops."""
@@ -26,7 +26,7 @@ propose_trials = dg.define_asset_job(
 
 
 @dg.op
-def carry_out(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
+def carry_out(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
     """Asks for the trials of a joint request, waits until they are scored, and has done what follows them."""
     from mltrainer_pipelines.ops.run_launcher import REQUEST
     from mltrainer_pipelines.trials.joint_requests import JointRequestError, advance

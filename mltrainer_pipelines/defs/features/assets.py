@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
-from mltrainer_pipelines.contracts.lake_tables import FEATURES, LABELS, REGIME
-from mltrainer_pipelines.contracts.table import Column, Table
 from mltrainer_pipelines.defs.conditions import follows_inputs
 from mltrainer_pipelines.defs.market.assets import corporate_actions, listings, macro_series, universe
 from mltrainer_pipelines.defs.market.bar_corrections import bar_corrections, corrections_of
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
-from mltrainer_pipelines.features.registry import get_feature_set
-from mltrainer_pipelines.features.tables import STORED, VERSION_NOTE, computed_features, computed_labels, computed_regime
-from mltrainer_pipelines.features.versions import version_of
-from mltrainer_pipelines.market.history import sessions_in_lake
+from mltrainer_pipelines.defs.resources import LakeResource
+from mltrainer_pipelines.features.code_versions import code_versions
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.store.lake import Lake
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mltrainer_pipelines.contracts.table import Table
+    from mltrainer_pipelines.store.lake import Lake
 
 _TWO_MONTHS = timedelta(days=35)
 """Features of the month before are computed again in the first days of a month: its last bars may have come late."""
@@ -46,10 +47,19 @@ def _span(start_offset: int, end_offset: int) -> dg.TimeWindowPartitionMapping:
     group_name="features",
     kinds={"numba", "parquet"},
     owners=OWNERS,
-    code_version=version_of(STORED),
+    code_version=code_versions().stored,
 )
-def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+def features(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Momentum features of the universe's members, known at the close of each session."""
+    import polars as pl
+
+    from mltrainer_pipelines.contracts.lake_tables import FEATURES
+    from mltrainer_pipelines.contracts.table import Column
+    from mltrainer_pipelines.features.registry import get_feature_set
+    from mltrainer_pipelines.features.tables import STORED, VERSION_NOTE, computed_features
+    from mltrainer_pipelines.features.versions import version_of
+    from mltrainer_pipelines.market.history import sessions_in_lake
+
     keys = context.partition_keys
     first, last = _first_and_last_day(keys)
     columns = (Column(feature.name, pl.Float32(), feature.summary, nullable=True) for feature in get_feature_set(STORED).features)
@@ -76,8 +86,12 @@ def features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
     kinds={"numba", "parquet"},
     owners=OWNERS,
 )
-def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+def labels(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """What each decision earned at the first barrier its position met, for both timeframes; null while unknown."""
+    from mltrainer_pipelines.contracts.lake_tables import LABELS
+    from mltrainer_pipelines.features.tables import computed_labels
+    from mltrainer_pipelines.market.history import sessions_in_lake
+
     keys = context.partition_keys
     first, last = _first_and_last_day(keys)
     begun = sessions_in_lake(lake, first, last)
@@ -99,8 +113,11 @@ def labels(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> d
     kinds={"polars", "parquet"},
     owners=OWNERS,
 )
-def regime(lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+def regime(lake: LakeResource) -> dg.MaterializeResult:
     """The market's regime at each close, 0 (crash) to 100 (strong bull), and the parts it is made of."""
+    from mltrainer_pipelines.contracts.lake_tables import REGIME
+    from mltrainer_pipelines.features.tables import computed_regime
+
     scores = computed_regime(lake)
     lake.write("regime", scores)
     newest = scores.tail(1).to_dicts()[0]
@@ -115,14 +132,16 @@ def _first_and_last_day(keys: Sequence[str]) -> tuple[date, date]:
 
 def _written(
     context: dg.AssetExecutionContext,
-    lake: Lake,
-    table: Table,
-    frame: pl.DataFrame,
+    lake: "Lake",
+    table: "Table",
+    frame: "pl.DataFrame",
     keys: Sequence[str],
     notes: Mapping[str, str] | None,
     **metadata: object,
 ) -> dg.MaterializeResult:
     """Write a frame month by month and report on it."""
+    import polars as pl
+
     months_of = frame.with_columns(_month=pl.col("date").dt.truncate("1mo")).partition_by(
         "_month", as_dict=True, include_key=False
     )
@@ -134,8 +153,10 @@ def _written(
     return dg.MaterializeResult(metadata=described)
 
 
-def _regime_plot(scores: pl.DataFrame) -> dg.MarkdownMetadataValue:
+def _regime_plot(scores: "pl.DataFrame") -> dg.MarkdownMetadataValue:
     """The score over the last two years as a line of blocks, one a month: a picture that every UI shows."""
+    import polars as pl
+
     monthly = scores.drop_nulls("score").group_by_dynamic("date", every="1mo").agg(pl.col("score").mean()).tail(24).to_dicts()
     blocks = "▁▂▃▄▅▆▇█"
     line = "".join(blocks[min(7, int(month["score"] / 12.5))] for month in monthly)

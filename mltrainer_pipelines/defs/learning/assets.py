@@ -7,27 +7,27 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
 from mltrainer_pipelines.defs.partitions import timeframes
 from mltrainer_pipelines.defs.portfolio.assets import virtual_positions
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource
 from mltrainer_pipelines.defs.signals.assets import TRANSIENT_RETRY
-from mltrainer_pipelines.market.backlog import complete_until
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 if TYPE_CHECKING:
+    import polars as pl
     from matplotlib.figure import Figure
+
+    from mltrainer_pipelines.store.lake import Lake
 
 _LEARNT_FROM = timedelta(days=3 * 365)
 """How far back forecasts are weighed: with a fixed share, older ones no longer matter."""
 
 
 @dg.asset(deps=[virtual_positions], group_name="learning", kinds={"postgres"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
-def outcomes(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+def outcomes(database: DatabaseResource) -> dg.MaterializeResult[None]:
     """Each closed position beside what was predicted for it."""
     from mltrainer_pipelines.learning.outcomes import record_outcomes
 
@@ -40,14 +40,17 @@ def outcomes(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]
     kinds={"postgres"},
     owners=OWNERS,
 )
-def model_weights(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+def model_weights(lake: LakeResource, database: DatabaseResource) -> dg.MaterializeResult[None]:
     """How much each trial's model counts, by the Brier score of its resolved forecasts; equal before the first.
 
     Also corrects the champions' probabilities by what became of the signals they made.
     """
+    import polars as pl
+
     from mltrainer_pipelines.learning.recalibrate import update_recalibrations
     from mltrainer_pipelines.learning.resolved import resolved_forecasts
     from mltrainer_pipelines.learning.weights import leaderboard_trials, update_weights
+    from mltrainer_pipelines.market.backlog import complete_until
 
     as_of = complete_until(lake)
     experts, labels = leaderboard_trials(database.engine), _labels(lake, as_of)
@@ -60,11 +63,10 @@ def model_weights(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Datab
 
 
 @dg.asset(deps=[model_weights], group_name="learning", kinds={"postgres", "mlflow"}, owners=OWNERS)
-def drift(
-    lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database], tracking: dg.ResourceParam[Tracking]
-) -> dg.MaterializeResult[None]:
+def drift(lake: LakeResource, database: DatabaseResource, tracking: dg.ResourceParam[Tracking]) -> dg.MaterializeResult[None]:
     """Whether features, predictions and calibration of the champions are still what they were; false alarms 1 check in 20."""
     from mltrainer_pipelines.learning.monitoring import check_champions
+    from mltrainer_pipelines.market.backlog import complete_until
 
     as_of, keys = complete_until(lake), timeframes.get_partition_keys()
     checks = _frame(check_champions(lake, database.engine, tracking, keys, _labels(lake, as_of), as_of, as_of - _LEARNT_FROM))
@@ -75,8 +77,8 @@ def drift(
 @dg.asset(deps=[model_weights, drift], group_name="learning", kinds={"postgres", "mlflow"}, owners=OWNERS)
 def learning_report(
     context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
+    lake: LakeResource,
+    database: DatabaseResource,
     tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult[None]:
     """What worked, what did not, and where the models promised too much; for people and for the agent.
@@ -86,6 +88,7 @@ def learning_report(
     from mltrainer_pipelines.learning import report
     from mltrainer_pipelines.learning.figures import learning_figures
     from mltrainer_pipelines.learning.publishing import log_report
+    from mltrainer_pipelines.market.backlog import complete_until
 
     as_of, market = complete_until(lake), get_settings().market_kind
     content = report.learning_report(database.engine, as_of)
@@ -103,11 +106,15 @@ def learning_report(
     )
 
 
-def _labels(lake: Lake, as_of: date) -> pl.DataFrame:
+def _labels(lake: "Lake", as_of: date) -> "pl.DataFrame":
+    import polars as pl
+
     return lake.scan("labels").filter(pl.col("date") <= as_of).collect()
 
 
-def _frame(rows: list[dict[str, object]]) -> pl.DataFrame:
+def _frame(rows: list[dict[str, object]]) -> "pl.DataFrame":
+    import polars as pl
+
     return pl.DataFrame(rows) if rows else pl.DataFrame(schema={"timeframe": pl.String})
 
 

@@ -6,12 +6,11 @@ import dagster as dg
 
 from mltrainer_pipelines.defs.instance_runs import innermost_message
 from mltrainer_pipelines.defs.learning.jobs import learn
+from mltrainer_pipelines.defs.resources import DatabaseResource
 from mltrainer_pipelines.defs.switches import SCHEDULES, SENSORS
 from mltrainer_pipelines.defs.ticks import clock_is_pinned, no_session
 from mltrainer_pipelines.defs.trials.jobs import promote_champion
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
 
 _STALE_AFTER = timedelta(hours=6)
 """How long after a session's bars are published everything that follows them may take before an alert is raised."""
@@ -27,9 +26,7 @@ def learn_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
 
 
 @dg.sensor(job=learn, minimum_interval_seconds=60, default_status=SENSORS)
-def learn_from_closed_positions(
-    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
-) -> dg.RunRequest | dg.SkipReason:
+def learn_from_closed_positions(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.RunRequest | dg.SkipReason:
     """Positions that were closed and whose outcome is not recorded yet trigger learning."""
     from mltrainer_pipelines.learning.outcomes import closed_without_outcome
 
@@ -41,13 +38,12 @@ def learn_from_closed_positions(
 
 
 @dg.sensor(job=learn, minimum_interval_seconds=60, default_status=SENSORS)
-def learn_from_late_bars(
-    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
-) -> dg.RunRequest | dg.SkipReason:
+def learn_from_late_bars(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.RunRequest | dg.SkipReason:
     """Bars that came after the evening's learning (late, or fetched after a pause) are settled and learnt from too."""
     from mltrainer_pipelines.learning.report import newest_report
     from mltrainer_pipelines.market.backlog import overdue_sessions
     from mltrainer_pipelines.market.sessions import last_closed_session
+    from mltrainer_pipelines.store.lake import Lake
 
     lake = Lake(get_settings().lake_url)
     present, due = lake.partitions("daily_bars"), last_closed_session(now() - _LEARNT_BY)
@@ -59,9 +55,7 @@ def learn_from_late_bars(
 
 
 @dg.sensor(job=promote_champion, minimum_interval_seconds=300, default_status=SENSORS)
-def retrain_on_drift(
-    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
-) -> dg.SensorResult | dg.SkipReason:
+def retrain_on_drift(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SensorResult | dg.SkipReason:
     """Drift that crossed its threshold asks for the champions to be trained anew, at most every two weeks a timeframe."""
     from mltrainer_pipelines.learning.monitoring import retraining_due
 
@@ -79,7 +73,7 @@ def retrain_on_drift(
 
 
 @dg.run_failure_sensor(monitor_all_code_locations=False, default_status=dg.DefaultSensorStatus.RUNNING)
-def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceParam[Database]) -> None:
+def alert_on_failure(context: dg.RunFailureSensorContext, database: DatabaseResource) -> None:
     """A failed run raises an alert: what failed, why, and where its log is. What fails again on the same day raises none."""
     from mltrainer_pipelines.ops.dagster_client import ANY_ASSETS
     from mltrainer_pipelines.ops.run_launcher import REQUEST
@@ -100,11 +94,12 @@ def alert_on_failure(context: dg.RunFailureSensorContext, database: dg.ResourceP
 
 
 @dg.sensor(minimum_interval_seconds=600, default_status=SENSORS)
-def alert_on_stale_data(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
+def alert_on_stale_data(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SkipReason:
     """Whatever should have come and is hours late raises an alert, once an asset and session; it is closed when that has come."""
     from mltrainer_pipelines.ops.cadence import ASSETS
     from mltrainer_pipelines.ops.freshness import freshness
     from mltrainer_pipelines.store.alerts import close_alerts, raise_alert
+    from mltrainer_pipelines.store.lake import Lake
     from mltrainer_pipelines.trials.registry.records import first_registered
 
     events = {name: context.instance.get_latest_materialization_event(dg.AssetKey(name)) for name in ASSETS}

@@ -1,27 +1,24 @@
 """The corporate actions, macro series and universe that belong to the daily bars."""
 
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 from pydantic import Field
 
-from mltrainer_pipelines.contracts.content_hash import data_fingerprint
-from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, LISTINGS, MACRO_SERIES, TICKER_EVENTS, UNIVERSE
-from mltrainer_pipelines.contracts.table import Table
 from mltrainer_pipelines.defs.conditions import follows_inputs
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata
 from mltrainer_pipelines.defs.reporting import table as markdown_table
-from mltrainer_pipelines.market.listings import listings_of
-from mltrainer_pipelines.market.macro import sifted_macro
-from mltrainer_pipelines.market.universe import universes_in_lake
-from mltrainer_pipelines.market.vendors.protocol import MacroData, MarketData
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource, MarketDataResource
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mltrainer_pipelines.contracts.table import Table
+    from mltrainer_pipelines.store.lake import Lake
 
 _LIMITED_MINUTES = 5
 """Minutes' worth of a call budget that a universe may spend on the sectors of its new members."""
@@ -41,15 +38,16 @@ class ActionsConfig(dg.Config):
 @dg.asset(deps=[daily_bars], group_name="market", kinds={"polygon", "parquet"}, owners=OWNERS, pool="polygon")
 def listings(
     context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
-    market_data: dg.ResourceParam[MarketData],
+    lake: LakeResource,
+    database: DatabaseResource,
+    market_data: MarketDataResource,
 ) -> dg.MaterializeResult[None]:
     """Which company a symbol was, and when: by the vendor's FIGI and ticker events, corrections, and gaps in its bars.
 
     Features, labels, the universe and positions follow the company. What begins, or comes back after five sessions
     without a bar, is asked about once.
     """
+    from mltrainer_pipelines.contracts.lake_tables import LISTINGS, TICKER_EVENTS
     from mltrainer_pipelines.market.identity import asked_events, resolved_listings, runs_of
     from mltrainer_pipelines.store.corrections import in_force
 
@@ -66,15 +64,16 @@ def listings(
 def corporate_actions(
     context: dg.AssetExecutionContext,
     config: ActionsConfig,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
-    market_data: dg.ResourceParam[MarketData],
+    lake: LakeResource,
+    database: DatabaseResource,
+    market_data: MarketDataResource,
 ) -> dg.MaterializeResult[None]:
     """Splits and cash dividends by ex-date, from the start of the history to those announced for the next two weeks.
 
     An action counts from its ex-date. Of those that are known, the last 30 days are fetched again. What the price of
     the ex-date contradicts is set aside, see the quarantine; a correction overrules both.
     """
+    from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
     from mltrainer_pipelines.market import corporate_actions as actions
     from mltrainer_pipelines.store.corrections import in_force
     from mltrainer_pipelines.store.quarantine import doubts_of, quarantine
@@ -97,7 +96,7 @@ def corporate_actions(
     )
 
 
-def _actions_stored_until(context: dg.AssetExecutionContext, lake: Lake, first: date) -> date | None:
+def _actions_stored_until(context: dg.AssetExecutionContext, lake: "Lake", first: date) -> date | None:
     """The day on which the lake's actions were last fetched; None where they do not reach back to `first`."""
     event = context.instance.get_latest_materialization_event(context.asset_key)
     metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
@@ -110,8 +109,8 @@ def _actions_stored_until(context: dg.AssetExecutionContext, lake: Lake, first: 
 @dg.asset(group_name="market", kinds={"fred", "parquet"}, owners=OWNERS)
 def macro_series(
     context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
+    lake: LakeResource,
+    database: DatabaseResource,
     macro_data: dg.ResourceParam[object],
 ) -> dg.MaterializeResult[None]:
     """FRED's series as first published, each observation with its publication date; never revised.
@@ -120,6 +119,9 @@ def macro_series(
     real Polygon key, or where a recording has no macro data, the table is empty: what needs it is then missing, not
     invented.
     """
+    from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
+    from mltrainer_pipelines.market.macro import sifted_macro
+    from mltrainer_pipelines.market.vendors.protocol import MacroData
     from mltrainer_pipelines.store.quarantine import quarantine
 
     # Rates need a past of their own before the first session: a year of changes is a feature.
@@ -134,8 +136,10 @@ def macro_series(
     return _whole(lake, MACRO_SERIES, frame, series=len(present), missing_series=missing)
 
 
-def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult[None]:
+def _whole(lake: "Lake", table: "Table", frame: "pl.DataFrame", **metadata: Any) -> dg.MaterializeResult[None]:
     """Validate and write an asset without partitions; the same content has the same version, so nothing is out of date for it."""
+    from mltrainer_pipelines.contracts.content_hash import data_fingerprint
+
     lake.write(table.name, table.validate(frame))
     return dg.MaterializeResult(
         metadata=frame_metadata(frame, table, **metadata), data_version=dg.DataVersion(data_fingerprint(frame))
@@ -161,10 +165,15 @@ def _whole(lake: Lake, table: Table, frame: pl.DataFrame, **metadata: Any) -> dg
     pool="polygon",
 )
 def universe(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], market_data: dg.ResourceParam[MarketData]
+    context: dg.AssetExecutionContext, lake: LakeResource, market_data: MarketDataResource
 ) -> dg.MaterializeResult[None]:
     """The most liquid common stocks of each month, chosen from the sessions before it among all companies traded then."""
+    import polars as pl
+
+    from mltrainer_pipelines.contracts.lake_tables import UNIVERSE
+    from mltrainer_pipelines.market.listings import listings_of
     from mltrainer_pipelines.market.profiles import with_sectors
+    from mltrainer_pipelines.market.universe import universes_in_lake
 
     wanted = [date.fromisoformat(key) for key in context.partition_keys]
     reference = pl.concat([market_data.reference_tickers(now().date(), active=active) for active in (True, False)])

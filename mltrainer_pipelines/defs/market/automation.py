@@ -9,12 +9,9 @@ from mltrainer_pipelines.defs.market.jobs import correct_bars, ingest_session
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.switches import SCHEDULES, SENSORS
 from mltrainer_pipelines.defs.ticks import clock_is_pinned, no_session
-from mltrainer_pipelines.market.backlog import overdue_sessions
-from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS
 from mltrainer_pipelines.market.sessions import last_closed_session, previous_session, sessions_between
 from mltrainer_pipelines.ops.dagster_client import partition_range
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.lake import Lake
 
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=20), timedelta(hours=4)
 """How long a vendor without the bars is left alone: the first time, and at most."""
@@ -23,6 +20,9 @@ _FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=20), timedelta(hours=4)
 @dg.schedule(job=ingest_session, cron_schedule="30 18 * * 1-5", execution_timezone="America/New_York", default_status=SCHEDULES)
 def ingest_session_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """After the close of every session, New York time; sessions that are missing before it come with it, in order."""
+    from mltrainer_pipelines.market.backlog import overdue_sessions
+    from mltrainer_pipelines.store.lake import Lake
+
     tick = context.scheduled_execution_time
     day = tick.date()
     if skipped := no_session(day) or clock_is_pinned(tick):
@@ -41,6 +41,9 @@ def fetch_missing_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResu
 
     Where they do not come, it asks again after 20 minutes, then 40, and so on up to four hours.
     """
+    from mltrainer_pipelines.market.backlog import overdue_sessions
+    from mltrainer_pipelines.store.lake import Lake
+
     missing = overdue_sessions(Lake(get_settings().lake_url), now())
     if not missing:
         return dg.SkipReason("no session is missing")
@@ -85,7 +88,7 @@ def _is_published(session: date) -> bool:
 @dg.schedule(job=correct_bars, cron_schedule="0 4 * * *", execution_timezone="America/New_York", default_status=SCHEDULES)
 def correct_bars_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     """Each night: one run for each month that the last five sessions lie in."""
-    from mltrainer_pipelines.market.corrections import months_of
+    from mltrainer_pipelines.market.corrections import CORRECTED_SESSIONS, months_of
 
     night = context.scheduled_execution_time
     if skipped := clock_is_pinned(night):

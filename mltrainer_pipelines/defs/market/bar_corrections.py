@@ -3,24 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
-from mltrainer_pipelines.contracts.content_hash import data_fingerprint
-from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS
 from mltrainer_pipelines.defs.data_versions import with_version
 from mltrainer_pipelines.defs.partitions import months
 from mltrainer_pipelines.defs.reporting import OWNERS, column_schema, table
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource, MarketDataResource
 from mltrainer_pipelines.market.errors import EmptySessionError
-from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, sifted_session, store_session, symbols_before
 from mltrainer_pipelines.market.sessions import last_closed_session
-from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.corrections import in_force
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.store.quarantine import Doubt, doubts_of, quarantine
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.store.lake import Lake
+    from mltrainer_pipelines.store.quarantine import Doubt
 
 
 @dg.asset(
@@ -39,9 +36,9 @@ from mltrainer_pipelines.store.quarantine import Doubt, doubts_of, quarantine
 )
 def bar_corrections(
     context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
-    market_data: dg.ResourceParam[MarketData],
+    lake: LakeResource,
+    database: DatabaseResource,
+    market_data: MarketDataResource,
 ) -> Iterator[dg.MaterializeResult[None]]:
     """What the vendor changed in bars it had given before, by the month of the bar; the bars themselves are replaced.
 
@@ -49,7 +46,14 @@ def bar_corrections(
     Every changed session is a new materialization of `daily_bars` with a new data version, and every month with
     changes a new version of this record, so that Dagster marks what was made from them as stale.
     """
+    import polars as pl
+
+    from mltrainer_pipelines.contracts.content_hash import data_fingerprint
+    from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS
     from mltrainer_pipelines.market.corrections import corrected_bars, corrections_between, recorded, sessions_to_check
+    from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, sifted_session, store_session, symbols_before
+    from mltrainer_pipelines.store.corrections import in_force
+    from mltrainer_pipelines.store.quarantine import doubts_of, quarantine
 
     keys = context.partition_keys
     months_asked = [date.fromisoformat(key) for key in keys]
@@ -109,16 +113,20 @@ def corrections_of(first_month: int, last_month: int) -> dg.TimeWindowPartitionM
     return dg.TimeWindowPartitionMapping(first_month, last_month, allow_nonexistent_upstream_partitions=True)
 
 
-def open_records(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str]) -> None:
+def open_records(context: dg.AssetExecutionContext, lake: "Lake", keys: Sequence[str]) -> None:
     """An empty record of corrections for each month that has none: so a first correction is seen as a change."""
+    from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS
+
     for month in sorted({f"{key[:7]}-01" for key in keys}):
         if months.has_partition_key(month) and not lake.exists("bar_corrections", month):
             lake.write("bar_corrections", BAR_CORRECTIONS.empty(), month)
             context.log_event(with_version("bar_corrections", _version(lake, month), month, {"dagster/row_count": 0}))
 
 
-def _version(lake: Lake, month: str) -> str:
+def _version(lake: "Lake", month: str) -> str:
     """Version of a month's record, that of the month before included: what reads the newest month sees both."""
+    from mltrainer_pipelines.contracts.content_hash import data_fingerprint
+
     before = str((date.fromisoformat(month) - timedelta(days=1)).replace(day=1))
     return data_fingerprint(
         *(lake.read("bar_corrections", key) for key in (before, month) if lake.exists("bar_corrections", key))

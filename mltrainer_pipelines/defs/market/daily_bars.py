@@ -4,34 +4,23 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
 from mltrainer_pipelines.defs.data_versions import kept_versions, with_version
 from mltrainer_pipelines.defs.market.bar_corrections import open_records
 from mltrainer_pipelines.defs.partitions import require_sessions, sessions
 from mltrainer_pipelines.defs.reporting import OVERWRITE, OWNERS, column_schema, record_written
-from mltrainer_pipelines.market.backlog import note_closures
-from mltrainer_pipelines.market.bars import NO_BARS
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource, MarketDataResource
 from mltrainer_pipelines.market.errors import EmptySessionError
-from mltrainer_pipelines.market.ingestion import (
-    fetch_sessions,
-    planned_backfill,
-    progress_bar,
-    sifted_session,
-    store_session,
-    symbols_before,
-)
 from mltrainer_pipelines.market.sessions import last_closed_session, session_hours
-from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.corrections import in_force
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.store.quarantine import Doubt, doubts_of, quarantine
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.store.lake import Lake
+    from mltrainer_pipelines.store.quarantine import Doubt
 
 _PROGRESS_LINES = 20
 
@@ -67,9 +56,9 @@ class BarsConfig(PartitionsConfig):
 def daily_bars(
     context: dg.AssetExecutionContext,
     config: BarsConfig,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
-    market_data: dg.ResourceParam[MarketData],
+    lake: LakeResource,
+    database: DatabaseResource,
+    market_data: MarketDataResource,
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Unadjusted daily bars of the whole US market, one partition a trading session.
 
@@ -78,6 +67,19 @@ def daily_bars(
     stray few are set aside in `rejected_bars` of the lake and in the quarantine, more than that fail the run. A low or
     high that nobody traded at is clipped and put on record there.
     """
+    from mltrainer_pipelines.market.backlog import note_closures
+    from mltrainer_pipelines.market.bars import NO_BARS
+    from mltrainer_pipelines.market.ingestion import (
+        fetch_sessions,
+        planned_backfill,
+        progress_bar,
+        sifted_session,
+        store_session,
+        symbols_before,
+    )
+    from mltrainer_pipelines.store.corrections import in_force
+    from mltrainer_pipelines.store.quarantine import doubts_of, quarantine
+
     require_sessions(context.run)
     keys = context.partition_keys
     present = set(lake.partitions("daily_bars")) if len(keys) > 1 else {key for key in keys if lake.exists("daily_bars", key)}
@@ -147,8 +149,9 @@ def daily_bars(
             context.log_event(with_version("daily_bars", version, key, {"unchanged": True}))
 
 
-def _describe(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str], rows: dict[str, int]) -> None:
+def _describe(context: dg.AssetExecutionContext, lake: "Lake", keys: Sequence[str], rows: dict[str, int]) -> None:
     """Rows of each session; on the last one, where the UI looks, also columns and coverage."""
+    from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
     from mltrainer_pipelines.defs.figures import coverage_plot
 
     counts = {key: rows[key] if key in rows else _rows_in_lake(lake, key) for key in keys}
@@ -162,11 +165,11 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, keys: Sequence[str]
         context.add_asset_metadata({"dagster/row_count": counts[key]} | (last if key == keys[-1] else {}), partition_key=key)
 
 
-def _rows_in_lake(lake: Lake, key: str) -> int:
+def _rows_in_lake(lake: "Lake", key: str) -> int:
     return lake.row_count("daily_bars", key) if lake.exists("daily_bars", key) else 0
 
 
-def _closures(lake: Lake, empty: Sequence[date], declared: Collection[date]) -> list[date]:
+def _closures(lake: "Lake", empty: Sequence[date], declared: Collection[date]) -> list[date]:
     """Of sessions without any bar, those on which nothing traded: sessions around them have bars, or a person says so."""
     present = lake.partitions("daily_bars")
     return [day for day in empty if day in declared or (present and present[0] < str(day) < present[-1])]

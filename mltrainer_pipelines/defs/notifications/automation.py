@@ -2,13 +2,13 @@
 
 import dagster as dg
 
+from mltrainer_pipelines.defs.resources import DatabaseResource
 from mltrainer_pipelines.defs.switches import SENSORS
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.database import Database
 
 
 @dg.sensor(minimum_interval_seconds=15, default_status=SENSORS)
-def send_notifications(_context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
+def send_notifications(_context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SkipReason:
     """New recommendations, levels reached, failures, drift, champions and proposals become messages, each told once."""
     from mltrainer_pipelines.ops.notifications.delivery import notify
 

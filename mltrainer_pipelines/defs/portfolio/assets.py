@@ -4,18 +4,13 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from mltrainer_pipelines.defs.market.assets import corporate_actions
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource
 from mltrainer_pipelines.defs.signals.assets import TRANSIENT_RETRY, newest_signals, recommendations
-from mltrainer_pipelines.market.backlog import complete_until
-from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
-from mltrainer_pipelines.market.listings import company_actions, listings_of
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
 
 
 @dg.asset(
@@ -25,11 +20,14 @@ from mltrainer_pipelines.store.lake import Lake
     owners=OWNERS,
     retry_policy=TRANSIENT_RETRY,
 )
-def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+def virtual_positions(lake: LakeResource, database: DatabaseResource) -> dg.MaterializeResult[None]:
     """Every recommendation bought on paper, filled, marked and closed by the barriers of its label.
 
     So are the leanings and a sample of the signals just below the thresholds, each in a table of its own.
     """
+    from mltrainer_pipelines.market.backlog import complete_until
+    from mltrainer_pipelines.market.history import adjusted_history
+    from mltrainer_pipelines.market.listings import company_actions, listings_of
     from mltrainer_pipelines.market.quotes import provisional_bars
     from mltrainer_pipelines.portfolio.marking import mark, open_symbols, trusted_quotes
     from mltrainer_pipelines.portfolio.positions import open_leanings, open_positions, open_samples
@@ -63,12 +61,16 @@ def virtual_positions(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[D
 
 
 @dg.asset(deps=[virtual_positions], group_name="portfolio", kinds={"postgres"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
-def portfolio_performance(lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+def portfolio_performance(lake: LakeResource, database: DatabaseResource) -> dg.MaterializeResult[None]:
     """Equity, drawdown, exposure, turnover, hit rate, alpha and beta of the recommendations, of what the user selected, and of
     what the user passed over.
 
     During a session the row of that session stands on delayed prices; the evening's final bars replace it.
     """
+    import polars as pl
+
+    from mltrainer_pipelines.market.history import sessions_in_lake
+    from mltrainer_pipelines.market.listings import company_actions, listings_of
     from mltrainer_pipelines.portfolio.holdings import held_symbols, last_prices
     from mltrainer_pipelines.portfolio.marking import trusted_quotes
     from mltrainer_pipelines.portfolio.performance import missing_benchmark, performance

@@ -5,24 +5,23 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
-from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES, MEMBER_FORECASTS, SIGNALS
 from mltrainer_pipelines.defs.features.assets import regime
 from mltrainer_pipelines.defs.market.assets import corporate_actions, macro_series, universe
 from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, table
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource, MarketDataResource
 from mltrainer_pipelines.defs.trials.assets import champion_model
-from mltrainer_pipelines.market.listings import listings_of
-from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mltrainer_pipelines.signals.learned import Recalibration
     from mltrainer_pipelines.signals.refresh import Refresh
+    from mltrainer_pipelines.store.database import Database
+    from mltrainer_pipelines.store.lake import Lake
     from mltrainer_pipelines.trials.registry.ensemble import ChampionEnsemble
     from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 
@@ -41,15 +40,16 @@ TRANSIENT_RETRY = dg.RetryPolicy(max_retries=4, delay=2, backoff=dg.Backoff.EXPO
 @dg.asset(group_name="signals", kinds={"polygon", "parquet"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
 def delayed_quotes(
     context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
-    market_data: dg.ResourceParam[MarketData],
+    lake: LakeResource,
+    database: DatabaseResource,
+    market_data: MarketDataResource,
 ) -> dg.MaterializeResult[None]:
     """The whole market as of 15 minutes ago, in one call; a refresh is added to its session's file.
 
     Where the plan of the key has no such prices: as of the last close, from the day's bars. A quote that cannot be right is
     left out and goes to the quarantine.
     """
+    from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
     from mltrainer_pipelines.market import quotes
     from mltrainer_pipelines.market.errors import NOT_IN_PLAN, KeyRefusedError
     from mltrainer_pipelines.signals.scoring import UnusableInputError
@@ -94,14 +94,16 @@ def delayed_quotes(
 )
 def signals(
     context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
+    lake: LakeResource,
+    database: DatabaseResource,
     tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult[None]:
     """Every symbol of the universe scored for both timeframes, why, and which rule keeps it from being a strong buy.
 
     Where a champion is missing or cannot be read, its timeframe has no signals and an alert says so; positions go on.
     """
+    from mltrainer_pipelines.contracts.lake_tables import MEMBER_FORECASTS, SIGNALS
+    from mltrainer_pipelines.market.listings import listings_of
     from mltrainer_pipelines.signals.inputs import LakeInputs
     from mltrainer_pipelines.signals.refresh import newest_refresh, refresh_market
     from mltrainer_pipelines.signals.thresholds import thresholds_at
@@ -137,9 +139,11 @@ def signals(
 
 @dg.asset(deps=[signals], group_name="signals", kinds={"postgres"}, owners=OWNERS, retry_policy=TRANSIENT_RETRY)
 def recommendations(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]
+    context: dg.AssetExecutionContext, lake: LakeResource, database: DatabaseResource
 ) -> dg.MaterializeResult[None]:
     """The strong buys, each recommended once a symbol, timeframe and session, with the grade of the model behind it."""
+    import polars as pl
+
     from mltrainer_pipelines.signals.recommendations import publish
     from mltrainer_pipelines.signals.thresholds import thresholds_at
 
@@ -158,7 +162,7 @@ def recommendations(
     return dg.MaterializeResult(metadata={"new": published.new, "known_before": published.existing, "strong_buys": strongest})
 
 
-def newest_signals(lake: Lake) -> pl.DataFrame | None:
+def newest_signals(lake: "Lake") -> "pl.DataFrame | None":
     """The signals made of the newest quotes; None where those were not scored: older ones are not decided on again."""
     from mltrainer_pipelines.signals.refresh import newest_refresh
 
@@ -170,7 +174,7 @@ def newest_signals(lake: Lake) -> pl.DataFrame | None:
     return frame if frame["timestamp"][0] == moment else None
 
 
-def _add_refresh(lake: Lake, database: Database, asset: str, frame: pl.DataFrame, moment_column: str) -> None:
+def _add_refresh(lake: "Lake", database: "Database", asset: str, frame: "pl.DataFrame", moment_column: str) -> None:
     """Add a refresh to its session's file, one process after the other: of two at once neither is lost."""
     from mltrainer_pipelines.signals.refresh import with_refresh
     from mltrainer_pipelines.store.locks import advisory_lock
@@ -182,7 +186,7 @@ def _add_refresh(lake: Lake, database: Database, asset: str, frame: pl.DataFrame
 
 
 def _known_champions(
-    context: dg.AssetExecutionContext, database: Database, tracking: Tracking, session: date
+    context: dg.AssetExecutionContext, database: "Database", tracking: Tracking, session: date
 ) -> tuple[dict[str, tuple["ChampionEnsemble", "ChampionVersion"]], dict[str, "Recalibration"], dict[str, str]]:
     """The ensembles as weighted and corrected by what was learnt before the session, and why a timeframe has none."""
     from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
@@ -210,7 +214,7 @@ def _known_champions(
     return champions, corrections, absent
 
 
-def _report_quote_checks(context: dg.AssetExecutionContext, database: Database, refresh: "Refresh", session: date) -> str:
+def _report_quote_checks(context: dg.AssetExecutionContext, database: "Database", refresh: "Refresh", session: date) -> str:
     """What the refresh makes of the prices, in words; an alert a session where they are not to be trusted."""
     from mltrainer_pipelines.store.alerts import raise_alert
 

@@ -9,7 +9,6 @@ from mltrainer_pipelines.defs.switches import SCHEDULES, SENSORS
 from mltrainer_pipelines.defs.ticks import clock_is_pinned, no_session
 from mltrainer_pipelines.ops.dagster_client import UNFINISHED
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.lake import Lake
 
 _GIVEN_UP_AFTER = timedelta(hours=1)
 """A refresh that has not ended for so long is not waited for: its process is gone."""
@@ -48,6 +47,7 @@ def refresh_signals_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReq
 def decide_after_the_close(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One decision a session, once its bars and its regime are there: for plans that have no prices during a session."""
     from mltrainer_pipelines.market.sessions import last_closed_session
+    from mltrainer_pipelines.store.lake import Lake
 
     if not get_settings().has_no_snapshots:
         return dg.SkipReason("there are prices during a session: refresh_signals_schedule decides every 15 minutes of it")

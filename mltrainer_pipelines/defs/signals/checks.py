@@ -3,17 +3,17 @@
 from datetime import timedelta
 
 import dagster as dg
-import polars as pl
 
-from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource
 from mltrainer_pipelines.defs.signals.assets import recommendations
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
 
 
 @dg.asset_check(asset="delayed_quotes", blocking=True)
-def quotes_are_delayed_and_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+def quotes_are_delayed_and_possible(lake: LakeResource) -> dg.AssetCheckResult:
     """Every price of the newest refresh is at least 15 minutes old, and the quotes are as their table declares."""
+    import polars as pl
+
+    from mltrainer_pipelines.contracts.lake_tables import DELAYED_QUOTES
     from mltrainer_pipelines.market.quotes import too_young
 
     stored = lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1])
@@ -31,8 +31,10 @@ def quotes_are_delayed_and_possible(lake: dg.ResourceParam[Lake]) -> dg.AssetChe
 
 
 @dg.asset_check(asset=recommendations)
-def levels_ascend(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+def levels_ascend(database: DatabaseResource) -> dg.AssetCheckResult:
     """Of every recommendation the stop lies below the entry and the target above it."""
+    import polars as pl
+
     from mltrainer_pipelines.signals.recommendations import recommendations_frame
 
     made = recommendations_frame(database)
@@ -41,7 +43,7 @@ def levels_ascend(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset=recommendations)
-def one_position_a_recommendation(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+def one_position_a_recommendation(database: DatabaseResource) -> dg.AssetCheckResult:
     """No recommendation is there twice, and none that is older than this run's lacks its position."""
     from mltrainer_pipelines.portfolio.positions import unpositioned
 

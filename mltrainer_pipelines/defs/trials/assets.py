@@ -6,7 +6,6 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
 from mltrainer_pipelines.defs.execution import on_cluster
 from mltrainer_pipelines.defs.features.assets import features, labels
@@ -15,15 +14,16 @@ from mltrainer_pipelines.defs.market.assets import universe
 from mltrainer_pipelines.defs.market.daily_bars import PartitionsConfig, daily_bars
 from mltrainer_pipelines.defs.partitions import quarters, timeframes, trial_quarters, trials
 from mltrainer_pipelines.defs.reporting import OWNERS, frame_metadata, provenance, record_written, table
+from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource
 from mltrainer_pipelines.defs.trials.launching import launch_at_once, require_current_run
-from mltrainer_pipelines.features.versions import all_versions
+from mltrainer_pipelines.features.code_versions import code_versions
 from mltrainer_pipelines.market.sessions import last_closed_session
 from mltrainer_pipelines.settings import get_settings, now
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.registry.tracking import Tracking
 
 if TYPE_CHECKING:
+    from mltrainer_pipelines.store.database import Database
+    from mltrainer_pipelines.store.lake import Lake
     from mltrainer_pipelines.trials.validation.quarters import FailedQuarter, QuarterPredictions
     from mltrainer_pipelines.trials.validation.walk_forward import WalkForward
 
@@ -55,13 +55,13 @@ PROBABILITIES = dg.AssetCheckSpec(
     group_name="trials",
     kinds={"scikitlearn", "parquet"},
     owners=OWNERS,
-    code_version=all_versions(),
+    code_version=code_versions().all_sets,
 )
 def trial_predictions(
     context: dg.AssetExecutionContext,
     config: PartitionsConfig,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
+    lake: LakeResource,
+    database: DatabaseResource,
 ) -> dg.MaterializeResult:
     """A trial's predictions of one quarter, from a model that knew only what had ended before the quarter.
 
@@ -143,11 +143,13 @@ def trial_predictions(
 )
 def trial_scorecard(
     context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
+    lake: LakeResource,
+    database: DatabaseResource,
     tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult[None]:
     """How good a trial was out of sample, beside both baselines, with every trial ever run counted against it."""
+    import polars as pl
+
     from mltrainer_pipelines.trials.registry import ledger, records
     from mltrainer_pipelines.trials.registry.evaluation import evaluate
     from mltrainer_pipelines.trials.registry.promotion import grade
@@ -194,8 +196,10 @@ def trial_scorecard(
 @dg.asset(
     deps=[dg.AssetDep(trial_scorecard, partition_mapping=_EVERYTHING)], group_name="trials", kinds={"postgres"}, owners=OWNERS
 )
-def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+def leaderboard(database: DatabaseResource) -> dg.MaterializeResult[None]:
     """All trials in order, by what is left of their Sharpe ratio once every trial ever run is counted."""
+    import polars as pl
+
     from mltrainer_pipelines.trials.registry import ledger, records
     from mltrainer_pipelines.trials.registry.leaderboard import rank
 
@@ -224,12 +228,12 @@ def leaderboard(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[No
     group_name="trials",
     kinds={"mlflow"},
     owners=OWNERS,
-    code_version=all_versions(),
+    code_version=code_versions().all_sets,
 )
 def champion_model(
     context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    database: dg.ResourceParam[Database],
+    lake: LakeResource,
+    database: DatabaseResource,
     tracking: dg.ResourceParam[Tracking],
 ) -> dg.MaterializeResult[None]:
     """The model that recommends: the best trial refit on all that is known, and the next best voting beside it."""
@@ -273,15 +277,15 @@ def champion_model(
     group_name="trials",
     kinds={"lightgbm", "postgres"},
     owners=OWNERS,
-    code_version=all_versions(),
+    code_version=code_versions().all_sets,
 )
-def market_skill(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], database: dg.ResourceParam[Database]
-) -> dg.MaterializeResult[None]:
+def market_skill(context: dg.AssetExecutionContext, lake: LakeResource, database: DatabaseResource) -> dg.MaterializeResult[None]:
     """What the default models are worth on this market out of sample, beside every baseline and the peer: `audit skill`.
 
     A history that is too short to tell is said, and is no failure.
     """
+    import polars as pl
+
     from mltrainer_pipelines.audits.market_skill import record_skill
     from mltrainer_pipelines.audits.skill import audit_skill
     from mltrainer_pipelines.audits.skill_market import NoMarketError, ingested_market
@@ -302,7 +306,9 @@ def market_skill(
     return dg.MaterializeResult(metadata={**status, **tables, "sums_of_rank_ics": plot, "market": market})
 
 
-def _are_probabilities(lake: Lake, names: list[str]) -> dg.AssetCheckResult:
+def _are_probabilities(lake: "Lake", names: list[str]) -> dg.AssetCheckResult:
+    import polars as pl
+
     scores = lake.scan("trial_predictions", names)
     wrong = scores.filter(~pl.col("score").is_between(0, 1)).select(pl.len()).collect().item()
     return dg.AssetCheckResult(check_name=PROBABILITIES.name, passed=wrong == 0, metadata={"scores_outside": wrong})
@@ -318,7 +324,7 @@ def _predicted(walk: "WalkForward", windows: list[tuple[date, date]]) -> "Iterat
 
 
 def _request_scores(
-    context: dg.AssetExecutionContext, database: Database, lake: Lake, by_trial: Mapping[str, Sequence[str]]
+    context: dg.AssetExecutionContext, database: "Database", lake: "Lake", by_trial: Mapping[str, Sequence[str]]
 ) -> None:
     """Ask for the scorecards of what is predicted now: the run itself does, whoever launched it and whatever is switched off."""
     from mltrainer_pipelines.ops.run_launcher import quarters_of

@@ -5,12 +5,11 @@ from datetime import date
 import dagster as dg
 
 from mltrainer_pipelines.defs.partitions import quarters, timeframes
+from mltrainer_pipelines.defs.resources import DatabaseResource
 from mltrainer_pipelines.defs.switches import SCHEDULES, SENSORS
 from mltrainer_pipelines.defs.ticks import clock_is_pinned
 from mltrainer_pipelines.defs.trials.jobs import measure_skill, promote_champion, walk_forward
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.store.database import Database
-from mltrainer_pipelines.store.lake import Lake
 
 
 @dg.schedule(job=promote_champion, cron_schedule="0 9 * * 6", execution_timezone="America/New_York", default_status=SCHEDULES)
@@ -23,13 +22,12 @@ def promote_champion_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.
 
 
 @dg.sensor(job=walk_forward, minimum_interval_seconds=60, default_status=SENSORS)
-def predict_ended_quarters(
-    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
-) -> dg.SensorResult | dg.SkipReason:
+def predict_ended_quarters(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SensorResult | dg.SkipReason:
     """A quarter that has ended is predicted for the trials that matter: champions, voters, the top of the leaderboard.
 
     It writes requests, as everybody does who wants a trial run; asked once a quarter, when its last features are there.
     """
+    from mltrainer_pipelines.store.lake import Lake
     from mltrainer_pipelines.trials.registry.quarter_end import request_quarter
 
     ended = quarters.get_last_partition_key()
@@ -43,11 +41,12 @@ def predict_ended_quarters(
 
 @dg.sensor(job=measure_skill, minimum_interval_seconds=300, default_status=SENSORS)
 def measure_skill_once_a_quarter(
-    context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+    context: dg.SensorEvaluationContext, database: DatabaseResource
 ) -> dg.RunRequest | dg.SkipReason:
     """Skill on this market is measured once there are champions, and again in each quarter."""
     from mltrainer_pipelines.audits.market_skill import skill_is_due
     from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+    from mltrainer_pipelines.store.lake import Lake
     from mltrainer_pipelines.trials.registry.records import champion_of
 
     sessions = Lake(get_settings().lake_url).partitions("daily_bars")

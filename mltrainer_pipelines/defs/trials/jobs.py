@@ -5,9 +5,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from mltrainer_pipelines.defs.resources import DatabaseResource
 from mltrainer_pipelines.defs.trials.launching import launch_at_once
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.store.database import Database
 
 HEAVY = {"mltrainer/heavy": "trial"}
 """Tag of runs that take a whole core for long; the instance runs two of them at a time."""
@@ -31,7 +31,7 @@ class TrialToSubmit(dg.Config):
 
 
 @dg.op
-def submitted(context: dg.OpExecutionContext, config: TrialToSubmit, database: dg.ResourceParam[Database]) -> None:
+def submitted(context: dg.OpExecutionContext, config: TrialToSubmit, database: DatabaseResource) -> None:
     """Refuses what cannot run, and says what would be valid; else requests the trial over its missing quarters."""
     from mltrainer_pipelines.ops.run_launcher import quarters_of
     from mltrainer_pipelines.trials.config import TrialConfig

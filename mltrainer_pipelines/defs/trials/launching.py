@@ -1,12 +1,16 @@
 """What a run of a trial asks before it starts, and how it has started what it requests."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from mltrainer_pipelines.settings import get_settings
-from mltrainer_pipelines.store.database import Database
+
+if TYPE_CHECKING:
+    from mltrainer_pipelines.store.database import Database
 
 
-def require_current_run(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: Database) -> None:
+def require_current_run(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: "Database") -> None:
     """A run whose request or proposal was withdrawn, or is carried out by another run, ends here without a retry."""
     from mltrainer_pipelines.agent.proposals import ProposalStateError, require_not_rejected
     from mltrainer_pipelines.ops.run_launcher import PROPOSAL, REQUEST
@@ -22,7 +26,7 @@ def require_current_run(context: dg.AssetExecutionContext | dg.OpExecutionContex
         raise dg.Failure(str(error), allow_retries=False) from None
 
 
-def launch_at_once(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: Database) -> None:
+def launch_at_once(context: dg.AssetExecutionContext | dg.OpExecutionContext, database: "Database") -> None:
     """Start what this run requested without waiting for the sensor, where the webserver can be reached."""
     from mltrainer_pipelines.agent.jobs import JobError
     from mltrainer_pipelines.ops.dagster_client import DagsterClient
