@@ -4,6 +4,7 @@ import typer
 
 from mltrainer_pipelines.commands.preflight import look
 from mltrainer_pipelines.ops import state_dir
+from mltrainer_pipelines.ops.process_group import RotatingLog
 from mltrainer_pipelines.ops.supervisor import require_startable, run_up
 from mltrainer_pipelines.settings import Settings
 
@@ -27,5 +28,5 @@ def serve_all(settings: Settings) -> int:
             typer.echo(line, err=True)
         settings = settings.in_its_plan()
     typer.echo(f"Starting mlTrainer in {settings.state} …", err=True)
-    with open(state_dir.log_file(settings), "a", buffering=1) as output:
-        return run_up(settings, output, ready)
+    log = RotatingLog(state_dir.log_file(settings))
+    return run_up(settings, log, ready, lambda sentence: typer.echo(sentence, err=True))

@@ -8,17 +8,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TextIO
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import uuid4
 
-from mltrainer_pipelines.ops import code_server, state_dir
-from mltrainer_pipelines.ops.process_group import ProcessGroup
+from sqlalchemy.exc import SQLAlchemyError
+
+from mltrainer_pipelines.ops import code_server, databases, state_dir
+from mltrainer_pipelines.ops.leftovers import MARK, stop_leftovers, swept_afterwards
+from mltrainer_pipelines.ops.process_group import Process, ProcessGroup, RotatingLog
 from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.store.alerts import raise_alert
+from mltrainer_pipelines.store.database import Database
+from mltrainer_pipelines.store.embedded import EmbeddedPostgres
+from mltrainer_pipelines.store.postgres_programs import EmbeddedPostgresError
 
 HOST = "127.0.0.1"
 READY_SECONDS = 180
 STOP_SECONDS = 20
+_POSTGRES_LOOK_SECONDS = 1.0
+_ALERT_SECONDS = 2.0
 
 
 class PortInUseError(RuntimeError):
@@ -73,48 +85,119 @@ def services(settings: Settings) -> list[Service]:
 
 
 def require_startable(settings: Settings) -> None:
-    """Raise `AlreadyRunningError` or `PortInUseError` where `run_up` could not start the services."""
+    """Raise `AlreadyRunningError` or `PortInUseError` where `run_up` could not start the services.
+
+    What an installation that was killed left running on this home is stopped first.
+    """
     state_dir.require_unlocked(settings)
+    stop_leftovers(f"{settings.state}#")
     for service in services(settings):
         _require_free(service)
 
 
-def run_up(settings: Settings, output: TextIO, on_ready: Callable[[dict[str, str]], None]) -> int:
-    """Run all services until one ends, Ctrl-C or SIGTERM; returns the exit code.
+def run_up(
+    settings: Settings,
+    log: RotatingLog,
+    on_ready: Callable[[dict[str, str]], None],
+    say: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Run all services until Ctrl-C, SIGTERM or SIGHUP; returns the exit code.
 
-    `output` takes the services' own output, line by line; `on_ready` is called with the addresses once all of them answer.
-    Raises `PortInUseError`, or what `lock_state_dir` does, before anything is started, and `ServiceStartError` when a service
-    ends or stays silent while starting; the others are stopped again.
+    `log` takes the services' own output, line by line; `on_ready` is called with the addresses once all of them answer; `say`
+    takes a sentence whenever a service has died and is started again, or is given up. Raises `PortInUseError`, or what
+    `lock_state_dir` does, before anything is started, and `ServiceStartError` when a service ends or stays silent while
+    starting; the others are stopped again.
     """
     require_startable(settings)
     supervised = services(settings)
-    with state_dir.lock_state_dir(settings) as environment:
+    mark = f"{settings.state}#{uuid4().hex}"
+    own_postgres = settings.mltrainer_database_url is None
+    postgres = settings.state / "postgres" if own_postgres else None
+    with state_dir.lock_state_dir(settings) as environment, swept_afterwards(mark, postgres):
         _fail_orphaned_runs(environment)
         code_server.write_workspace(settings, state_dir.served_workspace(settings))
-        group = ProcessGroup(output, STOP_SECONDS)
+        news = _News(settings, log, say)
+        group = ProcessGroup(STOP_SECONDS, news.tell)
+        if own_postgres:
+            group.add(_Postgres(databases.embedded(settings)))
         for service in supervised:
-            group.add(service.name, service.command, environment)
+            group.add(Process(service.name, service.command, environment | {MARK: mark}, log, service.port is not None))
         startup = _Startup(settings, supervised, group, on_ready)
         startup.start()
-        group.loop()
-        startup.stopped.set()
+        group.loop(news.pass_on)
         startup.join()
-        # A requested stop is a success, whatever the services returned on the signal.
-        stop_requested = group.returncode in (-signal.SIGTERM, -signal.SIGINT, 130, 143)
-        if startup.failure or not (startup.ready or stop_requested):
+        if startup.failure or not (startup.ready or group.received):
             raise ServiceStartError(startup.failure or group.first_end)
-        return 0 if stop_requested else int(group.returncode or 0)
+        return 0
+
+
+class _Postgres:
+    """The embedded PostgreSQL as one of the services. Whoever holds it stops it: a group that ends only lets go of it."""
+
+    name = "postgresql"
+
+    def __init__(self, server: EmbeddedPostgres):
+        self.server = server
+        self._looked = 0.0
+        self._let_go = False
+
+    def start(self) -> None:
+        self.server.revive()
+
+    def ended(self) -> str | None:
+        if self._let_go:
+            return "let go"
+        if time.monotonic() - self._looked < _POSTGRES_LOOK_SECONDS:
+            return None
+        self._looked = time.monotonic()
+        self.server.trim_log()
+        return None if self.server.running else "its server is gone"
+
+    def last_line(self) -> str:
+        lines = self.server.log.read_text(errors="replace")[-2000:].splitlines() if self.server.log.is_file() else []
+        return lines[-1].strip() if lines else ""
+
+    def stop(self, how: signal.Signals) -> None:
+        self._let_go = True
+
+
+class _News:
+    """What has died and what is done about it: on the terminal, in the log, and as alerts, once the database takes them."""
+
+    def __init__(self, settings: Settings, log: RotatingLog, say: Callable[[str], None]):
+        self.settings, self.log, self.say = settings, log, say
+        self._waiting: list[tuple[str, str, Literal["warning", "error"]]] = []
+        self._tried = 0.0
+
+    def tell(self, name: str, sentence: str, severity: Literal["warning", "error"]) -> None:
+        self.log.write(sentence)
+        with suppress(OSError):  # the terminal may be gone
+            self.say(sentence)
+        # one alert an hour for each service, and one more when it is given up
+        self._waiting.append((f"service:{name}:{severity}:{datetime.now(UTC):%Y-%m-%dT%H}", sentence, severity))
+
+    def pass_on(self) -> None:
+        if not self._waiting or time.monotonic() - self._tried < _ALERT_SECONDS:
+            return
+        self._tried = time.monotonic()
+        try:
+            database = Database(databases.database_url(self.settings, "mltrainer"))
+            for key, sentence, severity in self._waiting:
+                raise_alert(database.engine, key, "service", severity, sentence)
+            database.dispose()
+            self._waiting.clear()
+        except (SQLAlchemyError, EmbeddedPostgresError) as error:
+            self.log.write(f"the alert has to wait: {type(error).__name__}")
 
 
 class _Startup(threading.Thread):
-    """Watches the services come up beside honcho's loop, which has the main thread for its signals."""
+    """Watches the services come up beside the group's loop, which has the main thread for its signals."""
 
     def __init__(
         self, settings: Settings, supervised: list[Service], group: ProcessGroup, on_ready: Callable[[dict[str, str]], None]
     ):
         super().__init__(name="startup", daemon=True)
         self.settings, self.supervised, self.group, self.on_ready = settings, supervised, group, on_ready
-        self.stopped = threading.Event()
         self.ready = False
         self.failure: str | None = None
 
@@ -122,17 +205,17 @@ class _Startup(threading.Thread):
         deadline = time.monotonic() + READY_SECONDS
         waiting = {service.name: service.url for service in self.supervised if service.url}
         while waiting:
-            if self.stopped.is_set() or self.group.stopping:
+            if self.group.stopping:
                 return
             if time.monotonic() > deadline:
                 self.failure = f"{', '.join(waiting)} did not answer within {READY_SECONDS} s; stopped everything again"
                 self.group.terminate()
                 return
             waiting = {name: url for name, url in waiting.items() if not answers(url)}
-            self.stopped.wait(0.1)
+            time.sleep(0.1)
         addresses = {service.name: f"http://{HOST}:{service.port}" for service in self.supervised if service.port}
         state_dir.announce(self.settings, addresses)
-        self.ready = True
+        self.ready = self.group.restarting = True
         self.on_ready(addresses)
 
 

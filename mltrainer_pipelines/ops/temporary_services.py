@@ -1,6 +1,5 @@
 """Services for the length of a command: those that run already, or ones of its own on free ports."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,10 +14,9 @@ from rich.console import Console
 
 from mltrainer_pipelines.ops import state_dir
 from mltrainer_pipelines.ops.installation_token import share_token
+from mltrainer_pipelines.ops.process_group import die_with_parent
 from mltrainer_pipelines.ops.supervisor import READY_SECONDS, STOP_SECONDS, ServiceStartError, free_port, is_free
 from mltrainer_pipelines.settings import Settings
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def services_up(settings: Settings, console: Console, *, with_pages: bool = Fals
             stdout=subprocess.DEVNULL,
             stderr=err,
             start_new_session=True,
-            preexec_fn=_stop_with_parent,
+            preexec_fn=die_with_parent,
         )
         try:
             with console.status("Starting PostgreSQL, the exchange, MLflow and Dagster …"):
@@ -75,11 +73,6 @@ def services_up(settings: Settings, console: Console, *, with_pages: bool = Fals
                     process.wait(STOP_SECONDS + 40)
                 except subprocess.TimeoutExpired:
                     process.kill()
-
-
-def _stop_with_parent() -> None:
-    """Ask the kernel to stop this child when its parent dies, however it dies."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _ready(settings: Settings, process: subprocess.Popen[bytes], errors: Path) -> dict[str, str]:

@@ -105,26 +105,48 @@ class EmbeddedPostgres:
             return
         with self._starting():
             hold, self._hold = self._hold, None
+            stopped = self._stop_if_last(hold)
+        if stopped and self._server is not None:
+            self._server.wait()  # it has ended: take its exit status, so that no zombie stays
+            self._server = None
+
+    def stop_unheld(self) -> None:
+        """Stop a server that nobody holds any more, as a killed process leaves it."""
+        if self.running:
+            with self._starting():
+                self._stop_if_last(open(self.folder / "holders.lock", "a"))  # noqa: SIM115 - closed there
+
+    def revive(self) -> None:
+        """Start the server again where it has died under those who hold it; raises `EmbeddedPostgresError` as `start` does."""
+        deadline = time.monotonic() + _START_SECONDS
+        with self._starting():
+            while not self._ready(deadline):
+                time.sleep(0.1)
+
+    def trim_log(self, largest: int = 20_000_000) -> None:
+        """Begin the server's log anew where it has grown beyond so many bytes; what it held stays beside it."""
+        if self.log.is_file() and self.log.stat().st_size > largest:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)  # the server appends to it, wherever it ends
+
+    def _stop_if_last(self, hold: IO[str]) -> bool:
+        """Let go of the server; whether it was the last hold, and the server is stopped."""
+        with hold:
             try:
                 fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # somebody else still works with it
-            try:
-                postmaster = self._postmaster()
-                if postmaster is not None:
-                    done = self.programs.run("pg_ctl", "stop", "--pgdata", str(self.data), "-m", "fast", "-w", "-t", "120")
-                    if done.returncode:
-                        raise EmbeddedPostgresError(
-                            f"PostgreSQL in {self.folder} did not stop: {last_lines(done.stdout)}; see {self.log}"
-                        )
-                    if postmaster[1] != self.data:
-                        with suppress(OSError):
-                            postmaster[1].rmdir()
-            finally:
-                hold.close()
-        if self._server is not None:
-            self._server.wait()  # it has ended: take its exit status, so that no zombie stays
-            self._server = None
+                return False  # somebody else still works with it
+            postmaster = self._postmaster()
+            if postmaster is not None:
+                done = self.programs.run("pg_ctl", "stop", "--pgdata", str(self.data), "-m", "fast", "-w", "-t", "120")
+                if done.returncode:
+                    raise EmbeddedPostgresError(
+                        f"PostgreSQL in {self.folder} did not stop: {last_lines(done.stdout)}; see {self.log}"
+                    )
+                if postmaster[1] != self.data:
+                    with suppress(OSError):
+                        postmaster[1].rmdir()
+            return True
 
     def url(self, database: str = "mltrainer") -> str:
         """Address of a database, for libpq and SQLAlchemy alike; raises `EmbeddedPostgresError` if no server runs."""

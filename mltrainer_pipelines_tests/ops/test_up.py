@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from mltrainer_pipelines.ops.supervisor import free_port
 from mltrainer_pipelines.ops.wait_for import answers
+from mltrainer_pipelines.store.embedded import EmbeddedPostgres
 from mltrainer_pipelines_tests.ops.stack import alive, environment, mltrainer, processes_below
 
 NAMES = ("DAGSTER", "MLFLOW", "EXCHANGE", "API", "APP")
@@ -81,7 +83,28 @@ def only_with_the_token(home: Path, ports: dict[str, str]) -> None:
         assert answer.status_code == (400 if "graphql" in url else 200)  # that mutation does not exist
 
 
-def test_everything_answers_and_sigterm_leaves_no_process_behind(tmp_path: Path) -> None:
+def dies_and_comes_back(home: Path, process: subprocess.Popen[str], ports: dict[str, str]) -> None:
+    """PostgreSQL and MLflow are killed; both are there again, and the terminal and the System page say so."""
+    (state,) = home.glob("simulated-*")
+    mlflow = f"http://127.0.0.1:{ports['MLTRAINER_MLFLOW_PORT']}/health"
+    server = EmbeddedPostgres(state / "postgres")
+    killed = [int((state / "postgres/data/postmaster.pid").read_text().split()[0])]
+    killed += [pid for pid in processes_below(process.pid) if ports["MLTRAINER_MLFLOW_PORT"] in psutil.Process(pid).cmdline()]
+    assert len(killed) >= 2
+    for pid in killed[:2]:
+        os.kill(pid, signal.SIGKILL)
+    headers = {"Authorization": f"Bearer {(state / 'api-token').read_text()}"}
+    said, deadline = "", time.monotonic() + 200
+    while not (answers(mlflow) and server.running and all(name in said for name in ("postgresql ended", "mlflow ended"))):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.5)
+        api = f"http://127.0.0.1:{ports['MLTRAINER_API_PORT']}/api/alerts"
+        with suppress(httpx.HTTPError):
+            said = httpx.get(api, headers=headers, trust_env=False, timeout=20).text
+    assert process.poll() is None
+
+
+def test_everything_answers_and_sighup_leaves_no_process_behind(tmp_path: Path) -> None:
     with up(tmp_path) as (process, ports):
         said = wait_until_up(process)
         for port in ports.values():
@@ -97,7 +120,9 @@ def test_everything_answers_and_sigterm_leaves_no_process_behind(tmp_path: Path)
         assert f"process {process.pid}" in line
         assert "already runs" in line
 
-        process.send_signal(signal.SIGTERM)
+        dies_and_comes_back(tmp_path, process, ports)
+        below = processes_below(process.pid)
+        process.send_signal(signal.SIGHUP)
         assert process.wait(60) == 0
         deadline = time.monotonic() + 10
         while any(map(alive, below)) and time.monotonic() < deadline:
