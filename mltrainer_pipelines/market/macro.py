@@ -6,7 +6,7 @@ from datetime import date
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import MACRO_SERIES
-from mltrainer_pipelines.market.errors import KeyRefusedError, MarketDataError
+from mltrainer_pipelines.market.errors import KeyRefusedError, MarketDataError, UnknownSeriesError
 from mltrainer_pipelines.market.vendors.protocol import MacroData
 from mltrainer_pipelines.store.quarantine import Doubt, doubts_of
 
@@ -33,19 +33,22 @@ def sifted_macro(
 ) -> tuple[pl.DataFrame, list[Doubt]]:
     """First releases of every series that can be had, and what is wrong with the rest.
 
-    A series that fails keeps what is `stored` of it; an observation that cannot be right is left out.
+    A series that fails keeps what is `stored` of it; one that is unknown is missing; an observation that cannot be right is
+    left out.
 
     Raises
     ------
     MarketDataError
         If more than half of the series fail, or the key is refused.
     """
-    frames, doubts, failures = [], [], []
+    frames, doubts, failures, unknown = [], [], [], []
     for series_id in series:
         try:
             frames.append(fetch_macro(fred, [series_id], first, last))
         except KeyRefusedError:
             raise
+        except UnknownSeriesError as error:  # a recording without macro series knows none of them: they are missing, no more
+            unknown.append(Doubt(series_id, None, str(error), {"series_id": series_id}))
         except MarketDataError as error:
             failures.append(error)
             doubts.append(Doubt(series_id, None, str(error), {"series_id": series_id}))
@@ -54,6 +57,8 @@ def sifted_macro(
     if len(failures) > MOST_MISSING * len(series):
         raise failures[0]
     found = pl.concat([MACRO_SERIES.empty(), *frames])
+    if len(unknown) < len(series):
+        doubts += unknown
     judged = found.with_columns(
         reason=pl.when(~pl.col("value").is_finite().fill_null(value=False))
         .then(pl.lit("its value is no number"))

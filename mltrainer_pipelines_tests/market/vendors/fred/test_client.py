@@ -17,10 +17,10 @@ from mltrainer_pipelines.market.errors import (
     UnknownSeriesError,
     UnreachableError,
 )
-from mltrainer_pipelines.market.macro import fetch_macro
+from mltrainer_pipelines.market.macro import fetch_macro, sifted_macro
 from mltrainer_pipelines.market.vendors.fred.client import FredSeries
 from mltrainer_pipelines.market.vendors.transport import Backoff
-from mltrainer_pipelines_tests.servers.vendor import Reply, vendor
+from mltrainer_pipelines_tests.servers.vendor import Call, Reply, vendor
 
 KEY = "0123456789secret0123456789abcdef"
 FIRST, LAST = date(2020, 1, 1), date(2020, 12, 31)
@@ -211,6 +211,19 @@ def test_a_refused_key_names_its_variable():
 def test_an_unknown_series_is_named():
     with vendor([error("Bad Request.  The series does not exist.")]) as fred, pytest.raises(UnknownSeriesError, match="'NOPE'"):
         client_of(fred.url).first_releases("NOPE", FIRST, LAST)
+
+
+def test_where_no_series_is_known_they_are_missing_and_nothing_fails():
+    with vendor([error("Bad Request.  The series does not exist.")]) as fred:
+        found, doubts = sifted_macro(client_of(fred.url), ["DGS2", "DGS10"], FIRST, LAST, None)
+    assert (found.height, doubts) == (0, [])
+
+    def one_of_two(call: Call) -> Reply:
+        return GOOD if call.query["series_id"] == "UNRATE" else error("Bad Request.  The series does not exist.")
+
+    with vendor(one_of_two) as fred:
+        found, doubts = sifted_macro(client_of(fred.url), ["UNRATE", "NOPE"], FIRST, LAST, None)
+    assert (found["series_id"].unique().to_list(), [doubt.subject for doubt in doubts]) == (["UNRATE"], ["NOPE"])
 
 
 def test_a_redirect_is_not_followed_because_the_key_is_in_the_address():
