@@ -182,8 +182,10 @@ def _rows(
 
 
 def _typed(raw: pl.DataFrame, columns: Mapping[str, str], where: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
+    # A day without prices, as of a symbol that did not trade yet in a file with a column a symbol; a line of text is none.
     empty = pl.all_horizontal(pl.col(columns[name]).is_null() for name in PRICES)
-    raw = raw.filter(~empty)  # a symbol that did not trade yet, in a file with a column a symbol
+    is_text = pl.col(columns["date"]).cast(pl.String).str.contains(r"^\D+$").fill_null(value=False)
+    raw = raw.filter(~empty | is_text)
     read = days(raw[columns["date"]], f"{where}: its column {columns['date']}", options.dates)
     if read.intraday and read.dates.n_unique() * 4 < raw.height / raw[columns["symbol"]].n_unique():
         raise BadFileError(f"{where} holds bars of minutes or hours, not of days; give daily bars")

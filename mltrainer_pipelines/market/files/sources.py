@@ -20,6 +20,7 @@ from mltrainer_pipelines.market.files.errors import BadFileError
 from mltrainer_pipelines.market.files.layouts import BARS, OF_A_SYMBOL, layout, of_a_symbol, plain, roles
 
 TEXT = (".csv", ".txt", ".tsv", ".dat", ".data", ".asc")
+PICKLES = (".pkl", ".pickle", ".p")
 TABLES = (".parquet", ".pq", ".feather", ".arrow", ".ipc", ".json", ".jsonl", ".ndjson")
 _DECOMPRESS: Mapping[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
 _HEAD_LINES = 30
@@ -77,6 +78,10 @@ def table_of(name: str, content: bytes, header: Sequence[str] | None = None) -> 
             return RawTable(name, pl.read_parquet(io.BytesIO(content)))
         if suffix in (".feather", ".arrow", ".ipc"):
             return RawTable(name, pl.read_ipc(io.BytesIO(content)))
+        if suffix in PICKLES:
+            from mltrainer_pipelines.market.files.pickled_frames import pickled_frame
+
+            return RawTable(name, pickled_frame(name, content))
         if suffix in (".json", ".jsonl", ".ndjson"):
             return RawTable(name, _of_json(content))
         if suffix in TEXT or not suffix:

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import os
+import pickle
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -65,6 +67,13 @@ TEXTS = {
         lines(
             "ticker,date,open,high,low,close,volume,ex-dividend,split_ratio,adj_open,adj_high,adj_low,adj_close,adj_volume",
             "{symbol},{date}," + P + ",{volume},0.0,1.0," + P + ",{volume}",
+        ),
+    ),
+    "Sharadar": (
+        "SHARADAR_SEP.csv",
+        lines(
+            "ticker,date,open,high,low,close,volume,closeadj,closeunadj,lastupdated",
+            "{symbol},{date}," + P + ",{volume},{close},{close},2020-01-02",
         ),
     ),
     "Tiingo": (
@@ -155,6 +164,28 @@ def test_layouts_that_people_have_are_read_exactly(tmp_path, name):
     assert (read.splits.height, read.dividends.height, read.left_out) == (0, 0, {})
 
 
+def test_a_csvdir_of_zipline_is_read_with_its_splits_and_dividends(tmp_path):
+    (tmp_path / "daily").mkdir()
+    for symbol in ("AAPL", "TRUE"):
+        text = lines("date,open,high,low,close,volume,dividend,split", "{date}," + P + ",{volume},0.0,1.0", symbol)
+        rows = [line.replace(",0.0,1.0", ",0.4,2.0") if str(DAYS[3]) in line else line for line in text.splitlines()]
+        (tmp_path / "daily" / f"{symbol}.csv").write_text("\n".join(rows))
+    read = read_bar_files(tmp_path)
+    assert read.bars.select("date", "symbol", *BARS).rows() == bars("AAPL", "TRUE").rows()
+    assert read.splits.select("symbol", "ex_date", "ratio").rows() == [("AAPL", DAYS[3], 2.0), ("TRUE", DAYS[3], 2.0)]
+    assert read.dividends["cash"].to_list() == [0.4, 0.4]
+
+
+def test_volumes_in_thousands_and_millions_are_read(tmp_path):
+    rows = ['"Date","Price","Open","High","Low","Vol.","Change %"']
+    for day, volume in zip(DAYS[:3], ("2.11M", "930.5K", "1.2B"), strict=True):
+        rows.append(f'"{day:%b %d, %Y}","1,100.50","1,100.25","1,101.50","1,099.75","{volume}","0.10%"')
+    (tmp_path / "AAPL Historical Data.csv").write_text("\n".join(rows))
+    found = read_bar_files(tmp_path / "AAPL Historical Data.csv").bars
+    assert found["volume"].to_list() == [2_110_000.0, 930_500.0, 1_200_000_000.0]
+    assert found["close"].to_list() == [1100.5] * 3
+
+
 def test_polygon_flat_files_of_a_day_each_are_one_market(tmp_path):
     for day in DAYS:
         start = int(datetime(day.year, day.month, day.day, tzinfo=NEW_YORK).timestamp() * 1e9)
@@ -168,7 +199,7 @@ def test_polygon_flat_files_of_a_day_each_are_one_market(tmp_path):
 
 
 @pytest.mark.parametrize("by_ticker", [True, False])
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "pkl"])
 def test_a_frame_of_pandas_with_a_column_a_field_and_symbol_is_read(tmp_path, by_ticker, kind):
     long = bars("AAPL", "NA").to_pandas()
     wide = long.pivot_table(index="date", columns="symbol", values=BARS)
@@ -176,7 +207,7 @@ def test_a_frame_of_pandas_with_a_column_a_field_and_symbol_is_read(tmp_path, by
     wide = wide.swaplevel(axis=1).sort_index(axis=1) if by_ticker else wide
     wide.index = pd.DatetimeIndex(wide.index, name="Date")
     path = tmp_path / f"all.{kind}"
-    wide.to_csv(path) if kind == "csv" else wide.to_parquet(path)
+    {"csv": wide.to_csv, "parquet": wide.to_parquet, "pkl": wide.to_pickle}[kind](path)
     assert read_bar_files(path).bars.select("date", "symbol", *BARS).rows() == bars("AAPL", "NA").rows()
 
 
@@ -193,6 +224,36 @@ def test_saved_frames_are_read(tmp_path, write):
         frame.write_ipc(tmp_path / "b.feather")
     read = read_bar_files(next(tmp_path.iterdir()))
     assert read.bars.select("date", "symbol", *BARS).sort("symbol", "date").rows() == bars("005930", "AAPL").rows()
+
+
+def test_a_pickle_gives_frames_and_runs_nothing(tmp_path):
+    frames = {symbol: bars(symbol).to_pandas().drop(columns="symbol").set_index("date") for symbol in ("AAPL", "TRUE")}
+    (tmp_path / "frames.pkl").write_bytes(pickle.dumps(frames))
+    read = read_bar_files(tmp_path / "frames.pkl")
+    assert read.bars.select("date", "symbol", *BARS).rows() == bars("AAPL", "TRUE").rows()
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(RunsSomething(str(tmp_path / "ran"))))
+    with pytest.raises(BadFileError, match=r"asks for .*, which is not run: write it with to_parquet"):
+        read_bar_files(tmp_path / "evil.pkl")
+    assert not (tmp_path / "ran").exists()
+
+
+class RunsSomething:
+    """What a pickle may ask for when it is read."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self.path,)
+
+
+def test_a_line_of_text_among_the_rows_is_set_aside_and_named(tmp_path):
+    text = lines("Date,Open,High,Low,Close,Volume", "{date}," + P + ",{volume}", "AAPL")
+    (tmp_path / "AAPL.csv").write_text(text + "Downloaded from a site\n")
+    read = read_bar_files(tmp_path)
+    assert read.rejected.select("file", "reason").rows() == [
+        ("AAPL.csv", "has the date 'Downloaded from a site', which is not one; write YYYY-MM-DD")
+    ]
 
 
 def test_a_folder_of_nine_hundred_files_with_one_bad_row_works_and_names_it(tmp_path):
