@@ -334,6 +334,12 @@ class Settings(BaseSettings):
         """What the key was found to allow (`commands.preflight`), as the state folder has it now; None before."""
         return read_plan(self.state, self.plan_key) if self.plan_key else None
 
+    def standing_at(self, moment: datetime) -> "Settings":
+        """The same settings with the clock at a moment, for this process and those that it starts."""
+        os.environ["MLTRAINER_AS_OF"] = moment.isoformat()
+        get_settings.cache_clear()
+        return self.model_copy(update={"mltrainer_as_of": moment})
+
     @property
     def has_no_snapshots(self) -> bool:
         """Whether the plan has no prices during a session, so that the market is decided on once, after its close."""

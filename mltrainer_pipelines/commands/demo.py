@@ -69,6 +69,8 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
     if seen.refusal:
         raise DemoError(seen.refusal)
     settings = settings.in_its_plan()
+    if seen.as_of:
+        settings = settings.standing_at(seen.as_of)
     require_quarters(settings)
     demo = Preparation(settings, console, seen.newest)
     with services_up(settings, console) as services:

@@ -11,14 +11,13 @@ from typing import Any
 import polars as pl
 
 from mltrainer_pipelines.contracts.content_hash import data_fingerprint
-from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
-from mltrainer_pipelines.market.files.adjusted_prices import prices_are_adjusted, splits_of_adjusted_closes, without_a_step
 from mltrainer_pipelines.market.files.errors import BadFileError
+from mltrainer_pipelines.market.files.given_actions import CheckedActions, checked_actions, named_suspects, not_applied
 from mltrainer_pipelines.market.files.layouts import BARS
-from mltrainer_pipelines.market.files.reader import BarsOfFiles, ReadOptions, read_bar_files
+from mltrainer_pipelines.market.files.reader import ReadOptions, read_bar_files
 from mltrainer_pipelines.market.files.side_files import SPLITS
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.market.split_checks import judged_actions, suspected_splits
+from mltrainer_pipelines.market.split_checks import suspected_splits
 from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines.trials.quarters import predictable_quarters
 from mltrainer_pipelines.trials.validate_trial import MIN_QUARTERS, training_days_for
@@ -72,8 +71,11 @@ def import_bars(
     read = read_bar_files(paths, options, progress)
     result = Imported(name, "", left_out=read.left_out, notes=read.notes, rejected_rows=read.rejected.height)
     progress("checking splits", 0.85)
-    splits, dividends = _checked_actions(read, result)
-    bars, splits = _without_suspects(read.bars, splits, dividends, result, infer_splits=infer_splits, real_moves=real_moves)
+    given = checked_actions(read)
+    splits, dividends = given.splits, given.dividends
+    result.notes += given.notes
+    result.refused_actions = given.refused.to_dicts()
+    bars, splits = _without_suspects(read.bars, given, result, infer_splits=infer_splits, real_moves=real_moves)
     bars = _until_the_last_whole_session(bars, result)
     progress("writing", 0.95)
     _write(settings, bars, splits, dividends, read.rejected, result)
@@ -108,15 +110,11 @@ def text(result: Imported) -> str:
     for what, why in result.left_out.items():
         reasons.setdefault(why, []).append(what)
     lines += [f"Left out, {why}: {_some(names)}." for why, names in reasons.items()]
-    lines += [
-        f"Not applied: the {action['kind']} of {action['symbol']} on {action['ex_date']}: {action['reason']}."
-        for action in result.refused_actions[:_SHOWN]
-    ]
+    lines += [not_applied(action) for action in result.refused_actions[:_SHOWN]]
     if len(result.refused_actions) > _SHOWN:
         lines.append(f"Not applied: {len(result.refused_actions) - _SHOWN} more; see --json.")
     if result.suspected_splits:
-        shown = [f"{row['symbol']} on {row['date']} ({row['ratio']:.4g} for 1?)" for row in result.suspected_splits]
-        lines.append(f"Suspected splits, not in the files: {_some(shown)}.")
+        lines.append(f"Suspected splits, not in the files: {named_suspects(pl.DataFrame(result.suspected_splits), _SHOWN)}.")
         lines.append(
             "Their symbols are set aside. Give the splits in a file beside (symbol, ex_date, ratio), or run again with "
             "--infer-splits to take them over, or with --real-moves where the prices really moved so."
@@ -129,49 +127,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _checked_actions(read: BarsOfFiles, result: Imported) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Splits and dividends that the prices bear out; the others are named in `result`."""
-    splits, dividends, bars = read.splits, read.dividends, read.bars
-    known = bars["symbol"].unique().implode()
-    for what, actions in (("splits", splits), ("dividends", dividends)):
-        strangers = actions.filter(~pl.col("symbol").is_in(known))["symbol"].unique().sort().to_list()
-        if strangers:
-            result.notes.append(f"{what} of symbols without bars are left out: {_some(strangers)}.")
-    splits, dividends = (actions.filter(pl.col("symbol").is_in(known)) for actions in (splits, dividends))
-    if splits.is_empty():
-        splits = splits_of_adjusted_closes(bars)
-        if splits.height:
-            result.notes.append(f"{splits.height:,} splits were read from the adjusted closes beside the prices.")
-    elif prices_are_adjusted(splits, bars):
-        missing, seen = without_a_step(splits, bars)
-        result.notes.append(
-            f"Prices are adjusted for splits already ({missing} of {seen} splits show no step in the price): "
-            "the splits are not applied again."
-        )
-        splits = splits.clear()
-    actions = pl.concat(
-        [
-            splits.select("symbol", "ex_date", "declared", "ratio", kind=pl.lit("split"), cash=None),
-            dividends.select("symbol", "ex_date", "declared", "cash", kind=pl.lit("dividend"), ratio=None),
-        ],
-        how="diagonal_relaxed",
-    )
-    judged = judged_actions(CORPORATE_ACTIONS.cast(actions), bars)
-    refused = judged.filter(pl.col("reason").is_not_null())
-    result.refused_actions = refused.select("symbol", "ex_date", "kind", "ratio", "cash", "reason").to_dicts()
-    believed = [refused.filter(pl.col("kind") == kind).select("symbol", "ex_date") for kind in ("split", "dividend")]
-    return splits.join(believed[0], on=["symbol", "ex_date"], how="anti"), dividends.join(
-        believed[1], on=["symbol", "ex_date"], how="anti"
-    )
-
-
 def _without_suspects(
-    bars: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFrame, result: Imported, *, infer_splits: bool, real_moves: bool
+    bars: pl.DataFrame, given: CheckedActions, result: Imported, *, infer_splits: bool, real_moves: bool
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Bars without the symbols of suspected splits, or with these splits."""
-    known = [splits.select("symbol", "ex_date", kind=pl.lit("split"), ratio="ratio")]
-    known.append(dividends.select("symbol", "ex_date", "cash", kind=pl.lit("dividend")))
-    suspects = suspected_splits(bars, pl.concat(known, how="diagonal_relaxed"))
+    splits, suspects = given.splits, suspected_splits(bars, given.actions)
     if suspects.is_empty() or real_moves:
         return bars, splits
     if infer_splits:

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrainer_pipelines.data_plan import DataPlan, write_plan
-from mltrainer_pipelines.settings import Settings, now
+from mltrainer_pipelines.settings import NEW_YORK, Settings, now
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.validate_trial import training_days_for
 
 if TYPE_CHECKING:
     from mltrainer_pipelines.market.files.reader import BarsOfFiles
 
-_SUSPECTS_AT_MOST = 1 / 50_000
-"""Suspected splits a bar above which prices are taken to be unadjusted, without their splits."""
 _SHOWN = 5
 _A_DAY = timedelta(days=1)
 
@@ -23,12 +21,14 @@ _A_DAY = timedelta(days=1)
 class Preflight:
     """What was seen: lines for the user, and why nothing should be started, with the remedy; None where it can.
 
-    `newest` is the newest session that the plan of the key has bars of; None where there is no plan.
+    `newest` is the newest session that the plan of the key has bars of; None where there is no plan. `as_of` is where the clock
+    has to stand for a recording that ends before it; None where it may stay.
     """
 
     lines: list[str] = field(default_factory=list)
     refusal: str | None = None
     newest: date | None = None
+    as_of: datetime | None = None
 
 
 def look(settings: Settings, moment: datetime | None = None) -> Preflight:
@@ -90,7 +90,12 @@ def _plan(settings: Settings, wanted: list[date], today: date, seen: Preflight) 
         limit = settings.polygon_calls_per_minute or None
     minutes = len(missing) / limit if limit else 0.0
     there = f", about {minutes:.0f} minutes at {limit} calls a minute, there at about {clock_in(60 * minutes)}" if minutes else ""
-    seen.lines.append(f"{len(missing):,} sessions of bars to fetch, a call each{there}; {len(stored):,} are there already")
+    then = "; corporate actions and tickers come after them, a thousand rows a call" if minutes else ""
+    seen.lines.append(f"{len(missing):,} sessions of bars to fetch, a call each{there}; {len(stored):,} are there already{then}")
+
+
+def _evening(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 18, tzinfo=NEW_YORK)
 
 
 def clock_in(seconds: float) -> str:
@@ -110,14 +115,23 @@ def _recording(settings: Settings, wanted: list[date], seen: Preflight) -> None:
         return
     days = read.bars["date"].unique().sort().to_list()
     seen.lines.append(f"{read.bars['symbol'].n_unique():,} symbols, {read.bars.height:,} bars, {days[0]} to {days[-1]}")
-    if not wanted or days[-1] < wanted[-1]:
+    if not wanted or days[0] > wanted[-1]:
         seen.refusal = (
-            f"the recording {path} ends on {days[-1]}, before the clock"
-            f"{f' ({wanted[-1]})' if wanted else ''}: set MLTRAINER_AS_OF={days[-1]}T18:00:00-05:00 (or -04:00 in summer)"
+            f"the recording {path} begins on {days[0]}, after the clock: set MLTRAINER_HISTORY_START={days[0]} and "
+            f"MLTRAINER_AS_OF={_evening(days[-1]).isoformat()}"
         )
+    elif days[-1] < wanted[0]:
+        seen.refusal = f"the recording {path} ends on {days[-1]}: set MLTRAINER_HISTORY_START={days[0]}"
     elif days[0] > wanted[0]:
         seen.refusal = f"the recording {path} begins on {days[0]}: set MLTRAINER_HISTORY_START={days[0]}"
-    missing = sorted(set(wanted) - set(days))
+    if not seen.refusal and days[-1] < wanted[-1]:
+        seen.as_of = _evening(days[-1])
+        beyond = len([day for day in wanted if day > days[-1]])
+        seen.lines.append(
+            f"the recording ends {beyond} sessions before the clock ({wanted[-1]}): this is as of {days[-1]}; for `mltrainer up` "
+            f"set MLTRAINER_AS_OF={seen.as_of.isoformat()}"
+        )
+    missing = sorted({day for day in wanted if day <= days[-1]} - set(days))
     if missing and not seen.refusal:
         named = ", ".join(map(str, missing[:_SHOWN])) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
         seen.lines.append(f"{len(missing)} sessions of the calendar are missing and stay without bars: {named}")
@@ -127,20 +141,20 @@ def _recording(settings: Settings, wanted: list[date], seen: Preflight) -> None:
 
 def _splits(path: Path, read: "BarsOfFiles", seen: Preflight) -> None:
     """A file that `mltrainer import` has not looked at: steps that only a split explains."""
-    import polars as pl
 
+    from mltrainer_pipelines.market.files.given_actions import checked_actions, lack_their_splits, named_suspects, not_applied
     from mltrainer_pipelines.market.split_checks import suspected_splits
 
-    known = [read.splits.select("symbol", "ex_date", "ratio", kind=pl.lit("split"))]
-    known.append(read.dividends.select("symbol", "ex_date", "cash", kind=pl.lit("dividend")))
-    suspects = suspected_splits(read.bars, pl.concat(known, how="diagonal_relaxed"))
+    given = checked_actions(read)
+    refused = [not_applied(action) for action in given.refused.to_dicts()]
+    seen.lines += [*given.notes, *refused[:_SHOWN], *([f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else [])]
+    suspects = suspected_splits(read.bars, given.actions)
     if suspects.is_empty():
         return
-    named = ", ".join(f"{row['symbol']} on {row['date']}" for row in suspects.head(_SHOWN).iter_rows(named=True))
-    more = f" and {suspects.height - _SHOWN} more" if suspects.height > _SHOWN else ""
-    seen.lines.append(f"suspected splits that the recording does not have: {named}{more}")
-    if suspects.height > _SUSPECTS_AT_MOST * read.bars.height and not seen.refusal:
+    named = named_suspects(suspects, _SHOWN)
+    seen.lines.append(f"suspected splits that the recording does not have: {named}; their symbols are set aside from then on")
+    if lack_their_splits(suspects, read.bars) and not seen.refusal:
         seen.refusal = (
-            f"{path} has unadjusted prices without their splits: {named}{more}; run `mltrainer import {path}` with the splits "
+            f"{path} has unadjusted prices without their splits: {named}; run `mltrainer import {path}` with the splits "
             "beside it, or with --infer-splits or --real-moves, and then `mltrainer demo --market NAME`"
         )

@@ -24,6 +24,8 @@ Every other layout that `mltrainer import` reads will do as well.
 A company that was renamed has a row for each symbol with the same `company`; a symbol that several companies had has a
 row for each, with `start` and `end`.
 
+Splits and dividends that the prices contradict are left out, as by `mltrainer import`; `notes` names them.
+
 What is missing is missing: without 15-minute bars the exchange knows, during a session, the previous close
 only; a company's type and industry are not known; a symbol that has no bar in the last five sessions of
 the recording counts as delisted on the session after its last bar.
@@ -52,7 +54,8 @@ from mltrainer_pipelines.exchange.recording_file import (
     typed,
 )
 from mltrainer_pipelines.market.files.errors import BadFileError
-from mltrainer_pipelines.market.files.reader import ReadOptions, read_bar_files
+from mltrainer_pipelines.market.files.given_actions import checked_actions, not_applied
+from mltrainer_pipelines.market.files.reader import BarsOfFiles, ReadOptions, read_bar_files
 from mltrainer_pipelines.market.sessions import next_session
 
 _GONE_AFTER_SESSIONS = 5
@@ -74,15 +77,17 @@ class RecordedMarket:
             self._read = read_bar_files(self._path, ReadOptions(strict=True))
         except BadFileError as error:
             raise RecordingError(self._path, str(error).removeprefix(str(self._path)).lstrip(": ")) from None
-        self.notes = self._read.notes
+        _require_terms(self._path, self._read)
+        given = checked_actions(self._read)
+        self.notes = [*self._read.notes, *given.notes, *map(not_applied, given.refused.to_dicts())]
         frame = self._read.bars.sort("date", "symbol")
         self._bars = frame
         self._by_symbol = frame.sort("symbol", "date")
         self._sessions: list[date] = frame["date"].unique(maintain_order=True).to_list()
         self._rows_of_day = _slices(frame["date"])
         self._rows_of_symbol = _slices(self._by_symbol["symbol"])
-        self._splits = self._read_splits()
-        self._dividends = self._read_dividends()
+        self._splits = self._read_splits(given.splits)
+        self._dividends = self._read_dividends(given.dividends)
         self._macro = self._read_macro()
         self._minutes = self._read_minutes()
         self._names = self._read_names()
@@ -153,30 +158,19 @@ class RecordedMarket:
             others.append(row)
         return names
 
-    def _read_splits(self) -> list[Split]:
-        splits: dict[tuple[str, date], Split] = {}
-        for row in self._read.splits.iter_rows(named=True):
-            if not (row["ratio"] and row["ratio"] > 0):
-                raise RecordingError(
-                    self._path,
-                    f"a split of {row['symbol']} on {row['ex_date']} has ratio {row['ratio']}; give new shares per old",
-                )
+    def _read_splits(self, given: pl.DataFrame) -> list[Split]:
+        splits = []
+        for row in given.iter_rows(named=True):
             old, new = (1.0, row["ratio"]) if row["ratio"] >= 1 else (round(1 / row["ratio"], 9), 1.0)
-            split = Split(row["symbol"], row["ex_date"], old, new, declared=row.get("declared"))
-            splits[split.symbol, split.ex_date] = split
-        return sorted(splits.values(), key=lambda split: (split.ex_date, split.symbol))
+            splits.append(Split(row["symbol"], row["ex_date"], old, new, declared=row.get("declared")))
+        return sorted(splits, key=lambda split: (split.ex_date, split.symbol))
 
-    def _read_dividends(self) -> list[Dividend]:
-        dividends: dict[tuple[str, date], Dividend] = {}
-        for row in self._read.dividends.iter_rows(named=True):
-            if not (row["cash"] and row["cash"] > 0):
-                raise RecordingError(
-                    self._path,
-                    f"a dividend of {row['symbol']} on {row['ex_date']} is {row['cash']}; give dollars above 0",
-                )
+    def _read_dividends(self, given: pl.DataFrame) -> list[Dividend]:
+        dividends = []
+        for row in given.iter_rows(named=True):
             details = {name: row.get(name) for name in ("declared", "record_date", "pay_date", "frequency")}
-            dividends[row["symbol"], row["ex_date"]] = Dividend(row["symbol"], row["ex_date"], row["cash"], **details)
-        return sorted(dividends.values(), key=lambda dividend: (dividend.ex_date, dividend.symbol))
+            dividends.append(Dividend(row["symbol"], row["ex_date"], row["cash"], **details))
+        return sorted(dividends, key=lambda dividend: (dividend.ex_date, dividend.symbol))
 
     def _read_macro(self) -> dict[str, MacroSeries]:
         dates = {"date": pl.Date(), "published": pl.Date()}
@@ -225,6 +219,14 @@ class RecordedMarket:
 def _figi(company: str) -> str:
     """A company's word in the form of a FIGI, which is what the vendor calls companies by."""
     return f"BBG{sha256(company.encode()).hexdigest()[:9].upper()}"
+
+
+def _require_terms(path: Path, read: BarsOfFiles) -> None:
+    """Refuse a split without a ratio, and a dividend without cash."""
+    terms = ((read.splits, "ratio", "split", "new shares per old"), (read.dividends, "cash", "dividend", "dollars above 0"))
+    for actions, name, what, remedy in terms:
+        for row in actions.filter(~(pl.col(name) > 0).fill_null(value=False)).head(1).iter_rows(named=True):
+            raise RecordingError(path, f"a {what} of {row['symbol']} on {row['ex_date']} has {name} {row[name]}; give {remedy}")
 
 
 def _slices(column: pl.Series) -> dict[Any, tuple[int, int]]:

@@ -23,11 +23,12 @@ from mltrainer_pipelines.features.regime.score import regime_scores
 from mltrainer_pipelines.features.registry import resolved
 from mltrainer_pipelines.features.spec import FeatureSet
 from mltrainer_pipelines.market.adjustment import adjusted
-from mltrainer_pipelines.market.files.adjusted_prices import prices_are_adjusted, splits_of_adjusted_closes
 from mltrainer_pipelines.market.files.errors import BadFileError
+from mltrainer_pipelines.market.files.given_actions import checked_actions, lack_their_splits, named_suspects
 from mltrainer_pipelines.market.files.reader import ReadOptions, read_bar_files
 from mltrainer_pipelines.market.identity import told_apart
 from mltrainer_pipelines.market.macro import FRED_SERIES, known_macro
+from mltrainer_pipelines.market.split_checks import suspected_splits
 
 BARS = ("open", "high", "low", "close", "volume")
 LABEL_COLUMNS = ("date", "symbol", "entry_date", "exit_date", "barrier", "gross_return", "net_return", "label")
@@ -50,23 +51,21 @@ class FileResult:
 def read_bars(path: Path) -> pl.DataFrame:
     """Bars of a file in any layout that `mltrainer import` reads, adjusted by the splits and dividends given with it.
 
-    Splits and dividends come from columns or files beside; splits that the prices are adjusted for already are not applied
-    again. A symbol that comes back after five sessions without a bar is another company, named `AAA~2`. The result has
-    prices and volume as Float64, adj_open … adj_volume, and sector and vwap where the file has them.
-    Raises BadFileError if the file cannot be read as daily bars, or for the first row that cannot be right.
+    Splits and dividends come from columns or files beside; what the prices contradict is not applied, nor splits that they
+    are adjusted for already. A symbol that comes back after five sessions without a bar is another company, named `AAA~2`.
+    The result has prices and volume as Float64, adj_open … adj_volume, and sector and vwap where the file has them.
+    Raises BadFileError if the file cannot be read as daily bars, for the first row that cannot be right, and where the splits of
+    unadjusted prices are missing.
     """
     read = read_bar_files(path, ReadOptions(strict=True))
-    splits = read.splits
-    if splits.is_empty() or prices_are_adjusted(splits, read.bars):
-        splits = splits_of_adjusted_closes(read.bars)
-    actions = pl.concat(
-        [
-            splits.select("symbol", "ex_date", "ratio", kind=pl.lit("split")),
-            read.dividends.select("symbol", "ex_date", "cash", kind=pl.lit("dividend")),
-        ],
-        how="diagonal",
-    )
-    bars, actions = told_apart(read.bars.drop("adj_close", strict=False), actions)
+    given = checked_actions(read)
+    bars, actions = told_apart(read.bars.drop("adj_close", strict=False), given.actions)
+    suspects = suspected_splits(bars.sort("symbol", "date"), actions)
+    if lack_their_splits(suspects, bars):
+        raise BadFileError(
+            f"{path} has unadjusted prices without their splits: {named_suspects(suspects)}; give the splits in a file beside it "
+            "(symbol, ex_date, ratio), or run `mltrainer import` with --infer-splits or --real-moves and use the file it makes"
+        )
     bars = adjusted(bars, actions if actions.height else None)
     wanted = ("date", "symbol", "sector", *BARS, "vwap", *_ADJUSTED)
     return bars.select(name for name in wanted if name in bars.columns).sort("date", "symbol")

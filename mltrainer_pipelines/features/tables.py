@@ -8,6 +8,7 @@ import polars as pl
 from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.registry import DEFAULT, get_feature_set
 from mltrainer_pipelines.features.versions import UNVERSIONED, FeatureVersionError, version_of
+from mltrainer_pipelines.market.corporate_actions import suspected
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.macro import known_macro
 from mltrainer_pipelines.store.lake import Lake
@@ -38,6 +39,8 @@ def computed_features(lake: Lake, first: date, last: date, feature_set: str = ST
 def computed_labels(lake: Lake, first: date, last: date, cost_bps: float) -> pl.DataFrame:
     """What the members' decisions from `first` to `last` earned in both timeframes; columns of `LABELS`, null while unknown.
 
+    What lies across a suspected split of its symbol stays unknown.
+
     The lake needs daily_bars, corporate_actions and the universe of every month of the range; `cost_bps` is paid on each side.
     """
     from mltrainer_pipelines.contracts.timeframes import LONG, TIMEFRAMES
@@ -50,7 +53,22 @@ def computed_labels(lake: Lake, first: date, last: date, cost_bps: float) -> pl.
     members = lake.scan("universe", months or [str(first.replace(day=1))]).collect()
     bars = adjusted_history(lake, first, last, look_back=before(), look_ahead=after(LONG))
     parts = [compute_labels(bars, members, timeframe, Barriers(), cost_bps, first, last) for timeframe in TIMEFRAMES.values()]
-    return pl.concat(parts).sort("date", "symbol", "timeframe")
+    return _unknown_across(pl.concat(parts).sort("date", "symbol", "timeframe"), suspected(lake))
+
+
+def _unknown_across(labels: pl.DataFrame, suspects: pl.DataFrame) -> pl.DataFrame:
+    """Labels without the outcomes that a step nobody has explained is part of."""
+    if suspects.is_empty():
+        return labels
+    crossed = (
+        labels.join(suspects.select("symbol", step="ex_date"), on="symbol")
+        .filter(pl.col("date") < pl.col("step"), pl.col("exit_date") >= pl.col("step"))
+        .select("date", "symbol", "timeframe", crossed=pl.lit(value=True))
+        .unique()
+    )
+    outcome = ("exit_date", "barrier", "gross_return", "net_return", "label")
+    marked = labels.join(crossed, on=["date", "symbol", "timeframe"], how="left", maintain_order="left")
+    return marked.with_columns(pl.when(pl.col("crossed").is_null()).then(pl.col(*outcome))).drop("crossed")
 
 
 def computed_regime(lake: Lake) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS, REJECTED_ACTIONS
 from mltrainer_pipelines.market.errors import BadActionsError
 from mltrainer_pipelines.market.listings import listings_of
-from mltrainer_pipelines.market.split_checks import judged_actions, suspected_splits
+from mltrainer_pipelines.market.split_checks import SUSPECTED_SPLITS, judged_actions, suspected_splits
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.store.corrections import Correction
 from mltrainer_pipelines.store.lake import Lake
@@ -24,11 +24,14 @@ MOST_REJECTED, FEW_REJECTED = 0.02, 20
 """Share of a list of actions that may be set aside, beyond a few: more than that, and the list as a whole is not believed."""
 
 _STEP = (pl.col("open") / pl.col("close").shift(1).over("symbol")).log().abs()
-_STEEP = log(1.8)
+_STEEP, _NOTICEABLE = log(1.8), log(1.18)
+_WORTH_A_LOOK = 5.0
+"""Dollars above which a symbol may be chosen for a universe: below, small steps are not looked at."""
 _SAME_RATIO, _NEAR = 0.05, timedelta(days=7)
 _AT_ONCE = 250
 _OVERRULED, _CORRECTED = "overruled by a correction", "added by a correction"
 _INFERRED = "not listed for that day, but the price steps by it and the day is like any other: applied"
+_SUSPECTED = "a step that looks like a split nobody lists: the symbol is set aside until a correction says what it was"
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,12 @@ class SiftedActions:
     rejected: pl.DataFrame
 
 
-def sifted_actions(listed: pl.DataFrame, bars: pl.DataFrame, corrections: Iterable[Correction] = ()) -> SiftedActions:
+def sifted_actions(
+    listed: pl.DataFrame, bars: pl.DataFrame, corrections: Iterable[Correction] = (), *, suspect: bool = True
+) -> SiftedActions:
     """What of a vendor's list is applied: what the price of its ex-date does not contradict, and what a person says.
+
+    Steps that are too small to be taken for a split, and look like one, are `suspected` (see there) unless `suspect` is false.
 
     Parameters
     ----------
@@ -59,6 +66,7 @@ def sifted_actions(listed: pl.DataFrame, bars: pl.DataFrame, corrections: Iterab
     BadActionsError
         If so many rows are wrong that the list as a whole cannot be believed.
     """
+    corrections = list(corrections)
     own = pl.DataFrame(
         [
             {"symbol": one.symbol, "ex_date": one.day, "kind": one.kind, "ratio": one.value, "cash": one.value}
@@ -89,16 +97,25 @@ def sifted_actions(listed: pl.DataFrame, bars: pl.DataFrame, corrections: Iterab
     true = CORPORATE_ACTIONS.cast(true)
     believed = pl.concat([judged.filter(pl.col("reason").is_null()).drop("reason"), true])
     inferred = inferred_splits(bars, believed, wrong).join(corrected, on=["symbol", "ex_date", "kind"], how="anti")
-    added = [rows.with_columns(reason=pl.lit(reason, pl.String)) for rows, reason in ((true, _CORRECTED), (inferred, _INFERRED))]
+    decided = pl.DataFrame(
+        {"symbol": [one.symbol for one in corrections], "ex_date": [one.day for one in corrections]},
+        {"symbol": pl.String, "ex_date": pl.Date},
+    )
+    aside = _as_splits(_suspects(bars, pl.concat([believed, inferred])) if suspect else SUSPECTED_SPLITS.to_frame())
+    aside = aside.join(decided, on=["symbol", "ex_date"], how="anti")
+    reasons = ((true, _CORRECTED), (inferred, _INFERRED), (aside, _SUSPECTED))
+    added = [rows.with_columns(reason=pl.lit(reason, pl.String)) for rows, reason in reasons]
     return SiftedActions(_ordered(pl.concat([believed, inferred])), _ordered(pl.concat([rejected, *added])))
 
 
-def sifted_by_company(lake: Lake, listed: pl.DataFrame, corrections: Iterable[Correction]) -> SiftedActions:
+def sifted_by_company(
+    lake: Lake, listed: pl.DataFrame, corrections: Iterable[Correction], *, suspect: bool = True
+) -> SiftedActions:
     """`sifted_actions` beside the lake's bars, by symbol; a step between two companies under one ticker is none."""
     listings = listings_of(lake)
     own = [replace(one, symbol=one.symbol and listings.company(one.symbol, one.day)) for one in corrections]
     bars = listings.companies(bars_beside(lake, listed))
-    sifted = sifted_actions(listings.companies(listed, "ex_date"), bars, own)
+    sifted = sifted_actions(listings.companies(listed, "ex_date"), bars, own, suspect=suspect)
     believed, rejected = (listings.symbols(frame, "ex_date") for frame in (sifted.believed, sifted.rejected))
     return SiftedActions(_ordered(believed), _ordered(rejected))
 
@@ -146,8 +163,30 @@ def inferred_splits(bars: pl.DataFrame, believed: pl.DataFrame, rejected: pl.Dat
             moved.with_columns(ratio="listed").select(suspected.columns),
         ]
     ).unique(["symbol", "date"], maintain_order=True)
+    return _as_splits(inferred)
+
+
+def suspected(lake: Lake) -> pl.DataFrame:
+    """Steps that look like splits which nobody lists and nobody has decided on: `symbol` (the company's id), `ex_date`, `ratio`.
+
+    From that day on the symbol is set aside: it is chosen for no universe, recommended by no signal, and no outcome that
+    lies across the step is known. Known at the close of `ex_date`.
+    """
+    if not lake.exists("rejected_actions"):
+        return REJECTED_ACTIONS.empty().select("symbol", "ex_date", "ratio")
+    aside = lake.read("rejected_actions").filter(pl.col("reason") == _SUSPECTED).select("symbol", "ex_date", "ratio")
+    return listings_of(lake).companies(aside, "ex_date")
+
+
+def _suspects(bars: pl.DataFrame, believed: pl.DataFrame) -> pl.DataFrame:
+    few = bars.sort("symbol", "date").filter(_STEP > _NOTICEABLE)["symbol"].unique()
+    return suspected_splits(bars.filter(pl.col("symbol").is_in(few.implode())).sort("symbol", "date"), believed)
+
+
+def _as_splits(suspects: pl.DataFrame) -> pl.DataFrame:
+    """Suspected splits as rows of `CORPORATE_ACTIONS`."""
     terms = {"kind": pl.lit("split"), "cash": pl.lit(None), "declared": pl.lit(None)}
-    return CORPORATE_ACTIONS.cast(inferred.select("symbol", "ratio", ex_date="date", **terms))
+    return CORPORATE_ACTIONS.cast(suspects.select("symbol", "ratio", ex_date="date", **terms))
 
 
 def doubted(rejected: pl.DataFrame) -> pl.DataFrame:
@@ -159,7 +198,7 @@ def listed_before(lake: Lake) -> pl.DataFrame:
     """What the vendor listed the last time, believed or not: it is judged anew, by bars that may have come since."""
     if not lake.exists("rejected_actions"):
         return lake.read("corporate_actions")
-    aside = lake.read("rejected_actions")
+    aside = lake.read("rejected_actions").filter(pl.col("reason") != _SUSPECTED)
     added = pl.col("reason").is_in([_CORRECTED, _INFERRED])
     ours = aside.filter(added).drop("reason")
     believed = lake.read("corporate_actions").join(ours, on=ours.columns, how="anti", nulls_equal=True)
@@ -172,7 +211,8 @@ def bars_beside(lake: Lake, listed: pl.DataFrame) -> pl.DataFrame:
     symbols = {*listed["symbol"].drop_nulls()}
     for start in range(0, len(keys), _AT_ONCE):
         part = lake.scan("daily_bars", keys[max(0, start - 1) : start + _AT_ONCE]).select("symbol", "date", "open", "close")
-        symbols |= set(part.collect().sort("symbol", "date").filter(_STEP > _STEEP)["symbol"])
+        least = pl.when(pl.col("open") > _WORTH_A_LOOK).then(_NOTICEABLE).otherwise(_STEEP)
+        symbols |= set(part.collect().sort("symbol", "date").with_columns(step=_STEP).filter(pl.col("step") > least)["symbol"])
     if not keys:
         return DAILY_BARS.empty()
     names = [name for name in DAILY_BARS.schema if name not in ("vwap", "trades")]

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import UNIVERSE
+from mltrainer_pipelines.market.corporate_actions import suspected
 from mltrainer_pipelines.market.errors import NoHistoryError
 from mltrainer_pipelines.market.listings import Listings, company_bars, listings_of
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
@@ -71,13 +72,18 @@ def universes_of(
 
 
 def universes_in_lake(lake: Lake, months: Sequence[date], reference: pl.DataFrame | None, size: int) -> pl.DataFrame:
-    """`universes_of` for months in order, from the bars that the lake has of the sessions before them."""
+    """`universes_of` for months in order, from the bars that the lake has of the sessions before them.
+
+    A symbol that is set aside for a suspected split counts as not traded from that day on.
+    """
     first, last = str(months[0] - _WINDOW_DAYS), str(months[-1])
     days = [date.fromisoformat(key) for key in lake.partitions("daily_bars") if first <= key < last]
     bars = company_bars(lake, days, columns=("date", "symbol", "close", "volume"))
     if reference is not None:
         reference = _of_companies(reference, listings_of(lake))
-    return universes_of(months, bars, reference, size)
+    aside = suspected(lake).group_by("symbol").agg(aside=pl.col("ex_date").min())
+    trusted = bars.join(aside, on="symbol", how="left").filter((pl.col("date") < pl.col("aside")).fill_null(value=True))
+    return universes_of(months, trusted.drop("aside"), reference, size)
 
 
 def _of_companies(reference: pl.DataFrame, listings: Listings) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import polars as pl
 from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.features.spec import FeatureSet
+from mltrainer_pipelines.market.corporate_actions import suspected
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.listings import company_bars, listings_of
 from mltrainer_pipelines.market.macro import known_macro
@@ -67,6 +68,11 @@ class LakeInputs:
 
     def actions(self) -> pl.DataFrame:
         return listings_of(self.lake).companies(self.table("corporate_actions"), "ex_date")
+
+    def suspected_splits(self, session: date) -> pl.DataFrame:
+        """Symbols set aside at a session for a step that looks like a split which nobody lists: `symbol`, `failure`."""
+        step = pl.format("its step of {} on {} looks like a split that nobody lists", pl.col("ratio").round(3), "ex_date")
+        return suspected(self.lake).filter(pl.col("ex_date") <= session).select("symbol", failure=step).unique("symbol")
 
     def last_session_before(self, session: date) -> date:
         return sessions_in_lake(self.lake, date.min, session - timedelta(days=1))[-1]

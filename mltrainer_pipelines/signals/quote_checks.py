@@ -6,7 +6,7 @@ the final bars of the evening say so, and a day is lost, not money.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -31,6 +31,10 @@ class QuoteChecks:
     market_failure: str | None
     present: int
     expected: int
+
+    def also(self, failures: pl.DataFrame) -> "QuoteChecks":
+        """With further symbols (symbol, failure) that are not used."""
+        return replace(self, failures=pl.concat([self.failures, failures]).unique("symbol", keep="first").sort("symbol"))
 
 
 def check_quotes(prices: pl.DataFrame, last_bars: pl.DataFrame, actions: pl.DataFrame | None, members: pl.Series) -> QuoteChecks:

@@ -99,6 +99,7 @@ def refresh_market(
     members, actions = inputs.members(session), inputs.actions()
     prices_of_session = inputs.final_bars(session) if final else quotes
     checks = check_quotes(prices_of_session, inputs.last_closes(session, members["symbol"]), actions, members["symbol"])
+    checks = checks.also(inputs.suspected_splits(session).filter(pl.col("symbol").is_in(members["symbol"].implode())))
     excluded = checks.failures["symbol"]
     usable = pl.col("symbol").is_in(members["symbol"].implode()) & ~pl.col("symbol").is_in(excluded.implode())
     provisional = None if final else provisional_bars(quotes.filter(usable))

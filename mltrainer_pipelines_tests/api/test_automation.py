@@ -1,12 +1,16 @@
 """What runs by itself: shown, switched, and said plainly when nothing does."""
 
-from datetime import timedelta
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
+from mltrainer_pipelines.api.routes.automation import plan_of
 from mltrainer_pipelines.api.routes.facilitator import pipeline
+from mltrainer_pipelines.data_plan import DataPlan, write_plan
 from mltrainer_pipelines.market.quotes import DELAY
 from mltrainer_pipelines.market.sessions import next_session, session_hours
+from mltrainer_pipelines.settings import Settings
 from mltrainer_pipelines_tests.api.installation import LAST, Installation
 
 
@@ -54,3 +58,13 @@ def test_a_market_that_is_not_scored_during_a_session_is_overdue(installation: I
     for minutes, overdue in ((20, False), (90, True), (600, False)):
         object.__setattr__(context, "now", lambda at=opens + DELAY + timedelta(minutes=minutes): at)
         assert pipeline(context).refresh_overdue is overdue, minutes
+
+
+def test_what_the_data_plan_allows_and_when_it_lets_decide_is_said(installation: Installation, tmp_path: Path) -> None:
+    assert installation.client.get("/api/automation").json()["plan"] is None, "a simulated market has no plan"
+    settings = Settings(mltrainer_home=tmp_path, polygon_api_key="a-key", polygon_base_url="http://127.0.0.1:1")
+    for snapshots, decided in ((False, "once a session, after its close, from the day's bars"), (True, "every 15 minutes")):
+        write_plan(settings.state, DataPlan(settings.plan_key or "", 2, date(2024, 1, 2), snapshots, 5, 270))
+        said = plan_of(settings) or ""
+        assert "2 years of history, 5 calls a minute" in said
+        assert decided in said

@@ -1,6 +1,6 @@
 """Looking before anything long starts: recordings, clocks, suspected splits, plans of calls."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +9,7 @@ import pytest
 from mltrainer_pipelines.commands import preflight
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
 from mltrainer_pipelines.market.sessions import next_session, sessions_between
-from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.settings import NEW_YORK, Settings
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.trials.quarters import SHORT_TRAINING_DAYS, predictable_quarters
 from mltrainer_pipelines.trials.validate_trial import MIN_QUARTERS
@@ -55,8 +55,8 @@ def test_a_recording_that_can_work_is_described_and_its_gaps_are_named(look):
 
 
 def test_what_cannot_work_is_refused_in_one_line_with_the_remedy(look):
-    late = look(recording(), as_of="2016-03-01T18:00:00-05:00")
-    assert "MLTRAINER_AS_OF=2015-12-31" in (late.refusal or "")
+    later = look(recording(), start=date(2016, 1, 4), as_of="2016-03-01T18:00:00-05:00")
+    assert f"MLTRAINER_HISTORY_START={DAYS[0]}" in (later.refusal or "")
     early = look(recording(), start=date(2011, 1, 3))
     assert f"MLTRAINER_HISTORY_START={DAYS[0]}" in (early.refusal or "")
     broken = look(recording().with_columns(close=pl.lit(-1.0)))
@@ -64,6 +64,13 @@ def test_what_cannot_work_is_refused_in_one_line_with_the_remedy(look):
     unadjusted = look(recording(split=True))
     assert f"AAA on {DAYS[300]}" in (unadjusted.refusal or "")
     assert "--infer-splits" in (unadjusted.refusal or "")
+
+
+def test_a_recording_that_ends_before_the_clock_costs_these_sessions_and_not_the_run(look):
+    seen = look(recording(), as_of="2016-01-05T18:00:00-05:00")
+    assert seen.refusal is None
+    assert seen.as_of == datetime(2015, 12, 31, 18, tzinfo=NEW_YORK)
+    assert "ends 2 sessions before the clock (2016-01-05): this is as of 2015-12-31" in seen.lines[1]
 
 
 @pytest.fixture

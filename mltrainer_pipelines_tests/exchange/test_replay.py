@@ -120,11 +120,17 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
 
 
 def test_splits_and_dividends_come_from_columns_or_from_files_beside(write):
+    halved = (pl.col("symbol") == "AA") & (pl.col("date") >= SESSIONS[5])
+    tenfold = (pl.col("symbol") == "BB") & (pl.col("date") >= SESSIONS[6])
+    prices = {
+        name: pl.when(halved).then(pl.col(name) / 2).when(tenfold).then(pl.col(name) * 10).otherwise(name)
+        for name in ("open", "high", "low", "close")
+    }
     frame = recording(
         split_ratio=pl.when((pl.col("symbol") == "AA") & (pl.col("date") == SESSIONS[5])).then(2.0),
         dividend=pl.when((pl.col("symbol") == "BB") & (pl.col("date") == SESSIONS[4])).then(0.25).otherwise(0.0),
         vwap=pl.lit(10.5),
-    )
+    ).with_columns(**prices)
     path = write(frame)
     declared = SESSIONS[1]
     write(
@@ -138,6 +144,27 @@ def test_splits_and_dividends_come_from_columns_or_from_files_beside(write):
     ]
     assert [(d.symbol, d.ex_date, d.cash) for d in market.dividends()] == [("BB", SESSIONS[4], 0.25), ("AA", SESSIONS[7], 0.5)]
     assert market.day(SESSIONS[0]).vwap.tolist() == [10.5, 10.5]
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ([("AA", 8, 0.5)], "Not applied: the split of AA"),  # upside down
+        ([("AA", 9, 2.0)], "Not applied: the split of AA"),  # a day late
+        ([("AA", 3, 4.0), ("AA", 5, 3.0), ("BB", 4, 2.0)], "Not applied: the split of BB"),  # no step at all
+        ([("AA", 8, 2.0), ("ZZ", 8, 2.0)], "splits of symbols without bars are left out: ZZ"),
+    ],
+)
+def test_given_splits_are_held_against_the_price_as_by_import(write, splits, said):
+    halved = (pl.col("symbol") == "AA") & (pl.col("date") >= SESSIONS[8])
+    names = ("open", "high", "low", "close")
+    path = write(recording().with_columns(pl.when(halved).then(pl.col(name) / 2).otherwise(name).alias(name) for name in names))
+    rows = [{"symbol": symbol, "ex_date": SESSIONS[place], "ratio": ratio} for symbol, place, ratio in splits]
+    write(pl.DataFrame(rows), "june.splits.parquet")
+    market = RecordedMarket(path)
+    assert any(said in note for note in market.notes)
+    right = [(split.symbol, split.ex_date) for split in market.splits()]
+    assert right == ([("AA", SESSIONS[8])] if ("AA", 8, 2.0) in splits else [])
 
 
 def test_without_fifteen_minute_bars_the_exchange_knows_the_previous_close_during_a_session(write, serve):

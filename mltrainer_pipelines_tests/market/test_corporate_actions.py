@@ -2,16 +2,25 @@
 
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
 from pydantic import SecretStr
 
-from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS
+from mltrainer_pipelines.features.tables import computed_labels
 from mltrainer_pipelines.market.adjustment import adjusted
-from mltrainer_pipelines.market.corporate_actions import continued_actions, corporate_actions, listed_before, sifted_actions
+from mltrainer_pipelines.market.corporate_actions import (
+    continued_actions,
+    corporate_actions,
+    doubted,
+    listed_before,
+    sifted_actions,
+    suspected,
+)
 from mltrainer_pipelines.market.errors import BadActionsError
+from mltrainer_pipelines.market.universe import universes_in_lake
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.store.corrections import Correction
 from mltrainer_pipelines.store.lake import Lake
@@ -72,6 +81,36 @@ def test_a_step_to_half_that_nothing_explains_is_no_loss_unless_a_person_says_so
     assert adjusted(bars, sifted.believed)["adj_close"].pct_change().min() > -0.1
     assert sifted_actions(actions(), bars, [Correction("no_action", DAYS[EX], "AAA")]).believed.is_empty()
     assert sifted_actions(actions(), market({EX: 1.5})).believed.is_empty()  # a loss of a third may be news
+
+
+def test_a_step_that_may_be_a_split_sets_its_symbol_aside_until_a_person_decides(tmp_path):
+    lake, bars = Lake(str(tmp_path)), market({EX: 1.5})
+    beside = market(seed=2).with_columns(symbol=pl.lit("BBB"))
+
+    def judged(*corrections: Correction) -> list[date]:
+        sifted = sifted_actions(actions(), bars, corrections)
+        lake.write("rejected_actions", sifted.rejected)
+        lake.write("corporate_actions", sifted.believed)
+        assert listed_before(lake).height == 0
+        return suspected(lake)["ex_date"].to_list()
+
+    assert judged() == [DAYS[EX]]
+    assert "AAA" in doubted(lake.read("rejected_actions"))["symbol"]
+    for day in pl.concat([bars, beside]).partition_by("date"):
+        lake.write("daily_bars", DAILY_BARS.cast(day.with_columns(vwap=None, trades=None)), str(day["date"][0]))
+    ends = DAYS[EX].replace(day=1), (DAYS[EX] + timedelta(days=32)).replace(day=1)
+    chosen = universes_in_lake(lake, list(ends), None, 5).filter(pl.col("symbol") == "AAA")
+    assert chosen["month"].to_list() == [ends[0]], "aside from the step on, not before it"
+    lake.write("universe", chosen, str(ends[0]))
+    labels = computed_labels(lake, ends[0], ends[1] - timedelta(days=1), 10.0)
+    across = (pl.col("date") == DAYS[EX - 1]) & (pl.col("timeframe") == "short")
+    assert labels.filter(across)["label"].to_list() == [None]
+    for decision in (Correction("split", DAYS[EX], "AAA", 1.5), Correction("bar", DAYS[EX], "AAA")):
+        assert judged(decision) == []
+        known = computed_labels(lake, ends[0], ends[1] - timedelta(days=1), 10.0)
+        assert known.filter(across)["label"].null_count() == 0 < known.filter(across).height
+        assert universes_in_lake(lake, list(ends), None, 5)["symbol"].to_list().count("AAA") == 2
+    assert sifted_actions(actions(), bars, suspect=False).rejected.is_empty()
 
 
 def test_what_was_inferred_or_corrected_is_no_part_of_what_the_vendor_lists(tmp_path):

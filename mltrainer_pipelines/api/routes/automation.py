@@ -97,11 +97,12 @@ def _state(installation: Context) -> AutomationState:
     ]
     missing = backlog(installation.lake, installation.now(), installation.settings.polygon_call_budget)
     caught = [CatchingUp(**vars(one)) for one in missing]
-    plan = _plan(installation.settings)
+    plan = plan_of(installation.settings)
     return AutomationState(problem=nothing_runs(dagster, every), plan=plan, automation=rows, catching_up=caught)
 
 
-def _plan(settings: Settings) -> str | None:
+def plan_of(settings: Settings) -> str | None:
+    """What the plan of the data vendor's key allows, in sentences; None where nothing is known of one."""
     plan = settings.data_plan
     if plan is None:
         return None

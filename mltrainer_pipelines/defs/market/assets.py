@@ -71,7 +71,8 @@ def corporate_actions(
     """Splits and cash dividends by ex-date, from the start of the history to those announced for the next two weeks.
 
     An action counts from its ex-date. Of those that are known, the last 30 days are fetched again. What the price of
-    the ex-date contradicts is set aside, see the quarantine; a correction overrules both.
+    the ex-date contradicts is set aside, and so is a symbol whose price steps as by a split that nobody lists, see the
+    quarantine; a correction overrules both.
     """
     from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
     from mltrainer_pipelines.market import corporate_actions as actions
@@ -84,7 +85,8 @@ def corporate_actions(
         listed = actions.corporate_actions(market_data, first, today + actions.ANNOUNCED_AHEAD)
     else:
         listed = actions.continued_actions(market_data, actions.listed_before(lake), stored_until, today)
-    sifted = actions.sifted_by_company(lake, listed, in_force(database.engine, now()))
+    corrections, suspect = in_force(database.engine, now()), not get_settings().is_imported  # an import has asked already
+    sifted = actions.sifted_by_company(lake, listed, corrections, suspect=suspect)
     frame = sifted.believed
     lake.write("rejected_actions", sifted.rejected)
     doubts = doubts_of(actions.doubted(sifted.rejected).iter_rows(named=True), day="ex_date")

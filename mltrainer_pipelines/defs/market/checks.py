@@ -111,6 +111,15 @@ def no_action_comes_twice(lake: LakeResource) -> dg.AssetCheckResult:
     return _counted(twice, actions.height)
 
 
+@dg.asset_check(asset="corporate_actions")
+def no_split_is_suspected(lake: LakeResource) -> dg.AssetCheckResult:
+    """No price steps as by a split that nobody lists; the symbols of those that do are set aside until a correction decides."""
+    from mltrainer_pipelines.market.corporate_actions import suspected
+
+    suspects = suspected(lake)
+    return _counted(suspects, suspects.height)
+
+
 @dg.asset_check(asset="macro_series", blocking=True)
 def values_come_before_their_publication(lake: LakeResource) -> dg.AssetCheckResult:
     """No value is published before the first day of the period it is about, and each is there once."""
