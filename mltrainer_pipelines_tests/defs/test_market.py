@@ -127,8 +127,8 @@ PASSING = {
     "a bar dated on a holiday": grouped_reply([wire_bar("AAA", date(2024, 1, 1)), *GOOD[1:]]),
 }
 STAYING = {
-    "401": (Reply(b'{"error":"Unknown API Key"}', status=401), "POLYGON_API_KEY was refused by Polygon with status 401"),
-    "403": (Reply(b'{"error":"not entitled"}', status=403), "POLYGON_API_KEY was refused by Polygon with status 403"),
+    "401": (Reply(b'{"error":"Unknown API Key"}', status=401), "was refused by Polygon with status 401"),
+    "403": (Reply(b'{"error":"not entitled"}', status=403), "was refused by Polygon with status 403"),
     "wrong shape": (Reply(b'[{"T":"AAA"}]'), "the answer is not an object; status 200, content type application/json"),
     "results missing": (Reply(b'{"status":"OK","resultsCount":4}'), "results is missing"),
     "a holiday's answer": (Reply(b'{"status":"OK","resultsCount":0,"queryCount":0}'), "no bar at all came for 2024-03-04"),
