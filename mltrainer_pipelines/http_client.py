@@ -5,11 +5,14 @@ httpx takes a tenth of a second to import: it is imported with the first request
 """
 
 import json
-import time
-from collections.abc import Callable, Mapping
+import socket
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Fault = TypeVar("Fault", bound=Exception)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+LARGEST_ANSWER = 64_000_000
+"""Bytes of an answer, unpacked."""
+_GZIP = 31
+"""zlib's number for a gzip stream."""
 
 
 class NoAnswerError(ConnectionError):
@@ -44,6 +51,36 @@ class Response:
         return json.loads(self.body)
 
 
+class Cutoff:
+    """Shuts a connection when a call has lasted too long: a server that drips its header or its body is never silent."""
+
+    def __init__(self, seconds: float):
+        self.expired = False
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._shut)
+        self._timer.daemon = True
+
+    def watch(self, connection: socket.socket) -> None:
+        """Shut this connection too, at once where the time is over."""
+        self._sockets.append(connection)
+        if self.expired:
+            self._shut()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _shut(self) -> None:
+        self.expired = True
+        for connection in self._sockets:
+            with suppress(OSError):
+                # of TLS too the plain connection: its own way to end would wait for the other side
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
 def send(
     url: str,
     *,
@@ -57,32 +94,66 @@ def send(
 ) -> Response:
     """Send one request and read the whole answer, or raise `NoAnswerError`; `content` becomes the JSON body.
 
-    `timeout_s` is for the connection and for each silence of the server; after `total_s`, where it is given, a server that
-    keeps dripping is cut off.
+    `timeout_s` is for the connection and for each silence of the server; after `total_s`, four times that unless it is given, a
+    server that keeps dripping is cut off. An answer may have `LARGEST_ANSWER` bytes, however small it came.
     """
     import httpx
 
-    deadline = None if total_s is None else time.monotonic() + total_s
-    request = {"params": params, "json": content, "headers": headers}
+    total_s = 4 * timeout_s if total_s is None else total_s
+    request = {"params": params, "json": content}
     begun = False
-    try:
-        with _client(urlsplit(url).hostname in _LOOPBACK).stream(
-            method,
-            url,
-            **{name: value for name, value in request.items() if value is not None},
-            timeout=timeout_s,
-            follow_redirects=follow_redirects,
-        ) as response:
-            begun, body = True, bytearray()
-            for chunk in response.iter_bytes():
-                body += chunk
-                if deadline is not None and time.monotonic() > deadline:
-                    raise NoAnswerError(f"the answer was not complete after {total_s:g} s")
-            return Response(response.status_code, response.headers, bytes(body))
-    except httpx.TimeoutException:
-        raise NoAnswerError(f"timed out after {timeout_s:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NoAnswerError(str(error) or type(error).__name__, begun and isinstance(error, httpx.RemoteProtocolError)) from None
+    with Cutoff(total_s) as cutoff:
+
+        def connected(event: str, info: Mapping[str, Any]) -> None:
+            if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+                cutoff.watch(info["return_value"].get_extra_info("socket"))
+
+        try:
+            with _client(urlsplit(url).hostname in _LOOPBACK).stream(
+                method,
+                url,
+                **{name: value for name, value in request.items() if value is not None},
+                headers={"Accept-Encoding": "gzip", **(headers or {})},
+                timeout=timeout_s,
+                follow_redirects=follow_redirects,
+                extensions={"trace": connected},
+            ) as response:
+                begun = True
+                body = _whole_body(response.iter_raw(65_536), response.headers.get("content-encoding", ""))
+            if cutoff.expired:
+                raise NoAnswerError(_too_long(total_s))
+            return Response(response.status_code, response.headers, body)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if cutoff.expired:
+                raise NoAnswerError(_too_long(total_s)) from None
+            if isinstance(error, NoAnswerError):
+                raise
+            if isinstance(error, httpx.TimeoutException):
+                raise NoAnswerError(f"timed out after {timeout_s:g} s") from None
+            cut_off = begun and isinstance(error, httpx.RemoteProtocolError)
+            raise NoAnswerError(str(error) or type(error).__name__, cut_off) from None
+
+
+def _too_long(total_s: float) -> str:
+    return f"the answer was not complete after {total_s:g} s"
+
+
+def _whole_body(chunks: Iterator[bytes], encoding: str) -> bytes:
+    """The body as it was meant; `NoAnswerError` where it is larger than any answer that is waited for."""
+    if encoding.lower() not in ("", "identity", "gzip"):
+        raise NoAnswerError(f"the answer is encoded as {encoding[:20]!r}, which was not asked for")
+    unpacker = zlib.decompressobj(_GZIP) if encoding.lower() == "gzip" else None
+    body = bytearray()
+    for chunk in chunks:
+        try:
+            body += unpacker.decompress(chunk, LARGEST_ANSWER + 1 - len(body)) if unpacker else chunk
+        except zlib.error as error:
+            raise NoAnswerError(f"its body is not what it was announced as ({error})", begun=True) from None
+        if len(body) > LARGEST_ANSWER:
+            raise NoAnswerError(f"the answer is larger than {LARGEST_ANSWER // 1_000_000} MB")
+    if unpacker and not unpacker.eof and body:
+        raise NoAnswerError("its compressed body was cut off", begun=True)
+    return bytes(body)
 
 
 @lru_cache(maxsize=2)

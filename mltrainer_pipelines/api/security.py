@@ -74,6 +74,9 @@ class BodyLimit:
         size = 0
         while not messages or messages[-1].get("more_body"):
             messages.append(await receive())
+            if messages[-1]["type"] == "http.disconnect":
+                await refuse(scope, receive, send, 408, "the body did not come to its end", {"Connection": "close"})
+                return
             size += len(messages[-1].get("body", b""))
             if size > self.largest:
                 await refuse(scope, receive, send, 413, detail)

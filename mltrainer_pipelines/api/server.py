@@ -45,6 +45,7 @@ from mltrainer_pipelines.api.routes import settings as settings_routes
 from mltrainer_pipelines.api.security import BearerToken, BodyLimit, HostCheck
 from mltrainer_pipelines.api.turns import MAX_TURNS
 from mltrainer_pipelines.ops.dagster_client import DagsterClient
+from mltrainer_pipelines.ops.impatient_http import BodyDeadline, ImpatientProtocol
 from mltrainer_pipelines.ops.installation_token import load_token, token_file
 from mltrainer_pipelines.ops.request_guard import LOCAL_NAMES
 from mltrainer_pipelines.settings import Settings
@@ -104,6 +105,7 @@ def create_api(
     # The last one added is the first to see a request.
     app.add_middleware(ResponseCache)
     app.add_middleware(BodyLimit)
+    app.add_middleware(BodyDeadline)
     app.add_middleware(
         RateLimit,
         reads_per_minute=settings.mltrainer_api_reads_per_minute,
@@ -145,7 +147,8 @@ def serve(settings: Settings, port: int) -> None:
     gc.collect()
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
     # A stream that is open does not hold up the end of the process.
-    uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+    http = ImpatientProtocol
+    uvicorn.run(app, host=HOST, port=port, http=http, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import re
 
 from starlette.types import Receive, Scope, Send
 
+from mltrainer_pipelines.ops.impatient_http import BodyDeadline
 from mltrainer_pipelines.ops.installation_token import load_token, token_file
 from mltrainer_pipelines.ops.request_guard import SAFE_METHODS, RequestGuard
 from mltrainer_pipelines.settings import get_settings
@@ -25,4 +26,4 @@ async def _mlflow(scope: Scope, receive: Receive, send: Send) -> None:
     await mlflow_app(scope, receive, send)
 
 
-app = RequestGuard(_mlflow, load_token(token_file(get_settings())), get_settings().api_hosts, changes)
+app = RequestGuard(BodyDeadline(_mlflow), load_token(token_file(get_settings())), get_settings().api_hosts, changes)

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import Scope
 
 from mltrainer_pipelines.ops.dagster_internals import webserver_app
+from mltrainer_pipelines.ops.impatient_http import BodyDeadline, ImpatientProtocol
 from mltrainer_pipelines.ops.installation_token import load_token, token_file
 from mltrainer_pipelines.ops.request_guard import SAFE_METHODS, RequestGuard
 from mltrainer_pipelines.settings import get_settings
@@ -72,9 +73,10 @@ def main() -> None:
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3_600, max_overflow=20)
         with webserver_app(instance, chosen.workspace, unknown_keys, _REMEDY) as app:
             settings = get_settings()
-            guarded = RequestGuard(app, load_token(token_file(settings)), settings.api_hosts, changes)
+            guarded = RequestGuard(BodyDeadline(app), load_token(token_file(settings)), settings.api_hosts, changes)
             # the address of who asks is that of the connection, whatever a header says
-            uvicorn.run(guarded, host=chosen.host, port=chosen.port, log_level="warning", proxy_headers=False)
+            http = ImpatientProtocol
+            uvicorn.run(guarded, host=chosen.host, port=chosen.port, http=http, log_level="warning", proxy_headers=False)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def guarded() -> Iterator[str]:
     app = RequestGuard(Starlette(routes=routes), TOKEN, frozenset({"desk.example"}), mlflow_server.changes)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # who comes early waits
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", proxy_headers=False))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
         thread.start()

@@ -25,7 +25,7 @@ class Reply:
 
     `cut_to` sends only so many bytes of the body and closes; with `announced` False the length is not told before, so
     that only the body itself shows that something is missing. `stall_s` waits before the status line, `drip_s` after
-    every byte of the body. `reset` drops the connection without a word.
+    every byte of the body, `drip_head_s` after every byte of what comes before it. `reset` drops the connection without a word.
     """
 
     body: bytes = b""
@@ -36,6 +36,7 @@ class Reply:
     announced: bool = True
     stall_s: float = 0.0
     drip_s: float = 0.0
+    drip_head_s: float = 0.0
     reset: bool = False
 
 
@@ -72,6 +73,11 @@ def vendor(answers: Iterable[Reply] | Callable[[Call], Reply]) -> Iterator[Vendo
                 self.connection.close()
                 return
             closing.wait(reply.stall_s)
+            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 10_000 if reply.drip_head_s else b"":
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                if closing.wait(reply.drip_head_s):
+                    return
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.content_type)
             if reply.announced:

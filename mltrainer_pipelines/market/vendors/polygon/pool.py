@@ -7,16 +7,18 @@ in the place of its `client`, urllib3's pool.
 
 import json
 import re
+import socket
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import urllib3
 
+from mltrainer_pipelines.http_client import LARGEST_ANSWER, Cutoff
 from mltrainer_pipelines.market.vendors.call_budget import CallBudget
 from mltrainer_pipelines.market.vendors.transport import (
     Backoff,
@@ -58,6 +60,7 @@ class ValidatingPool:
             timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s),
             retries=False,
         )
+        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
         self._lock = threading.Lock()
         self.calls = 0
         self.seconds = 0.0
@@ -76,14 +79,21 @@ class ValidatingPool:
             with self._lock:
                 self.calls += 1
             begin = time.perf_counter()
+            cutoff = Cutoff(self._total_s)
             try:
-                response = self._pool.request(method, url, fields=fields, headers=headers, redirect=False, preload_content=False)
-                body = self._whole_body(response)
-            except urllib3.exceptions.HTTPError as error:
-                raise TransientFault(masked(_reason(error), self._key), answered=False) from None
+                with cutoff, _cut_off_by(cutoff):
+                    response = self._pool.request(
+                        method, url, fields=fields, headers=headers, redirect=False, preload_content=False
+                    )
+                    body = self._whole_body(response)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                if not cutoff.expired:
+                    raise TransientFault(masked(_reason(error), self._key), answered=False) from None
             finally:
                 with self._lock:
                     self.seconds += time.perf_counter() - begin
+        if cutoff.expired:  # a header that was cut may look like a whole one
+            raise TransientFault(f"the answer was not complete after {self._total_s:g} s", answered=False)
         content_type = response.headers.get("Content-Type")
         description = describe_response(response.status, content_type, body, self._key)
         after = response.headers.get("Retry-After")
@@ -102,22 +112,60 @@ class ValidatingPool:
         return Answer(response.status, content_type, body, payload)
 
     def _whole_body(self, response: urllib3.BaseHTTPResponse) -> bytes:
-        """Read to the end; a server that keeps dripping is cut off. A body shorter than announced is urllib3's error."""
-        deadline = time.monotonic() + self._total_s
-        chunks = []
+        """Read to the end. A body shorter than announced is urllib3's error; what is unpacked is bounded piece by piece."""
+        body = bytearray()
         try:
             while chunk := response.read1(65_536):
-                chunks.append(chunk)
-                if time.monotonic() > deadline:
-                    raise TransientFault(f"the answer was not complete after {self._total_s:g} s", answered=False)
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    raise TransientFault(f"the answer is larger than {LARGEST_ANSWER // 1_000_000} MB", answered=True)
         except BaseException:
             response.close()
             raise
         response.release_conn()
-        return b"".join(chunks)
+        return bytes(body)
 
 
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
+_calling = threading.local()
+"""`cutoff` of the call that this thread makes."""
+
+
+@contextmanager
+def _cut_off_by(cutoff: Cutoff) -> Iterator[None]:
+    _calling.cutoff = cutoff
+    try:
+        yield
+    finally:
+        _calling.cutoff = None
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        _watch(self.sock)
+        return super().getresponse()
+
+
+class _TLSConnection(urllib3.connection.HTTPSConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        _watch(self.sock)
+        return super().getresponse()
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+def _watch(connection: socket.socket | None) -> None:
+    cutoff = getattr(_calling, "cutoff", None)
+    if cutoff is not None and connection is not None:
+        cutoff.watch(connection)
+
+
+def _reason(error: Exception) -> str:
     """What went wrong on the connection, without the object addresses urllib3 puts in front."""
     return f"{type(error).__name__}: {re.sub(r'<[^>]*>[:,]?', '', str(error)).strip()}"
 

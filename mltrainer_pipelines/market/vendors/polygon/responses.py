@@ -14,6 +14,9 @@ from mltrainer_pipelines.market.vendors.transport import describe_response, mask
 _SAME_VENDOR = frozenset({"api.polygon.io", "api.massive.com"})
 """One service under two names: a next_url of either is followed, always on the host that was configured."""
 
+MOST_PAGES = 2_000
+"""Of one list: five years of a whole market's dividends are 200."""
+MOST_BYTES = 1_000_000_000
 _MOST_WRONG, _FEW_WRONG = 0.01, 2
 """Share of a page's rows that may hold a value of a wrong type, and how many of a short page."""
 
@@ -48,7 +51,11 @@ class PolygonAnswers:
         """All pages of an answer; a page that comes again, or lies on another host, is an error."""
         seen_pages: set[str] = set()
         seen_rows: set[int] = set()
+        size = 0
         while True:
+            size += len(answer.data)
+            if len(seen_pages) >= MOST_PAGES or size > MOST_BYTES:
+                raise self.broken(what, f"there is no end of it after {len(seen_pages)} pages and {size:,} bytes", answer)
             rows = self.rows(answer, what, count=count)
             following = answer.payload.get("next_url")
             if rows and (following or seen_rows):

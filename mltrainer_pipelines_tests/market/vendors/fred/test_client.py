@@ -51,7 +51,7 @@ def client_of(url: str, fault: str = "") -> FredSeries:
         SecretStr(KEY),
         timeout_s=0.5 if fault == "hang" else 5.0,
         backoff=QUICK,
-        total_s=1.0 if fault == "drip" else 20.0,
+        total_s=1.0 if fault.startswith("drip") else 20.0,
     )
 
 
@@ -132,6 +132,7 @@ TRANSIENT = {
     "reset": Reply(reset=True),
     "hang": Reply(GOOD.body, stall_s=5.0),
     "drip": Reply(GOOD.body, drip_s=0.02),
+    "dripped head": Reply(GOOD.body, drip_head_s=0.02),
     "HTML": Reply(b"<!DOCTYPE html><html><body>Down for maintenance</body></html>", content_type="text/html"),
     "cut body": Reply(GOOD.body, cut_to=120, content_type="text/xml"),
     "cut body of unknown length": Reply(GOOD.body, cut_to=120, announced=False, content_type="text/xml"),
@@ -155,6 +156,7 @@ def test_a_fault_that_passes_is_retried_and_the_values_are_right(fault):
         ("reset", UnreachableError, "reset"),
         ("hang", UnreachableError, "timed out"),
         ("drip", UnreachableError, "not complete after"),
+        ("dripped head", UnreachableError, "not complete after"),
         ("HTML", BrokenAnswerError, "content type text/html, 61 bytes: '<!DOCTYPE html>"),
         ("cut body", BrokenAnswerError, "cut off"),
         ("empty body", BrokenAnswerError, "0 bytes"),

@@ -17,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS
+from mltrainer_pipelines.http_client import LARGEST_ANSWER
 from mltrainer_pipelines.market.corporate_actions import corporate_actions, sifted_actions
 from mltrainer_pipelines.market.errors import (
     BadBarsError,
@@ -59,7 +60,7 @@ def client_of(url: str, fault: str = "", backoff: Backoff = QUICK) -> PolygonMar
         SecretStr(KEY),
         timeout_s=0.5 if fault == "stall" else 5.0,
         backoff=backoff,
-        total_s=1.0 if fault == "drip" else 20.0,
+        total_s=1.0 if fault.startswith("drip") else 20.0,
     )
 
 
@@ -156,6 +157,7 @@ TRANSIENT = {
     "reset": Reply(reset=True),
     "stall": Reply(GOOD.body, stall_s=5.0),
     "drip": Reply(GOOD.body, drip_s=0.02),
+    "dripped head": replace(GOOD, drip_head_s=0.02),
     "cut body": Reply(GOOD.body, cut_to=60),
     "cut body of unknown length": Reply(GOOD.body, cut_to=60, announced=False),
     "cut chunks": replace(CHUNKED, cut_to=130),
@@ -184,6 +186,7 @@ def test_a_fault_that_passes_is_retried_and_the_bars_are_right(fault):
         ("reset", UnreachableError, "ConnectionResetError"),
         ("stall", UnreachableError, "ReadTimeoutError"),
         ("drip", UnreachableError, "not complete after"),
+        ("dripped head", UnreachableError, "not complete after"),
         ("cut body", UnreachableError, "IncompleteRead"),
         ("cut body of unknown length", BrokenAnswerError, "not JSON, or cut off"),
         ("HTML with status 200", BrokenAnswerError, "content type text/html, 37 bytes: '<html><body>maintenance"),
@@ -348,6 +351,24 @@ def test_all_pages_are_read_to_the_end():
     assert polygon.calls[0].query["ex_dividend_date.gte"] == "2024-03-01"
     assert polygon.calls[0].query["ex_dividend_date.lte"] == "2024-03-31"
     assert all(call.headers["Authorization"] == f"Bearer {KEY}" for call in polygon.calls)
+
+
+def test_a_list_without_an_end_ends(monkeypatch):
+    def answer(call):
+        number = int(call.query.get("cursor", 1))
+        return page([dividend(number)], f"{polygon.url}{call.path}?cursor={number + 1}")
+
+    monkeypatch.setattr("mltrainer_pipelines.market.vendors.polygon.responses.MOST_PAGES", 20)
+    with vendor(answer) as polygon, pytest.raises(BrokenAnswerError, match="no end of it after 20 pages"):
+        client_of(polygon.url).dividends(date(2024, 3, 1), date(2024, 3, 31))
+    assert len(polygon.calls) == 21
+
+
+def test_a_small_answer_that_unpacks_to_gigabytes_is_cut_off():
+    bomb = replace(GOOD, body=gzip.compress(bytes(LARGEST_ANSWER + 1), 1), headers={"Content-Encoding": "gzip"})
+    patient = Backoff(attempts=1)
+    with vendor([bomb]) as polygon, pytest.raises(BrokenAnswerError, match="larger than 64 MB"):
+        client_of(polygon.url, backoff=patient).grouped_daily(SESSION)
 
 
 def test_the_key_is_never_sent_to_another_host():
