@@ -2,7 +2,9 @@
 
 Not only recommendations count but every symbol's last signal of each session, so that the correction is not learnt from
 the few that were chosen for being high. It is a correction of two numbers with a prior at "no correction": outcomes of
-one holding period hang together, and ten thousand rows may be worth fifty.
+one holding period hang together, and ten thousand rows may be worth fifty. And it applies only once it would have helped: each
+holding period is corrected by what had ended before it, and over all of them that has to beat no correction (Dawid 1984, The
+Prequential Approach, Journal of the Royal Statistical Society A 147).
 """
 
 from collections.abc import Sequence
@@ -25,14 +27,20 @@ from mltrainer_pipelines.trials.scoring.effective_sample import effective_rows, 
 INTERCEPT_PRIOR, SLOPE_PRIOR = 0.5, 0.35
 """Standard deviations, in log-odds, of what is thought possible before any outcome is seen."""
 LEAST_SLOPE = 0.05
+LEAST_PERIODS = 6
+"""Holding periods that were corrected by what had ended before them, below which nobody can tell whether it helps."""
+SURE = 2.0
+"""Standard errors by which correcting has to have helped: chance alone does so in one look of forty."""
+_MOST_PERIODS = 24
 _STEPS = 50
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A correction and what it rests on; Brier scores are of the rows it was learnt from, before and after it.
+    """A correction and what it rests on: the identity as long as correcting has not helped.
 
-    `effective_observations` is how many independent outcomes the rows are worth.
+    `effective_observations` is how many independent outcomes the rows are worth. Brier scores are of the holding periods that
+    could be corrected by what had ended before them: without and with that correction; None where there was none.
     """
 
     recalibration: Recalibration
@@ -45,13 +53,40 @@ class Fitted:
 def fit_recalibration(forecasts: pl.DataFrame) -> Fitted:
     """Learn a correction: the mode of the posterior, each row counting for as much of an outcome as it is worth.
 
+    It is none unless correcting has helped beyond chance over the holding periods (`SURE`, `LEAST_PERIODS` at least).
+
     `forecasts` has date (of the decision), exit_date, probability (before any correction) and label (0 or 1), no null.
     Rows are worth less than one outcome by Kish's design effect of holding periods: rows of one share its market. A
     thousand rows of one holding period are worth one outcome, and the correction stays at none.
     """
-    rows = forecasts.height
-    if rows == 0:
+    if forecasts.is_empty():
         return Fitted(Recalibration(), 0, 0.0, None, None)
+    correction, effective = _mode(forecasts)
+    gains, before, after = _corrected_ahead(forecasts)
+    helped = len(gains) >= LEAST_PERIODS and gains.mean() > SURE * gains.std(ddof=1) / np.sqrt(len(gains))
+    return Fitted(correction if helped else Recalibration(), forecasts.height, effective, before, after)
+
+
+def _corrected_ahead(forecasts: pl.DataFrame) -> tuple[np.ndarray, float | None, float | None]:
+    """What correcting each holding period by what had ended before it saved of its squared errors; the Brier scores of both."""
+    periods = forecasts.with_columns(period=pl.Series(holding_blocks(forecasts)))
+    gains, before, after, rows = [], 0.0, 0.0, 0
+    for number in periods["period"].unique().sort().to_list()[-_MOST_PERIODS:]:
+        own = periods.filter(pl.col("period") == number)
+        ended = forecasts.filter(pl.col("exit_date") < own["date"].min())
+        if ended.is_empty():
+            continue
+        probability, label = own["probability"].to_numpy(), own["label"].to_numpy().astype(np.float64)
+        corrected = _mode(ended)[0].apply(probability)
+        losses = float(((probability - label) ** 2).sum()), float(((corrected - label) ** 2).sum())
+        gains.append((losses[0] - losses[1]) / own.height)
+        before, after, rows = before + losses[0], after + losses[1], rows + own.height
+    return np.array(gains), before / rows if rows else None, after / rows if rows else None
+
+
+def _mode(forecasts: pl.DataFrame) -> tuple[Recalibration, float]:
+    """The mode of the posterior, and how many independent outcomes the rows are worth."""
+    rows = forecasts.height
     probability = np.clip(forecasts["probability"].to_numpy().astype(np.float64), 1e-6, 1 - 1e-6)
     label = forecasts["label"].to_numpy().astype(np.float64)
     odds = np.log(probability / (1 - probability))
@@ -71,9 +106,7 @@ def fit_recalibration(forecasts: pl.DataFrame) -> Fitted:
         beta = beta + step
         if np.abs(step).max() < 1e-9:
             break
-    correction = Recalibration(float(beta[0]), float(max(beta[1], LEAST_SLOPE)))
-    after = correction.apply(probability)
-    return Fitted(correction, rows, effective, float(((probability - label) ** 2).mean()), float(((after - label) ** 2).mean()))
+    return Recalibration(float(beta[0]), float(max(beta[1], LEAST_SLOPE))), effective
 
 
 def update_recalibrations(

@@ -1,7 +1,7 @@
 """The learning report: what the closed positions teach, for people as Markdown and for programs as JSON."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from mltrainer_pipelines.learning.significance import differences, each_group
 from mltrainer_pipelines.store.tables import (
     DriftCheck,
     LearningReport,
@@ -24,8 +25,6 @@ _REGIMES = ((0, 25, "regime 0-25"), (25, 50, "regime 25-50"), (50, 75, "regime 5
 _FEW = 30
 """Below this many closed positions a group's numbers say little; the report says so."""
 _CORRECTION = ("timeframe", "trial_id", "intercept", "slope", "observations", "effective_observations")
-_FEW_SESSIONS = 10
-"""Closing sessions below which nothing is said to stand out."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ def learning_report(engine: Engine, as_of: date) -> Report:
                 SamplePosition.timeframe,
                 SamplePosition.profit_probability.label("predicted_probability"),
                 SamplePosition.net_return,
+                SamplePosition.exit_session.label("closed_session"),
                 (SamplePosition.net_return > 0).label("profitable"),
             ).where(SamplePosition.net_return.is_not(None), SamplePosition.exit_session <= as_of)
         ).all()
@@ -87,8 +87,7 @@ def learning_report(engine: Engine, as_of: date) -> Report:
         "overall": _summary(outcomes) if outcomes else None,
         "groups": {name: _grouped(outcomes, key) for name, key in groups.items()},
         "just_below_thresholds": _grouped(samples, groups["timeframe"]),
-        **_earnings(outcomes, groups),
-        "findings": _findings(outcomes, samples, groups),
+        **differences(outcomes, samples, groups),
         "recalibrations": [{name: row[name] for name in _CORRECTION} for row in corrections],
         "drift": [
             {
@@ -143,58 +142,8 @@ def _newest(table: Any, as_of: date) -> Any:
     return sa.select(table).where(table.c.as_of == newest).order_by(*table.primary_key.columns)
 
 
-def _earnings(outcomes: Sequence[object], groups: dict[str, Callable[[object], str]]) -> dict[str, list[str]]:
-    """`worked` and `did_not_work`: groups whose mean net return lies more than two standard errors from zero.
-
-    Errors count the sessions on which positions closed, not the positions: those of one session hang together. A group by
-    how a position ended is left out, since a target reached is a gain by definition.
-    """
-    sentences: dict[str, list[str]] = {"worked": [], "did_not_work": []}
-    for name, group, rows in _each_group(outcomes, groups):
-        mean = sum(row.net_return for row in rows) / len(rows)
-        surprises: dict[date, float] = {}
-        for row in rows:
-            surprises[row.closed_session] = surprises.get(row.closed_session, 0.0) + row.net_return - mean
-        error = math.sqrt(sum(value**2 for value in surprises.values())) / len(rows)
-        if name != "exit" and len(surprises) >= _FEW_SESSIONS and abs(mean) > 2 * error:
-            hits = sum(row.profitable for row in rows)
-            sentence = f"{name} {group}: {mean:+.2%} a position, {hits} of {len(rows)} with a profit"
-            sentences["worked" if mean > 0 else "did_not_work"].append(sentence)
-    return sentences
-
-
-def _findings(outcomes: Sequence[Any], samples: Sequence[Any], groups: dict[str, Callable[[Any], str]]) -> list[str]:
-    """What stands out, in sentences: groups whose hit rate lies more than two standard errors from what was promised.
-
-    Positions overlap in time, so that their outcomes hang together: two standard errors are of the number of different
-    closing sessions, not of the number of positions.
-    """
-    findings = []
-    for name, group, rows in _each_group(outcomes, groups):
-        sessions, summary = len({row.closed_session for row in rows}), _summary(rows)
-        gap, promised = summary["over_confidence"], summary["mean_predicted_probability"]
-        error = math.sqrt(promised * (1 - promised) / sessions)
-        if sessions >= _FEW_SESSIONS and abs(gap) > 2 * error:
-            side = "over-confident" if gap > 0 else "under-confident"
-            findings.append(
-                f"{name} {group}: {side}; {promised:.0%} was promised, {summary['hit_rate']:.0%} of {len(rows)} came true"
-            )
-    if len(samples) >= _FEW and len(outcomes) >= _FEW:
-        ours, below = (sum(row.net_return for row in rows) / len(rows) for rows in (outcomes, samples))
-        better = "hold back what is worse" if ours > below else "hold back what was no worse: consider lowering them"
-        findings.append(f"the thresholds {better}: {ours:+.2%} a position above them, {below:+.2%} just below")
-    return findings
-
-
-def _each_group(outcomes: Sequence[object], groups: dict[str, Callable[[object], str]]) -> Iterator[tuple[str, str, list[Any]]]:
-    """What outcomes are grouped by, the name of a group and its outcomes, group by group in order of their names."""
-    for name, key in groups.items():
-        for group in sorted({key(row) for row in outcomes}):
-            yield name, group, [row for row in outcomes if key(row) == group]
-
-
 def _grouped(outcomes: Sequence[object], key: Callable[[object], str]) -> dict[str, dict[str, float | int]]:
-    return {group: _summary(rows) for _, group, rows in _each_group(outcomes, {"": key})}
+    return {group: _summary(rows) for _, group, rows in each_group(outcomes, {"": key})}
 
 
 def _summary(outcomes: Sequence[Any]) -> dict[str, float | int]:

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from mltrainer_pipelines.contracts.lake_tables import SIGNALS
-from mltrainer_pipelines.signals.rules import Thresholds
+from mltrainer_pipelines.signals.rules import CROWDED, Thresholds
+from mltrainer_pipelines.store.alerts import raise_alert
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import Recommendation
 
@@ -73,6 +74,20 @@ def publish(database: Database | sa.Engine, signals: pl.DataFrame, thresholds: T
     with _engine(database).begin() as connection:
         written = connection.execute(statement, rows).scalars().all()
     return PublishResult(tuple(sorted(written)), len(rows) - len(written))
+
+
+def alert_where_crowded(engine: sa.Engine, signals: pl.DataFrame, run_id: str | None) -> list[str]:
+    """Raise an alert a session and timeframe in which most of the market passes and none is recommended; what they say."""
+    messages = []
+    crowded = signals.filter(pl.col("reason") == CROWDED).group_by("timeframe", "date").len().sort("timeframe")
+    for timeframe, session, count in crowded.iter_rows():
+        messages.append(
+            f"nothing is recommended for {timeframe} on {session}: {count} symbols pass, {CROWDED}; "
+            "look at the correction of the probabilities in the learning report"
+        )
+        details = {"timeframe": timeframe, "passing": count}
+        raise_alert(engine, f"crowded:{timeframe}:{session}", "crowded", "warning", messages[-1], details, run_id)
+    return messages
 
 
 def recommendations_frame(database: Database | sa.Engine, session: date | None = None) -> pl.DataFrame:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 PASSES = "passes"
+CROWDED = "most of the market passes, which is its level and no choice"
 DELAYED, CLOSED, STALE, MISSING, UNTRUSTED = "delayed", "close", "stale", "missing", "untrusted"
 """Where a signal's price comes from: the last delayed price, the decision's close, or nowhere one could trade on."""
 NO_PRICE = (STALE, MISSING, UNTRUSTED)
@@ -13,6 +14,8 @@ SAMPLE_SIZE = 5
 """Signals just below the thresholds that are bought on paper, a session and timeframe."""
 NO_DIFFERENCE = 1e-6
 """Spread of the probabilities of a timeframe up to which they are one number: the market's level, not the symbol's."""
+MOST_PASSING, FEW_SIGNALS = 0.5, 20
+"""Share of a refresh's signals of a timeframe from which what passes is the market's level, and from how many signals on."""
 PROBABILITY_MARGIN, CONFIDENCE_MARGIN = 0.05, 0.10
 """How far below its threshold a sampled signal may be."""
 
@@ -53,8 +56,46 @@ class Thresholds:
 def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     """The signals with strong_buy (Boolean) and reason (String): `passes`, or every rule that kept it out.
 
+    Where most of a refresh's signals of a timeframe pass, none does: the level of the probabilities is off, or tells no symbol
+    from another.
+
     `failure`, where there is such a column, says why a price is not trusted. What is unknown (null) does not pass.
     """
+    decided = _by_rules(signals, thresholds)
+    passes = pl.col("reason") == ""
+    if thresholds.min_probability >= 0.5 and {"date", "timeframe"} <= set(signals.columns):
+        of_refresh = ("date", "timeframe")
+        crowded = (passes.mean().over(of_refresh) > MOST_PASSING) & (pl.len().over(of_refresh) >= FEW_SIGNALS)
+        decided = decided.with_columns(reason=pl.when(passes & crowded).then(pl.lit(CROWDED)).otherwise("reason"))
+    return decided.with_columns(strong_buy=passes, reason=pl.when(passes).then(pl.lit(PASSES)).otherwise("reason"))
+
+
+def near_misses(signals: pl.DataFrame, thresholds: Thresholds, most: int = SAMPLE_SIZE) -> pl.DataFrame:
+    """A sample of the signals just below the thresholds: those that slightly lower bars would let pass.
+
+    Which ones are taken depends on symbol and session alone (a hash), not on how good they look: the sample says what
+    lower thresholds would have brought.
+
+    Parameters
+    ----------
+    signals : DataFrame
+        As `strong_buys` gives them, with date, symbol and timeframe, of one refresh.
+    most : int
+        Signals a timeframe.
+    """
+    lower = replace(
+        thresholds,
+        min_probability=max(0.0, thresholds.min_probability - PROBABILITY_MARGIN),
+        min_confidence=max(0.0, thresholds.min_confidence - CONFIDENCE_MARGIN),
+    )
+    passing = _by_rules(signals, lower)["reason"] == ""
+    close = signals.filter(passing & ~signals["strong_buy"])
+    shuffled = close.with_columns(_lot=pl.struct("symbol", "date", "timeframe").hash(seed=7))
+    return shuffled.sort("_lot").group_by("timeframe", maintain_order=True).head(most).drop("_lot").select(signals.columns)
+
+
+def _by_rules(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
+    """The signals with reason: every rule that each one fails, empty where there is none."""
     bars = thresholds
     probability, confidence, expected = pl.col("profit_probability"), pl.col("confidence"), pl.col("expected_net_return")
     regime, source = pl.col("regime_score"), pl.col("price_source")
@@ -80,33 +121,7 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
         rules.append(pl.when(flat & several).then(pl.lit("no ranking skill, its probability is the market's level")))
     if bars.min_regime > 0:
         rules.append(_below(regime, bars.min_regime, "regime", 1))
-    decided = signals.with_columns(reason=pl.concat_str(rules, separator="; ", ignore_nulls=True))
-    passes = pl.col("reason") == ""
-    return decided.with_columns(strong_buy=passes, reason=pl.when(passes).then(pl.lit(PASSES)).otherwise("reason"))
-
-
-def near_misses(signals: pl.DataFrame, thresholds: Thresholds, most: int = SAMPLE_SIZE) -> pl.DataFrame:
-    """A sample of the signals just below the thresholds: those that slightly lower bars would let pass.
-
-    Which ones are taken depends on symbol and session alone (a hash), not on how good they look: the sample says what
-    lower thresholds would have brought.
-
-    Parameters
-    ----------
-    signals : DataFrame
-        As `strong_buys` gives them, with date, symbol and timeframe, of one refresh.
-    most : int
-        Signals a timeframe.
-    """
-    lower = replace(
-        thresholds,
-        min_probability=max(0.0, thresholds.min_probability - PROBABILITY_MARGIN),
-        min_confidence=max(0.0, thresholds.min_confidence - CONFIDENCE_MARGIN),
-    )
-    passing = strong_buys(signals, lower)["strong_buy"]
-    close = signals.filter(passing & ~signals["strong_buy"])
-    shuffled = close.with_columns(_lot=pl.struct("symbol", "date", "timeframe").hash(seed=7))
-    return shuffled.sort("_lot").group_by("timeframe", maintain_order=True).head(most).drop("_lot").select(signals.columns)
+    return signals.with_columns(reason=pl.concat_str(rules, separator="; ", ignore_nulls=True))
 
 
 def _fails(condition: pl.Expr, reason: pl.Expr) -> pl.Expr:

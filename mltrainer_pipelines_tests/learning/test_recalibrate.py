@@ -49,6 +49,26 @@ def test_few_holding_periods_change_next_to_nothing_however_many_rows_they_have(
     assert fit_recalibration(outcomes(1, 0, 12).head(0)).recalibration == Recalibration()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_lived_forward_a_correction_never_costs_where_there_is_nothing_to_correct(seed: int) -> None:
+    rows = outcomes(1.0, 0.0, 300, seed=seed, market=0.6)
+    before = after = 0.0
+    for start in range(24, 300, 12):
+        days = DAYS[start : start + 12]
+        own = rows.filter(pl.col("date").is_in(days))
+        correction = fit_recalibration(rows.filter(pl.col("exit_date") < days[0])).recalibration
+        probability, label = own["probability"].to_numpy(), own["label"].to_numpy()
+        before += float(((probability - label) ** 2).sum())
+        after += float(((correction.apply(probability) - label) ** 2).sum())
+    assert after <= 1.002 * before
+
+
+def test_a_few_holding_periods_that_agree_correct_nothing_yet() -> None:
+    rows = outcomes(1.0, 1.0, 48)
+    assert fit_recalibration(rows).recalibration == Recalibration()
+    assert fit_recalibration(outcomes(1.0, 1.0, 120)).recalibration.intercept > 0.3
+
+
 def test_rows_that_share_their_market_count_for_less() -> None:
     alone = fit_recalibration(outcomes(1.0, 0.0, 600, market=0.0)).effective_observations
     together = fit_recalibration(outcomes(1.0, 0.0, 600, market=1.0)).effective_observations

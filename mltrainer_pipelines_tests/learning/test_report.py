@@ -54,8 +54,8 @@ def test_the_report_tells_over_confidence_by_regime_model_and_timeframe(database
 
 
 def test_the_report_tells_what_worked_and_what_did_not_where_that_is_more_than_chance(database: Database) -> None:
-    days = sessions_between(date(2015, 3, 2), date(2015, 5, 29))
-    for number in range(0, 24, 2):  # TECH gains, OIL loses, and each position closes on a session of its own
+    days = sessions_between(date(2015, 3, 2), date(2015, 12, 31))
+    for number in range(0, 192, 24):  # TECH gains, OIL loses, and each position has two holding periods of its own
         for later, (sector, price) in enumerate((("TECH", 120.0), ("OIL", 80.0))):
             symbol, start = f"{sector}{number}", days[number + later : number + later + 3]
             recommend(database.engine, start[0], symbol, sector=sector)
@@ -64,8 +64,8 @@ def test_the_report_tells_what_worked_and_what_did_not_where_that_is_more_than_c
     record_outcomes(database.engine)
     report = learning_report(database.engine, days[-1])
     assert report.json["worked"] == [told for told in report.json["worked"] if "TECH" in told]
-    assert report.json["worked"][0].startswith("sector TECH: +")
-    assert report.json["did_not_work"][0].startswith("sector OIL: -")
+    assert any(told.startswith("sector TECH: +") for told in report.json["worked"])
+    assert any(told.startswith("sector OIL: -") for told in report.json["did_not_work"])
     assert "## What worked" in report.markdown
     assert set(report.json["groups"]) >= {"timeframe", "model", "regime", "sector"}
     assert set(learning_figures(database.engine, days[-1], "simulated")) == {"promised_and_true", "net_return"}

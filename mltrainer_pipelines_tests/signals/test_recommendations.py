@@ -6,9 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from mltrainer_pipelines.features.labels.barriers import Barriers
-from mltrainer_pipelines.signals.recommendations import publish, recommendations_frame
-from mltrainer_pipelines.signals.rules import Thresholds
+from mltrainer_pipelines.signals.recommendations import alert_where_crowded, publish, recommendations_frame
+from mltrainer_pipelines.signals.rules import CROWDED, Thresholds
 from mltrainer_pipelines.signals.scoring import Champion, closing_prices, score_market
+from mltrainer_pipelines.store.alerts import alerts
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import Recommendation
 
@@ -103,3 +104,13 @@ def test_a_recommendation_remembers_the_thresholds_and_the_version_it_was_made_u
         (row,) = connection.execute(sa.select(Recommendation.settings_version, Recommendation.thresholds)).all()
     assert row.settings_version == 7
     assert row.thresholds["min_confidence"] == 0.8
+
+
+def test_most_of_the_market_passing_raises_one_alert_a_session_and_timeframe(database: Database) -> None:
+    scored = pl.DataFrame({"timeframe": ["short"] * 3 + ["long"], "reason": [CROWDED] * 3 + ["passes"]})
+    scored = scored.with_columns(date=pl.lit(date(2024, 3, 28)))
+    for _ in range(2):
+        (message,) = alert_where_crowded(database.engine, scored, None)
+    (told,) = alerts(database.engine)
+    assert (told["kind"], told["message"]) == ("crowded", message)
+    assert message.startswith("nothing is recommended for short on 2024-03-28: 3 symbols pass")

@@ -1,9 +1,9 @@
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mltrainer_pipelines.signals.rules import Thresholds, strong_buys
+from mltrainer_pipelines.signals.rules import CROWDED, Thresholds, strong_buys
 
 GOOD = {
     "profit_probability": 0.6,
@@ -59,6 +59,7 @@ def test_all_rules_that_fail_are_listed() -> None:
     assert reason == "probability 0.5 below 0.60; confidence 0.5 below 0.70; regime 10.0 below 25.0"
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(-1, 1), st.floats(0, 100))
 def test_a_strong_buy_is_exactly_what_clears_every_bar(
     probability: float, confidence: float, expected: float, regime: float
@@ -80,3 +81,14 @@ def test_the_level_of_the_market_is_no_strong_buy() -> None:
     assert strong_buys(flat.head(1), Thresholds())["strong_buy"].all()
     apart = flat.with_columns(profit_probability=pl.Series([0.7, 0.8]))
     assert strong_buys(apart, Thresholds())["strong_buy"].all()
+
+
+def test_where_most_of_the_market_passes_nothing_is_recommended_and_it_is_said() -> None:
+    rows = [GOOD | {"profit_probability": 0.61 + 0.001 * number, "date": "d", "timeframe": "short"} for number in range(40)]
+    all_pass = strong_buys(pl.DataFrame(rows), Thresholds())
+    assert not all_pass["strong_buy"].any()
+    assert set(all_pass["reason"]) == {CROWDED}
+    half = pl.DataFrame(rows).with_columns(confidence=pl.when(pl.int_range(pl.len()) < 20).then(0.1).otherwise(0.9))
+    assert strong_buys(half, Thresholds())["strong_buy"].sum() == 20
+    assert strong_buys(pl.DataFrame(rows[:10]), Thresholds())["strong_buy"].all()
+    assert strong_buys(pl.DataFrame(rows), Thresholds(min_probability=0.3))["strong_buy"].all()

@@ -105,6 +105,7 @@ def signals(
     from mltrainer_pipelines.contracts.lake_tables import MEMBER_FORECASTS, SIGNALS
     from mltrainer_pipelines.market.listings import listings_of
     from mltrainer_pipelines.signals.inputs import LakeInputs
+    from mltrainer_pipelines.signals.recommendations import alert_where_crowded
     from mltrainer_pipelines.signals.refresh import newest_refresh, refresh_market
     from mltrainer_pipelines.signals.thresholds import thresholds_at
 
@@ -121,6 +122,8 @@ def signals(
     _add_refresh(lake, database, "signals", scored, "timestamp")
     lake.write(MEMBER_FORECASTS.name, refresh.forecasts, str(scored["date"][0]))
     status = _report_quote_checks(context, database, refresh, session)
+    for message in alert_where_crowded(database.engine, scored, context.run.run_id):
+        context.log.warning(message)
     strongest = scored.sort("profit_probability", descending=True, nulls_last=True).select(_SHOWN)
     return dg.MaterializeResult(
         metadata=frame_metadata(
