@@ -60,6 +60,16 @@ def test_a_file_becomes_a_market_with_its_dates_and_one_line_to_go_on(home):
     assert settings.market_id.startswith("replay-prices-2015")
 
 
+@pytest.mark.parametrize(("first", "training", "enough"), [(2011, 548, True), (2013, 270, True), (2014, 270, False)])
+def test_two_years_are_enough_for_the_demo_and_less_is_said(home, first, training, enough):
+    days = sessions_between(date(first, 1, 2), date(2014, 12, 31))
+    calm = {"symbol": "CALM", "open": 10.0, "high": 10.1, "low": 9.9, "close": 10.0, "volume": 1e6}
+    pl.DataFrame([{"date": day, **calm} for day in days]).write_csv(home / "mine.csv")
+    found = imported(home / "mine.csv")
+    assert Settings(mltrainer_home=home / "home", mltrainer_market="mine").mltrainer_training_days == training
+    assert any("too short" in note for note in found["notes"]) is not enough
+
+
 def test_a_market_that_was_not_imported_is_named_with_those_that_were(home):
     market(1.0).write_csv(home / "mine.csv")
     imported(home / "mine.csv")
