@@ -63,7 +63,8 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
     `services_up` raises.
     """
     begin = time.monotonic()
-    seen = look(settings)
+    with console.status("Looking at the market and what may be asked of it …"):
+        seen = look(settings)
     for line in seen.lines:
         console.print(line, highlight=False)
     if seen.refusal:

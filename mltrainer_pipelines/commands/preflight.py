@@ -52,16 +52,22 @@ def _plan(settings: Settings, wanted: list[date], today: date, seen: Preflight) 
     """What the key's plan allows, by a few calls; kept in the state folder, where every process of the home reads it."""
     from mltrainer_pipelines.market.errors import MarketDataError
     from mltrainer_pipelines.market.sessions import sessions_between
-    from mltrainer_pipelines.market.vendors.protocol import Connection
+    from mltrainer_pipelines.market.vendors.protocol import Allowance, Connection
     from mltrainer_pipelines.market.vendors.registry import allowance
 
     vendor, known = settings.mltrainer_market_vendor, settings.data_plan
     settings.state.mkdir(parents=True, exist_ok=True)
     url, key, _ = settings.vendor_connection(vendor)
-    calls = settings.polygon_calls_per_minute or (known.calls_per_minute if known else None)
+    asked = settings.polygon_calls_per_minute
+    measured = known.calls_per_minute if known else None
+
+    def look_at_plan(calls: int | None) -> Allowance | None:
+        return allowance(vendor, Connection(url, key, calls, settings.state, lambda _: None), wanted[0], wanted[-1], today)
+
     try:
-        connection = Connection(url, key, calls, settings.state, lambda _: None)
-        allowed = allowance(vendor, connection, wanted[0], wanted[-1], today)
+        allowed = look_at_plan(asked or measured)
+        if known and measured and allowed and allowed.snapshots and not known.snapshots and not asked:
+            allowed = look_at_plan(None)  # another plan than before: its calls are counted anew
     except MarketDataError as error:
         seen.refusal = str(error)
         return
@@ -74,7 +80,7 @@ def _plan(settings: Settings, wanted: list[date], today: date, seen: Preflight) 
         start = known.history_start  # fetched while the plan still reached back to it
     years = allowed.years
     training = known.training_days if known and known.history_start == start else training_days_for(start, today - _A_DAY)
-    limit = allowed.calls_per_minute
+    limit = allowed.calls_per_minute if asked is None else measured
     plan = DataPlan(settings.plan_key or "", years, start, allowed.snapshots, limit, training)
     write_plan(settings.state, plan)
     seen.newest = allowed.last
@@ -86,8 +92,7 @@ def _plan(settings: Settings, wanted: list[date], today: date, seen: Preflight) 
     if allowed.last < wanted[-1]:
         seen.lines.append(f"the bars of {wanted[-1]} are not published for this plan yet: this is as of {allowed.last}")
     missing = [day for day in sessions_between(start, allowed.last) if str(day) not in set(stored)]
-    if settings.polygon_calls_per_minute is not None:
-        limit = settings.polygon_calls_per_minute or None
+    limit = limit if asked is None else asked or None
     minutes = len(missing) / limit if limit else 0.0
     there = f", about {minutes:.0f} minutes at {limit} calls a minute, there at about {clock_in(60 * minutes)}" if minutes else ""
     then = "; corporate actions and tickers come after them, a thousand rows a call" if minutes else ""

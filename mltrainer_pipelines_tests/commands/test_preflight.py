@@ -1,5 +1,6 @@
 """Looking before anything long starts: recordings, clocks, suspected splits, plans of calls."""
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from mltrainer_pipelines.commands import preflight
 from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
+from mltrainer_pipelines.data_plan import write_plan
 from mltrainer_pipelines.market.sessions import next_session, sessions_between
 from mltrainer_pipelines.settings import NEW_YORK, Settings
 from mltrainer_pipelines.store.lake import Lake
@@ -124,6 +126,18 @@ def test_paid_plans_are_recognized_by_what_they_refuse(real, years, first):
         assert (plan.snapshots, plan.calls_per_minute, plan.training_days) == (True, None, 548)
         assert real(server.url, first).polygon_call_budget is None
         assert len(server.calls) <= 8
+
+
+def test_a_better_plan_is_noticed_and_a_budget_of_ones_own_is_not_taken_for_the_plans(real):
+    plan = Plan(Stocks(), TODAY, 2, calls=5, snapshots=False, window_s=0.0)
+    with vendor(plan) as server:
+        looked_at(real(server.url, polygon_calls_per_minute=700))
+        assert real(server.url).data_plan.calls_per_minute is None, "700 is the user's"
+        write_plan(real(server.url).state, replace(real(server.url).data_plan, calls_per_minute=900))
+        plan.snapshots, plan.years = True, 5
+        looked_at(real(server.url))
+        assert (real(server.url).data_plan.calls_per_minute, real(server.url).data_plan.snapshots) == (None, True)
+        assert real(server.url).mltrainer_history_start == date(2011, 1, 3)
 
 
 def test_todays_bars_that_are_not_published_yet_are_left_for_later(real):
