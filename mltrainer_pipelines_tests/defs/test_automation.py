@@ -143,7 +143,8 @@ def test_a_plan_without_prices_during_a_session_decides_once_after_its_close(
     lake = with_bars(tmp_path / "lake", date(2024, 6, 28), date(2024, 7, 1))
     regime = pl.DataFrame({"date": [date(2024, 6, 28)]})
     lake.write("regime", regime)
-    lake.write("signals", regime, "2024-06-28")
+    lake.write("delayed_quotes", regime, "2024-06-28")
+    lake.write("universe", regime, "2024-07-01")
     noon = datetime(2024, 7, 2, 12, 0, tzinfo=NEW_YORK)
     tick = dg.build_schedule_context(instance=instance, scheduled_execution_time=noon)
     assert "one decision after its close" in refresh_signals_schedule(tick).skip_message
@@ -154,7 +155,7 @@ def test_a_plan_without_prices_during_a_session_decides_once_after_its_close(
     assert "what is made of them is not yet" in decision().skip_message
     lake.write("regime", pl.DataFrame({"date": [date(2024, 7, 1)]}))
     assert decision().run_key == "after the close of 2024-07-01"
-    lake.write("signals", regime, "2024-07-01")
+    lake.write("delayed_quotes", regime, "2024-07-01")
     clock(noon)
     assert "the next decision comes after the next close" in decision().skip_message
     clock(evening(date(2024, 7, 2)))

@@ -52,13 +52,15 @@ def decide_after_the_close(context: dg.SensorEvaluationContext) -> dg.RunRequest
     if not get_settings().has_no_snapshots:
         return dg.SkipReason("there are prices during a session: refresh_signals_schedule decides every 15 minutes of it")
     lake = Lake(get_settings().lake_url)
-    bars, decided, newest = lake.partitions("daily_bars"), lake.partitions("signals"), last_closed_session(now())
-    if not bars or not lake.exists("regime") or not decided:
-        return dg.SkipReason("the market has not been scored yet: `mltrainer demo` does it the first time")
-    if bars[-1] <= decided[-1]:
+    bars, decided, newest = lake.partitions("daily_bars"), lake.partitions("delayed_quotes"), last_closed_session(now())
+    if not bars or not lake.exists("regime"):
+        return dg.SkipReason("there is no market to decide on yet: `mltrainer demo` fetches it the first time")
+    if decided and bars[-1] <= decided[-1]:
         waits = "the next decision comes after the next close" if bars[-1] >= str(newest) else f"{newest} has no bars yet"
         return dg.SkipReason(f"{decided[-1]} was decided on; {waits}")
-    if lake.read("regime")["date"].max() < date.fromisoformat(bars[-1]):  # type: ignore[operator]
+    session = date.fromisoformat(bars[-1])
+    scored: date = lake.read("regime")["date"].max()  # type: ignore[assignment]
+    if scored < session or not lake.exists("universe", str(session.replace(day=1))):
         return dg.SkipReason(f"the bars of {bars[-1]} are there; what is made of them is not yet")
     return dg.RunRequest(run_key=f"after the close of {bars[-1]}")
 
