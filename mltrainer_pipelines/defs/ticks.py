@@ -4,13 +4,15 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from mltrainer_pipelines.settings import simulated_now
+from mltrainer_pipelines.settings import get_settings, simulated_now
 
 
 def no_session(day: date) -> dg.SkipReason | None:
     """The reason to skip a weekday on which the exchange does not trade; None where it trades."""
     from mltrainer_pipelines.market.sessions import is_session
 
+    if day in get_settings().closed_days:
+        return dg.SkipReason(f"{day} is one of MLTRAINER_CLOSED_DAYS: the exchange does not trade")
     return None if is_session(day) else dg.SkipReason(f"{day} is a holiday: the exchange does not trade")
 
 

@@ -49,7 +49,7 @@ def dividends(market: Market, parameters: Parameters, today: date) -> list[dict[
         if dividend.public_from > today:
             continue
         row = {
-            "id": _identifier("dividend", dividend.symbol, dividend.ex_date),
+            "id": _identifier(f"dividend {dividend.cash}", dividend.symbol, dividend.ex_date),
             "cash_amount": dividend.cash,
             "currency": "USD",
             "declaration_date": dividend.declared,

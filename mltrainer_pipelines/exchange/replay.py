@@ -170,7 +170,7 @@ class RecordedMarket:
         for row in given.iter_rows(named=True):
             details = {name: row.get(name) for name in ("declared", "record_date", "pay_date", "frequency")}
             dividends.append(Dividend(row["symbol"], row["ex_date"], row["cash"], **details))
-        return sorted(dividends, key=lambda dividend: (dividend.ex_date, dividend.symbol))
+        return sorted(dividends, key=lambda dividend: (dividend.ex_date, dividend.symbol, dividend.cash))
 
     def _read_macro(self) -> dict[str, MacroSeries]:
         dates = {"date": pl.Date(), "published": pl.Date()}

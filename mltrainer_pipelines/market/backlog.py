@@ -54,4 +54,5 @@ def complete_until(lake: Lake) -> date:
         raise LookupError("the lake has no daily bars; run `mltrainer demo`, or materialize daily_bars")
     first, newest = date.fromisoformat(present[0]), date.fromisoformat(present[-1])
     gaps = missing_sessions(lake, first, newest)
-    return max(day for day in map(date.fromisoformat, present) if not gaps or day < gaps[0])
+    closed = closures(lake)
+    return max(day for day in map(date.fromisoformat, present) if day not in closed and (not gaps or day < gaps[0]))

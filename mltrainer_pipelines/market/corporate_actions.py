@@ -10,7 +10,7 @@ import polars as pl
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS, REJECTED_ACTIONS
 from mltrainer_pipelines.market.errors import BadActionsError
 from mltrainer_pipelines.market.listings import listings_of
-from mltrainer_pipelines.market.split_checks import SUSPECTED_SPLITS, judged_actions, suspected_splits
+from mltrainer_pipelines.market.split_checks import SUSPECTED_SPLITS, judged_actions, suspected_splits, unexplained_steps
 from mltrainer_pipelines.market.vendors.protocol import MarketData
 from mltrainer_pipelines.store.corrections import Correction
 from mltrainer_pipelines.store.lake import Lake
@@ -32,6 +32,7 @@ _AT_ONCE = 250
 _OVERRULED, _CORRECTED = "overruled by a correction", "added by a correction"
 _INFERRED = "not listed for that day, but the price steps by it and the day is like any other: applied"
 _SUSPECTED = "a step that looks like a split nobody lists: the symbol is set aside until a correction says what it was"
+_UNEXPLAINED = "nothing explains so large a step of the price on a quiet day: applied, as no loss or gain (a spin-off?)"
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,14 @@ def sifted_actions(
         {"symbol": [one.symbol for one in corrections], "ex_date": [one.day for one in corrections]},
         {"symbol": pl.String, "ex_date": pl.Date},
     )
-    aside = _as_splits(_suspects(bars, pl.concat([believed, inferred])) if suspect else SUSPECTED_SPLITS.to_frame())
+    known = pl.concat([believed, inferred])
+    steps = _as_splits(unexplained_steps(_of_steep(bars), known)).join(decided, on=["symbol", "ex_date"], how="anti")
+    known = pl.concat([known, steps])
+    aside = _as_splits(_suspects(bars, known) if suspect else SUSPECTED_SPLITS.to_frame())
     aside = aside.join(decided, on=["symbol", "ex_date"], how="anti")
-    reasons = ((true, _CORRECTED), (inferred, _INFERRED), (aside, _SUSPECTED))
+    reasons = ((true, _CORRECTED), (inferred, _INFERRED), (steps, _UNEXPLAINED), (aside, _SUSPECTED))
     added = [rows.with_columns(reason=pl.lit(reason, pl.String)) for rows, reason in reasons]
-    return SiftedActions(_ordered(pl.concat([believed, inferred])), _ordered(pl.concat([rejected, *added])))
+    return SiftedActions(_ordered(known), _ordered(pl.concat([rejected, *added])))
 
 
 def sifted_by_company(
@@ -189,6 +193,12 @@ def _as_splits(suspects: pl.DataFrame) -> pl.DataFrame:
     return CORPORATE_ACTIONS.cast(suspects.select("symbol", "ratio", ex_date="date", **terms))
 
 
+def _of_steep(bars: pl.DataFrame) -> pl.DataFrame:
+    """The bars of symbols that ever opened at half or double the close before."""
+    bars = bars.sort("symbol", "date")
+    return bars.filter(pl.col("symbol").is_in(bars.filter(_STEP > _STEEP)["symbol"].unique().implode()))
+
+
 def doubted(rejected: pl.DataFrame) -> pl.DataFrame:
     """Rejected and inferred actions, without what a person has decided."""
     return rejected.filter(~pl.col("reason").is_in([_OVERRULED, _CORRECTED]))
@@ -199,7 +209,7 @@ def listed_before(lake: Lake) -> pl.DataFrame:
     if not lake.exists("rejected_actions"):
         return lake.read("corporate_actions")
     aside = lake.read("rejected_actions").filter(pl.col("reason") != _SUSPECTED)
-    added = pl.col("reason").is_in([_CORRECTED, _INFERRED])
+    added = pl.col("reason").is_in([_CORRECTED, _INFERRED, _UNEXPLAINED])
     ours = aside.filter(added).drop("reason")
     believed = lake.read("corporate_actions").join(ours, on=ours.columns, how="anti", nulls_equal=True)
     return pl.concat([believed, aside.filter(~added).drop("reason")])

@@ -6,11 +6,14 @@ from datetime import date, timedelta
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS, DAILY_BARS
+from mltrainer_pipelines.market.listings import listings_of
 from mltrainer_pipelines.market.sessions import previous_session, sessions_between
+from mltrainer_pipelines.store.lake import Lake
 
 CORRECTED_SESSIONS = 5
 """Sessions that are fetched again each night."""
 
+_HALF_A_YEAR, _A_WEEK = timedelta(days=183), timedelta(days=7)
 _FIELDS = [name for name in DAILY_BARS.schema if name not in ("date", "symbol")]
 
 
@@ -39,6 +42,16 @@ def corrections_between(stored: pl.DataFrame, fetched: pl.DataFrame, seen_on: da
     both = sides[0].join(sides[1], on=["date", "symbol", "field"], how="full", coalesce=True)
     changed = both.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(found=pl.lit(seen_on))
     return BAR_CORRECTIONS.cast(changed).sort("date", "symbol", "field")
+
+
+def recently_corrected(lake: Lake, today: date) -> pl.DataFrame:
+    """date, symbol (company) of the bars of the last half year that the vendor was seen to change in the last week."""
+    since = str((today - _HALF_A_YEAR).replace(day=1))
+    keys = [key for key in lake.partitions("bar_corrections") if key >= since]
+    if not keys:
+        return pl.DataFrame(schema={"date": pl.Date, "symbol": pl.String})
+    fresh = lake.scan("bar_corrections", keys).filter(pl.col("found") >= today - _A_WEEK)
+    return listings_of(lake).companies(fresh.select("date", "symbol").unique().collect())
 
 
 def recorded(record: pl.DataFrame | None, new: pl.DataFrame) -> pl.DataFrame:

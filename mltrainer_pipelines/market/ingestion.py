@@ -23,6 +23,8 @@ USUAL_SESSIONS = 20
 """Sessions whose median is the usual number of symbols."""
 _FEW_SESSIONS = 30
 """A backfill that is no longer than this is fetched session by session without asking how many tickers there are."""
+_LAST_SEEN = 5
+"""Sessions within which the last bar of a symbol is looked for."""
 _AHEAD = 4
 """Answers asked for at once: the next ones travel while this one is checked and written."""
 _BLOCKS = 24
@@ -102,9 +104,34 @@ def sifted_session(lake: Lake, session: date, validated: ValidatedBars, right: C
 
     `right` are symbols whose bar of the session a person has confirmed.
     """
-    before = str(previous_session(session))
-    known = lake.read("daily_bars", before) if lake.exists("daily_bars", before) else None
-    return without_false_prints(validated, known, right)
+    before = _last_bars(lake, session)
+    sifted = without_false_prints(validated, before, right)
+    if sifted.bars.height < validated.bars.height and lake.exists("corporate_actions"):  # of whole bars a known split tells
+        actions = lake.read("corporate_actions").filter(pl.col("ex_date") == session, pl.col("kind") == "split")
+        if not actions.is_empty():
+            return without_false_prints(validated, before, [*right, *actions["symbol"]])
+    return sifted
+
+
+def _last_bars(lake: Lake, session: date) -> pl.DataFrame | None:
+    """The bars of the session before; of what was set aside then, or where nothing traded, those before it, within a week."""
+    known: pl.DataFrame | None = None
+    wanted: pl.Series | None = None
+    for back in range(1, _LAST_SEEN + 1):
+        key = str(previous_session(session, back))
+        if not lake.exists("daily_bars", key):
+            continue
+        bars = lake.read("daily_bars", key)
+        found = bars if wanted is None else bars.filter(pl.col("symbol").is_in(wanted.implode()))
+        known = found if known is None else pl.concat([known, found])
+        aside = lake.read("rejected_bars", key)["symbol"] if lake.exists("rejected_bars", key) else known["symbol"].clear()
+        wanted = pl.concat([aside, *([] if wanted is None else [wanted])]).drop_nulls().unique()
+        wanted = wanted.filter(~wanted.is_in(known["symbol"].implode()))
+        if known.height and wanted.is_empty():
+            break
+        if not known.height:
+            known = wanted = None
+    return known
 
 
 def store_session(lake: Lake, session: date, validated: ValidatedBars, compare: bool) -> bool:

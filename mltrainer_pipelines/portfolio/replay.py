@@ -17,6 +17,7 @@ from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.features.panel import PRICES, dense
 from mltrainer_pipelines.features.spec import FeatureSet
+from mltrainer_pipelines.market.backlog import closures
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.listings import company_bars, listings_of
 from mltrainer_pipelines.market.macro import known_macro
@@ -93,7 +94,7 @@ def replay(
     sessions = sessions_in_lake(lake, first, last)
     if not sessions:
         raise NothingToReplayError(f"the lake has no daily_bars from {first} to {last}; materialize them, or replay other dates")
-    missing = sorted(set(sessions_between(sessions[0], sessions[-1])) - set(sessions))
+    missing = sorted(set(sessions_between(sessions[0], sessions[-1])) - set(sessions) - closures(lake))
     if missing:
         raise NothingToReplayError(f"daily_bars of {missing[0]} are missing in the lake; materialize them first")
     inputs = PreparedInputs(lake, sessions[0], sessions[-1])

@@ -87,7 +87,8 @@ def walked(positions: Sequence[Mapping[str, Any]], panel: Panel) -> list[dict[st
             settled.append(row | never | {"marked_session": row["entry_session"]})
             continue
         if row["fill_price"] is None:
-            row |= filled_at(row, fill) | {"entry_time": hours[row["entry_session"]][0]}
+            entered = panel.sessions[entries[i]].item()  # later than planned where the market was closed then
+            row |= filled_at(row, fill) | {"entry_session": entered, "entry_time": hours[entered][0]}
         end = int(exits[i]) if exits[i] >= 0 else len(panel.sessions) - 1
         session = panel.sessions[end].item()
         factor = float(factors[i, end] / entry_factors[i])

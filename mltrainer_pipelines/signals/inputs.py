@@ -9,6 +9,7 @@ import polars as pl
 from mltrainer_pipelines.features.engine import compute_features, look_back
 from mltrainer_pipelines.features.labels.barriers import daily_volatility
 from mltrainer_pipelines.features.spec import FeatureSet
+from mltrainer_pipelines.market.backlog import closures
 from mltrainer_pipelines.market.corporate_actions import suspected
 from mltrainer_pipelines.market.history import adjusted_history, sessions_in_lake
 from mltrainer_pipelines.market.listings import company_bars, listings_of
@@ -136,7 +137,8 @@ class LakeInputs:
         present = sessions_in_lake(self.lake, date.min, session)
         if not present:
             raise HistoryBehindError(f"the lake has no daily_bars up to {session}; materialize daily_bars first")
-        missing = sessions_between(next_session(present[-1]), session if final else session - timedelta(days=1))
+        until, closed = session if final else session - timedelta(days=1), closures(self.lake)
+        missing = [day for day in sessions_between(next_session(present[-1]), until) if day not in closed]
         if missing:
             listing = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise HistoryBehindError(

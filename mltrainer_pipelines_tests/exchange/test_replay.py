@@ -212,3 +212,13 @@ def test_the_shared_recording_holds_what_it_says():
     assert len(market.tickers()) == 200
     apple = pl.read_parquet(SHARED).filter(pl.col("symbol") == "AAPL")
     np.testing.assert_array_equal(market.history("AAPL", date(2009, 1, 1), date(2016, 1, 1)).close, apple["close"].to_numpy())
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_regular_and_a_special_dividend_of_one_day_are_two_and_one_listed_twice_is_one(write, tmp_path, order):
+    path = write(recording())
+    rows = [("AA", SESSIONS[3], 0.25), ("AA", SESSIONS[3], 1.0), ("AA", SESSIONS[3], 1.0), ("BB", SESSIONS[4], 0.5)][::order]
+    schema = {"symbol": pl.String, "ex_date": pl.Date, "cash": pl.Float64}
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(tmp_path / "june.dividends.parquet")
+    paid = [(one.symbol, one.ex_date, one.cash) for one in RecordedMarket(path).dividends()]
+    assert paid == [("AA", SESSIONS[3], 0.25), ("AA", SESSIONS[3], 1.0), ("BB", SESSIONS[4], 0.5)]

@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mltrainer_pipelines.contracts.lake_tables import DAILY_BARS
+from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS, DAILY_BARS
 from mltrainer_pipelines.market.backlog import closures, complete_until, missing_sessions, note_closures, overdue_sessions
+from mltrainer_pipelines.market.history import adjusted_history, session_away, sessions_in_lake
 from mltrainer_pipelines.market.sessions import NEW_YORK, sessions_between
 from mltrainer_pipelines.store.lake import Lake
 
@@ -62,3 +63,19 @@ def test_a_closure_is_no_gap(tmp_path: Path) -> None:
     assert lake.read("session_closures").height == 1
     assert overdue_sessions(lake, at(2025, 1, 14, 20, 0)) == []
     assert complete_until(lake) == days[-1]
+
+
+def test_a_day_on_which_the_market_was_closed_counts_in_no_window(tmp_path):
+    days = sessions_between(date(2018, 11, 26), date(2018, 12, 14))
+    closed = date(2018, 12, 6)
+    lake = with_bars(tmp_path, *(day for day in days if day != closed))
+    lake.write("daily_bars", DAILY_BARS.empty(), str(closed))  # a recording without one session
+    note_closures(lake, [closed, date(2018, 12, 5)], date(2018, 12, 7))  # the fifth is none by the calendar
+    assert closed not in sessions_in_lake(lake, days[0], days[-1])
+    traded = [day for day in days if day != closed]
+    for place, day in enumerate(traded):
+        for count in range(-place, len(traded) - place):
+            assert session_away(lake, day, count) == traded[place + count]
+    lake.write("corporate_actions", CORPORATE_ACTIONS.empty())
+    bars = adjusted_history(lake, traded[-3], traded[-3], look_back=8, look_ahead=2)
+    assert bars["date"].to_list() == traded[-11:]

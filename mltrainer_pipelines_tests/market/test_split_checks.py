@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from mltrainer_pipelines.contracts.lake_tables import CORPORATE_ACTIONS
+from mltrainer_pipelines.market.corporate_actions import sifted_actions
 from mltrainer_pipelines.market.sessions import sessions_between
-from mltrainer_pipelines.market.split_checks import judged_actions, suspected_splits
+from mltrainer_pipelines.market.split_checks import judged_actions, suspected_splits, unexplained_steps
 
 DAYS = sessions_between(date(2024, 1, 2), date(2024, 6, 28))
 EX = 80
@@ -111,6 +112,21 @@ def test_an_unlisted_split_is_suspected_and_a_crash_is_not() -> None:
     news = market({EX: 2.0}).with_columns(volume=pl.when(pl.col("date") == DAYS[EX]).then(3e7).otherwise("volume"))
     assert suspected_splits(news).is_empty()
     assert suspected_splits(market()).is_empty()
+
+
+def test_a_step_that_nothing_explains_on_a_quiet_day_is_no_loss_and_news_is() -> None:
+    """Kansas City Southern gave Stilwell away on 2000-07-13: 187.50 dollars, and then 5.375."""
+    bars = market()
+    days = bars.filter(pl.col("symbol") == bars["symbol"][0])["date"].to_list()
+    day, symbol = days[len(days) // 2], bars["symbol"][0]
+    after = (pl.col("symbol") == symbol) & (pl.col("date") >= day)
+    for times, shares, found in ((0.37, 2.5, 1), (0.0287, 30.0, 1), (0.37, 20.0, 0), (0.7, 1.4, 0)):
+        prices = {name: pl.when(after).then(pl.col(name) * times).otherwise(name) for name in ("open", "high", "low", "close")}
+        volume = pl.when(after).then(pl.col("volume") * shares).otherwise("volume")
+        steps = unexplained_steps(bars.with_columns(**prices, volume=volume), CORPORATE_ACTIONS.empty())
+        assert steps.select("symbol", "date").rows() == [(symbol, day)] * found
+        applied = sifted_actions(CORPORATE_ACTIONS.empty(), bars.with_columns(**prices, volume=volume)).believed
+        assert applied["ex_date"].to_list() == [day] * found
 
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"

@@ -6,10 +6,12 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
 from mltrainer_pipelines.features.labels.barriers import Barriers, daily_volatility, net_return
 from mltrainer_pipelines.features.labels.labels import compute_labels
+from mltrainer_pipelines.learning.outcomes import record_outcomes
 from mltrainer_pipelines.market.adjustment import adjusted
 from mltrainer_pipelines.market.sessions import NotASessionError, next_session, session_hours, sessions_between
 from mltrainer_pipelines.portfolio.account import PaperAccount
@@ -413,3 +415,49 @@ def test_ten_thousand_open_positions_are_settled_at_once(database: Database) -> 
     assert len(open_positions(database.engine, COST_BPS)) == 10_000
     result = settle(database.engine, bars, days[-1])
     assert result.marked == result.still_open == 10_000
+
+
+def test_a_position_closed_on_a_false_print_is_settled_again_when_that_is_mended(database: Database) -> None:
+    recommend(database.engine, T)
+    open_positions(database.engine, COST_BPS)
+    right = market(*flat(6))
+    false = right.with_columns(adj_low=pl.when(pl.col("date") == DAYS[3]).then(10.0).otherwise("adj_low"))
+    settle(database.engine, false, DAYS[5])
+    assert only(database)["exit_reason"] == "stop"
+    record_outcomes(database.engine)
+    mended = pl.DataFrame({"date": [DAYS[3]], "symbol": ["AAA"]})
+    assert bars_needed_from(database.engine) is None
+    assert bars_needed_from(database.engine, mended) == DAYS[1]
+    for _ in range(2):
+        settle(database.engine, right, DAYS[5], mended=mended)
+        again = only(database)
+        assert (again["status"], again["exit_session"], again["exit_reason"], again["marked_session"]) == (
+            "open",
+            None,
+            None,
+            DAYS[5],
+        )
+    with database.engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM outcomes")).scalar_one() == 0
+
+
+def test_an_open_that_is_mended_fills_the_position_anew(database: Database) -> None:
+    recommend(database.engine, T)
+    open_positions(database.engine, COST_BPS)
+    false = market(*flat(1), (50.0, 101.0, 50.0, 100.0), *flat(4))
+    settle(database.engine, false, DAYS[5])
+    assert (only(database)["fill_price"], only(database)["status"]) == (Decimal(50), "closed")
+    settle(database.engine, market(*flat(6)), DAYS[5], mended=pl.DataFrame({"date": [DAYS[1]], "symbol": ["AAA"]}))
+    assert (only(database)["fill_price"], only(database)["status"]) == (Decimal(100), "open")
+
+
+def test_a_day_on_which_the_market_was_closed_is_no_session_of_a_position(database: Database) -> None:
+    recommend(database.engine, T)
+    open_positions(database.engine, COST_BPS)
+    bars = market(*flat(6)).filter(pl.col("date") != DAYS[1])
+    with pytest.raises(MissingBarsError):
+        settle(database.engine, bars, DAYS[5])
+    settle(database.engine, bars, DAYS[5], closures=[DAYS[1]])
+    entered = only(database)
+    assert (entered["status"], entered["entry_session"]) == ("open", DAYS[2])
+    assert entered["entry_time"] == session_hours(DAYS[2])[0]

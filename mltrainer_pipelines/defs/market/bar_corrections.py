@@ -50,6 +50,7 @@ def bar_corrections(
 
     from mltrainer_pipelines.contracts.content_hash import data_fingerprint
     from mltrainer_pipelines.contracts.lake_tables import BAR_CORRECTIONS
+    from mltrainer_pipelines.market.backlog import closures
     from mltrainer_pipelines.market.corrections import corrected_bars, corrections_between, recorded, sessions_to_check
     from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, sifted_session, store_session, symbols_before
     from mltrainer_pipelines.store.corrections import in_force
@@ -58,7 +59,8 @@ def bar_corrections(
     keys = context.partition_keys
     months_asked = [date.fromisoformat(key) for key in keys]
     due = sessions_to_check(months_asked, last_closed_session(now()))
-    wanted = [day for day in due if lake.exists("daily_bars", str(day))]
+    closed = closures(lake)
+    wanted = [day for day in due if lake.exists("daily_bars", str(day)) and day not in closed]
     least_s = market_data.budget.seconds_for(len(wanted)) if market_data.budget else 0.0
     plan = BackfillPlan("sessions", tuple(wanted), (), len(wanted), least_s)
     context.log.info(f"Polygon: fetching again: {plan}")

@@ -111,6 +111,7 @@ def daily_bars(
                     context.log.warning(f"the recording has no bars of {gap.session}")
                     store_session(lake, gap.session, NO_BARS, compare=str(gap.session) in present)
                     rows[str(gap.session)] = 0
+                note_closures(lake, [gap.session for gap in empty], now().date())
                 empty.clear()
             validated = sifted_session(lake, session, validated, [str(symbol) for symbol, day in right if day == session])
             doubts += [replace(doubt, day=session) for doubt in doubts_of(validated.rejected.iter_rows(named=True))]

@@ -10,7 +10,7 @@ from mltrainer_pipelines.defs.market.daily_bars import daily_bars
 from mltrainer_pipelines.defs.reporting import OWNERS
 from mltrainer_pipelines.defs.resources import DatabaseResource, LakeResource
 from mltrainer_pipelines.defs.signals.assets import TRANSIENT_RETRY, newest_signals, recommendations
-from mltrainer_pipelines.settings import get_settings
+from mltrainer_pipelines.settings import get_settings, now
 
 
 @dg.asset(
@@ -25,7 +25,8 @@ def virtual_positions(lake: LakeResource, database: DatabaseResource) -> dg.Mate
 
     So are the leanings and a sample of the signals just below the thresholds, each in a table of its own.
     """
-    from mltrainer_pipelines.market.backlog import complete_until
+    from mltrainer_pipelines.market.backlog import closures, complete_until
+    from mltrainer_pipelines.market.corrections import recently_corrected
     from mltrainer_pipelines.market.history import adjusted_history
     from mltrainer_pipelines.market.listings import company_actions, listings_of
     from mltrainer_pipelines.market.quotes import provisional_bars
@@ -47,9 +48,12 @@ def virtual_positions(lake: LakeResource, database: DatabaseResource) -> dg.Mate
         near = near_misses(scored, thresholds)
         report["sampled"] = open_samples(database.engine, near, settings.cost_bps, settings.market_kind)
     newest, listings = complete_until(lake), listings_of(lake)
-    first = bars_needed_from(database.engine)
+    mended = recently_corrected(lake, now().date())
+    first = bars_needed_from(database.engine, mended)
     if first is not None and first <= newest:
-        settled = settle(database.engine, adjusted_history(lake, first, newest, look_back=1), newest, listings)
+        settled = settle(
+            database.engine, adjusted_history(lake, first, newest, look_back=1), newest, listings, closures(lake), mended
+        )
         report |= {"entered": settled.entered, "closed": dict(settled.closed), "pending": settled.still_pending}
     if lake.partitions("delayed_quotes"):
         quotes = newest_refresh(lake.read("delayed_quotes", lake.partitions("delayed_quotes")[-1]), "as_of")

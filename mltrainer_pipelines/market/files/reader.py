@@ -119,7 +119,7 @@ def read_bar_files(
     return BarsOfFiles(
         good,
         _last_of(pl.concat([splits, given_splits])),
-        _last_of(pl.concat([dividends, given_dividends])),
+        _all_paid(dividends, given_dividends),
         rejected,
         left_out,
         notes,
@@ -129,6 +129,14 @@ def read_bar_files(
 def _last_of(actions: pl.DataFrame) -> pl.DataFrame:
     """One action a symbol and day: a file of actions counts more than a column."""
     return actions.unique(["symbol", "ex_date"], keep="last", maintain_order=True).sort("ex_date", "symbol")
+
+
+def _all_paid(marked: pl.DataFrame, listed: pl.DataFrame) -> pl.DataFrame:
+    """Every dividend once: a regular and a special one of a day are two. A file counts more than a column on its days."""
+    others = marked.join(listed, on=["symbol", "ex_date"], how="anti")
+    return (
+        pl.concat([others, listed]).unique(["symbol", "ex_date", "cash"], maintain_order=True).sort("ex_date", "symbol", "cash")
+    )
 
 
 def _tables(path: Path, options: ReadOptions, progress: Callable[[str, float], object]) -> tuple[list[RawTable], dict[str, str]]:
