@@ -23,7 +23,9 @@ from mltrainer_pipelines.store.lake import Lake
 
 GAP: Final = 5
 """Sessions without a bar after which a symbol's bars are another company's, if nothing explains them."""
-_AT_ONCE, _TRIED, _CALLS_AT_ONCE = 250, 20, 4
+_AT_ONCE, _CALLS_AT_ONCE = 250, 4
+_PART, _TRIED = 100, 1000
+"""How many runs are asked about before what was found is looked up, and of how many unknown ones a vendor knows nobody."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def asked_events(
     """`stored` `TICKER_EVENTS` with what the vendor says of the runs that it was not asked about, the newest first.
 
     A call for each, and one for each company. At most `most` runs are asked about, the others the next time; a vendor
-    that knows nobody of the first twenty, or whose plan refuses, is not asked further.
+    that knows nobody of the first thousand, or whose plan refuses, is not asked further.
     """
     before = set(stored.select("asked", "day").iter_rows())
     new = [run for run in sorted(runs, key=lambda run: run.first, reverse=True) if (run.symbol, run.first) not in before][:most]
@@ -166,15 +168,15 @@ def asked_events(
         log(f"asking which company {len(new)} symbols were that began, or came back, after the first sessions")
     try:
         with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
-            for begin in range(0, len(new), _TRIED):
-                part = new[begin : begin + _TRIED]
+            for begin in range(0, len(new), _PART):
+                part = new[begin : begin + _PART]
                 figis = list(pool.map(lambda run: client.composite_figi(run.symbol, run.first), part))
                 rows += [(run.symbol, run.first, figi, None, None) for run, figi in zip(part, figis, strict=True)]
                 fresh = {figi: run for run, figi in zip(part, figis, strict=True) if figi is not None and figi not in known}
                 for (figi, run), events in zip(fresh.items(), pool.map(client.ticker_events, fresh), strict=True):
                     rows += [(run.symbol, run.first, figi, *event) for event in events.select("symbol", "since").iter_rows()]
                 known |= set(fresh)
-                if not known:
+                if not known and begin + _PART >= _TRIED:
                     break
     except KeyRefusedError as error:
         log(f"{error}; companies are told apart by their bars alone")
