@@ -158,14 +158,22 @@ def models(as_json: AsJson = False) -> None:
     print_result(as_rows() if as_json else as_table())
 
 
-@app.command(epilog="Example: mltrainer doctor --json")
-def doctor(market: Market = None, as_json: AsJson = False) -> None:
+@app.command(epilog="Examples: mltrainer doctor --json · mltrainer doctor --lake")
+def doctor(
+    market: Market = None,
+    lake: Annotated[bool, typer.Option("--lake", help="Read every file of the lake and compare it with its checksum.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Look at what this installation needs and say what is missing; exit code 1 where something stops it from working."""
     from dataclasses import asdict
 
-    from mltrainer_pipelines.commands.doctor import examine, text
+    from mltrainer_pipelines.commands.doctor import examine, examine_lake, text
 
-    findings = examine(_settings())
+    if lake:
+        with progress_bar("Files") as progress:
+            findings = examine_lake(_settings(), progress)
+    else:
+        findings = examine(_settings())
     print_result([asdict(finding) for finding in findings] if as_json else text(findings))
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 

@@ -30,6 +30,25 @@ def examine(settings: Settings) -> list[Finding]:
     return list(_findings(settings))
 
 
+_FETCHED = frozenset({"daily_bars", "corporate_actions", "macro_series", "ticker_events", "ticker_profiles", "delayed_quotes"})
+"""Assets that come from a vendor; all others are computed from them."""
+
+
+def examine_lake(settings: Settings, looked_at: Callable[[str, float], None] = lambda *_: None) -> list[Finding]:
+    """Look at every file of the lake: which are damaged, and what to fetch or compute again."""
+    from mltrainer_pipelines.store.lake import Lake
+
+    if settings.lake_url.startswith("s3://"):
+        return [Finding("lake", True, f"{settings.lake_url}: the object store keeps checksums of its own")]
+    damaged, files, bare = Lake(settings.lake_url).damaged_files(looked_at)
+    findings = [
+        Finding(asset, False, f"{key} is damaged: {'fetch' if asset in _FETCHED else 'compute'} it again, materialize {asset}")
+        for asset, key in damaged
+    ]
+    old = f"; {bare} were written by an earlier version and have no checksum" if bare else ""
+    return [*findings, Finding("lake", not damaged, f"{files} files in {settings.lake_url}, {len(damaged)} damaged{old}")]
+
+
 def text(findings: Sequence[Finding]) -> str:
     """The findings for a reader, a line each."""
     return "\n".join(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<18} {finding.detail}" for finding in findings)
@@ -76,5 +95,5 @@ def _database(settings: Settings) -> str:
 
 
 def _startable(settings: Settings) -> str:
-    require_startable(settings)
+    require_startable(settings, sweep=False)
     return "free: " + ", ".join(str(service.port) for service in services(settings) if service.port)

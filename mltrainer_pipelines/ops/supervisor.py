@@ -84,13 +84,14 @@ def services(settings: Settings) -> list[Service]:
     return running
 
 
-def require_startable(settings: Settings) -> None:
+def require_startable(settings: Settings, sweep: bool = True) -> None:
     """Raise `AlreadyRunningError` or `PortInUseError` where `run_up` could not start the services.
 
-    What an installation that was killed left running on this home is stopped first.
+    What an installation that was killed left running on this home is stopped first, unless `sweep` is False.
     """
     state_dir.require_unlocked(settings)
-    stop_leftovers(f"{settings.state}#")
+    if sweep:
+        stop_leftovers(f"{settings.state}#")
     for service in services(settings):
         _require_free(service)
 

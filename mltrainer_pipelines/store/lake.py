@@ -8,7 +8,7 @@ import fcntl
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import polars as pl
 from pyarrow import NativeFile, fs
+
+from mltrainer_pipelines.store import lake_seal
 
 _SAFE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=-]*(/[A-Za-z0-9][A-Za-z0-9_.=-]*)*$")
 _FEW = 64
@@ -33,6 +35,18 @@ class MissingPartitionError(LookupError):
         names = list(partitions)
         listing = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         super().__init__(f"the lake at {lake_url} has no {asset} for {listing}; materialize {asset} for it first")
+
+
+class DamagedPartitionError(MissingPartitionError):
+    """A partition's file is not as it was written: names it and the remedy. It is set aside, and so is missing from then on."""
+
+    def __init__(self, asset: str, partition: str, place: str, aside: str | None):
+        LookupError.__init__(
+            self,
+            f"the lake's {asset} for {partition} is damaged ({place} does not fit its checksum"
+            f"{f'; it is kept as {aside}' if aside else ''}); materialize {asset} for {partition} again, and look at the "
+            "others with `mltrainer doctor --lake`",
+        )
 
 
 class OtherMarketError(RuntimeError):
@@ -109,11 +123,56 @@ class Lake:
 
     @contextmanager
     def _opened(self, asset: str, partition: str) -> Iterator[NativeFile]:
+        self._require_intact(asset, [partition])
         try:
             with self._files[0].open_input_file(self._key(asset, partition)) as source:
                 yield source
         except FileNotFoundError:
             raise MissingPartitionError(asset, [partition], self.url) from None
+
+    def _require_intact(self, asset: str, partitions: Sequence[str]) -> None:
+        """Raise `DamagedPartitionError` for the first file whose checksum does not fit; object stores have their own."""
+        if not isinstance(self._files[0], fs.LocalFileSystem):
+            return
+        for partition in partitions:
+            with suppress(FileNotFoundError):
+                if not lake_seal.file_is_intact(self._key(asset, partition)):
+                    raise self._set_aside(asset, partition)
+
+    def _set_aside(self, asset: str, partition: str) -> DamagedPartitionError:
+        """Give a damaged file another name, so that it counts as missing; the error that says so."""
+        place = self._key(asset, partition)
+        folder, name = os.path.split(place)
+        aside: str | None = os.path.join(folder, f".{name}.damaged")
+        try:
+            os.replace(place, str(aside))
+        except OSError:  # a lake that cannot be written
+            aside = None
+        return DamagedPartitionError(asset, partition, place, aside)
+
+    def damaged_files(self, looked_at: Callable[[str, float], None] = lambda *_: None) -> tuple[list[tuple[str, str]], int, int]:
+        """Look at every file of a folder: the damaged ones by asset and partition, how many files, how many without a checksum.
+
+        Nothing is changed; `looked_at` is told now and then what is looked at, and which share of the files has been.
+        """
+        base = self._files[1]
+        names = sorted(
+            os.path.relpath(os.path.join(folder, name), base).removesuffix(".parquet")
+            for folder, _, files in os.walk(base)
+            for name in files
+            if name.endswith(".parquet") and not name.startswith(".")
+        )
+        damaged, bare = [], 0
+        for number, name in enumerate(names, 1):
+            with open(os.path.join(base, f"{name}.parquet"), "rb") as file:
+                content = file.read()
+            if not lake_seal.is_intact(content):
+                asset, _, partition = name.partition("/")
+                damaged.append((asset, partition))
+            bare += not lake_seal.is_sealed(content)
+            if number == len(names) or not number % max(1, len(names) // 50):
+                looked_at(name.partition("/")[0], number / len(names))
+        return damaged, len(names), bare
 
     def exists(self, asset: str, partition: str = WHOLE) -> bool:
         return bool(self._files[0].get_file_info(self._key(asset, partition)).is_file)
@@ -144,7 +203,11 @@ class Lake:
         def noted(partition: str) -> Mapping[str, str]:
             with self._opened(asset, partition) as source:
                 footer = parquet.read_metadata(source).metadata or {}
-            return {key.decode(): value.decode() for key, value in footer.items() if not key.startswith(b"ARROW:")}
+            return {
+                key.decode(): value.decode()
+                for key, value in footer.items()
+                if not key.startswith((b"ARROW:", lake_seal.NOTE.encode()))
+            }
 
         if not self.url.startswith("s3://"):
             return list(map(noted, partitions))
@@ -157,8 +220,8 @@ class Lake:
         A reader sees the old file or the new one, never a part.
         """
         buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd", statistics=True, metadata=None if notes is None else dict(notes))
-        self._put(self._key(asset, partition), buffer.getbuffer())
+        frame.write_parquet(buffer, compression="zstd", statistics=True, metadata=lake_seal.with_note(notes))
+        self._put(self._key(asset, partition), lake_seal.sealed(buffer.getbuffer()))
         return self.path(asset, partition)
 
     def _put(self, key: str, content: bytes | memoryview) -> None:
@@ -177,7 +240,7 @@ class Lake:
                 out.write(content)
 
     def read(self, asset: str, partition: str = WHOLE) -> pl.DataFrame:
-        """Read one partition; `MissingPartitionError` if it does not exist."""
+        """Read one partition; `MissingPartitionError` if it does not exist, `DamagedPartitionError` if it is not as written."""
         with self._opened(asset, partition) as source:
             return pl.read_parquet(source.read())
 
@@ -188,6 +251,8 @@ class Lake:
         ------
         MissingPartitionError
             If one of the named partitions does not exist, or none exists at all.
+        DamagedPartitionError
+            If one is not as it was written.
         """
         names = self.partitions(asset) if partitions is None else list(partitions)
         if partitions is None:
@@ -199,6 +264,7 @@ class Lake:
         missing = missing or ([] if names else ["any partition"])
         if missing:
             raise MissingPartitionError(asset, missing, self.url)
+        self._require_intact(asset, names)
         paths = [self.path(asset, name) for name in names]
         endpoint = _s3_endpoint() if self.url.startswith("s3://") else None
         options = {"aws_endpoint_url": endpoint, "aws_allow_http": "true"} if endpoint else None

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import polars as pl
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mltrainer_pipelines.store.lake import Lake, MissingPartitionError, OtherMarketError
+from mltrainer_pipelines.store.lake import DamagedPartitionError, Lake, MissingPartitionError, OtherMarketError
 from mltrainer_pipelines_tests.servers.s3 import new_bucket, s3_server
 
 FRAME = pl.DataFrame({"symbol": ["A", "B"], "close": [1.5, None], "volume": [10, 20]})
@@ -204,3 +205,51 @@ def test_notes_of_a_partition_come_back_and_leave_its_rows_alone(lake):
     assert_frame_equal(lake.read("features", "2024-01-01"), FRAME)
     with pytest.raises(MissingPartitionError, match="no features for 2024-03-01"):
         lake.notes("features", ["2024-03-01"])
+
+
+def test_every_bit_that_is_flipped_is_noticed_and_the_file_counts_as_missing(folder_lake: Lake, tmp_path: Path) -> None:
+    folder_lake.write("daily_bars", FRAME, "2015-10-30", {"asked": "today"})
+    place = Path(folder_lake.path("daily_bars", "2015-10-30"))
+    whole, random = place.read_bytes(), Random(19)
+    bits = {8 * at + random.randrange(8) for at in range(0, len(whole), max(1, len(whole) // 400))}
+    bits |= set(range(8 * (len(whole) - 8), 8 * len(whole)))  # the footer's length, and Parquet's mark
+    for bit in bits:
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        place.write_bytes(flipped)
+        with pytest.raises(DamagedPartitionError, match=r"daily_bars for 2015-10-30 is damaged .* materialize daily_bars for"):
+            folder_lake.read("daily_bars", "2015-10-30")
+        assert not folder_lake.exists("daily_bars", "2015-10-30")
+        assert folder_lake.partitions("daily_bars") == []
+    for read in (
+        folder_lake.row_count,
+        lambda *name: folder_lake.scan(name[0], [name[1]]),
+        lambda *n: folder_lake.notes(n[0], [n[1]]),
+    ):
+        place.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        with pytest.raises(DamagedPartitionError):
+            read("daily_bars", "2015-10-30")
+    place.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DamagedPartitionError):
+        folder_lake.read("daily_bars", "2015-10-30")
+    place.write_bytes(whole)
+    assert_frame_equal(folder_lake.read("daily_bars", "2015-10-30"), FRAME)
+    assert folder_lake.notes("daily_bars", ["2015-10-30"]) == [{"asked": "today"}]
+
+
+def test_a_file_of_an_earlier_version_has_no_checksum_and_is_read(folder_lake: Lake) -> None:
+    place = Path(folder_lake.path("daily_bars", "2015-10-30"))
+    place.parent.mkdir(parents=True)
+    FRAME.write_parquet(place, compression="zstd")
+    assert_frame_equal(folder_lake.read("daily_bars", "2015-10-30"), FRAME)
+    assert folder_lake.damaged_files() == ([], 1, 1)
+
+
+def test_the_whole_lake_is_looked_at_and_nothing_is_changed(folder_lake: Lake) -> None:
+    for day in ("2015-10-29", "2015-10-30"):
+        folder_lake.write("daily_bars", FRAME, day)
+    folder_lake.write("features", FRAME, "default/2015-10")
+    place = Path(folder_lake.path("features", "default/2015-10"))
+    place.write_bytes(place.read_bytes()[:-20] + b"x" + place.read_bytes()[-19:])
+    assert folder_lake.damaged_files() == ([("features", "default/2015-10")], 3, 0)
+    assert folder_lake.exists("features", "default/2015-10")
