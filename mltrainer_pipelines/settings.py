@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     mltrainer_universe_size: int = Field(default=200, ge=5, le=5000)
     mltrainer_simulated_seed: int = Field(default=7, ge=0)
     mltrainer_simulated_symbols: int = Field(default=120, ge=5, le=20_000)
-    mltrainer_simulated_premium: float = Field(default=1.0, ge=0.0, le=5.0)
+    mltrainer_simulated_premium: float = Field(default=0.85, ge=0.0, le=5.0)
 
     # outside services: the folders of market/vendors that bars and macro series come from, their keys and addresses
     mltrainer_market_vendor: str = Field(default="polygon", pattern="^[a-z][a-z0-9_]*$")

@@ -30,8 +30,8 @@ _OBSERVATIONS = {"series_id": pl.String, "date": pl.Date, "value": pl.Float64, "
 class AuditMarket:
     """The simulated market of an audit: reproducible, and independent of today's date.
 
-    A `premium` of 0 leaves nothing to predict, 1 is the default strength. Decisions are made from `first` on, the first session
-    of a month; the market begins a year of sessions before.
+    A `premium` of 0 leaves nothing to predict, 1 is easy to find (a demo has 0.85). Decisions are made from `first` on, the
+    first session of a month; the market begins a year of sessions before.
     """
 
     seed: int = 7

@@ -63,7 +63,7 @@ def strong_buys(signals: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     """
     decided = _by_rules(signals, thresholds)
     passes = pl.col("reason") == ""
-    if thresholds.min_probability >= 0.5 and {"date", "timeframe"} <= set(signals.columns):
+    if thresholds.min_probability > 0.5 and {"date", "timeframe"} <= set(signals.columns):
         of_refresh = ("date", "timeframe")
         crowded = (passes.mean().over(of_refresh) > MOST_PASSING) & (pl.len().over(of_refresh) >= FEW_SIGNALS)
         decided = decided.with_columns(reason=pl.when(passes & crowded).then(pl.lit(CROWDED)).otherwise("reason"))

@@ -24,6 +24,7 @@ from mltrainer_pipelines.store.lake import Lake
 
 SMALL_MARKET = {
     "MLTRAINER_SIMULATED_SYMBOLS": "30",
+    "MLTRAINER_SIMULATED_PREMIUM": "1",
     "MLTRAINER_HISTORY_START": "2021-06-01",
     "MLTRAINER_AS_OF": "2024-03-28T18:00:00-04:00",
 }

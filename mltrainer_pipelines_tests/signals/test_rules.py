@@ -91,4 +91,4 @@ def test_where_most_of_the_market_passes_nothing_is_recommended_and_it_is_said()
     half = pl.DataFrame(rows).with_columns(confidence=pl.when(pl.int_range(pl.len()) < 20).then(0.1).otherwise(0.9))
     assert strong_buys(half, Thresholds())["strong_buy"].sum() == 20
     assert strong_buys(pl.DataFrame(rows[:10]), Thresholds())["strong_buy"].all()
-    assert strong_buys(pl.DataFrame(rows), Thresholds(min_probability=0.3))["strong_buy"].all()
+    assert strong_buys(pl.DataFrame(rows), Thresholds(min_probability=0.5))["strong_buy"].all()
