@@ -350,9 +350,13 @@ class Settings(BaseSettings):
         if self.data_plan is None:
             return self
         get_settings.cache_clear()
-        start, days = self.data_plan.history_start, self.data_plan.training_days
-        unset = {} if "mltrainer_training_days" in self.model_fields_set else {"mltrainer_training_days": days}
-        return self.model_copy(update={"mltrainer_history_start": max(self.history_asked_for, start), **unset})
+        start = max(self.history_asked_for, self.data_plan.history_start)
+        days = self.data_plan.training_days
+        if "mltrainer_training_days" in self.model_fields_set:
+            days = self.mltrainer_training_days
+        if self.mltrainer_executor == "ray":  # the nodes of a cluster do not see this state folder
+            os.environ |= {"MLTRAINER_HISTORY_START": str(start), "MLTRAINER_TRAINING_DAYS": str(days)}
+        return self.model_copy(update={"mltrainer_history_start": start, "mltrainer_training_days": days})
 
     @property
     def closed_days(self) -> frozenset[date]:

@@ -26,7 +26,7 @@ def serve_all(settings: Settings) -> int:
     if settings.plan_key and settings.data_plan is None:  # `mltrainer demo` has looked already
         for line in look(settings).lines:
             typer.echo(line, err=True)
-        settings = settings.in_its_plan()
+    settings = settings.in_its_plan()
     typer.echo(f"Starting mlTrainer in {settings.state} …", err=True)
     log = RotatingLog(state_dir.log_file(settings))
     return run_up(settings, log, ready, lambda sentence: typer.echo(sentence, err=True))
