@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from datetime import time as hour
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -238,13 +238,18 @@ def ingested(market: Market, lake: Lake) -> Lake:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found: lies by kind, those that were not, true rows that were set aside, and rows that differ for no reason."""
+    """What was found: lies by kind, those that were not, true rows that were set aside, and rows that differ for no reason.
+
+    Of actions, those around a lie about the same company and kind may differ, and those that were set aside beside a bar that
+    was.
+    """
 
     lies: Counter[str]
     missed: Counter[str]
     rows: int
     doubted: list[tuple[str, date]]
     differing: pl.DataFrame
+    differing_actions: list[tuple[object, ...]]
 
     @property
     def found(self) -> float:
@@ -278,7 +283,18 @@ def judged(told: Market, lied: Lake, clean: Lake) -> Verdict:
     both = both.join(unused, on=["date", "symbol"], how="anti")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_true")) for name in (*_PRICES, "volume"))
     lied_about = Counter(kind for kind, *_ in told.lies)
-    return Verdict(lied_about, +missed, true.height, doubted, both.filter(~same))
+    around = [
+        *((kind.split()[0], listings.company(symbol, day), day) for kind, symbol, day in told.lies if " " in kind),
+        *((kind, company, day) for company, day in unused.iter_rows() for kind in ("split", "dividend")),
+    ]
+    reasons = {
+        (kind, names.get(company, company), day + timedelta(days=d)) for kind, company, day in around for d in range(-9, 10)
+    }
+    terms = ("kind", "symbol", "ex_date", "ratio", "cash")
+    believed = listings.companies(lied.read("corporate_actions"), "ex_date").with_columns(pl.col("symbol").replace(names))
+    rows = [set(frame.select(terms).iter_rows()) for frame in (believed, clean.read("corporate_actions"))]
+    others = sorted((row for row in rows[0] ^ rows[1] if row[:3] not in reasons), key=str)
+    return Verdict(lied_about, +missed, true.height, doubted, both.filter(~same), others)
 
 
 def _by_truth(lake: Lake, listings: Listings, names: Mapping[str, str]) -> pl.DataFrame:
@@ -329,11 +345,12 @@ def measured(truth: Market, seed: int) -> Iterator[Row]:
     doubted = len(verdict.doubted) / verdict.rows
     name = f"{len(verdict.doubted)} of {verdict.rows:,} true rows set aside"
     yield Row(name, seconds, "at most 1 in 100,000", doubted <= MOST_DOUBTED)
-    yield Row(f"{verdict.differing.height} rows differ for no reason", seconds, "none", verdict.differing.is_empty())
+    name = f"{verdict.differing.height} bars and {len(verdict.differing_actions)} actions differ for no reason"
+    yield Row(name, seconds, "none", verdict.differing.is_empty() and not verdict.differing_actions)
 
 
 if __name__ == "__main__":
     import sys
 
     for row in measured(recorded(REAL), int(sys.argv[1]) if len(sys.argv) > 1 else 1):
-        print(row)
+        print(row, flush=True)

@@ -34,6 +34,7 @@ def test_lies_are_found_and_leave_no_trace(truth, tmp_path):
     assert len(verdict.lies) > 10
     assert verdict.found >= LEAST_FOUND, verdict.missed
     assert verdict.differing.is_empty()
+    assert verdict.differing_actions == []
     assert verdict.doubted == []
     for key in lied.partitions("rejected_bars"):
         assert lied.read("rejected_bars", key)["reason"].str.len_chars().min() > 0

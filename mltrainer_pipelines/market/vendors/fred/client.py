@@ -34,6 +34,8 @@ KEY_VARIABLE = "FRED_API_KEY"
 _WINDOW = timedelta(days=5 * 365)
 """FRED refuses a request that spans more than 2,000 publication dates; a daily series has about 250 a year."""
 _EVER = date(9999, 12, 31)
+_MOST_UNREADABLE = 0.1
+"""Share of the values of an answer that may be no numbers."""
 
 
 class FredSeries:
@@ -65,7 +67,8 @@ class FredSeries:
         """What was first said about each observation dated `first` to `last`, as known on `last` (at most FRED's today).
 
         Columns of `MACRO_SERIES`, sorted and unique by `date`; `published` is never before `first` (what was published earlier
-        counts from then). Revisions are left out, and so are observations FRED marks as missing ('.'). Raises
+        counts from then). Revisions are left out, and so are observations FRED marks as missing ('.'); of a stray few values
+        that are no numbers the `value` is infinite, for `macro.sifted_macro` to set aside. Raises
         `UnknownSeriesError`, and `MarketDataError` when the last attempt failed or the answer cannot be believed.
         """
         if first > last:
@@ -92,7 +95,7 @@ class FredSeries:
         kinds = pl.Schema({"date": pl.Date, "realtime_start": pl.Date, "value": pl.Float64})
         return (
             pl.DataFrame(rows, schema=kinds)
-            .filter(pl.col("value").is_finite(), pl.col("date").is_between(first, last), pl.col("realtime_start") <= last)
+            .filter(pl.col("value").is_not_nan(), pl.col("date").is_between(first, last), pl.col("realtime_start") <= last)
             .sort("date", "realtime_start")
             .unique("date", keep="first", maintain_order=True)
             .select(series_id=pl.lit(series_id), date="date", value="value", published="realtime_start")
@@ -156,6 +159,7 @@ class _CheckedFred(Fred):
             raise TransientFault(f"not XML, or cut off: {self.description}", answered=True)
         if shape := _shape_problem(root):
             raise self.broken(shape)
+        _mark_unreadable(root)
         return root
 
     def _refusal(self, body: bytes) -> MarketDataError:
@@ -205,3 +209,19 @@ def _shape_problem(root: ElementTree.Element) -> str | None:
         if row.tag != "observation" or not {"date", "value", "realtime_start"} <= row.attrib.keys():
             return "an observation lacks date, value or realtime_start"
     return None
+
+
+def _mark_unreadable(root: ElementTree.Element) -> None:
+    """Let a value that is no number cost its own row: it is infinite, which no observation is. Not where many are so."""
+    wrong = [row for row in root if row.get("value") != "." and not _is_number(row.get("value") or "")]
+    if wrong and len(wrong) <= _MOST_UNREADABLE * len(root):
+        for row in wrong:
+            row.set("value", "inf")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -199,6 +199,16 @@ def test_an_answer_of_the_wrong_form_fails_without_a_retry(reply, said):
     assert_shows_no_key(failed.value)
 
 
+def test_a_value_that_is_no_number_costs_its_observation_and_not_the_series():
+    rows = [(f"2020-01-{day:02d}", "words" if day == 7 else f"{day}", "2020-02-07") for day in range(1, 21)]
+    with vendor([observations(*rows)]) as server:
+        found, doubts = sifted_macro(client_of(server.url), ["DGS10"], FIRST, LAST, None)
+    assert found["date"].to_list() == [date(2020, 1, day) for day in range(1, 21) if day != 7]
+    assert [(doubt.subject, doubt.day, doubt.reason) for doubt in doubts] == [
+        ("DGS10", date(2020, 1, 7), "its value is no number")
+    ]
+
+
 def test_a_refused_key_names_its_variable():
     said = f"Bad Request.  The value for variable api_key is not registered. ({KEY})"
     for reply in (error(said), Reply(b"no", status=403)):
