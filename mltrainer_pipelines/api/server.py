@@ -24,6 +24,7 @@ from mltrainer_pipelines.api.routes import (
     conversations,
     events,
     facilitator,
+    factor_library,
     factors,
     leanings,
     market,
@@ -60,8 +61,19 @@ _DESCRIPTION = (
     "It cannot place orders. Every answer says which market it is about: `real`, `simulated` or `replay`."
 )
 _ROUTES = (
-    *(near_misses, leanings, recommendations, portfolio, positions, trials, models, proposals, market, factors, settings_routes),
-    *(facilitator, saved_results, system_status, automation, conversation, conversations, alerts, notifications, quarantine),
+    *(near_misses, leanings, recommendations, portfolio, positions, trials, models, proposals, market, factor_library, factors),
+    *(
+        settings_routes,
+        facilitator,
+        saved_results,
+        system_status,
+        automation,
+        conversation,
+        conversations,
+        alerts,
+        notifications,
+        quarantine,
+    ),
     *(events, system, skill),
 )
 
@@ -79,6 +91,8 @@ def create_api(
     The lake and Dagster are those of the settings by default, `token` (what callers have to give) that in
     `token_file(settings)`, made there where it is missing; TokenFileError where that file cannot be used.
     """
+    from mltrainer_pipelines.features.discovered import follow
+
     app = FastAPI(
         title="mlTrainer",
         version="0.1.0",
@@ -87,10 +101,12 @@ def create_api(
         redoc_url=None,
         lifespan=_limited,
     )
+    lake = lake or Lake(settings.lake_url)
+    follow(lake)
     app.state.context = Context(
         settings,
         database,
-        lake or Lake(settings.lake_url),
+        lake,
         dagster or DagsterClient.of(settings, timeout_s=20.0),
         now,
     )

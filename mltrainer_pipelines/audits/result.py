@@ -24,7 +24,7 @@ Progress = Callable[[str, float], None]
 class AuditResult:
     """Verdict and numbers of one audit: `findings` are what `--json` prints beside `passed`, `lines` the same for a reader."""
 
-    name: Literal["null", "planted", "calibration", "power"]
+    name: Literal["null", "planted", "calibration", "power", "discovery"]
     passed: bool
     findings: dict[str, Any]
     lines: tuple[str, ...]

@@ -128,3 +128,18 @@ def audit_skill(
     if plot:
         audit.figure().savefig(plot)
     print_verdict(audit, as_json)
+
+
+@audit_app.command("discovery", epilog="Example: mltrainer audit discovery --seeds 3 --json | jq '.found, .accepted_on_nothing'")
+def audit_discovery(
+    seeds: Annotated[int, typer.Option(min=1, help="Markets with a planted rule.")] = 10,
+    tries: Annotated[int, typer.Option(min=120, help="Factors that a search computes on each market.")] = 3000,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first market.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Search simulated markets for a rule that pays and is in no feature set, and markets in which nothing pays."""
+    from mltrainer_pipelines.audits import discovery
+
+    with progress_bar("Searches on simulated markets") as progress:
+        audit = discovery.audit_discovery(seeds, tries, first_seed, progress=progress)
+    print_verdict(audit, as_json)

@@ -317,5 +317,21 @@ MEMBER_FORECASTS = Table(
     unique=("date", "symbol", "timeframe", "trial_id"),
 )
 
+DISCOVERED_FACTORS = Table(
+    "discovered_factors",
+    "Feature sets made of accepted factors. A set never changes; other factors are a set with the next number.",
+    "all",
+    (
+        Column("feature_set", _TEXT, "its name, as trials give it", NOT_EMPTY),
+        _TIMEFRAME,
+        Column("factor_id", _TEXT, "factor of the library", NOT_EMPTY),
+        Column("name", _TEXT, "the factor's column among the features", NOT_EMPTY),
+        Column("expression", _TEXT, "what it is, in the language of docs/factors.md", NOT_EMPTY),
+        Column("direction", _NUMBER, "1 where high values went with high returns when it was accepted, else -1"),
+        Column("made_on", _DAY, "day on which the set was made"),
+    ),
+    unique=("feature_set", "factor_id"),
+)
+
 LAKE_TABLES: Final = {table.name: table for table in list(globals().values()) if isinstance(table, Table)}
 """By name, in the order in which they are declared here: that in which data flow."""

@@ -41,10 +41,10 @@ def with_freshness_policy(spec: dg.AssetSpec) -> dg.AssetSpec:
 
     `ops.freshness` says the same more sharply, in sessions.
     """
-    from mltrainer_pipelines.ops.cadence import ALLOWED
+    from mltrainer_pipelines.ops.cadence import ALLOWED, ON_DEMAND
 
-    if get_settings().mltrainer_as_of:
-        return spec
     name = spec.key.to_user_string()
+    if get_settings().mltrainer_as_of or name in ON_DEMAND:
+        return spec
     allowed = _A_MONTH if name == "universe" else ALLOWED.get(name, timedelta())
     return spec.replace_attributes(freshness_policy=dg.FreshnessPolicy.time_window(allowed + _TOO_LONG, allowed + _LONGEST_GAP))

@@ -70,6 +70,7 @@ quarters = dg.TimeWindowPartitionsDefinition(
 """Calendar quarters that have ended, named by their first day: each is predicted out of sample, whole and once."""
 
 trials = dg.DynamicPartitionsDefinition(name="trials")
+factors = dg.DynamicPartitionsDefinition(name="factors")
 trial_quarters = dg.MultiPartitionsDefinition({"quarter": quarters, "trial": trials})
 timeframes = dg.StaticPartitionsDefinition(list(TIMEFRAMES))
 

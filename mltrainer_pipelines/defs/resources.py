@@ -24,10 +24,12 @@ else:  # Dagster reads annotations when it loads the definitions: the types woul
 
 
 def _lake(_context: dg.InitResourceContext) -> object:
+    from mltrainer_pipelines.features.discovered import follow
     from mltrainer_pipelines.store.lake import Lake
 
     lake = Lake(get_settings().lake_url)
     lake.assert_owner(get_settings().market_id)
+    follow(lake)
     return lake
 
 

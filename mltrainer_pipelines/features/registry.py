@@ -1,5 +1,6 @@
-"""The feature sets there are: whatever the files of `features/sets` declare."""
+"""The feature sets there are: whatever the files of `features/sets` declare, and those that a source of the process adds."""
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -32,7 +33,24 @@ def feature_sets() -> list[str]:
     >>> feature_sets()[:2]
     ['momentum', 'stock_selection']
     """
-    return [*_by_name(), "default"]
+    return [*_by_name(), *_added(), "default"]
+
+
+def declared_sets() -> list[str]:
+    """Names of the feature sets that files declare."""
+    return list(_by_name())
+
+
+def add_source(source: Callable[[], Mapping[str, FeatureSet]]) -> None:
+    """Have this process ask `source`, each time anew, for the sets that no file declares; it replaces the source before."""
+    _sources[:] = [source]
+
+
+def _added() -> Mapping[str, FeatureSet]:
+    return _sources[0]() if _sources else {}
+
+
+_sources: list[Callable[[], Mapping[str, FeatureSet]]] = []
 
 
 def get_feature_set(name: str) -> FeatureSet:
@@ -43,10 +61,11 @@ def get_feature_set(name: str) -> FeatureSet:
     >>> get_feature_set("default").names[:3]
     ['return_5', 'return_10', 'return_21']
     """
-    try:
-        return _by_name()[DEFAULT if name == "default" else name]
-    except KeyError:
-        raise UnknownFeatureSetError(name) from None
+    name = DEFAULT if name == "default" else name
+    found = _by_name().get(name) or _added().get(name)
+    if found is None:
+        raise UnknownFeatureSetError(name)
+    return found
 
 
 def resolved(feature_set: str | FeatureSet) -> FeatureSet:

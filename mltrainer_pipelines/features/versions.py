@@ -17,7 +17,7 @@ from importlib.resources import files
 from types import FunctionType, ModuleType
 
 import mltrainer_pipelines
-from mltrainer_pipelines.features.registry import feature_sets, resolved
+from mltrainer_pipelines.features.registry import declared_sets, feature_sets, resolved
 from mltrainer_pipelines.features.spec import Feature, FeatureSet
 
 RECORDED = {
@@ -69,8 +69,8 @@ def is_current(feature_set: str, version: str) -> bool:
 
 
 def all_versions() -> str:
-    """One version for the whole of the feature sets: it changes with any of them."""
-    return _sha256(*(version_of(name) for name in feature_sets()))
+    """One version for the whole of the declared feature sets: it changes with any of them."""
+    return _sha256(*(version_of(name) for name in (*declared_sets(), "default")))
 
 
 @lru_cache(maxsize=64)

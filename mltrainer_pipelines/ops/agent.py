@@ -45,10 +45,13 @@ def templates_of(settings: Settings) -> "dict[str, TrialConfig]":
 def system_of(settings: Settings, engine: Engine, launcher: "JobLauncher | None") -> "System":
     """What the agent works with in this installation."""
     from mltrainer_pipelines.agent.system import System
+    from mltrainer_pipelines.features.discovered import follow
     from mltrainer_pipelines.store.lake import Lake
 
     kind: Any = settings.market_kind
-    return System(engine, Lake(settings.lake_url), launcher, templates_of(settings), kind, settings.threshold_defaults)
+    lake = Lake(settings.lake_url)
+    follow(lake)
+    return System(engine, lake, launcher, templates_of(settings), kind, settings.threshold_defaults)
 
 
 @contextmanager

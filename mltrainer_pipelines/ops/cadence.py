@@ -18,4 +18,6 @@ ALLOWED = {
     **dict.fromkeys(_EACH_QUARTER, timedelta(days=92)),
 }
 """Of what is known by its last materialization alone: how much later than the newest session that may be."""
+ON_DEMAND = ("factor_proposals", "factor_screening", "discovered_factors")
+"""Made when somebody asks for it, and never late."""
 ASSETS = (*BY_SESSION, "universe", *BY_CONTENT, *ALLOWED)

@@ -171,6 +171,8 @@ class RunLauncher:
         if request.job == "promote_champion" and not request.params.get("partition"):
             first, *_, last = TIMEFRAMES
             return partition_range(first, last)
+        if request.job == "screen_factors":
+            self.dagster.add_partitions("factors", [request.params["partition"]])
         if request.job != "walk_forward" or request.trial_id is None:
             partition = request.trial_id or request.params.get("partition")
             return {"dagster/partition": partition} if partition else {}
@@ -224,7 +226,11 @@ class RunLauncher:
 
 def launcher_of(settings: Settings, engine: Engine, dagster: DagsterClient, lake: Lake | None = None) -> RunLauncher:
     """A launcher over the webserver."""
-    return RunLauncher(dagster, engine, lake or Lake(settings.lake_url), settings)
+    from mltrainer_pipelines.features.discovered import follow
+
+    lake = lake or Lake(settings.lake_url)
+    follow(lake)
+    return RunLauncher(dagster, engine, lake, settings)
 
 
 def quarters_of(settings: Settings) -> list[date]:

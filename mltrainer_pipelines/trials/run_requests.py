@@ -20,7 +20,16 @@ from mltrainer_pipelines.trials.config import TrialConfig
 from mltrainer_pipelines.trials.validation.stored_quarters import missing_quarters
 
 Job = Literal[
-    "walk_forward", "score_trials", "momentum_screening", "ensemble", "refresh_signals", "promote_champion", "propose_trials"
+    "walk_forward",
+    "score_trials",
+    "momentum_screening",
+    "ensemble",
+    "refresh_signals",
+    "promote_champion",
+    "propose_trials",
+    "propose_factors",
+    "screen_factors",
+    "discover_factors",
 ]
 Ended = Literal["succeeded", "failed", "cancelled"]
 Status = Literal["waiting", "launched", "succeeded", "failed", "cancelled"]

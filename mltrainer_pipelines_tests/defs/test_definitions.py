@@ -22,6 +22,7 @@ LOOP = {
     "portfolio": {"virtual_positions", "portfolio_performance"},
     "learning": {"outcomes", "model_weights", "drift", "learning_report"},
     "agent": {"trial_proposals"},
+    "factors": {"factor_proposals", "factor_screening", "discovered_factors"},
 }
 
 
@@ -51,7 +52,11 @@ def test_every_asset_says_what_it_is_whose_it_is_and_of_what_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ingest_session", "build_features", "walk_forward", "promote_champion", "refresh_signals", "learn", "propose_trials"]
+    "name",
+    [
+        *("ingest_session", "build_features", "walk_forward", "promote_champion", "refresh_signals", "learn"),
+        *("propose_trials", "screen_factors"),
+    ],
 )
 def test_the_jobs_are_there_with_a_description(name: str) -> None:
     assert defs.resolve_job_def(name).description

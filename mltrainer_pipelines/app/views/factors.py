@@ -4,8 +4,8 @@ import streamlit as st
 
 from mltrainer_pipelines.app.client import api
 from mltrainer_pipelines.app.formats import NONE, number, share
-from mltrainer_pipelines.app.frame import error_messages
-from mltrainer_pipelines.app.tables import Column, table
+from mltrainer_pipelines.app.frame import empty_state, error_messages
+from mltrainer_pipelines.app.tables import Column, Record, table
 
 _EXAMPLE = "Corr($close, Log($volume+1), 20)"
 
@@ -20,6 +20,64 @@ def show() -> None:
     if asked and expression.strip():
         with error_messages():
             _figures(expression, sessions)
+    with error_messages():
+        _library()
+
+
+def _library() -> None:
+    """Propose, screen, and read what became of factors."""
+    st.subheader("Library")
+    known = api().get("/api/factors", limit=100)
+    counts = known["counts"]
+    st.caption(
+        f"{known['screened']:,} factors were ever screened, and each verdict counts them all. "
+        + ", ".join(f"{counts.get(name, 0)} {name}" for name in ("proposed", "accepted", "rejected", "retired"))
+        + "."
+    )
+    with st.form("proposal", clear_on_submit=False):
+        expression = st.text_input("Expression to propose", max_chars=4000)
+        hypothesis = st.text_area("Hypothesis: why it should work, and what would refute it", max_chars=1000)
+        timeframe = st.segmented_control("Holding period", ["short", "long"], default="short", required=True)
+        proposed = st.form_submit_button("Propose")
+    if proposed and expression.strip():
+        with error_messages():
+            body = {"expression": expression, "hypothesis": hypothesis, "timeframe": timeframe}
+            st.success(f"Proposed: {api().send('POST', '/api/factors', body)['expression']}")
+            known = api().get("/api/factors", limit=100)
+    if not known["items"]:
+        empty_state("No factor yet.", "Propose one above, or have `evolve` search: materialize factor_proposals in Dagster.")
+        return
+    table(known["items"], _FACTORS, "library", "factors and their verdicts")
+    waiting = {
+        f"{one['expression']} ({one['timeframe']})": one["factor_id"] for one in known["items"] if one["status"] == "proposed"
+    }
+    if waiting:
+        chosen = st.selectbox("Proposed factor", list(waiting))
+        if st.button("Screen it"):
+            with error_messages():
+                api().send("POST", f"/api/factors/{waiting[chosen]}/screen")
+                st.success("Its screening was requested; the verdict shows here when its run has ended.")
+
+
+def _figure(part: str, name: str, places: int) -> Column:
+    def cell(row: Record) -> str:
+        value = ((row["figures"] or {}).get(part) or {}).get(name)
+        return NONE if value is None else number(value, places)
+
+    return cell
+
+
+_FACTORS: dict[str, Column] = {
+    "Expression": "expression",
+    "Period": "timeframe",
+    "Status": "status",
+    "Why": "reason",
+    "IC shown": _figure("shown", "rank_ic", 3),
+    "IC hidden": _figure("hidden", "rank_ic", 3),
+    "IC it adds": _figure("hidden", "residual_ic", 3),
+    "By": "proposed_by",
+    "Hypothesis": "hypothesis",
+}
 
 
 def _figures(expression: str, sessions: int) -> None:

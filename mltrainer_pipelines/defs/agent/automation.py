@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from mltrainer_pipelines.defs.agent.jobs import ensemble, momentum_screening, propose_trials
+from mltrainer_pipelines.defs.factors.jobs import discover_factors, propose_factors, screen_factors
 from mltrainer_pipelines.defs.instance_runs import InstanceRuns
 from mltrainer_pipelines.defs.signals.jobs import refresh_signals
 from mltrainer_pipelines.defs.switches import SCHEDULES
@@ -30,7 +31,10 @@ def propose_trials_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequ
 
 
 @dg.sensor(
-    jobs=[walk_forward, score_trials, momentum_screening, ensemble, refresh_signals, promote_champion, propose_trials],
+    jobs=[
+        *(walk_forward, score_trials, momentum_screening, ensemble, refresh_signals, promote_champion, propose_trials),
+        *(propose_factors, screen_factors, discover_factors),
+    ],
     minimum_interval_seconds=EVERY_S,
     default_status=dg.DefaultSensorStatus.RUNNING,  # in a quiet installation too: somebody asked
 )

@@ -6,6 +6,7 @@ fraction (0.05 is five per cent) and `net` means after the costs of both sides.
 
 from mltrainer_pipelines.store.tables.agent import AgentAction, AgentCall, AgentEvent, ChatMessage, ChatSession
 from mltrainer_pipelines.store.tables.base import Base
+from mltrainer_pipelines.store.tables.factors import Factor
 from mltrainer_pipelines.store.tables.learning import (
     DriftCheck,
     LearningReport,
