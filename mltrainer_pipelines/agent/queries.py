@@ -1,5 +1,6 @@
 """Lookups of the agent: each function reads the system as it is and returns plain values, at most a screenful."""
 
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ from mltrainer_pipelines.agent import autonomy, ledger
 from mltrainer_pipelines.agent.briefing import verdict
 from mltrainer_pipelines.agent.proposals import proposals
 from mltrainer_pipelines.agent.system import System
+from mltrainer_pipelines.market.listings import listings_of, of_symbol
 from mltrainer_pipelines.models.registry import list_models
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.lake import Lake
@@ -161,7 +163,7 @@ def explain(system: System, recommendation_id: int | None = None, symbol: str | 
     if recommendation_id is not None:
         chosen = chosen.where(Recommendation.id == recommendation_id)
     elif symbol is not None:
-        chosen = chosen.where(Recommendation.symbol == symbol)
+        chosen = chosen.where(*of_symbol(Recommendation, symbol, listings_of(system.lake)))
     with system.engine.connect() as connection:
         row = connection.execute(chosen).mappings().first()
         if row is None:
@@ -292,7 +294,8 @@ def _company(lake: Lake, symbol: str) -> dict[str, object]:
     months = lake.partitions("universe")
     if not months:
         return {}
-    rows = lake.read("universe", months[-1]).filter(pl.col("symbol") == symbol)
+    company = listings_of(lake).company(symbol, date.fromisoformat(months[-1]))
+    rows = lake.read("universe", months[-1]).filter(pl.col("symbol") == company)
     return {name: rows[name][0] for name in ("name", "sector") if rows.height and name in rows.columns}
 
 

@@ -7,11 +7,15 @@ instead: the id of a company is its first symbol, and never changes; where that 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mltrainer_pipelines.contracts.lake_tables import LISTINGS
 from mltrainer_pipelines.store.lake import Lake
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,21 @@ class Listings:
 def listings_of(lake: Lake) -> Listings:
     """The lake's listings; before any were made every symbol is its own company."""
     return Listings(lake.read(LISTINGS.name)) if lake.exists(LISTINGS.name) else Listings()
+
+
+def of_symbol(table: Any, symbol: str | None, listings: Listings, day: str = "session") -> "list[ColumnElement[bool]]":
+    """Conditions on a table of PostgreSQL: rows of the companies that had a symbol, each under the symbols of its days."""
+    import sqlalchemy as sa
+
+    if symbol is None:
+        return []
+    spells = listings.spells(symbol)
+    at = getattr(table, day)
+    either = [
+        sa.and_(table.symbol == spell.symbol, at >= spell.first, at <= spell.last if spell.last else sa.true())
+        for spell in spells
+    ]
+    return [sa.or_(*either) if either else table.symbol == symbol]
 
 
 def company_bars(

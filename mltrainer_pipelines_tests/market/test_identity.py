@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 import uvicorn
 from pydantic import SecretStr
 
@@ -19,16 +20,18 @@ from mltrainer_pipelines.features.tables import computed_features, computed_labe
 from mltrainer_pipelines.market.corporate_actions import sifted_by_company
 from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.market.identity import GAP, Run, Runs, asked_events, resolved_listings, runs_of
-from mltrainer_pipelines.market.listings import Listings, listings_of
+from mltrainer_pipelines.market.listings import Listings, listings_of, of_symbol
 from mltrainer_pipelines.market.sessions import NEW_YORK, sessions_between
 from mltrainer_pipelines.market.universe import universes_in_lake
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.market.vendors.transport import Backoff
+from mltrainer_pipelines.portfolio.positions import open_positions
 from mltrainer_pipelines.portfolio.settlement import settle
 from mltrainer_pipelines.store.corrections import Correction
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines_tests.portfolio.markets import random_bars
+from mltrainer_pipelines.store.tables import Recommendation
+from mltrainer_pipelines_tests.portfolio.markets import positions, random_bars, recommend
 
 DAYS = sessions_between(date(2020, 1, 2), date(2021, 12, 31))
 ENDS, BACK, RENAMED = 300, 312, 330
@@ -207,9 +210,6 @@ def test_bars_of_a_file_are_told_apart_too(market, tmp_path):
 
 
 def test_positions_follow_the_company(market, lake, database: Database):
-    from mltrainer_pipelines.portfolio.positions import open_positions
-    from mltrainer_pipelines_tests.portfolio.markets import positions, recommend
-
     listings = resolve(lake, events(META))
     close = market.filter((pl.col("symbol") == "FB") & (pl.col("date") == DAYS[RENAMED - 3]))["close"][0]
     recommend(database.engine, DAYS[RENAMED - 3], "FB", close, multiples=(30.0, 30.0))
@@ -264,3 +264,20 @@ def test_a_recording_says_by_a_list_of_names_who_was_who(market, lake, tmp_path)
     assert not snapshot["symbol"].is_duplicated().any()
     assert reference.filter(pl.col("symbol") == "AAA")["name"].to_list() == ["Young Company"]
     assert LISTINGS.validate(listings.table).height == 4
+
+
+def test_who_asks_for_a_symbol_is_shown_the_company_under_all_its_names(lake, database: Database):
+    listings = resolve(lake, events(META))
+    days = {"FB": DAYS[RENAMED - 9], "META": DAYS[RENAMED + 9], "AAA": DAYS[ENDS - 9], "S01": DAYS[3]}
+    numbers = {symbol: recommend(database.engine, day, symbol) for symbol, day in days.items()}
+    numbers["young AAA"] = recommend(database.engine, DAYS[BACK + 9], "AAA")
+
+    def shown(symbol: str, known: Listings) -> set[int]:
+        with database.engine.connect() as connection:
+            return set(connection.scalars(sa.select(Recommendation.id).where(*of_symbol(Recommendation, symbol, known))))
+
+    for symbol in ("FB", "META"):
+        assert shown(symbol, listings) == {numbers["FB"], numbers["META"]}
+    assert shown("S01", listings) == {numbers["S01"]}
+    assert shown("AAA", listings) == {numbers["AAA"], numbers["young AAA"]}
+    assert shown("AAA", listings.only(listings.company("AAA", DAYS[-1]))) == {numbers["young AAA"]}

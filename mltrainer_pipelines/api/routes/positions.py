@@ -16,8 +16,9 @@ from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Dollars, MarketKind, Page, Paged, Parameters, Symbol
 from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.market_data import listings
-from mltrainer_pipelines.api.selection import equal_to, of_symbol, order_of, page_of
+from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
+from mltrainer_pipelines.market.listings import of_symbol
 from mltrainer_pipelines.portfolio.account import PaperAccount
 from mltrainer_pipelines.store import tables
 

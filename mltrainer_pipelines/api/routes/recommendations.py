@@ -15,8 +15,9 @@ from mltrainer_pipelines.api.json_route import JsonRoute
 from mltrainer_pipelines.api.market_data import Company, companies, listings, price_history
 from mltrainer_pipelines.api.problems import Problem
 from mltrainer_pipelines.api.routes.positions import VirtualPosition, virtual_positions
-from mltrainer_pipelines.api.selection import equal_to, of_symbol, order_of, page_of
+from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
+from mltrainer_pipelines.market.listings import of_symbol
 from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api/recommendations", tags=["recommendations"], route_class=JsonRoute)
