@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LONG = (
     *("ops/test_loop.py", "app/test_whole_stack.py", "scale/test_ray_cluster.py", "app/test_pages.py"),
-    *("ops/test_up.py", "agent/test_tracing.py"),
+    *("commands/test_lived_day.py", "ops/test_up.py", "agent/test_tracing.py"),
 )
 """Tests that mostly wait for processes of their own, the longest first: begun early, the others run beside them."""
 

@@ -18,6 +18,7 @@ RUN_KEY, SCHEDULE, SENSOR = "dagster/run_key", "dagster/schedule_name", "dagster
 """Tags of a run that Dagster's daemon gives too: what requested it, and for what."""
 _UNFINISHED = dg.RunsFilter(statuses=[dg.DagsterRunStatus(status) for status in UNFINISHED])
 _POLL_S = 0.1
+_POLLS_A_LOOK = 20
 _MOST_ROUNDS = 20
 """How often at one moment what has just been made may ask for more."""
 
@@ -129,7 +130,11 @@ class DueWork:
 
     def _wait(self) -> None:
         """Until no run waits or is under way, whoever started it."""
+        polls = 0
         while self._running():
+            polls += 1
+            if polls % _POLLS_A_LOOK == 0:
+                self.dagster.runs(limit=1)  # raises where the services are gone: nobody would end that run
             time.sleep(_POLL_S)
 
     def _running(self) -> bool:

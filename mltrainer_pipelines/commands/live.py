@@ -3,82 +3,37 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
-import sqlalchemy as sa
+from dagster_postgres.utils import DagsterPostgresException
 from rich.console import Console
-from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
+from mltrainer_pipelines.agent.jobs import JobError
 from mltrainer_pipelines.commands.demo import DemoError, Preparation, require_quarters
+from mltrainer_pipelines.commands.live_result import LiveResult, count, line
 from mltrainer_pipelines.live_clock import read_clock, remove_clock, set_clock
-from mltrainer_pipelines.market.quotes import DELAY
-from mltrainer_pipelines.market.sessions import NEW_YORK, next_session, previous_session, session_hours, sessions_between
+from mltrainer_pipelines.market.sessions import NEW_YORK, next_session, sessions_between
 from mltrainer_pipelines.ops import state_dir
+from mltrainer_pipelines.ops.dagster_client import DagsterClient, DagsterError
+from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.settings import Settings, get_settings, now
 from mltrainer_pipelines.store.lake import Lake
-from mltrainer_pipelines.trials.quarters import quarter_of
-from mltrainer_pipelines.trials.registry.quarter_end import trials_that_matter
 
 _YEARS_OF_HISTORY = 5
-_REFRESH_EVERY = timedelta(minutes=15)
+_MOST_STARTS = 4
+"""How often the services are started, where they end in the middle of a day."""
 _PACE_S = 0.5
 """How often the clock moves between two moments at which something is due, where it has a speed."""
 
 
+class _ServicesEndedError(RuntimeError):
+    """The services ended in the middle of a day: what was noticed first."""
+
+
 class LiveError(RuntimeError):
     """These sessions cannot be lived through here: says why, and what to do."""
-
-
-@dataclass
-class LiveResult:
-    """What happened in the sessions lived through.
-
-    `recommendations` were made in them and have `positions`; `closed` positions ended in them and have `outcomes`, those that
-    were open before among them. `months_begun` have a universe, `quarters_predicted` ended and are predicted by all trials that
-    matter. `refreshes_due` is what the calendar says. `state` and `environment` lead to what was made.
-    """
-
-    first: str
-    last: str
-    sessions: int
-    refreshes_due: int = 0
-    refreshes_done: int = 0
-    recommendations: int = 0
-    positions: int = 0
-    closed: int = 0
-    outcomes: int = 0
-    months_begun: int = 0
-    quarters_predicted: int = 0
-    failures: list[str] = field(default_factory=list)
-    market: str = ""
-    state: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
-
-    def text(self) -> str:
-        lines = [
-            f"{self.sessions} sessions, {self.first} to {self.last}: {self.refreshes_done} of {self.refreshes_due} refreshes, "
-            f"{self.recommendations} recommendations with {self.positions} positions, {self.closed} closed with {self.outcomes} "
-            f"outcomes; months begun: {self.months_begun}, quarters predicted: {self.quarters_predicted}; {self.seconds:.0f} s",
-            *(f"Failed: {failure}" for failure in self.failures),
-            "Look at it with: " + " ".join(f"{name}={value}" for name, value in self.environment.items()) + " mltrainer up",
-        ]
-        return "\n".join(lines)
-
-
-def refreshes_due(session: date) -> list[datetime]:
-    """When the calendar asks for a refresh: every 15 minutes from the first delayed price to the closing one.
-
-    >>> len(refreshes_due(date(2024, 7, 2))), len(refreshes_due(date(2024, 7, 3)))  # the day before the holiday ends at 13:00
-    (27, 15)
-    """
-    opens, closes = session_hours(session)
-    return [opens + DELAY + i * _REFRESH_EVERY for i in range((closes - opens) // _REFRESH_EVERY + 1)]
 
 
 def environment_of(settings: Settings, first: date) -> dict[str, str]:
@@ -128,7 +83,18 @@ def live(
     result = LiveResult(str(days[0]), str(days[-1]), len(days), market=settings.market_kind, state=str(settings.state))
     ends = datetime.combine(days[-1] + timedelta(days=1), datetime.min.time(), NEW_YORK)
     result.environment = environment | {"MLTRAINER_AS_OF": (ends - timedelta(minutes=1)).isoformat()}
-    _live(settings, days, start, ends, speed, console, report, result)
+    for starts_left in reversed(range(_MOST_STARTS)):
+        try:
+            _live(settings, days, start, ends, speed, console, report, result)
+            break
+        except _ServicesEndedError as error:
+            clock = read_clock(settings.state)
+            start = clock.moment.astimezone(NEW_YORK) if clock else start
+            said = f"{start:%Y-%m-%d %H:%M}: the services ended ({error})"
+            if not starts_left:
+                log = state_dir.logs(settings) / "up.log"
+                raise LiveError(f"{said}; see {log}. The same command goes on from there") from None
+            console.print(f"{said}. They are started again, and the day goes on.", highlight=False)
     result.seconds = round(time.monotonic() - begin, 1)
     remove_clock(settings.state)  # left where living was cut short, so that the same command goes on
     return result
@@ -144,43 +110,58 @@ def _live(
     report: Callable[[str], None],
     result: LiveResult,
 ) -> None:
-    from mltrainer_pipelines.ops.dagster_client import DagsterClient
-    from mltrainer_pipelines.ops.databases import database_url
-    from mltrainer_pipelines.ops.run_launcher import launcher_of
     from mltrainer_pipelines.ops.temporary_services import services_up
-    from mltrainer_pipelines.store.database import Database
 
-    began, midnight = datetime.now(UTC), datetime.combine(days[0], datetime.min.time(), NEW_YORK)
+    midnight = datetime.combine(days[0], datetime.min.time(), NEW_YORK)
     with services_up(settings, console, with_pages=True) as services:
         for name in ("app", "dagster", "api"):
             console.print(f"  {name:<8} {services.addresses[name]}")
         dagster = DagsterClient.of(settings, services.addresses["dagster"])
         if start == midnight:
             Preparation(settings, console).prepare(dagster)
-        os.environ["MLTRAINER_DAGSTER_DATABASE_URL"] = database_url(settings, "dagster")
-        os.environ["MLFLOW_TRACKING_URI"] = services.addresses.get("mlflow", settings.tracking_uri)
-        from mltrainer_pipelines.commands.due import DueWork, failed_runs
+        try:
+            _day_after_day(settings, dagster, days, start, ends, speed, report, result)
+        except (DagsterError, JobError, DagsterPostgresException, SQLAlchemyError) as error:
+            if answers(f"{dagster.url}/server_info"):
+                raise
+            raise _ServicesEndedError(str(error).splitlines()[0][:200]) from error
 
-        engine = Database(database_url(settings, "mltrainer")).engine
-        with dg.DagsterInstance.from_config(str(state_dir.dagster_home(settings))) as instance:
-            due = DueWork(instance, dagster, launcher_of(settings, engine, dagster))
-            due.settle(start)
-            pace = _Pace(settings, days[-1], speed)
-            ticks = due.ticks(start - timedelta(seconds=1), ends - timedelta(seconds=1))
-            for number, (tick, schedule) in enumerate(ticks):
-                pace.move_to(tick)
-                due.ask_schedule(schedule, tick)
-                if number + 1 == len(ticks) or ticks[number + 1][0] > tick:
-                    due.settle(tick)
-                if number + 1 == len(ticks) or ticks[number + 1][0].date() > tick.date():
-                    _count(result, instance, engine, settings, days, tick.date())
-                    if tick.date() in days:
-                        report(_line(result, tick.date()))
-            _count(result, instance, engine, settings, days, days[-1])
-            result.failures = due.failures + [
-                f"{run.job_name} {run.run_id}: {dagster.failure(run.run_id).splitlines()[0]}"
-                for run in failed_runs(instance, began)
-            ]
+
+def _day_after_day(
+    settings: Settings,
+    dagster: DagsterClient,
+    days: list[date],
+    start: datetime,
+    ends: datetime,
+    speed: float | None,
+    report: Callable[[str], None],
+    result: LiveResult,
+) -> None:
+    from mltrainer_pipelines.commands.due import DueWork, failed_runs
+    from mltrainer_pipelines.ops.databases import database_url
+    from mltrainer_pipelines.ops.run_launcher import launcher_of
+    from mltrainer_pipelines.store.database import Database
+
+    began, engine = datetime.now(UTC), Database(database_url(settings, "mltrainer")).engine
+    with dg.DagsterInstance.from_config(str(state_dir.dagster_home(settings))) as instance:
+        due = DueWork(instance, dagster, launcher_of(settings, engine, dagster))
+        due.settle(start)
+        pace = _Pace(settings, days[-1], speed)
+        ticks = due.ticks(start - timedelta(seconds=1), ends - timedelta(seconds=1))
+        for number, (tick, schedule) in enumerate(ticks):
+            pace.move_to(tick)
+            due.ask_schedule(schedule, tick)
+            if number + 1 == len(ticks) or ticks[number + 1][0] > tick:
+                due.settle(tick)
+            if number + 1 == len(ticks) or ticks[number + 1][0].date() > tick.date():
+                count(result, instance, engine, settings, days, tick.date())
+                if tick.date() in days:
+                    report(line(result, tick.date()))
+        count(result, instance, engine, settings, days, days[-1])
+        # runs that ended with the services were launched again: they are none of this start's
+        result.failures += due.failures + [
+            f"{run.job_name} {run.run_id}: {dagster.failure(run.run_id).splitlines()[0]}" for run in failed_runs(instance, began)
+        ]
 
 
 class _Pace:
@@ -235,45 +216,3 @@ def _require_past(settings: Settings, first: date) -> None:
             f"{settings.state} knows the market until {bars[-1]}, after {first}: a home lives forward only; "
             f"give {later} or later, or set MLTRAINER_HOME to an empty folder"
         )
-
-
-def _count(
-    result: LiveResult, instance: dg.DagsterInstance, engine: Engine, settings: Settings, days: list[date], until: date
-) -> None:
-    """What has happened until the end of a day."""
-    from mltrainer_pipelines.commands.due import RUN_KEY, SCHEDULE
-    from mltrainer_pipelines.store.tables import Outcome, Recommendation, VirtualPosition
-
-    ticks = [moment.isoformat() for day in days if day <= until for moment in refreshes_due(day)]
-    done = dg.RunsFilter(
-        job_name="refresh_signals",
-        statuses=[dg.DagsterRunStatus.SUCCESS],
-        tags={SCHEDULE: "refresh_signals_schedule", RUN_KEY: ticks},
-    )
-    result.refreshes_due, result.refreshes_done = len(ticks), instance.get_runs_count(done) if ticks else 0
-    made = Recommendation.session.between(days[0], until)
-    ended = VirtualPosition.exit_session.between(days[0], until)
-    with engine.connect() as connection:
-
-        def count(table: type, *conditions: sa.ColumnElement[bool]) -> int:
-            return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*conditions)) or 0
-
-        mine = VirtualPosition.recommendation_id.in_(sa.select(Recommendation.id).where(made))
-        result.recommendations, result.positions = count(Recommendation, made), count(VirtualPosition, mine)
-        result.closed = count(VirtualPosition, ended)
-        result.outcomes = count(Outcome, Outcome.position_id.in_(sa.select(VirtualPosition.id).where(ended)))
-    lake, lived = Lake(settings.lake_url), [day for day in days if day <= until]
-    months = {day.replace(day=1) for day in lived if previous_session(day).month != day.month}
-    result.months_begun = sum(lake.exists("universe", str(month)) for month in months)
-    trials = trials_that_matter(engine)
-    quarters = {start for day in lived if (start := quarter_of(previous_session(day))[0]) != quarter_of(day)[0]}
-    result.quarters_predicted = sum(
-        bool(trials) and all(lake.exists("trial_predictions", f"{trial}/{quarter}") for trial in trials) for quarter in quarters
-    )
-
-
-def _line(result: LiveResult, day: date) -> str:
-    return (
-        f"{day}: refreshes {result.refreshes_done} of {result.refreshes_due}, recommendations {result.recommendations}, "
-        f"positions {result.positions}, closed {result.closed}, outcomes {result.outcomes}"
-    )

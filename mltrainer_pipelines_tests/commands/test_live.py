@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from mltrainer_pipelines.commands import live
+from mltrainer_pipelines.commands.live_result import LiveResult, refreshes_due
 from mltrainer_pipelines.definitions import defs
 from mltrainer_pipelines.defs.signals.automation import refresh_signals_schedule
 from mltrainer_pipelines.live_clock import read_clock, remove_clock, set_clock
@@ -37,7 +40,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     get_settings.cache_clear()
 
 
-def lived(settings: Settings, first: date, sessions: int) -> live.LiveResult:
+def lived(settings: Settings, first: date, sessions: int) -> LiveResult:
     return live.live(settings, first, sessions, None, Console(stderr=True), lambda _: None)
 
 
@@ -46,7 +49,7 @@ def test_the_schedule_and_the_calendar_agree_on_refreshes(settings: Settings, tm
     due, asked, repository = [], [], defs.get_repository_def()
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         for day in (date(2018, 3, 12), date(2018, 11, 5), date(2018, 11, 22), date(2018, 11, 23)):
-            due += [moment for session in sessions_between(day, day) for moment in live.refreshes_due(session)]
+            due += [moment for session in sessions_between(day, day) for moment in refreshes_due(session)]
             begin = datetime.combine(day, datetime.min.time(), NEW_YORK)
             for tick in moments_due(refresh_signals_schedule, begin, begin + timedelta(hours=23)):
                 context = schedule_context(instance, tick, repository)
@@ -75,6 +78,21 @@ def test_every_process_of_a_home_reads_the_clock_that_is_set(settings: Settings)
     assert now() == simulated_now() == moment
     remove_clock(settings.state)
     assert simulated_now() is None
+
+
+def test_a_clock_with_a_speed_arrives_no_sooner_and_passes_what_lies_between(settings: Settings) -> None:
+    noon, last = datetime(2018, 6, 1, 12, 0, tzinfo=NEW_YORK), date(2018, 6, 14)
+    set_clock(settings.state, noon, last)
+    pace, begin, between = live._Pace(settings, last, 1800.0), time.monotonic(), []
+    mover = threading.Thread(target=pace.move_to, args=(noon + timedelta(minutes=15),))
+    mover.start()
+    while mover.is_alive():
+        between.append(now())
+        time.sleep(0.01)
+    assert time.monotonic() - begin >= 15 * 60 / 1800
+    assert now() == noon + timedelta(minutes=15)
+    assert noon <= min(between) < noon + timedelta(minutes=15)
+    assert between == sorted(between)
 
 
 def test_a_clock_whose_process_is_gone_is_removed_and_another_living_ones_is_kept(settings: Settings) -> None:
