@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mltrainer_pipelines.definitions import defs
 from mltrainer_pipelines.market.sessions import NEW_YORK
-from mltrainer_pipelines.ops.cadence import ASSETS
+from mltrainer_pipelines.ops.cadence import ASSETS, ON_DEMAND
 from mltrainer_pipelines.ops.freshness import freshness
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines_tests.market.test_backlog import with_bars
@@ -16,7 +16,8 @@ NIGHT = datetime(2024, 7, 2, 23, tzinfo=NEW_YORK)
 def test_every_asset_has_its_freshness_and_a_policy_of_dagsters() -> None:
     specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
     assert set(ASSETS) == set(specs)
-    windows = {name: spec.freshness_policy.fail_window.to_timedelta() for name, spec in specs.items()}
+    windows = {name: spec.freshness_policy.fail_window.to_timedelta() for name, spec in specs.items() if spec.freshness_policy}
+    assert set(windows) == set(specs) - set(ON_DEMAND)
     assert windows["daily_bars"] == windows["learning_report"] == timedelta(days=5)
     assert windows["champion_model"] < windows["universe"] < windows["leaderboard"]
 
