@@ -29,7 +29,7 @@ from mltrainer_pipelines.market.corporate_actions import corporate_actions, sift
 from mltrainer_pipelines.market.errors import EmptySessionError
 from mltrainer_pipelines.market.identity import asked_events, resolved_listings, runs_of
 from mltrainer_pipelines.market.ingestion import BackfillPlan, fetch_sessions, sifted_session, store_session
-from mltrainer_pipelines.market.listings import Listings, company_bars, listings_of
+from mltrainer_pipelines.market.listings import Listings, company_actions, company_bars, listings_of
 from mltrainer_pipelines.market.sessions import NEW_YORK
 from mltrainer_pipelines.market.vendors.polygon.client import PolygonMarket
 from mltrainer_pipelines.store.lake import Lake
@@ -276,9 +276,14 @@ def judged(told: Market, lied: Lake, clean: Lake) -> Verdict:
     own = _by_truth(lied, listings, names)
     true = _by_truth(clean, Listings(), {})
     lies = {(symbol, day) for kind, symbol, day in told.lies if kind in _MANGLED}
-    doubted = sorted({*(key for key in aside if key not in lies), *_rejected(clean)})
-    unused = pl.DataFrame(sorted({*aside, *_rejected(clean)}), schema={"symbol": pl.String, "date": pl.Date}, orient="row")
-    unused = listings.companies(unused).with_columns(pl.col("symbol").replace(names))
+    keys = {"symbol": pl.String, "date": pl.Date}
+    told_rows, true_rows = (pl.DataFrame(sorted(rows), schema=keys, orient="row") for rows in (aside | lies, _rejected(clean)))
+    unused, doubted = (
+        pl.concat(
+            [listings.companies(rows).with_columns(pl.col("symbol").replace(names)), listings_of(clean).companies(true_rows)]
+        )
+        for rows in (told_rows, pl.DataFrame(sorted(aside - lies), schema=keys, orient="row"))
+    )
     both = own.join(true, on=["date", "symbol"], how="full", coalesce=True, suffix="_true")
     both = both.join(unused, on=["date", "symbol"], how="anti")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_true")) for name in (*_PRICES, "volume"))
@@ -292,9 +297,9 @@ def judged(told: Market, lied: Lake, clean: Lake) -> Verdict:
     }
     terms = ("kind", "symbol", "ex_date", "ratio", "cash")
     believed = listings.companies(lied.read("corporate_actions"), "ex_date").with_columns(pl.col("symbol").replace(names))
-    rows = [set(frame.select(terms).iter_rows()) for frame in (believed, clean.read("corporate_actions"))]
+    rows = [set(frame.select(terms).iter_rows()) for frame in (believed, company_actions(clean))]
     others = sorted((row for row in rows[0] ^ rows[1] if row[:3] not in reasons), key=str)
-    return Verdict(lied_about, +missed, true.height, doubted, both.filter(~same), others)
+    return Verdict(lied_about, +missed, true.height, sorted(doubted.unique().iter_rows()), both.filter(~same), others)
 
 
 def _by_truth(lake: Lake, listings: Listings, names: Mapping[str, str]) -> pl.DataFrame:
