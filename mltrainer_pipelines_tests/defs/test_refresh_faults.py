@@ -28,6 +28,7 @@ from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import PortfolioPerformance, UserPosition
 from mltrainer_pipelines.trials.ensemble_file import FILE
+from mltrainer_pipelines.trials.registry.champion_files import record_file
 from mltrainer_pipelines.trials.registry.tracking import Tracking
 from mltrainer_pipelines_tests.portfolio.markets import NO_ACTIONS, bars_of, positions, recommend
 from mltrainer_pipelines_tests.signals.test_champions import Registry
@@ -108,7 +109,9 @@ def test_a_champion_that_no_longer_loads_raises_an_alert_and_the_positions_go_on
 ) -> None:
     place = home / "champions/mltrainer-short/3-1446220800123"
     place.mkdir(parents=True)
-    (place / FILE).write_bytes(b"of another version of the code")
+    content = b"of another version of the code"
+    (place / FILE).write_bytes(content)
+    record_file(database.engine, "mltrainer-short", "3", content)
     with registry(Registry) as tracking:
         told = refreshed(lake, database, tracking)
     assert "version 3 of mltrainer-short cannot be read" in told["absent"]["short"]
