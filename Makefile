@@ -1,11 +1,11 @@
-# make install | demo | test | up | bench | docs | audit-lock; each installs what it needs first.
+# make install | demo | test | up | bench | faults | docs | audit-lock; each installs what it needs first.
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test types suite up bench docs lock audit-lock clean
+.PHONY: install demo test types suite up bench faults docs lock audit-lock clean
 
 install: $(STAMP)
 
@@ -47,6 +47,10 @@ suite:
 
 bench: install
 	@$(BIN)/mltrainer bench
+
+# Faults of every kind, tried many times; the table goes into docs/reliability.md.
+faults: install
+	@$(BIN)/python -m benchmarks.faults
 
 # Write the pages of docs/ that are made of declarations: features.md, models.md and tables.md.
 docs: install

@@ -47,8 +47,11 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        """Its body, decoded. Raises `ValueError` where it is not JSON."""
-        return json.loads(self.body)
+        """Its body, decoded. Raises `ValueError` where it is not JSON, or no sane one."""
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
 
 class Cutoff:

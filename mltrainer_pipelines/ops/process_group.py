@@ -63,13 +63,14 @@ class Supervised(Protocol):
 
 
 class Process:
-    """A program in a session of its own. `owns_port`: what it leaves behind when it dies would keep its port, and is killed."""
+    """A program in a session of its own. What it leaves is killed once it was asked to stop, and whenever it `owns_port`."""
 
     def __init__(self, name: str, command: list[str], env: Mapping[str, str], log: RotatingLog, owns_port: bool = True):
         self.name, self.command, self.env, self.log, self.owns_port = name, command, env, log, owns_port
         self._popen: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._last = ""
+        self._asked = False
 
     def start(self) -> None:
         self._popen = subprocess.Popen(  # noqa: S603 - our own programs, no shell
@@ -88,7 +89,7 @@ class Process:
     def ended(self) -> str | None:
         if self._popen is None or (code := self._popen.poll()) is None:
             return None
-        if self.owns_port:
+        if self.owns_port or self._asked:
             self._signal(signal.SIGKILL)
         if self._reader is not None:
             self._reader.join(1)
@@ -100,6 +101,7 @@ class Process:
 
     def stop(self, how: signal.Signals) -> None:
         if self._popen is not None and self._popen.poll() is None:
+            self._asked = True
             self._note(f"sending {how.name}")
             self._signal(how)
 

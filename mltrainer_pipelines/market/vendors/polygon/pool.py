@@ -107,7 +107,7 @@ class ValidatingPool:
             raise
         try:
             payload = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise TransientFault(f"not JSON, or cut off: {description}", answered=True) from None
         return Answer(response.status, content_type, body, payload)
 
@@ -174,7 +174,7 @@ def _message(body: bytes) -> str:
     """The service's own words in an error's body, if it has any."""
     try:
         payload = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     message = (payload.get("error") or payload.get("message")) if isinstance(payload, dict) else None
     return " ".join(str(message).split())[:200] if message else ""

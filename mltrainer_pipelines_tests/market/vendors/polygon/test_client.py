@@ -166,6 +166,7 @@ TRANSIENT = {
     "no gzip": replace(GOOD, headers={"Content-Encoding": "gzip"}),
     "HTML with status 200": Reply(b"<html><body>maintenance</body></html>", content_type="text/html"),
     "empty body": Reply(b""),
+    "nested without end": Reply(b"[" * 100_000),
 }
 
 
