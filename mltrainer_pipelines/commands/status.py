@@ -58,7 +58,7 @@ def status(settings: Settings) -> Status:
         try:
             dagster = DagsterClient.of(settings, address)
             every, materialized = automations(dagster), dagster.last_materializations()
-            problem = nothing_runs(dagster, every)
+            problem = nothing_runs(dagster, every, settings.state)
             engine = Database(database_url(settings, "mltrainer")).engine
             open_alerts, begun = alerts(engine, open_only=True), first_registered(engine)
         except DagsterError as error:

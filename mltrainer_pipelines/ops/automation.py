@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
+from mltrainer_pipelines.live_clock import read_clock
 from mltrainer_pipelines.ops.dagster_client import LOCATION, REPOSITORY, DagsterClient, DagsterError
 
 _SELECTOR = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
@@ -59,8 +61,10 @@ SAFETY_NETS = frozenset({"launch_requested_runs", "alert_on_failure"})
 """What carries out what a person asked for, and tells of what failed: on in a quiet installation too."""
 
 
-def nothing_runs(dagster: DagsterClient, every: list[Automation]) -> str | None:
-    """Why nothing runs by itself, in a sentence; None where something does."""
+def nothing_runs(dagster: DagsterClient, every: list[Automation], state: Path) -> str | None:
+    """Why nothing runs by itself, in a sentence; None where something does, or `mltrainer live` asks in its place."""
+    if read_clock(state):
+        return None
     if not any(one.on for one in every if one.name not in SAFETY_NETS):
         return "Nothing runs by itself: everything is switched off."
     health = "query { instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"

@@ -98,7 +98,9 @@ def _state(installation: Context) -> AutomationState:
     missing = backlog(installation.lake, installation.now(), installation.settings.polygon_call_budget)
     caught = [CatchingUp(**vars(one)) for one in missing]
     plan = plan_of(installation.settings)
-    return AutomationState(problem=nothing_runs(dagster, every), plan=plan, automation=rows, catching_up=caught)
+    return AutomationState(
+        problem=nothing_runs(dagster, every, installation.settings.state), plan=plan, automation=rows, catching_up=caught
+    )
 
 
 def plan_of(settings: Settings) -> str | None:
