@@ -11,6 +11,7 @@ from mltrainer_pipelines.ops.databases import embedded
 from mltrainer_pipelines.ops.supervisor import require_startable, services
 from mltrainer_pipelines.ops.wait_for import answers
 from mltrainer_pipelines.settings import Settings
+from mltrainer_pipelines.store.postgres_programs import EmbeddedPostgresError
 
 NEEDED_GB = 5.0
 """Disk that five years of a whole market, its features and trials take, with room to write them anew."""
@@ -65,7 +66,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield _tried("home", lambda: f"{settings.state} can be written ({state_dir.log_file(settings).parent})")
     free = shutil.disk_usage(settings.state if settings.state.exists() else settings.mltrainer_home.parent).free / 1e9
     yield Finding("disk", free > NEEDED_GB, f"{free:.0f} GB free; {NEEDED_GB:.0f} GB are enough for a whole market")
-    yield _tried("database", lambda: _database(settings))
+    yield look_at_database(settings)
     if state_dir.lock_holder(settings) is None:
         yield _tried("ports", lambda: _startable(settings))
         return
@@ -74,6 +75,11 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             up = answers(service.url)
             detail = "answers" if up else "does not answer; stop `mltrainer up` and start it again"
             yield Finding(service.name, up, f"{service.url} {detail}")
+
+
+def look_at_database(settings: Settings) -> Finding:
+    """Whether PostgreSQL answers, or is there to be started."""
+    return _tried("database", lambda: _database(settings))
 
 
 def _tried(name: str, look: Callable[[], str]) -> Finding:
@@ -88,6 +94,11 @@ def _database(settings: Settings) -> str:
 
     if settings.mltrainer_database_url is None:
         server = embedded(settings)
+        if not server.running and state_dir.lock_holder(settings) is not None:
+            raise EmbeddedPostgresError(
+                f"mlTrainer runs, and its PostgreSQL in {server.folder} does not; it is started again soon, and if not: "
+                f"see {server.log}, stop `mltrainer up` and start it again"
+            )
         return f"embedded PostgreSQL in {server.folder}, {'running' if server.running else 'not running'}"
     database = Database(settings.mltrainer_database_url.get_secret_value())
     database.check()
