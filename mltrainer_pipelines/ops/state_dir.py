@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,10 +27,16 @@ class AlreadyRunningError(HomeError):
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The process that holds a state folder; `addresses` of its services are there once all of them answer."""
+    """The process that holds a state folder, and the `addresses` of its services; those in `starting` do not answer yet."""
 
     pid: int | None = None
     addresses: dict[str, str] = field(default_factory=dict)
+    starting: list[str] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every service answers."""
+        return bool(self.addresses) and not self.starting
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -110,10 +116,10 @@ def require_unlocked(settings: Settings) -> None:
         )
 
 
-def announce(settings: Settings, addresses: dict[str, str]) -> None:
-    """Leave a note for other commands on who holds the home and where its services answer."""
+def announce(settings: Settings, addresses: dict[str, str], starting: Iterable[str] = ()) -> None:
+    """Leave a note for other commands on who holds the home and where its services answer, or will (`starting`)."""
     draft = settings.state / f".{uuid4().hex}.part"
-    draft.write_text(json.dumps(asdict(LockHolder(os.getpid(), addresses))))
+    draft.write_text(json.dumps(asdict(LockHolder(os.getpid(), addresses, list(starting)))))
     draft.replace(settings.state / "up.json")
 
 

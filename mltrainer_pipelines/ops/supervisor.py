@@ -55,6 +55,7 @@ class Service:
 def services(settings: Settings) -> list[Service]:
     """The services of an installation, in the order in which they are shown."""
     python = [sys.executable, "-m"]
+    wait_for = [*python, "mltrainer_pipelines.ops.wait_for"]
     running: list[Service] = []
 
     def serve(name: str, path: str, *command: str) -> None:
@@ -68,8 +69,12 @@ def services(settings: Settings) -> list[Service]:
         # uvicorn would import from the folder that the user stands in
         options = ["--no-proxy-headers", "--app-dir", str(state_dir.dagster_home(settings))]
         mlflow += ["--app-name", "mltrainer", "--uvicorn-opts", shlex.join(options)]
-        serve("mlflow", "/health", *mlflow, "--artifacts-destination", str(settings.state / "artifacts"))
-    code, wait_for = str(code_server.socket_of(settings)), [*python, "mltrainer_pipelines.ops.wait_for"]
+        artifacts = settings.state / "artifacts"
+        # A command on a new home needs Dagster first: MLflow, which makes its tables, leaves it the processors.
+        wait = not settings.mltrainer_serve_app and not artifacts.exists()
+        first = [*wait_for, f"http://{HOST}:{settings.dagster_port}/server_info"] if wait else []
+        serve("mlflow", "/health", *first, *mlflow, "--artifacts-destination", str(artifacts))
+    code = str(code_server.socket_of(settings))
     running.append(Service("code", [*python, "mltrainer_pipelines.ops.code_server", code], f"unix:{code}"))
     workspace = str(state_dir.served_workspace(settings))
     webserver = [*python, "mltrainer_pipelines.ops.webserver", "--host", HOST, "--port", str(settings.dagster_port)]
@@ -204,6 +209,7 @@ class _Startup(threading.Thread):
 
     def run(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
+        addresses = {service.name: f"http://{HOST}:{service.port}" for service in self.supervised if service.port}
         waiting = {service.name: service.url for service in self.supervised if service.url}
         while waiting:
             if self.group.stopping:
@@ -212,10 +218,10 @@ class _Startup(threading.Thread):
                 self.failure = f"{', '.join(waiting)} did not answer within {READY_SECONDS} s; stopped everything again"
                 self.group.terminate()
                 return
-            waiting = {name: url for name, url in waiting.items() if not answers(url)}
+            before, waiting = waiting, {name: url for name, url in waiting.items() if not answers(url)}
+            if len(waiting) < len(before):
+                state_dir.announce(self.settings, addresses, waiting)
             time.sleep(0.1)
-        addresses = {service.name: f"http://{HOST}:{service.port}" for service in self.supervised if service.port}
-        state_dir.announce(self.settings, addresses)
         self.ready = self.group.restarting = True
         self.on_ready(addresses)
 

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -21,26 +21,32 @@ from mltrainer_pipelines.settings import Settings
 
 @dataclass(frozen=True)
 class Services:
-    """Services that answer, by name (`dagster`, `mlflow`, `exchange`); `owned` ones are stopped with this command."""
+    """Services by name (`dagster`, `mlflow`, `exchange`), which answer; `owned` ones are stopped with this command.
+
+    `wait_for` returns once a service that was allowed to come up late answers.
+    """
 
     addresses: dict[str, str]
     owned: bool
     start_seconds: float
+    wait_for: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
 
 @contextmanager
-def services_up(settings: Settings, console: Console, *, with_pages: bool = False) -> Iterator[Services]:
+def services_up(
+    settings: Settings, console: Console, *, with_pages: bool = False, late: Collection[str] = ()
+) -> Iterator[Services]:
     """The services of this home for the length of a command.
 
     Uses the services of a running `mltrainer up` on the same home and leaves them running. Otherwise starts
     `mltrainer up` on free ports and stops it at the end, also when this process is killed. A `ServiceStartError` has the last
     line that `mltrainer up` wrote. `with_pages` serves the API and the pages too, on the ports of `mltrainer up` where those
-    are free.
+    are free. Services in `late` may still be starting; `Services.wait_for` waits for them.
     """
     begin = time.monotonic()
     share_token(settings, os.environ)
     holder = state_dir.lock_holder(settings)
-    if holder and holder.addresses:
+    if holder and holder.ready:
         console.print(f"Using the services that run already: {holder.addresses['dagster']}")
         yield Services(holder.addresses, owned=False, start_seconds=0.0)
         return
@@ -64,8 +70,12 @@ def services_up(settings: Settings, console: Console, *, with_pages: bool = Fals
         )
         try:
             with console.status("Starting PostgreSQL, the exchange, MLflow and Dagster …"):
-                addresses = _ready(settings, process, errors)
-            yield Services(addresses, owned=True, start_seconds=round(time.monotonic() - begin, 1))
+                addresses = _ready(settings, process, errors, lambda starting: set(starting) <= set(late))
+
+            def wait_for(name: str) -> None:
+                _ready(settings, process, errors, lambda starting: name not in starting)
+
+            yield Services(addresses, True, round(time.monotonic() - begin, 1), wait_for)
         finally:
             with console.status("Stopping the services …"):
                 process.send_signal(signal.SIGTERM)
@@ -75,7 +85,10 @@ def services_up(settings: Settings, console: Console, *, with_pages: bool = Fals
                     process.kill()
 
 
-def _ready(settings: Settings, process: subprocess.Popen[bytes], errors: Path) -> dict[str, str]:
+def _ready(
+    settings: Settings, process: subprocess.Popen[bytes], errors: Path, enough: Callable[[list[str]], bool]
+) -> dict[str, str]:
+    """Addresses of the services once `enough`, given the names of those that are still starting, says yes."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -83,7 +96,7 @@ def _ready(settings: Settings, process: subprocess.Popen[bytes], errors: Path) -
             reason = lines[-1].removeprefix("Error: ") if lines else f"`mltrainer up` ended with code {process.returncode}"
             raise ServiceStartError(reason)
         holder = state_dir.lock_holder(settings)
-        if holder and holder.addresses:
+        if holder and holder.addresses and enough(holder.starting):
             return holder.addresses
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise ServiceStartError(f"the services did not come up within {READY_SECONDS} s; see {state_dir.logs(settings) / 'up.log'}")
