@@ -6,7 +6,7 @@ webserver for a backfill and for runs of jobs; everything it makes is there in t
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, get_args
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mltrainer_pipelines.commands.preflight import clock_in, look
+from mltrainer_pipelines.commands.stages import Stages
 from mltrainer_pipelines.commands.trial import outcomes, wait_until_scored
 from mltrainer_pipelines.ops.dagster_client import DagsterClient, Run
 from mltrainer_pipelines.ops.databases import database_url
@@ -40,7 +41,8 @@ class DemoResult:
 
     `sessions` have bars in the lake and `symbols` traded in the newest; `trial_partitions` are the predicted quarters of the
     `trials`. `signals` (rows of both timeframes), `recommendations` and their `virtual_positions` are of the newest session;
-    `dagster_runs` counts the instance's runs, `seconds` is the wall time of each stage, and `total`.
+    `dagster_runs` counts the instance's runs, `seconds` is the wall time of each stage, and `total`; `computing` how much of
+    it steps of runs were computing, `overhead` the rest of the total.
     """
 
     exchange: str
@@ -54,6 +56,8 @@ class DemoResult:
     virtual_positions: int = 0
     dagster_runs: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    computing: dict[str, float] = field(default_factory=dict)
+    overhead: float = 0.0
 
 
 def run_demo(settings: Settings, console: Console) -> DemoResult:
@@ -62,7 +66,7 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
     Raises `DemoError` if the history is too short for a trial, `DagsterError` if a run does not succeed, and what
     `services_up` raises.
     """
-    begin = time.monotonic()
+    stages = Stages()
     with console.status("Looking at the market and what may be asked of it …"):
         seen = look(settings)
     for line in seen.lines:
@@ -73,15 +77,21 @@ def run_demo(settings: Settings, console: Console) -> DemoResult:
     if seen.as_of:
         settings = settings.standing_at(seen.as_of)
     require_quarters(settings)
-    demo = Preparation(settings, console, seen.newest)
-    with services_up(settings, console) as services:
-        demo.result.seconds["start"] = services.start_seconds
+    with ExitStack() as running:
+        with stages.stage("start"):
+            services = running.enter_context(services_up(settings, console, late=("mlflow",)))
         dagster = DagsterClient.of(settings, services.addresses["dagster"])
-        demo.prepare(dagster)
+        demo = Preparation(settings, console, seen.newest, stages)
+        demo.prepare(dagster, services.wait_for, relive=True)
         demo.score_market(dagster)
-        stopping = time.monotonic()
-    demo.result.seconds["stop"] = round(time.monotonic() - stopping, 1)
-    demo.result.seconds["total"] = round(time.monotonic() - begin, 1)
+        demo.learn(dagster)
+        demo.result.dagster_runs = dagster.run_count()
+        stages.note_steps(dagster)
+        with stages.stage("stop"):
+            running.close()
+    stages.end()
+    demo.result.seconds, demo.result.computing = stages.seconds, stages.computing
+    demo.result.overhead = round(stages.seconds["total"] - stages.computing["total"], 1)
     return demo.result
 
 
@@ -117,13 +127,18 @@ class Preparation:
     `newest` is the newest session to be had, by default the last that closed.
     """
 
-    def __init__(self, settings: Settings, console: Console, newest: date | None = None):
-        self.settings, self.console, self.newest = settings, console, newest
+    def __init__(self, settings: Settings, console: Console, newest: date | None = None, stages: Stages | None = None):
+        self.settings, self.console, self.newest, self.stages = settings, console, newest, stages or Stages()
         self.lake = Lake(settings.lake_url)
         self.result = DemoResult(settings.market_source)
+        self.relived = False
 
-    def prepare(self, dagster: DagsterClient) -> None:
-        """Whatever a market needs before it is scored: its past, trials, champions."""
+    def prepare(self, dagster: DagsterClient, wait_for: Callable[[str], None] = lambda _: None, relive: bool = False) -> None:
+        """Whatever a market needs before it is scored: its past, trials, champions.
+
+        `wait_for` is called with "mlflow" before MLflow is needed. With `relive` a market without books also gets its last
+        sessions decided again, beside the champions (`learning.recent_sessions`).
+        """
         from mltrainer_pipelines.defs import partitions
         from mltrainer_pipelines.market.sessions import last_closed_session
         from mltrainer_pipelines.settings import now
@@ -136,11 +151,13 @@ class Preparation:
         database = Database(database_url(self.settings, "mltrainer"))
         self._bars(dagster, sessions)
         self._features(dagster, sessions, months, newest)
+        with self.stages.stage("waiting for MLflow"):
+            wait_for("mlflow")
         scored = self._trials(dagster, database, quarters)
-        self._champions(dagster, database, scored)
+        self._champions(dagster, database, scored, relive)
 
     def _bars(self, dagster: DagsterClient, sessions: list[str]) -> None:
-        with self._stage("daily_bars"):
+        with self.stages.stage("daily_bars"):
             done = dagster.materialized_keys("daily_bars", sessions)
             missing = [key for key in sessions if key not in done]
             if missing:
@@ -165,13 +182,15 @@ class Preparation:
         last = self.lake.read("features", months[-1])["date"].max() if months[-1] in present else None
         complete = set(months) <= set(present) and set(months) <= set(self.lake.partitions("labels"))
         if complete and last == newest and self.lake.exists("regime"):
-            self.result.seconds |= {"corporate_actions, macro_series": 0.0, "universe, features, labels, regime": 0.0}
+            for name in ("corporate_actions, macro_series", "universe, features, labels, regime"):
+                with self.stages.stage(name):
+                    pass
             return
-        with self._stage("corporate_actions, macro_series"):
+        with self.stages.stage("corporate_actions, macro_series"):
             run = dagster.launch("ingest_session", {"dagster/partition": sessions[-1]})
             self._steps(dagster, run, "Corporate actions and macro series")
         start = months[0] if not complete else max(months[0], str((newest - _RANGE_OF_LABELS).replace(day=1)))
-        with self._stage("universe, features, labels, regime"):
+        with self.stages.stage("universe, features, labels, regime"):
             run = dagster.launch_range("build_features", start, months[-1])
             self._steps(dagster, run, f"Universe, features, labels and regime of {len(months) - months.index(start)} months")
 
@@ -185,7 +204,7 @@ class Preparation:
         ids = [config.trial_id for config in configs]
         wanted = [f"{trial_id}/{quarter}" for trial_id in ids for quarter in quarters]
         launcher = launcher_of(self.settings, database.engine, dagster, self.lake)
-        with self._stage("trials"):
+        with self.stages.stage("trials"):
             with database.engine.begin() as connection:
                 requests = [request_trial(connection, config, "demo", "a first look at this market") for config in configs]
             launcher.update()
@@ -200,7 +219,7 @@ class Preparation:
                         advance(self._present("trial_predictions", wanted), None)
 
                     wait_until_scored(launcher, requests, predicted_is_enough=True, on_poll=follow)
-        with self._stage("scorecards, leaderboard"):
+        with self.stages.stage("scorecards, leaderboard"):
             unscored = sum(outcome.status == "running" for _, outcome in outcomes(database.engine, requests))
             if unscored:
                 with self._bar("Scorecards and the leaderboard", len(ids)) as advance:
@@ -213,15 +232,24 @@ class Preparation:
         self.result.trial_partitions = self._present("trial_predictions", wanted)
         return bool(running or unscored)
 
-    def _champions(self, dagster: DagsterClient, database: Database, scored: bool) -> None:
+    def _champions(self, dagster: DagsterClient, database: Database, scored: bool, relive: bool) -> None:
         from mltrainer_pipelines.contracts.timeframes import TIMEFRAMES
+        from mltrainer_pipelines.portfolio.performance import books_are_kept
         from mltrainer_pipelines.trials.registry import records
 
         names = list(TIMEFRAMES)
-        with self._stage("champions"):
-            if scored or any(records.champion_of(database.engine, name) is None for name in names):
-                run = dagster.launch_range("promote_champion", names[0], names[-1])
+        missing = scored or any(records.champion_of(database.engine, name) is None for name in names)
+        with self.stages.stage("champions"):
+            run = dagster.launch_range("promote_champion", names[0], names[-1]) if missing else None
+            # neither waits for the other: the past is decided on by the walk-forward models
+            new = relive and not books_are_kept(database.engine)
+            relived = dagster.launch("live_recent_sessions") if new else None
+            if run:
                 self._steps(dagster, run, "Champions: refit on all that is known, and registered")
+        with self.stages.stage("the last 60 sessions"):
+            if relived:
+                self._steps(dagster, relived, "The last 60 sessions, decided again by the models of their time")
+        self.relived = relived is not None
         self.result.champions = {name: records.champion_status(database.engine, name) for name in names}
 
     def score_market(self, dagster: DagsterClient) -> None:
@@ -229,7 +257,7 @@ class Preparation:
         from mltrainer_pipelines.portfolio.positions import positions_of
         from mltrainer_pipelines.signals.recommendations import recommendations_frame
 
-        with self._stage("signals, recommendations, virtual positions"):
+        with self.stages.stage("signals, recommendations, virtual positions"):
             run = dagster.launch("refresh_signals")
             self._steps(dagster, run, "Signals, recommendations, paper trades")
         database, session = Database(database_url(self.settings, "mltrainer")), max(self.lake.partitions("signals"))
@@ -239,17 +267,16 @@ class Preparation:
         made = recommendations_frame(database.engine, date.fromisoformat(session))
         self.result.recommendations = made.to_dicts()
         self.result.virtual_positions = len(positions_of(database.engine, made["id"].to_list()))
-        self.result.dagster_runs = dagster.run_count()
+
+    def learn(self, dagster: DagsterClient) -> None:
+        """What became of the sessions that were decided again."""
+        with self.stages.stage("learning"):
+            if self.relived:
+                self._steps(dagster, dagster.launch("learn"), "Outcomes, weights, drift, the learning report")
 
     def _present(self, asset: str, partitions: list[str]) -> int:
         """How many of these partitions the lake has."""
         return len(set(partitions).intersection(self.lake.partitions(asset)))
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        begin = time.monotonic()
-        yield
-        self.result.seconds[name] = round(time.monotonic() - begin, 1)
 
     @contextmanager
     def _bar(self, what: str, total: int) -> Iterator[Callable[[int, str | None], None]]:

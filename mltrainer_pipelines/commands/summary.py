@@ -79,9 +79,11 @@ def _recommendations(result: DemoResult, title: str) -> Table:
 
 
 def _seconds(result: DemoResult) -> Table:
-    table = Table(title="Seconds a stage", box=box.SIMPLE_HEAD)
+    caption = f"Overhead, when no step was computing: {result.overhead:.1f} s"
+    table = Table(title="Seconds a stage", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     table.add_column("stage")
     table.add_column("seconds", justify="right")
+    table.add_column("of these computing", justify="right")
     for stage, seconds in result.seconds.items():
-        table.add_row(stage, f"{seconds:.1f}", style="bold" if stage == "total" else None)
+        table.add_row(stage, f"{seconds:.1f}", f"{result.computing[stage]:.1f}", style="bold" if stage == "total" else None)
     return table

@@ -9,6 +9,7 @@ the session. It still has one advantage that nobody had: that these trials were 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from mltrainer_pipelines.learning.weights import leaderboard_trials, session_los
 from mltrainer_pipelines.portfolio.replay import DecisionState
 from mltrainer_pipelines.signals.champions import Champions
 from mltrainer_pipelines.signals.learned import recalibration_before, weighted
+from mltrainer_pipelines.signals.recommendations import STAND_IN
 from mltrainer_pipelines.signals.thresholds import thresholds_at
 from mltrainer_pipelines.store.lake import Lake
 from mltrainer_pipelines.store.tables import Promotion
@@ -30,9 +32,6 @@ from mltrainer_pipelines.trials.registry.ensemble import with_forecast
 from mltrainer_pipelines.trials.registry.model_registry import ChampionVersion
 from mltrainer_pipelines.trials.validation import lake_tables
 from mltrainer_pipelines.trials.validation.calibrated_quarters import calibrate_walk_forward
-
-STAND_IN = "walk-forward"
-"""Model version of recommendations that no registered champion made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +70,8 @@ class PointInTime:
     """The state of knowledge at a moment in the past; nothing that came to be known later is in it.
 
     `defaults` are of the thresholds, as for `thresholds_at`; `labels` has date, symbol, timeframe, exit_date, barrier, net_return
-    and label. Where the clock is pinned, changes of thresholds were recorded by another clock than the market's: today's
-    thresholds are taken.
+    and label. `running` are predictions of the quarter that has not ended, by trial: the lake has none of it. Where the clock is
+    pinned, changes of thresholds were recorded by another clock than the market's: today's thresholds are taken.
     """
 
     def __init__(
@@ -85,6 +84,7 @@ class PointInTime:
         first: date,
         last: date,
         clock_is_pinned: bool = False,
+        running: Mapping[str, pl.DataFrame] = MappingProxyType({}),
     ):
         self.engine, self.champions, self.defaults, self.clock_is_pinned = engine, champions, defaults, clock_is_pinned
         self._loaded: dict[tuple[str, str], Any] = {}
@@ -94,7 +94,7 @@ class PointInTime:
                 columns.where(Promotion.model_version.is_not(None)).order_by(Promotion.id)
             ).all()
         self._stand_ins = {
-            timeframe: _StandIn(lake, engine, timeframe, sorted(trial_ids), labels, first, last)
+            timeframe: _StandIn(lake, engine, timeframe, sorted(trial_ids), labels, first, last, running)
             for timeframe, trial_ids in leaderboard_trials(engine).items()
         }
 
@@ -125,7 +125,15 @@ class _StandIn:
     """The trials of a timeframe over a period, and their weights before each session of it."""
 
     def __init__(
-        self, lake: Lake, engine: Engine, timeframe: str, trial_ids: Sequence[str], labels: pl.DataFrame, first: date, last: date
+        self,
+        lake: Lake,
+        engine: Engine,
+        timeframe: str,
+        trial_ids: Sequence[str],
+        labels: pl.DataFrame,
+        first: date,
+        last: date,
+        running: Mapping[str, pl.DataFrame],
     ):
         own = labels.filter(pl.col("timeframe") == timeframe)
         self.configs, self.forecasts = {}, {}
@@ -134,6 +142,8 @@ class _StandIn:
             if not keys:
                 continue
             predictions = lake.scan("trial_predictions", keys).collect()
+            if trial_id in running:
+                predictions = pl.concat([predictions, running[trial_id].select(predictions.columns)])
             calibrated = calibrate_walk_forward(predictions, own, regime=lake_tables.regime(lake)).drop_nulls("probability")
             within = calibrated.filter(pl.col("date").is_between(first, last)).drop("score")
             parts = within.partition_by("date", as_dict=True, maintain_order=True)

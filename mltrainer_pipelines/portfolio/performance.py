@@ -116,6 +116,12 @@ def performance(
     return rows
 
 
+def books_are_kept(engine: Engine) -> bool:
+    """Whether any session is recorded."""
+    with engine.connect() as connection:
+        return connection.execute(sa.select(PortfolioPerformance.date).limit(1)).first() is not None
+
+
 def sessions_without_benchmark(engine: Engine, until: date) -> list[date]:
     """Recorded sessions up to one whose benchmark return is not known yet, in order."""
     row = PortfolioPerformance

@@ -21,6 +21,9 @@ from mltrainer_pipelines.store.alerts import raise_alert
 from mltrainer_pipelines.store.database import Database
 from mltrainer_pipelines.store.tables import Recommendation
 
+STAND_IN = "walk-forward"
+"""Model version of what no registered champion recommended: a past session was decided again (`learning.point_in_time`)."""
+
 MARKETS = ("real", "simulated", "replay")
 
 _MONEY = ("entry_price", "target_price", "stop_loss")

@@ -72,5 +72,6 @@ def test_the_books_are_told_beside_the_benchmark(installation: Installation) -> 
     found = installation.client.get("/api/performance").json()
     assert [day["equity"] for day in found["books"]["user"]] == [1_000_000, 1_001_000, 1_002_000]
     assert [day["equity"] for day in found["benchmark"]] == pytest.approx([1_000_000, 1_010_000, 1_020_100])
+    assert found["relived_until"] is None
     later = installation.client.get("/api/performance", params={"first": str(SESSIONS[-2])}).json()
     assert len(later["books"]["recommendations"]) == 2

@@ -20,6 +20,7 @@ from mltrainer_pipelines.api.selection import equal_to, order_of, page_of
 from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.market.listings import of_symbol
 from mltrainer_pipelines.portfolio.account import PaperAccount
+from mltrainer_pipelines.signals.recommendations import STAND_IN
 from mltrainer_pipelines.store import tables
 
 router = APIRouter(prefix="/api", tags=["portfolio"], route_class=JsonRoute)
@@ -184,6 +185,9 @@ class Performance(BaseModel):
     account: Dollars = Field(description="Dollars each book started with.")
     books: dict[Book, list[BookDay]] = Field(description="A row a recorded session, the oldest first.")
     benchmark: list[BenchmarkDay]
+    relived_until: date | None = Field(
+        description="The last session that was decided afterwards, by the walk-forward models of its time; null without any."
+    )
 
 
 class Span(Parameters):
@@ -201,12 +205,18 @@ def get_performance(installation: Installation, span: Annotated[Span, Query()]) 
     statement = sa.select(p.__table__).where(*conditions).order_by(p.date)
     with installation.reader.connect() as connection:
         rows = connection.execute(statement).mappings().all()
+        r = tables.Recommendation
+        relived_until = connection.scalar(sa.select(sa.func.max(r.session)).where(r.model_version == STAND_IN))
     books: dict[Book, list[BookDay]] = {"recommendations": [], "user": [], "passed_over": []}
     for row in rows:
         books[row["book"]].append(BookDay(**row))
     account = PaperAccount().equity
     return Performance(
-        market=installation.settings.market_kind, account=account, books=books, benchmark=_benchmark(rows, account)
+        market=installation.settings.market_kind,
+        account=account,
+        books=books,
+        benchmark=_benchmark(rows, account),
+        relived_until=relived_until,
     )
 
 

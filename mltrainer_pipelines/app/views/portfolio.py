@@ -67,6 +67,11 @@ def _curves(performance: dict[str, Any]) -> None:
     if len({row["date"] for row in equity}) < 2:
         st.caption("Charts appear after two market closes.")
         return
+    if performance["relived_until"]:
+        st.caption(
+            f"Up to {performance['relived_until']} relived: decided afterwards by the walk-forward models of that time. "
+            "Nobody could have followed it."
+        )
     left, right = st.columns(2)
     with left:
         st.markdown("**Equity**")

@@ -90,6 +90,12 @@ def _headline(page: dict[str, Any], new: int) -> None:
             st.button("Mark as seen", key="seen", type="tertiary", on_click=_mark_seen, args=(page["newest_id"],))
     if any(item["grade"] == "candidate" for item in page["items"]):
         st.caption("“Candidate” means the model's record may still be luck; “proven” means it is not.")
+    if any(_relived(item) for item in page["items"]):
+        st.caption("“Relived”: decided afterwards by the walk-forward models of that time. Nobody could have followed it.")
+
+
+def _relived(item: dict[str, Any]) -> bool:
+    return bool(item["model_version"] == "walk-forward")
 
 
 def _mark_seen(newest_id: int) -> None:
@@ -107,7 +113,7 @@ def _table(page: dict[str, Any], seen_id: int) -> None:
             "Symbol": "symbol",
             "Company": column_or_dash("company"),
             "Period": "timeframe",
-            "Grade": "grade",
+            "Grade": lambda item: f"{item['grade']}, relived" if _relived(item) else item["grade"],
             "Strength": "signal_strength",
             "Probability": "profit_probability",
             "Confidence": "confidence",
@@ -253,7 +259,8 @@ def _opened() -> None:
     detail = api().get(f"/api/recommendations/{number}")
     st.subheader(f"{detail['symbol']} · {detail['company'] or 'unknown company'}")
     st.caption(
-        f"{detail['timeframe']} · {detail['grade']} · {detail['model_used']} · recommended {moment(detail['timestamp'])} · "
+        f"{detail['timeframe']} · {detail['grade']}{', relived' if _relived(detail) else ''} · {detail['model_used']} · "
+        f"recommended {moment(detail['timestamp'])} · "
         f"based on session {detail['session']}"
     )
     chart, words = st.columns([3, 2], gap="medium")

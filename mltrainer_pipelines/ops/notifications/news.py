@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.engine import Connection
 
 from mltrainer_pipelines.settings import NEW_YORK
+from mltrainer_pipelines.signals.recommendations import STAND_IN
 from mltrainer_pipelines.store.tables import (
     Alert,
     Notification,
@@ -60,7 +61,12 @@ def news(connection: Connection, moment: datetime) -> list[News]:
 
 def _recommendations(connection: Connection, since: datetime) -> Iterator[News]:
     r = Recommendation.__table__.c
-    recent = sa.select(Recommendation.__table__).where(r.timestamp >= since).order_by(r.timestamp, r.expected_net_return.desc())
+    lived = r.model_version.is_not_distinct_from(STAND_IN)  # before anybody could have followed it
+    recent = (
+        sa.select(Recommendation.__table__)
+        .where(r.timestamp >= since, ~lived)
+        .order_by(r.timestamp, r.expected_net_return.desc())
+    )
     refreshes: dict[datetime, list[Any]] = {}
     for row in _untold(connection, "recommendation", connection.execute(recent).all()):
         refreshes.setdefault(row.timestamp, []).append(row)
