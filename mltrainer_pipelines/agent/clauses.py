@@ -50,7 +50,8 @@ _ASKED = re.compile(
     r"|how about|what about|why not|(?:would|is) it (?:be )?possible to|may i ask you to"
     r"|i(?: would|'d) (?:like|love|prefer)(?: you)? to(?: see)?|i(?: would|'d) (?:like|love|prefer)"
     r"|(?:i|we) (?:want|need|wish)(?: you)? to|(?:i|we) (?:want|need)"
-    r"|we have to|we should|i (?:suggest|recommend|propose)(?: that)? we|let'?s|let us"
+    r"|(?:i (?:think|believe|guess|feel|say)(?: that)? )?we (?:should|ought to)|we have to|i (?:suggest|recommend"
+    r"|propose)(?: that)? we|let'?s|let us"
     r"|(?:it'?s |it is )?time to|go ahead and|go ahead,|go on and|do please|please do(?! (?:an?|the)\b)"
     r"|don'?t forget to|do not forget to|be so kind (?:as )?to|feel free to|make sure to|try to|start by"
     r"|begin by)\b[\s,:]*",
@@ -142,6 +143,8 @@ def clauses(text: str) -> list[Clause]:
 
 def _parts(sentence: str) -> list[tuple[str, Mood, bool]]:
     asks = sentence.rstrip().endswith("?")
+    if asks and _QUESTION.match(sentence.strip()) and not _opened(sentence)[1] and _REPORTED.search(sentence):
+        return [(sentence, "question", False)]
     if _REPORTED.search(sentence) or _NO_REQUEST.match(sentence.strip()):
         return [(sentence, "report", False)]
     parts: list[tuple[str, Mood, bool]] = []

@@ -102,6 +102,10 @@ def _refresh(text: Text) -> list[RequestedAction]:
         text.rest,
         re.I,
     ) or re.match(r"\s*(?:the )?(?:signals?|market|scores)\s+(?:refresh|update|re-?score)\b", text.rest, re.I)
+    if match is None:
+        match = re.match(
+            r"\s*(?:re-?)?scor(?:e|ing) (?:(?:all|the|every|our)\s+)*(?:symbols?|stocks|names|universe)\b", text.rest, re.I
+        )
     if match is None or (
         re.match(r"\s*(?:run|get|fetch|give|bring|make|pull)\b", match[0], re.I)
         and not re.search(r"\b(?:signals?|scores?|scoring)\b|\b(?:fresh|new) ", match[0], re.I)

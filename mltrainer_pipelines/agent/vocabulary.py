@@ -22,7 +22,8 @@ FILLER = frozenset(
         "learning baseline experiment test job together see let lets out quick quickly version per about shot spin "
         "time forecasts predictions todays lunch agent claude from or better higher longer shorter zu w case set ones "
         "please this teh modle than names only more up "
-        "stocks symbols something while everything back mode my afterwards w/ momo use used all kindly could would you"
+        "stocks symbols screen plus ideas something while everything back mode my afterwards w/ momo use used all "
+        "kindly could would you"
     )
 )
 _CORRECTED = tuple(
@@ -63,6 +64,9 @@ _ABBREVIATIONS = (
     (r"\b(?:no|not) more than\b", "at most"),
     (r"\bno more (\w+) (alerts?|notifications?)\b", r"turn off \1 \2"),
     (r"\b(?:ok|okay|(?:say )?yes to)\s+(?=(?:the )?proposals? )", "approve "),
+    (r"\b(?:say )?no to\s+(?=(?:the )?proposals? )", "reject "),
+    (r"\bsupport[ -]vector[ -](?:machines?|classifiers?)(?: with (?:an? )?(?:rbf|gaussian)(?: kernel)?)", "rbf_svm"),
+    (r"\bsupport[ -]vector[ -](?:machines?|classifiers?)\b", "linear_svm"),
     (r"^=\s*(\w+)\(([^()]*)\)", r"\1 \2"),
     (rf"\b(?:stop|don'?t|do not|no longer) {_NOTIFY}", "turn off notifications of"),
     (rf"\b{_NOTIFY}", "turn on notifications of"),

@@ -83,10 +83,17 @@ def wishes(text: str) -> Wishes:
         else:
             if clause.corrects:
                 read.actions.clear()
+            said_again = [one for one in read.actions if any(_refines(new, one) for new in requests)]
+            read.actions[:] = [one for one in read.actions if one not in said_again]
             read.actions.extend(one for one in requests if one not in read.actions)
             read.unused.extend(unused_words(words.rest))
     read.actions[:] = [_without(one, unwanted) for one in read.actions[:MOST]]
     return read
+
+
+def _refines(new: RequestedAction, before: RequestedAction) -> bool:
+    """Whether a request says again, with more, what was asked for before ("make that lightgbm: run lightgbm with 100 rounds")."""
+    return new != before and new.kind == before.kind == "submit_trial" and before.params.items() <= new.params.items()
 
 
 @dataclass
