@@ -1,8 +1,10 @@
 """The kinds of action: their parameters, and the sentence that describes each to the user."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mltrainer_pipelines.agent import proposals as proposal_book
@@ -13,7 +15,9 @@ from mltrainer_pipelines.contracts.timeframes import TimeframeName
 from mltrainer_pipelines.features.registry import feature_sets
 from mltrainer_pipelines.store import runtime_settings
 from mltrainer_pipelines.store.runtime_settings import InvalidSettingError, UnknownSettingError
+from mltrainer_pipelines.store.tables import LeaderboardRow
 from mltrainer_pipelines.trials.config import InvalidTrialError, TrialConfig, models_for
+from mltrainer_pipelines.trials.registry.records import config_of
 
 Kind = Literal[
     "momentum_screening", "submit_trial", "ensemble", "change_setting", "decide_proposal", "refresh_signals", "propose_trials"
@@ -31,10 +35,17 @@ class ActionParams(BaseModel):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class MomentumScreening(ActionParams):
-    """Try models walk-forward, score the market, and list what clears the bars."""
+class UsesModels(ActionParams):
+    """What several models are tried for."""
 
     models: Annotated[list[str], Field(min_length=1, max_length=4)]
+    trials: list[str] = Field(default_factory=list, max_length=4)
+    """Trials that take the place of a new one: each model's best scored one. Whatever is given is replaced."""
+
+
+class MomentumScreening(UsesModels):
+    """Try models walk-forward, score the market, and list what clears the bars."""
+
     timeframe: TimeframeName = "short"
     min_probability: Share | None = None
     min_confidence: Share | None = None
@@ -52,7 +63,7 @@ class SubmitTrial(ActionParams):
     rationale: Annotated[str, Field(max_length=600)] = ""
 
 
-class Ensemble(ActionParams):
+class Ensemble(UsesModels):
     """Try models, then refit the champion with the best trials voting beside it."""
 
     models: Annotated[list[str], Field(min_length=2, max_length=4)]
@@ -111,7 +122,8 @@ def checked_params(system: System, kind: Kind, params: Mapping[str, object]) -> 
         raise ActionError(f"{kind}: {problems(error)}") from None
     if isinstance(checked, MomentumScreening | Ensemble):
         names = list(dict.fromkeys(_model(name) for name in checked.models))
-        checked = checked.model_copy(update={"models": names})
+        trials = [trial for name in names if (trial := _scored_trial(system, checked.timeframe, name)) is not None]
+        checked = checked.model_copy(update={"models": names, "trials": trials})
         if isinstance(checked, Ensemble) and len(names) < 2:
             raise ActionError("an ensemble takes two models at least")
         trial_configs(system, checked)
@@ -153,6 +165,20 @@ def _feature_set(system: System, timeframe: TimeframeName, model: str) -> str | 
     return next((name for name in feature_sets() if model in models_for(name)), None)
 
 
+def _scored_trial(system: System, timeframe: TimeframeName, model: str) -> str | None:
+    """The best scored trial of a model that can be used today: its features have the version that is computed now."""
+    of = sa.select(LeaderboardRow.trial_id).where(LeaderboardRow.timeframe == timeframe, LeaderboardRow.model == model)
+    with system.engine.connect() as connection:
+        ranked = connection.scalars(of.order_by(LeaderboardRow.rank).limit(5)).all()
+    for trial in ranked:
+        config = config_of(system.engine, trial)
+        with suppress(InvalidTrialError):
+            config.require_today()
+            if config.universe_size == system.templates[timeframe].universe_size:
+                return str(trial)
+    return None
+
+
 def trial_configs(system: System, checked: MomentumScreening | Ensemble | SubmitTrial) -> list[TrialConfig]:
     """The trials that an action asks for."""
     template = system.templates[checked.timeframe]
@@ -164,14 +190,18 @@ def trial_configs(system: System, checked: MomentumScreening | Ensemble | Submit
             wanted[0]["train_sessions"] = checked.train_sessions
     else:
         wanted = []
+        before = {config.model: config for config in (config_of(system.engine, trial) for trial in checked.trials)}
         for model in checked.models:
+            if model in before:
+                wanted.append(before[model].model_dump())
+                continue
             features = _feature_set(system, checked.timeframe, model)
             other = {"feature_set": features, "feature_set_version": ""} if features else {}
             wanted.append({"model": model, "params": {}, **other})
     reason = checked.rationale if isinstance(checked, SubmitTrial) else "asked for in the chat"
     try:
         return [
-            TrialConfig.parse(template.model_dump() | values | {"proposed_by": "agent", "rationale": reason}) for values in wanted
+            TrialConfig.parse(template.model_dump() | {"proposed_by": "agent", "rationale": reason} | values) for values in wanted
         ]
     except InvalidTrialError as error:
         raise ActionError(str(error)) from None
@@ -188,12 +218,10 @@ def summary(checked: ActionParams) -> str:
         if checked.min_expected_return is not None:
             bars.append(f"expected return above {checked.min_expected_return:+.1%}")
         asked = f", of symbols with {' and '.join(bars)}" if bars else ""
-        tried = f"try {_names(checked.models)} walk-forward, then list what the champion picks now{asked}"
+        tried = f"{_trying(checked)}, then list what the champion picks now{asked}"
         return f"Momentum screening ({checked.timeframe}): {tried}"
     if isinstance(checked, Ensemble):
-        return (
-            f"Ensemble ({checked.timeframe}): try {_names(checked.models)}, then refit the champion with the best trials voting"
-        )
+        return f"Ensemble ({checked.timeframe}): {_trying(checked)}, then refit the champion with the best trials voting"
     if isinstance(checked, SubmitTrial):
         given = ", ".join(f"{name}={value}" for name, value in checked.params.items()) or "its defaults"
         window = f" on {checked.train_sessions} sessions" if checked.train_sessions else ""
@@ -204,6 +232,13 @@ def summary(checked: ActionParams) -> str:
     if isinstance(checked, DecideProposal):
         return f"{checked.decision.capitalize()} proposal {checked.proposal_id}: the trial {checked.trial_id}"
     return "Score the market on delayed prices now" if isinstance(checked, RefreshSignals) else "Ask the proposer for new trials"
+
+
+def _trying(checked: UsesModels) -> str:
+    slugs = [trial.rsplit("-", 2)[0] for trial in checked.trials]
+    new = [model for model in checked.models if model.replace("_", "-") not in slugs]
+    parts = [f"try {_names(new)} walk-forward"] if new else []
+    return " and ".join(parts + ([f"take {_names(checked.trials)} as scored"] if checked.trials else []))
 
 
 def _names(models: list[str]) -> str:

@@ -143,6 +143,26 @@ def test_a_screening_gives_what_really_came_of_it(database: Database, tmp_path: 
     assert done.result["market"] == "simulated"
 
 
+def test_a_screening_takes_a_model_that_was_scored_as_it_is_and_runs_nothing_again(database: Database, tmp_path: Path) -> None:
+    """Its best trial, also where that is of another configuration than a new one would be; shown before the yes."""
+    system, launcher, _ = installation(database, tmp_path)
+    given = {"model": "logistic_l2", "params": {"C": 0.02}}
+    trial = approve(system, propose_action(system, "s", "submit_trial", given, "user").id, "user")
+    while action(system, trial.id).status == "running":
+        finish_ended(system)
+    (scored,) = [one["trial_id"] for one in (action(system, trial.id).result or {})["trials"]]
+    before = len(launcher.started)
+    card = propose_action(system, "s", "momentum_screening", {"models": ["logistic_l2"]}, "user")
+    assert card.params["trials"] == [scored]
+    assert f"take {scored} as scored, then list" in card.summary
+    running = approve(system, card.id, "user")
+    while action(system, running.id).status == "running":
+        finish_ended(system)
+    done = action(system, running.id)
+    assert [one["trial_id"] for one in (done.result or {})["trials"]] == [scored]
+    assert not [job for job in launcher.started[before:] if job.startswith(("walk_forward", "score_trials"))]
+
+
 def test_a_job_that_fails_is_told_with_its_reason_and_nothing_after_it_starts(database: Database, tmp_path: Path) -> None:
     system, launcher, _ = installation(database, tmp_path)
     launcher.fails["walk_forward"] = "ran out of memory"
