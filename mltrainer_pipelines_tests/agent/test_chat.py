@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -381,6 +382,16 @@ def valid_history(messages: list[dict[str, Any]]) -> None:
                 assert any(one.get("id") == block["tool_use_id"] for one in messages[n - 1]["content"])
 
 
+def begins_with(later: dict[str, Any], earlier: dict[str, Any]) -> bool:
+    """Whether a request's tools, prompt and messages begin with those of another, but for where the cache is marked."""
+
+    def lean(request: dict[str, Any]) -> list[Any]:
+        return json.loads(json.dumps(request["messages"]).replace(', "cache_control": {"type": "ephemeral"}', ""))
+
+    same = all(later[name] == earlier[name] for name in ("tools", "system"))
+    return same and lean(later)[: len(earlier["messages"])] == lean(earlier)
+
+
 def test_a_conversation_of_two_hundred_turns_keeps_working_and_stays_small(talking: Any) -> None:
     runtime_settings_limit = 1000.0
 
@@ -403,6 +414,10 @@ def test_a_conversation_of_two_hundred_turns_keeps_working_and_stays_small(talki
     assert max(input_tokens(request) for request in asked) < 25_000
     summaries = len(server.requests) - len(asked)
     assert 5 < summaries <= 20
+    first_forty = server.requests[: server.requests.index(next(one for one in asked if "turn 41 of" in json.dumps(one)))]
+    assert sum(not request.get("tools") for request in first_forty) <= 4
+    # What was cached is read again: each request begins with the one before, but for those after a summary.
+    assert sum(not begins_with(later, earlier) for earlier, later in pairwise(asked)) <= summaries
     assert "few, good signals" in json.dumps(asked[-1]["messages"][0])
     assert len({one["turn"] for one in agent.history("s", 1000)}) == 200
 

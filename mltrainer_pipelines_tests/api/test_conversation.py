@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,50 @@ def test_yes_in_words_is_as_good_as_a_click(installation: Installation) -> None:
     say(installation, "yes")
     settings = installation.client.get("/api/settings").json()["settings"]
     assert next(setting["value"] for setting in settings if setting["name"] == "min_confidence") == 0.9
+
+
+def test_ten_approvals_at_once_run_each_action_once(installation: Installation) -> None:
+    """Ten of the same card, then ten of ten cards, over HTTP."""
+    headers = dict(installation.client.headers)
+    (card,) = [data for name, data in say(installation, "refresh the signals") if name == "action"]
+    for rounds in range(10, 110, 10):
+        say(installation, f"run lightgbm with {rounds + 100} rounds", f"s{rounds}")
+    cards = installation.client.get("/api/actions", params={"status": "pending"}).json()["items"]
+    others = [one for one in cards if one["id"] != card["id"]]
+    assert len(others) == 10
+
+    def approve(one: dict[str, Any]) -> int:
+        path = f"/api/actions/{one['id']}/approve"
+        return httpx.post(f"{url}{path}", params={"digest": one["digest"]}, headers=headers, timeout=60).status_code
+
+    with served(installation.app) as url, ThreadPoolExecutor(10) as people:
+        assert sorted(people.map(approve, [card] * 10)) == [200] + [409] * 9
+        assert list(people.map(approve, others)) == [200] * 10
+    assert [run.job for run in installation.dagster.runs].count("refresh_signals") == 1
+    trials = [run.tags["dagster/asset_partition_range_start"] for run in installation.dagster.runs if run.job == "walk_forward"]
+    assert len(trials) == len(set(trials)) == 10
+
+
+def test_the_conversation_of_the_specification_works_over_http(installation: Installation) -> None:
+    """Its sentences word by word, without a key: each gets its card or its answer, and nothing else."""
+    said = "I suggest we initiate momentum screening using RandomForest and XGBoost models targeting 7-10 day momentum"
+    asked = {
+        "Start momentum analysis": ["momentum_screening"],
+        f"{said} with +7% returns at 85% confidence.": ["momentum_screening"],
+        "increase confidence threshold to 90%": ["change_setting"],
+        "Let's try ensemble of RandomForest + LightGBM": ["ensemble"],
+        "RandomForest performed better than XGBoost": [],
+        "Let's run deeper analysis on the top 5 candidates": [],
+    }
+    for number, (sentence, kinds) in enumerate(asked.items()):
+        events = say(installation, sentence, f"c{number}")
+        assert [data["kind"] for name, data in events if name == "action"] == kinds, sentence
+        assert "".join(data["text"] for name, data in events if name == "text").strip()
+        assert (events[-1][0], installation.dagster.runs) == ("done", [])
+    assert [data["name"] for name, data in events if name == "tool"] == ["deeper"]
+    started = say(installation, "yes", "c0")
+    assert [data["status"] for name, data in started if name == "action"] == ["running"]
+    assert [run.job for run in installation.dagster.runs] != []
 
 
 def test_a_dismissed_action_never_runs(installation: Installation) -> None:

@@ -28,6 +28,7 @@ from mltrainer_pipelines_tests.api.installation import (
 from mltrainer_pipelines_tests.api.serving import served
 from mltrainer_pipelines_tests.app.browser import LOOKS, PAGES, new_context, serious_violations, settled, whole_page
 from mltrainer_pipelines_tests.app.conftest import House, Served
+from mltrainer_pipelines_tests.servers.anthropic import Said, anthropic_server
 
 SEEN = {look: PAGES if look == "light" or os.environ.get("CI") else dict([*PAGES.items()][:2]) for look in LOOKS}
 """Continuous integration looks at every page in every look."""
@@ -241,6 +242,44 @@ def test_results_are_told_though_the_api_went_away_while_they_were(house: House,
     house.open_api(gone_once_at="/api/chat/follow")
     page.get_by_text("done", exact=True).first.wait_for()
     page.get_by_text("Action 1 is done:").first.wait_for()
+    context.close()
+
+
+def test_a_running_action_is_stopped_by_its_button(house: House, pages: Served, browser: Any) -> None:
+    context = new_context(browser)
+    page = visit(context, pages, "chat")
+    page.get_by_role("radio", name="Refresh the signals").click()
+    page.get_by_role("button", name="Execute").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_text("stopped", exact=True).first.wait_for()
+    assert [run.status for run in house.installation.dagster.runs] == ["CANCELED"]
+    page.get_by_role("button", name="Stop", exact=True).wait_for(state="detached")
+    context.close()
+
+
+def test_what_claude_streams_shows_as_it_is_also_a_list_that_comes_letter_by_letter(
+    house: House, pages: Served, browser: Any
+) -> None:
+    """Also while it comes: the second answer stops in its middle."""
+    words = "Steps:\n\n1. look\n2. score\n3. hold 4.5 % or $4.\n4. learn\n\nThat is all. "
+    with anthropic_server([Said(words, piece=1), Said(words, piece=1, silent_after=len(words))]) as server:
+        house.close_api()
+        home, behind = house.installation.settings.mltrainer_home, house.installation
+        # a key so short that nothing is held back to look for it
+        given = {"anthropic_api_key": "k", "anthropic_base_url": server.url}
+        house.installation = make_installation(home, behind.database, behind.dagster, **given)
+        house.open_api()
+        context = new_context(browser)
+        page = visit(context, pages, "chat")
+        box = page.get_by_test_id("stChatInputTextArea")
+        for text in ("what next?", "and then?"):
+            box.fill(text)
+            box.press("Enter")
+            answer = page.get_by_test_id("stChatMessage").last
+            answer.get_by_text("That is all").wait_for()
+            assert answer.locator("ol li").all_inner_texts() == ["look", "score", "hold 4.5 % or $4.", "learn"]
+            if text == "what next?":
+                page.get_by_text(re.compile(r"The last answer took [\d,]+ \+ [\d,]+ tokens, \$0\.\d{4}")).wait_for()
     context.close()
 
 

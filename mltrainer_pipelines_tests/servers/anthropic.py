@@ -41,6 +41,8 @@ class Said:
     broken_tool_json: bool = False
     error_after: int | None = None
     stop_details: dict[str, Any] | None = None
+    piece: int = 12
+    """Characters of a piece of streamed text."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,10 @@ def stream_events(body: dict[str, Any], said: Said) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
     for index, block in enumerate(whole["content"]):
         if block["type"] == "text":
-            empty, deltas = {**block, "text": ""}, [{"type": "text_delta", "text": part} for part in _parts(block["text"], 12)]
+            empty, deltas = (
+                {**block, "text": ""},
+                [{"type": "text_delta", "text": part} for part in _parts(block["text"], said.piece)],
+            )
         elif block["type"] == "thinking":
             empty = {"type": "thinking", "thinking": "", "signature": ""}
             deltas = [
