@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mltrainer_pipelines.commands.agent_group import agent_app
 from mltrainer_pipelines.commands.audit import audit_app
+from mltrainer_pipelines.commands.corrections_group import corrections_app
 from mltrainer_pipelines.commands.terminal import AsJson, ReadableErrors, print_result, progress_bar
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ app = typer.Typer(
 )
 trial_app = typer.Typer(help="Submit and look at walk-forward trials.", no_args_is_help=True)
 portfolio_app = typer.Typer(help="Paper trades: replay a period.", no_args_is_help=True)
-agent_app = typer.Typer(help="The agent that proposes trials: talk to it, see what it may do, stop it.", no_args_is_help=True)
-corrections_app = typer.Typer(help="Overrule what a vendor says: a split, a dividend, a closure, a rename, a bar that is right.")
 app.add_typer(corrections_app, name="corrections")
 for name, group in (("trial", trial_app), ("audit", audit_app), ("portfolio", portfolio_app), ("agent", agent_app)):
     app.add_typer(group, name=name)
@@ -305,114 +305,6 @@ def portfolio_replay(
 
     replay = replay_period(_settings(), first.date(), last.date())
     print_result(replay if as_json else text(replay))
-
-
-@corrections_app.command("list", epilog="Example: mltrainer corrections list --json")
-def corrections_list(as_json: AsJson = False) -> None:
-    """Show the corrections, and what is in quarantine."""
-    from mltrainer_pipelines.commands import corrections
-
-    overview = corrections.overview(_settings())
-    print_result(overview if as_json else corrections.text(overview))
-
-
-@corrections_app.command(
-    "add",
-    epilog="Examples: mltrainer corrections add split 2024-06-10 NVDA 10 --reason '10 for 1' · "
-    "mltrainer corrections add closure 2025-01-09 · mltrainer corrections add bar 2024-03-04 GME · "
-    "mltrainer corrections add rename 2022-06-09 META FB",
-)
-def corrections_add(
-    kind: Annotated[str, typer.Argument(help="split, dividend, no_action, closure, bar or rename.")],
-    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The day that it is about.")],
-    symbol: Annotated[str | None, typer.Argument(help="Left out for a closure.")] = None,
-    value: Annotated[str | None, typer.Argument(help="New shares for one old; dollars a share; the older symbol.")] = None,
-    reason: Annotated[str, typer.Option(help="Kept with it.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Record what you know better; the next ingestion uses it, and what depends on it is computed again."""
-    from mltrainer_pipelines.commands import corrections
-
-    added = corrections.add(_settings(), kind, day.date(), symbol, value, reason)
-    print_result(added if as_json else f"correction {added['id']}: {corrections.sentence(added)}")
-
-
-@corrections_app.command("revoke", epilog="Example: mltrainer corrections revoke 3")
-def corrections_revoke(number: Annotated[int, typer.Argument(help="The correction's number.")], as_json: AsJson = False) -> None:
-    """Take a correction back."""
-    from mltrainer_pipelines.commands import corrections
-
-    corrections.revoke(_settings(), number)
-    print_result({"revoked": number} if as_json else f"correction {number} holds no longer")
-
-
-@agent_app.command("status", epilog="Example: mltrainer agent status --json | jq .budget")
-def agent_status(as_json: AsJson = False) -> None:
-    """Show what the agent may do and has cost today, and which of its actions wait or run."""
-    from mltrainer_pipelines.commands import agent
-
-    print_result(agent.status(_settings()) if as_json else agent.status_text(_settings()))
-
-
-@agent_app.command("chat", epilog="Example: mltrainer agent chat 'start momentum analysis' yes")
-def agent_chat(
-    messages: Annotated[
-        list[str] | None, typer.Argument(help="What to say, one message after the other; none: a conversation.")
-    ] = None,
-    session: Annotated[str, typer.Option(help="Name of the conversation; the same name goes on where it ended.")] = "terminal",
-    as_json: AsJson = False,
-) -> None:
-    """Talk to the agent. Without ANTHROPIC_API_KEY it understands commands; `help` lists them."""
-    from mltrainer_pipelines.commands import agent
-
-    if as_json:
-        print_result(agent.chat_events(_settings(), session, messages))
-    else:
-        agent.chat(_settings(), session, messages)
-
-
-@agent_app.command("stop", epilog="Example: mltrainer agent stop --action 12")
-def agent_stop(
-    reason: Annotated[str, typer.Option(help="Kept with the change.")] = "stopped by hand",
-    action: Annotated[int | None, typer.Option(min=1, help="Stop this running action alone.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Switch the agent off and stop everything it started; `agent resume` switches it on again. Or stop one action."""
-    from mltrainer_pipelines.commands import agent
-
-    if action is not None:
-        stopped = agent.stop_action(_settings(), action)
-        print_result(vars(stopped) if as_json else f"Action {stopped.id} is {stopped.status}.")
-        return
-    halted = agent.stop(_settings(), reason)
-    done = f"{len(halted.proposals)} proposals and {len(halted.actions)} actions rejected, {len(halted.jobs)} jobs cancelled"
-    print_result(vars(halted) if as_json else f"The agent is off: {done}.")
-
-
-@agent_app.command("resume", epilog="Example: mltrainer agent resume")
-def agent_resume() -> None:
-    """Switch the agent on again."""
-    from mltrainer_pipelines.commands import agent
-
-    agent.resume(_settings())
-    print_result("The agent is on.")
-
-
-@agent_app.command("compare", epilog="Example: mltrainer agent compare --trials 24 --seeds 3 --plot proposers.png --json")
-def agent_compare(
-    trials: Annotated[int, typer.Option(min=1, help="For each proposer and seed.")] = 24,
-    batch: Annotated[int, typer.Option(min=1, help="Trials proposed at once, before their results are known.")] = 4,
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each from nothing.")] = 2,
-    plot: Annotated[Path | None, typer.Option(help="Draw the courses into this file (.png, .svg, .pdf).")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare the proposers on a small simulated market: the best score out of sample against the number of trials."""
-    from mltrainer_pipelines.audits.proposer_comparison import text
-    from mltrainer_pipelines.commands.compare_proposers import compare_proposers
-
-    with progress_bar("Trials") as progress:
-        comparison = compare_proposers(_settings(), trials, batch, seeds, plot, progress)
-    print_result(comparison if as_json else text(comparison))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy.engine import Connection
 
 from mltrainer_pipelines.agent import action_kinds as kinds
-from mltrainer_pipelines.agent import proposals, queries
+from mltrainer_pipelines.agent import market_queries, proposals, queries
 from mltrainer_pipelines.agent.action_kinds import ActionParams, ChangeSetting, DecideProposal, Kind, trial_configs
 from mltrainer_pipelines.agent.autonomy import stop_started
 from mltrainer_pipelines.agent.system import System
@@ -69,7 +69,7 @@ def result_of(system: System, kind: Kind, params: Mapping[str, Any], request: Ru
     jobs = {part.job for part in done}
     if "refresh_signals" in jobs:
         wanted: dict[str, Any] = {} if kind == "refresh_signals" else {name: params.get(name) for name in _SCREENED}
-        result["screening"] = queries.candidates(system, **wanted)
+        result["screening"] = market_queries.candidates(system, **wanted)
     if "promote_champion" in jobs:
         result["leaderboard"] = queries.leaderboard(system, params["timeframe"], 5)
     if "propose_trials" in jobs:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
-from mltrainer_pipelines.agent import phrases, queries
+from mltrainer_pipelines.agent import market_queries, phrases, queries
 from mltrainer_pipelines.agent.actions import Action
 from mltrainer_pipelines.agent.intents import Lookup
 from mltrainer_pipelines.agent.search import propose, proposed_trials, tried_trials
@@ -18,10 +18,10 @@ Actions, each after your yes: "start momentum analysis", "initiate momentum scre
 QUERIES: dict[str, Callable[..., dict[str, Any]]] = {
     "models": queries.models,
     "leaderboard": queries.leaderboard,
-    "regime": lambda system: queries.regime(system.lake),
-    "candidates": queries.candidates,
-    "explain": queries.explain,
-    "deeper": queries.deeper,
+    "regime": lambda system: market_queries.regime(system.lake),
+    "candidates": market_queries.candidates,
+    "explain": market_queries.explain,
+    "deeper": market_queries.deeper,
     "portfolio": queries.portfolio,
     "performance": queries.performance,
     "status": queries.status,

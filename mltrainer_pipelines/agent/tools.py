@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from mltrainer_pipelines.agent import action_kinds as kinds
-from mltrainer_pipelines.agent import queries
+from mltrainer_pipelines.agent import market_queries, queries
 from mltrainer_pipelines.agent.action_kinds import ActionError, ActionParams, Kind, problems
 from mltrainer_pipelines.agent.actions import Action, propose_action
 from mltrainer_pipelines.agent.ledger import record_event
@@ -100,10 +100,10 @@ _TOOLS = (
     Tool("list_models", "The model registry.", Family, queries.models),
     Tool("leaderboard", "The best trials and the champions.", Top, queries.leaderboard),
     Tool("trial", "A trial's configuration and results.", TrialId, queries.trial),
-    Tool("detect_regime", "The market's regime score now.", Nothing, lambda system: queries.regime(system.lake)),
-    Tool("momentum_candidates", "Symbols that clear given bars in the newest scoring.", Screened, queries.candidates),
-    Tool("analyse_candidates", "The best candidates with prices and reasons.", Best, queries.deeper),
-    Tool("explain_recommendation", "Why a symbol is or is not recommended.", Explained, queries.explain),
+    Tool("detect_regime", "The market's regime score now.", Nothing, lambda system: market_queries.regime(system.lake)),
+    Tool("momentum_candidates", "Symbols that clear given bars in the newest scoring.", Screened, market_queries.candidates),
+    Tool("analyse_candidates", "The best candidates with prices and reasons.", Best, market_queries.deeper),
+    Tool("explain_recommendation", "Why a symbol is or is not recommended.", Explained, market_queries.explain),
     Tool("portfolio", "Paper trades and the user's positions.", Rows, queries.portfolio),
     Tool("performance", "Newest results of both books.", Nothing, queries.performance),
     Tool("learning_report", "What closed positions teach.", Nothing, queries.learning_report),

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from mltrainer_pipelines.agent import queries
+from mltrainer_pipelines.agent import market_queries
 from mltrainer_pipelines.market.history import adjusted_history
 from mltrainer_pipelines.market.listings import Listings, company_actions, listings_of
 from mltrainer_pipelines.store.lake import Lake
@@ -134,7 +134,7 @@ def corporate_actions(lake: Lake) -> pl.DataFrame | None:
     return company_actions(lake) if lake.exists("corporate_actions") else None
 
 
-newest_signals = _cached_for_seconds(queries.newest_signals)
+newest_signals = _cached_for_seconds(market_queries.newest_signals)
 
 
 def partition_count(lake: Lake, asset: str) -> int:

@@ -34,14 +34,14 @@ def trial_proposals(
     """
     import polars as pl
 
-    from mltrainer_pipelines.agent import autonomy, ledger, queries
+    from mltrainer_pipelines.agent import autonomy, ledger, market_queries
     from mltrainer_pipelines.agent.failures import AgentOffError
     from mltrainer_pipelines.agent.proposal_cycle import run_cycle
     from mltrainer_pipelines.ops.agent import claude_of, templates_of
 
     settings, moment = get_settings(), datetime.now(UTC)
     claude = claude_of(settings, database.engine)
-    regime = queries.regime(lake)
+    regime = market_queries.regime(lake)
     try:
         made = run_cycle(database.engine, claude, config.count, templates_of(settings), moment, config.proposer, regime)
     except AgentOffError as error:
