@@ -14,26 +14,13 @@ _POLITE = re.compile(
     r"\b(?:s'il (?:te|vous) pla[iî]t|svp|merci(?: d'avance)?|bitte(?! nicht)|danke|por favor)(?=[\s,.!?]|$)", re.I
 )
 _SHARED = frozenset(
-    [
-        "start",
-        "test",
-        "change",
-        "propose",
-        "combine",
-        "signal",
-        "budget",
-        "agent",
-        "horizon",
-        "notifications",
-        "regime",
-        "score",
-        "or",
-        "a",
-        "an",
-        "on",
-        "in",
-    ]
+    re.findall(
+        r"\w+",
+        "start test change propose combine signal budget agent horizon notifications regime score or a an on in was die des si"
+        " man per war mal ensemble dit est pour fixe active",
+    )
 )
+"""Words of these languages that are English ones as well."""
 _OPENERS = re.compile(r"(?:(?:please|now|then|and|can you|let us|I want to)[\s,]+)*")
 _JOINT = re.compile(r"(\s*[,:]\s+|\s+(?:and|then|but)\s+)")
 
@@ -48,7 +35,7 @@ def in_english(text: str, english: frozenset[str]) -> str:
     words = set(re.findall(r"[a-z]+", text.lower()))
     found: list[tuple[int, Language]] = [(_marks(text, language), language) for language in ("german", "french")]
     most, language = max(found)
-    if most <= len(words & english - _SHARED):
+    if most <= len(words & english - _SHARED - {"please"}):
         return text
     return " ".join(_translated(one, language) for one in re.split(r"(?<=[.!?;\n])\s+", text))
 
