@@ -39,6 +39,14 @@ def test_a_split_since_then_doubles_the_shares(installation: Installation) -> No
     assert holding["value"] == pytest.approx(10 * holding["current_price"], abs=0.01)
 
 
+def test_the_same_request_again_changes_nothing(installation: Installation) -> None:
+    asked = {"recommendation_id": recommend(installation.database, "AAA"), "actual_buy_price": 101.25, "actual_shares": 3.5}
+    first, again = (installation.client.post("/api/portfolio", json=asked | {"notes": "by phone"}) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["id"] == again.json()["id"]
+    assert installation.client.post("/api/portfolio", json=asked | {"notes": "another"}).status_code == 409
+
+
 def test_the_same_one_is_not_held_twice_at_once(installation: Installation) -> None:
     number = recommend(installation.database, "AAA")
     first = select(installation, number)

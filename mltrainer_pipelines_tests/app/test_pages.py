@@ -160,7 +160,7 @@ def test_a_recommendation_is_selected_and_shows_in_the_portfolio_with_its_profit
     page.get_by_label("Price paid ($)").fill("100")
     page.get_by_label("Shares").fill("25")
     page.get_by_label("Notes").fill("bought by phone")
-    page.get_by_role("button", name="Add to portfolio").click()
+    page.get_by_role("button", name="Add to portfolio").dblclick()
     page.get_by_text("This one is in your portfolio").wait_for()
     page.get_by_role("link", name="Portfolio").first.click()
     close = round(100 * (1 + 0.001 * (len(SESSIONS) - 1)), 4)

@@ -9,7 +9,7 @@ import polars as pl
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field, model_validator
-from sqlalchemy.engine import RowMapping
+from sqlalchemy.engine import Connection, RowMapping
 
 from mltrainer_pipelines.api.context import Context, Installation
 from mltrainer_pipelines.api.fields import Body, Dollars, Identifier, MarketKind, Number, Page, Paged, Text, with_example
@@ -130,19 +130,32 @@ def list_portfolio(installation: Installation, chosen: Annotated[HoldingFilter, 
 
 @router.post("", status_code=201)
 def select_recommendation(installation: Installation, selection: Selection, response: Response) -> Holding:
-    """Add a recommendation that the user bought, with price and number of shares."""
+    """Add a recommendation that the user bought, with price and number of shares; the same request again changes nothing."""
     u, r, wanted = tables.UserPosition, tables.Recommendation, selection.recommendation_id
     with installation.engine.begin() as connection:
         # The row is locked so that two requests at once cannot both select it.
         if connection.execute(sa.select(r.id).where(r.id == wanted).with_for_update()).first() is None:
             raise Problem(404, f"there is no recommendation {wanted}; /api/recommendations lists them")
         existing = connection.scalar(sa.select(u.id).where(u.recommendation_id == wanted, u.closed_time.is_(None)))
+        if existing is not None and _says_the_same(connection, existing, selection):
+            response.status_code = 200
+            return _holding(installation, existing)
         if existing is not None:
             raise Problem(409, f"recommendation {wanted} is already in the portfolio as holding {existing}; change or close that")
         values = selection.model_dump() | {"selected_time": selection.selected_time or installation.now()}
         number = connection.execute(sa.insert(u).values(values).returning(u.id)).scalar_one()
     response.headers["Location"] = f"/api/portfolio/{number}"
     return _holding(installation, number)
+
+
+def _says_the_same(connection: Connection, existing: int, selection: Selection) -> bool:
+    """Whether a holding is what a selection asks for, as after a double click."""
+    u = tables.UserPosition
+    held = connection.execute(
+        sa.select(u.actual_buy_price, u.actual_shares, u.notes, u.selected_time).where(u.id == existing)
+    ).one()
+    same = (held[0], held[1], held[2] or None) == (selection.actual_buy_price, selection.actual_shares, selection.notes or None)
+    return same and selection.selected_time in (None, held[3])
 
 
 @router.get("/{number}")

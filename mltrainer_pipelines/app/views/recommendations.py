@@ -292,12 +292,15 @@ def _add_form(detail: dict[str, Any]) -> None:
     if detail["in_portfolio"]:
         st.success("This one is in your portfolio.", icon=":material/check:")
         return
-    with st.form("select", clear_on_submit=True):
+    number = detail["id"]
+    # Bound to its recommendation by its keys, and never cleared: what was typed is what a second click sends as well.
+    with st.form(f"select-{number}"):
         st.markdown("**Add to portfolio** after you bought it elsewhere. Nothing is ordered here.")
         left, middle, right = st.columns([1, 1, 2])
-        price = left.number_input("Price paid ($)", min_value=0.01, value=float(detail["entry_price"]), step=0.01, format="%.2f")
-        shares = middle.number_input("Shares", min_value=0.0001, value=10.0, step=1.0, format="%.4f")
-        notes = right.text_input("Notes", max_chars=1000)
+        entry = float(detail["entry_price"])
+        price = left.number_input("Price paid ($)", 0.01, value=entry, step=0.01, format="%.2f", key=f"price-{number}")
+        shares = middle.number_input("Shares", 0.0001, value=10.0, step=1.0, format="%.4f", key=f"shares-{number}")
+        notes = right.text_input("Notes", max_chars=1000, key=f"notes-{number}")
         if st.form_submit_button("Add to portfolio", type="primary", icon=":material/add:"):
             body = {
                 "recommendation_id": detail["id"],

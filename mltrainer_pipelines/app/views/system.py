@@ -228,12 +228,16 @@ def _quarantine() -> None:
             "Holds": lambda one: "no" if one["revoked_at"] else "yes",
         }
         table(made, columns, "corrections", "what overrules the vendor")
-        with st.form("correction", clear_on_submit=True):
-            kind = st.selectbox("Kind", ["split", "dividend", "no_action", "closure", "bar", "rename"])
-            day = st.date_input("Day")
-            symbol, value = st.text_input("Symbol", max_chars=20), st.number_input("Value", min_value=0.0, value=None)
-            older = st.text_input("Older symbol", max_chars=20, help="Of a rename: whose company the symbol is from that day on.")
-            reason = st.text_input("Reason", max_chars=300)
+        # Empty again only once it is recorded: the keys of its fields are those of the next one then.
+        n = len(made)
+        with st.form(f"correction-{n}"):
+            kind = st.selectbox("Kind", ["split", "dividend", "no_action", "closure", "bar", "rename"], key=f"kind-{n}")
+            day = st.date_input("Day", key=f"day-{n}")
+            symbol = st.text_input("Symbol", max_chars=20, key=f"symbol-{n}")
+            value = st.number_input("Value", min_value=0.0, value=None, key=f"value-{n}")
+            of_rename = "Of a rename: whose company the symbol is from that day on."
+            older = st.text_input("Older symbol", max_chars=20, key=f"older-{n}", help=of_rename)
+            reason = st.text_input("Reason", max_chars=300, key=f"reason-{n}")
             if st.form_submit_button("Overrule the vendor", icon=":material/edit:"):
                 body = {
                     "kind": kind,
@@ -277,9 +281,11 @@ def _notifications() -> None:
             newest = "nothing was sent yet" if target["last_at"] is None else f"last message {moment(target['last_at'])}"
             st.text(target["error"] or newest)
             st.caption(f"from {target['source']}")
-    with st.form("notifications", clear_on_submit=True):
+    saves = st.session_state.get("saved-addresses", 0)
+    with st.form(f"notifications-{saves}"):
         text = st.text_input(
             "Addresses of Apprise, separated by blanks",
+            key=f"addresses-{saves}",
             type="password",
             placeholder="mailto://user:password@example.com tgram://token/chat",
             help="They take the place of those saved here before and are not shown again; none takes them back. "
@@ -287,6 +293,7 @@ def _notifications() -> None:
         )
         save = st.form_submit_button("Save the addresses", icon=":material/save:")
     if save and attempt(lambda: api().send("PUT", "/api/notifications/addresses", {"addresses": text}), "Saved"):
+        st.session_state["saved-addresses"] = saves + 1  # empty again only once they are saved
         st.rerun()
     if st.button("Send a test", icon=":material/send:", disabled=not state["targets"]):
         with error_messages():
