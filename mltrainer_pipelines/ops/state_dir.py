@@ -67,7 +67,6 @@ def lock_state_dir(settings: Settings) -> Iterator[dict[str, str]]:
     """
     from mltrainer_pipelines.store.lake import Lake
 
-    os.umask(0o077)  # what this process and its children write is for this user alone
     _make_folders(settings)
     Lake(settings.lake_url).assert_owner(settings.market_id)
     with _lock(settings), provided_databases(settings) as urls:
@@ -124,6 +123,7 @@ def announce(settings: Settings, addresses: dict[str, str], starting: Iterable[s
 
 
 def _make_folders(settings: Settings) -> None:
+    os.umask(0o077)  # what this process and its children write is for this user alone
     try:
         home = settings.mltrainer_home.expanduser().resolve()
         for folder in (home, settings.state, dagster_home(settings), logs(settings)):

@@ -31,8 +31,8 @@ def test_a_home_is_its_users_alone_and_so_is_what_is_written_in_it(tmp_path: Pat
     home.mkdir(mode=0o755)
     before = os.umask(0o022)
     try:
+        log_file(settings).touch()
         with lock_state_dir(settings):
-            (settings.state / "logs/up.log").touch()
             Lake(settings.lake_url).write("prices", pl.DataFrame({"close": [1.0]}))
     finally:
         os.umask(before)
