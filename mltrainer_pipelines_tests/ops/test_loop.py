@@ -25,6 +25,7 @@ from mltrainer_pipelines.signals.champions import Champions
 from mltrainer_pipelines.signals.recommendations import STAND_IN
 from mltrainer_pipelines.store.tables import LearningReport, PortfolioPerformance, Recommendation, Trial
 from mltrainer_pipelines.trials.config import TrialConfig
+from mltrainer_pipelines.trials.factors import library
 from mltrainer_pipelines.trials.joint_requests import request_jointly
 from mltrainer_pipelines.trials.registry import records
 from mltrainer_pipelines.trials.registry.tracking import Tracking
@@ -52,6 +53,7 @@ ASSETS = {
     *("trial_predictions", "trial_scorecard", "leaderboard", "champion_model", "market_skill"),
     *("delayed_quotes", "signals", "recommendations", "virtual_positions", "portfolio_performance"),
     *("outcomes", "model_weights", "drift", "learning_report", "trial_proposals"),
+    *("factor_proposals", "factor_screening", "discovered_factors"),
 }
 
 
@@ -148,8 +150,13 @@ def test_a_session_is_decided_again_with_what_was_known_before_it(stack: Stack, 
 
 
 def test_every_asset_can_be_materialized(stack: Stack) -> None:
+    idea = {"ops": {"factor_proposals": {"config": {"expressions": ["-1 * Delta(close, 5) / close"]}}}}
     runs = [stack.dagster.launch(job) for job in ("learn", "propose_trials", "measure_skill")]
-    stack.dagster.wait(runs)
+    stack.dagster.wait([*runs, stack.dagster.launch("propose_factors", config=idea)])
+    (factor,) = library.factors(stack.database.engine)
+    for job, partition in (("screen_factors", factor.factor_id), ("discover_factors", "short")):
+        stack.dagster.wait([stack.dagster.launch(job, {"dagster/partition": partition})])
+    assert library.get_factor(stack.database.engine, factor.factor_id).status in ("accepted", "rejected")
     query = "query { assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"
     found = stack.dagster.query(query)["assetNodes"]
     assert {node["assetKey"]["path"][0] for node in found} == ASSETS

@@ -42,7 +42,10 @@ print("done", flush=True)
 
 @pytest.fixture(scope="module")
 def strong() -> pl.DataFrame:
-    return strong_buys(signals(COUNT, probability=0.7, confidence=0.9), Thresholds()).with_columns(
+    """`COUNT` strong buys, among more signals that are none: where most would be one, nothing is recommended."""
+    chance = pl.when(pl.col("symbol").str.slice(1).cast(pl.Int32) < COUNT).then("profit_probability").otherwise(0.4)
+    rows = signals(2 * COUNT + 1, probability=0.7, confidence=0.9).with_columns(profit_probability=chance)
+    return strong_buys(rows, Thresholds()).with_columns(
         probability_low=pl.lit(0.6), probability_high=pl.lit(0.8), why=pl.lit("because"), drivers=pl.lit(None)
     )
 
