@@ -29,13 +29,13 @@ from mltrainer_pipelines_tests.portfolio.test_samples import signals
 
 SESSION = date(2015, 3, 2)
 _INSERTING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO virtual_positions%' AND state = 'active'"
-COUNT = 20
+COUNT = 12  # of few signals most may be strong buys
 MOMENT = session_hours(SESSION)[1]
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """As a refresh has it once the market is scored: twenty strong buys."""
+    """As a refresh has it once the market is scored: a few strong buys."""
     strong = strong_buys(signals(COUNT, probability=0.7, confidence=0.9), Thresholds()).with_columns(
         probability_low=pl.lit(0.6), probability_high=pl.lit(0.8), why=pl.lit("because"), drivers=pl.lit(None),
         settings_version=pl.lit(None, pl.Int64),
