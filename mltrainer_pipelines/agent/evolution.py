@@ -59,7 +59,7 @@ class Search:
     tried: list[Candidate]
 
     def ideas(self, market: ScreeningMarket, count: int, taken: Sequence[str]) -> list[Idea]:
-        """The fittest that are nothing new to no one: unlike each other, what exists, and `taken`; at most `count`."""
+        """The fittest that say something new: unlike each other, what exists, and `taken`; at most `count`."""
         chosen: list[Idea] = []
         for candidate in self.tried[: 20 * count]:
             if len(chosen) == count or candidate.screen is None:

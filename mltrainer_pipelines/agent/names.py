@@ -71,7 +71,7 @@ def models_in(text: str, words: Collection[str]) -> list[tuple[str, int, int]]:
         for count in range(min(_LONGEST_NAME, len(tokens) - position), 0, -1):
             part = tokens[position : position + count]
             between = text[part[0].start() : part[-1].end()]
-            model = None if re.search(r"[,;:()]", between) else _known(part, names, words)
+            model = None if re.search(r"[,;:()]", between) else _model_of(part, names, words)
             if model is not None:
                 found.append((model, part[0].start(), part[-1].end()))
                 position += count
@@ -98,7 +98,7 @@ def letters_of(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _known(part: Sequence[re.Match[str]], names: dict[str, str], words: Collection[str]) -> str | None:
+def _model_of(part: Sequence[re.Match[str]], names: dict[str, str], words: Collection[str]) -> str | None:
     letters = "".join(letters_of(word[0]) for word in part)
     for spelled in (letters, letters.removesuffix("s"), letters.removesuffix("classifier"), letters.removesuffix("model")):
         if spelled in names and spelled not in words:

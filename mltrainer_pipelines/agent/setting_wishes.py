@@ -80,15 +80,15 @@ def settings_asked(text: Text) -> list[RequestedAction]:
     """Changes of settings that a clause asks for."""
     before = text.rest
     verb = starts(text, CHANGE)
-    found = _switched(text, before, verb is not None) or _numbers(text, verb, before)
-    if not found and verb is not None:
+    actions = _switched(text, before, verb is not None) or _numbers(text, verb, before)
+    if not actions and verb is not None:
         wanted = re.match(r"\s*(?:the\s+)?([a-z]+_[a-z_]+)\s+(?:to\s+|=\s*)?(\S+)", text.rest, re.I)
         if wanted and verb[0].strip().lower() in ("set", "change", "put"):
             text.blank(wanted.start(), wanted.end())
             return [_setting(wanted[1].lower(), _plain_value(wanted[2]))]
-    if not found:
+    if not actions:
         text.rest = before
-    return found
+    return actions
 
 
 def _setting(name: str, value: object) -> RequestedAction:
@@ -100,14 +100,14 @@ def _switched(text: Text, before: str, asked: bool) -> list[RequestedAction]:
     alone = r"\s*(?:{})\b"
     for name in ("autonomy", "proposer"):
         choice = "|".join(SETTINGS[name].choices)
-        said = rf"\b(?:{name}|propos(?:e|es|ing) (?:the |new )?trials)\b" if name == "proposer" else r"\b(?:autonomy|agent)\b"
-        if re.search(said, text.rest, re.I) and (match := re.search(rf"\b({choice})\b(?: search)?", text.rest, re.I)):
+        subject = rf"\b(?:{name}|propos(?:e|es|ing) (?:the |new )?trials)\b" if name == "proposer" else r"\b(?:autonomy|agent)\b"
+        if re.search(subject, text.rest, re.I) and (match := re.search(rf"\b({choice})\b(?: search)?", text.rest, re.I)):
             if name == "autonomy" and not re.search(r"\bautonomy\b", text.rest, re.I) and match[1].lower() == "off":
                 continue
-            if not asked and not re.match(alone.format(f"(?:the )?{said}"), before, re.I):
+            if not asked and not re.match(alone.format(f"(?:the )?{subject}"), before, re.I):
                 continue
             text.blank(match.start(), match.end())
-            text.take(rf"(?:\b(?:the|in|into|to|on|as)\s+)*{said}(?: mode)?")
+            text.take(rf"(?:\b(?:the|in|into|to|on|as)\s+)*{subject}(?: mode)?")
             text.take(r"\bautonomy\b")
             return [_setting(name, match[1].lower())]
         if name == "autonomy" and asked and re.search(r"\bautonomy\b", text.rest, re.I) and re.search(_OFF, before, re.I):

@@ -37,7 +37,7 @@ class Attempt:
     random_tries: int | None
 
     @property
-    def found(self) -> bool:
+    def recovered(self) -> bool:
         return self.likeness >= FOUND
 
 
@@ -123,27 +123,27 @@ def _likeness(market: ScreeningMarket, expression: str, rule: PlantedRule) -> fl
 
 
 def _result(attempts: list[Attempt], screened: int, accepted: int, tries: int, seconds: float) -> AuditResult:
-    found = sum(attempt.found for attempt in attempts)
+    recovered = sum(attempt.recovered for attempt in attempts)
     tenth = sum(one.tries is not None and one.random_tries is None for one in attempts)
     reached = [one.tries for one in attempts if one.tries is not None]
-    passed = found >= 0.8 * len(attempts) and 2 * tenth > len(attempts) and accepted == 0
+    passed = recovered >= 0.8 * len(attempts) and 2 * tenth > len(attempts) and accepted == 0
     findings: dict[str, Any] = {
         "markets": [
             {
-                "rule": one.rule, "found": one.found, "likeness": round(one.likeness, 3), "accepted": one.accepted,
+                "rule": one.rule, "found": one.recovered, "likeness": round(one.likeness, 3), "accepted": one.accepted,
                 "tries": one.tries, "random_tries": one.random_tries,
             }
             for one in attempts
         ],
-        "found": found, "budget": tries, "median_tries": median(reached) if reached else None,
+        "found": recovered, "budget": tries, "median_tries": median(reached) if reached else None,
         "random_needs_over_ten_times": tenth, "screened_on_nothing": screened, "accepted_on_nothing": accepted,
     }  # fmt: skip
     lines = [
-        f"{'found' if one.found else 'MISSED'}: {one.rule} (likeness {one.likeness:.2f}"
+        f"{'found' if one.recovered else 'MISSED'}: {one.rule} (likeness {one.likeness:.2f}"
         + (f", after {one.tries:,} tries; random {_random(one)})" if one.tries else ")")
         for one in attempts
     ]
-    lines.append(f"{found} of {len(attempts)} planted rules found with {tries:,} tries; at least 8 in 10 are needed")
+    lines.append(f"{recovered} of {len(attempts)} planted rules found with {tries:,} tries; at least 8 in 10 are needed")
     lines.append(f"random expressions needed more than ten times the tries on {tenth} of {len(attempts)} markets")
     lines.append(f"{accepted} of {screened:,} factors accepted where there is nothing to find")
     return AuditResult("discovery", passed, findings, tuple(lines), seconds)

@@ -68,13 +68,13 @@ def list_factors(installation: Installation, chosen: Annotated[FactorFilter, Que
     """The library, the newest first."""
     statuses = [chosen.status] if chosen.status else ["proposed", "accepted", "rejected", "retired", "failed"]
     reader = installation.reader
-    found = library.factors(reader, chosen.timeframe, statuses, chosen.limit, chosen.offset)
+    rows = library.factors(reader, chosen.timeframe, statuses, chosen.limit, chosen.offset)
     counts = library.counts(reader)
     return Factors(
         total=library.count_of(reader, chosen.timeframe, statuses),
         limit=chosen.limit,
         offset=chosen.offset,
-        items=[_factor(one) for one in found],
+        items=[_factor(one) for one in rows],
         counts=counts,
         screened=library.screened(reader),
     )

@@ -66,18 +66,18 @@ def get_skill(installation: Installation) -> Skill:
     answer: dict[str, Any] = {"market": installation.settings.market_kind}
     if stored is None:
         return Skill(measured_at=None, **answer)
-    found = stored.findings
+    findings = stored.findings
     timeframes = []
-    for name, one in found["timeframes"].items():
+    for name, one in findings["timeframes"].items():
         models = sorted(one["models"], key=lambda model: -(model["rank_ic"] or 0.0))
         curves = [SkillCurve(model=model, months=months) for model, months in stored.curves.get(name, {}).items()]
         timeframes.append(SkillOfTimeframe(**one | {"timeframe": name, "models": models, "curves": curves}))
     return Skill(
         measured_at=stored.measured_at,
-        first_session=found["first"],
+        first_session=findings["first"],
         last_session=stored.last_session,
-        verdict=found["verdict"],
-        passed=found["passed"],
+        verdict=findings["verdict"],
+        passed=findings["passed"],
         timeframes=timeframes,
         **answer,
     )

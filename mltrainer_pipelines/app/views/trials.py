@@ -147,14 +147,14 @@ def _skill(timeframe: str) -> None:
     """What the default models are worth on this market."""
     st.subheader("Skill on this market")
     skill = api().get("/api/skill")
-    found = next((one for one in skill["timeframes"] if one["timeframe"] == timeframe), None)
-    if found is None:
+    measured = next((one for one in skill["timeframes"] if one["timeframe"] == timeframe), None)
+    if measured is None:
         st.caption("Not measured yet. It is measured by itself once there are champions, or by the job measure_skill in Dagster.")
         return
-    default = next(model["name"] for model in found["models"] if model["default"])
-    st.markdown(f"The default model `{default}` {found['verdict']}.")
+    default = next(model["name"] for model in measured["models"] if model["default"])
+    st.markdown(f"The default model `{default}` {measured['verdict']}.")
     st.caption(
-        f"Out of sample, {found['sessions']} sessions from {skill['first_session']} to {skill['last_session']}, measured "
+        f"Out of sample, {measured['sessions']} sessions from {skill['first_session']} to {skill['last_session']}, measured "
         f"{moment(skill['measured_at'])}. All models are judged on the same rows."
     )
     columns: dict[str, Column] = {
@@ -168,8 +168,8 @@ def _skill(timeframe: str) -> None:
         "t of that": "default_is_ahead_t",
     }
     config = decimals({"Rank IC": "%.3f", "t": "%.1f", "Free of size": "%.3f", "Default ahead by": "%.3f", "t of that": "%.1f"})
-    table(found["models"], columns, "skill", "how well each model ranks, the best first", column_config=config, height=300)
-    rows = [{"month": day, "sum": total, "of": one["model"]} for one in found["curves"] for day, total in one["months"]]
+    table(measured["models"], columns, "skill", "how well each model ranks, the best first", column_config=config, height=300)
+    rows = [{"month": day, "sum": total, "of": one["model"]} for one in measured["curves"] for day, total in one["months"]]
     if rows:
         lines = charts.lines(rows, "month", "sum", "of", "sum of rank ICs", ".1f")
         st.altair_chart(lines, alt="Sum of rank ICs over time, of the default model and the best others")

@@ -20,7 +20,6 @@ from mltrainer_pipelines.trials.factors import library
 from mltrainer_pipelines.trials.factors.library import StoredFactor
 from mltrainer_pipelines.trials.factors.screening import MarketTables, ScreeningMarket, Verdict
 from mltrainer_pipelines.trials.registry import ledger
-from mltrainer_pipelines.trials.scoring.deflation import Look
 
 RETIRED_AFTER = 126
 """Sessions since its acceptance before a factor can be retired: half a year."""
@@ -62,8 +61,8 @@ def screen_factor(engine: Engine, market: ScreeningMarket, factor: StoredFactor,
     verdict = market.judge(factor.expression, accepted, screened, library.judged(engine))
     fingerprint = data_fingerprint(market.tables.bars.select("date", "symbol", "adj_close"))
     library.save_verdict(engine, factor.factor_id, verdict, moment, run_id, fingerprint)
-    look = Look(factor.column, factor.timeframe, market.shown[0], None, 0, None, {})
-    ledger.record(engine, look, None, ledger.Source(None, fingerprint, factor.proposed_by, run_id))
+    subject = f"{factor.expression} for {factor.timeframe}"
+    ledger.record_factor(engine, subject, market.shown[0], factor.proposed_by, fingerprint, run_id)
     return verdict
 
 

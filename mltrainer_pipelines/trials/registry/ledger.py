@@ -48,9 +48,17 @@ def record_request(connection: Connection, config: TrialConfig) -> None:
     connection.execute(insert(TrialLook).values({**asdict(look), **asdict(source)}))
 
 
-def record_factor(engine: Engine, expression: str, first_session: date, requested_by: str) -> None:
-    """Add a factor whose worth somebody looked at; the same one tried again stays one look."""
-    record(engine, _unscored(f"factor: {expression}", "factor", first_session), None, Source(None, None, requested_by, None))
+def record_factor(
+    engine: Engine,
+    expression: str,
+    first_session: date,
+    requested_by: str,
+    data_fingerprint: str | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Add a factor whose worth somebody looked at; tried again over the same sessions it stays one look."""
+    look = _unscored(f"factor: {expression}", "factor", first_session)
+    record(engine, look, None, Source(None, data_fingerprint, requested_by, run_id))
 
 
 def _unscored(subject: str, timeframe: str, day: date) -> Look:
