@@ -61,17 +61,21 @@ def database(_migrated: Database) -> Database:
     return _migrated
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tracking(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Tracking"]:
-    """An MLflow server of this test process alone, on its PostgreSQL; started when the first test asks for it."""
+    """An MLflow server with a database of its own for each module: what one logs, another does not find, in whatever order."""
     from mltrainer_pipelines.trials.registry.tracking import Tracking
 
     folder = tmp_path_factory.mktemp("mlflow")
+    engine = sa.create_engine(postgres.url("mlflow"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{folder.name}"'))
+    engine.dispose()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", postgres.url("mlflow"), "--artifacts-destination", str(folder / "artifacts")]
+    command += ["--backend-store-uri", postgres.url(folder.name), "--artifacts-destination", str(folder / "artifacts")]
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True)
